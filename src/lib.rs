@@ -1,0 +1,1 @@
+//! postcall: the one binary between AI dialers and everybody who must learn what happened on a call.

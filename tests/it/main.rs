@@ -1,0 +1,1 @@
+//! The one integration binary: behaviour through the public door.
