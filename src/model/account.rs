@@ -1,0 +1,42 @@
+//! Accounts and the keys that open them.
+//! Refuses to know how a key is checked or kept.
+
+use super::id::Tag;
+use super::time::Time;
+
+/// The account inside: the first part of every key in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AccountKey(pub i64);
+
+impl AccountKey {
+    /// The account that exists from the first start.
+    pub const DEFAULT: Self = Self(1);
+}
+
+/// A tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its key.
+    pub key: AccountKey,
+    /// Its mark in ids.
+    pub tag: Tag,
+    /// Its name; unique.
+    pub name: String,
+    /// When it was made.
+    pub created_at: Time,
+}
+
+/// What is known about an API key. The key itself is kept only as a hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Its number; with the account's tag it is the id `key_..`.
+    pub number: i64,
+    /// The account that it opens.
+    pub account: AccountKey,
+    /// What people call it.
+    pub name: String,
+    /// Whether it may make accounts and keys for them.
+    pub admin: bool,
+    /// When it was made.
+    pub created_at: Time,
+}

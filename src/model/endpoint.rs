@@ -1,0 +1,100 @@
+//! Endpoints: where events are owed.
+//! What shapes a body (dialect and options) is one revision and pinned by deliveries; where and how it is sent
+//! is always the current one. Refuses to know which events match.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::DialectName;
+use super::account::AccountKey;
+use super::event::EventType;
+use super::json::Text;
+use super::secret::Credential;
+use super::time::Time;
+
+/// What an endpoint may hear: the whole account, or one agent, campaign or batch of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Only calls of this agent.
+    pub agent_id: Option<Text>,
+    /// Only calls of this campaign.
+    pub campaign_id: Option<Text>,
+    /// Only calls of this batch, and the batch itself.
+    pub batch_id: Option<Text>,
+}
+
+/// What shapes a body. Stored once per revision; deliveries point to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    /// Whether the recording's URL goes along (seed 003 "Include Recording").
+    pub include_recording: bool,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self { include_recording: true }
+    }
+}
+
+/// How an endpoint wants to be treated; `None` is the dialect's default.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Delivering {
+    /// For the whole exchange, body included.
+    pub timeout: Option<Duration>,
+    /// Waits after each failed attempt; empty means once.
+    pub retry_delays: Option<Vec<Duration>>,
+    /// Attempts at the same time.
+    pub max_in_flight: Option<u32>,
+    /// Attempts started per second.
+    pub rate_limit: Option<f64>,
+}
+
+/// Whether an endpoint is being sent to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndpointState {
+    /// It is.
+    Active,
+    /// It is not; what it is owed stays pending.
+    Disabled {
+        /// Why: `410 Gone`, or by hand.
+        reason: String,
+    },
+}
+
+/// Where events are owed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Endpoint {
+    /// Its account.
+    pub account: AccountKey,
+    /// Its number in the account.
+    pub number: i64,
+    /// Its id outside, `ep_..`.
+    pub id: String,
+    /// The revision of dialect and shape: goes up when a change alters what is said.
+    pub revision: i64,
+    /// Where to.
+    pub url: String,
+    /// In which dialect.
+    pub dialect: DialectName,
+    /// What shapes the body.
+    pub shape: Shape,
+    /// Which events; `None` is the dialect's whole list.
+    pub events: Option<Vec<EventType>>,
+    /// About what.
+    pub scope: Scope,
+    /// Outcome completed alone (seed 003 "Completed Only").
+    pub completed_only: bool,
+    /// Whether one call's events arrive in their order.
+    pub ordered: bool,
+    /// Headers to add.
+    pub headers: Vec<(String, String)>,
+    /// Timeout, retries and limits.
+    pub delivering: Delivering,
+    /// What signs.
+    pub credential: Credential,
+    /// Active or disabled.
+    pub state: EndpointState,
+    /// When it was made.
+    pub created_at: Time,
+}

@@ -1,0 +1,356 @@
+//! Events: immutable facts, with the snapshot of what was known then.
+//! Refuses to know who hears them.
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::Batch;
+use super::call::Call;
+use super::json::Text;
+use super::time::Time;
+
+/// Every event type that an endpoint can subscribe to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EventType {
+    /// A batch or API asks a dialer to call.
+    CallRequested,
+    /// Queued, dialing started.
+    CallInitiated,
+    /// Ringing.
+    CallRinging,
+    /// Answered, conversation starting.
+    CallAnswered,
+    /// Outcome completed or voicemail.
+    CallEnded,
+    /// Any other outcome.
+    CallFailed,
+    /// Something new about a call whose stage was heard before.
+    CallUpdated,
+    /// Every contact of a batch has its terminal call.
+    BatchCompleted,
+    /// A batch stopped.
+    BatchFailed,
+    /// An endpoint answered 410, or somebody disabled it.
+    EndpointDisabled,
+}
+
+impl EventType {
+    /// Every type, in the order of the documentation.
+    pub const ALL: [Self; 10] = [
+        Self::CallRequested,
+        Self::CallInitiated,
+        Self::CallRinging,
+        Self::CallAnswered,
+        Self::CallEnded,
+        Self::CallFailed,
+        Self::CallUpdated,
+        Self::BatchCompleted,
+        Self::BatchFailed,
+        Self::EndpointDisabled,
+    ];
+
+    /// The name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CallRequested => "call.requested",
+            Self::CallInitiated => "call.initiated",
+            Self::CallRinging => "call.ringing",
+            Self::CallAnswered => "call.answered",
+            Self::CallEnded => "call.ended",
+            Self::CallFailed => "call.failed",
+            Self::CallUpdated => "call.updated",
+            Self::BatchCompleted => "batch.completed",
+            Self::BatchFailed => "batch.failed",
+            Self::EndpointDisabled => "endpoint.disabled",
+        }
+    }
+
+    /// The inverse of [`Self::as_str`].
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// The number in the store. Never reuse one.
+    pub fn code(self) -> i64 {
+        Self::ALL.iter().position(|&kind| kind == self).map_or(0, |at| i64::try_from(at).unwrap_or(0))
+    }
+
+    /// The inverse of [`Self::code`].
+    pub fn from_code(code: i64) -> Option<Self> {
+        Self::ALL.get(usize::try_from(code).ok()?).copied()
+    }
+}
+
+/// How far a call has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Asked for.
+    #[default]
+    Requested,
+    /// Dialing started.
+    Initiated,
+    /// Ringing.
+    Ringing,
+    /// Answered.
+    Answered,
+    /// Over, one way or another.
+    Ended,
+}
+
+impl Stage {
+    /// The name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::Initiated => "initiated",
+            Self::Ringing => "ringing",
+            Self::Answered => "answered",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// How a call ended, as the telephone sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Somebody talked.
+    Completed,
+    /// A machine took it.
+    Voicemail,
+    /// Nobody picked up.
+    NoAnswer,
+    /// The line was busy.
+    Busy,
+    /// It could not be placed or broke down.
+    Failed,
+    /// Called off.
+    Canceled,
+    /// No terminal event came by the deadline; provisional.
+    Lost,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 7] = [
+        Self::Completed,
+        Self::Voicemail,
+        Self::NoAnswer,
+        Self::Busy,
+        Self::Failed,
+        Self::Canceled,
+        Self::Lost,
+    ];
+
+    /// The name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Voicemail => "voicemail",
+            Self::NoAnswer => "no_answer",
+            Self::Busy => "busy",
+            Self::Failed => "failed",
+            Self::Canceled => "canceled",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// Reads a vendor's word for an outcome, whatever its case, hyphens or spaces (`vendors.md` 2.10). `None` for a
+    /// word that says nothing about how the call ended.
+    pub fn parse(word: &str) -> Option<Self> {
+        let word = word.trim().to_ascii_lowercase().replace(['-', ' '], "_");
+        Some(match word.as_str() {
+            "completed" | "complete" | "success" | "succeeded" | "answered" | "ended" | "done" => {
+                Self::Completed
+            }
+            "voicemail" | "machine" => Self::Voicemail,
+            "no_answer" | "noanswer" | "unanswered" | "missed" | "not_answered" => Self::NoAnswer,
+            "busy" => Self::Busy,
+            "failed" | "failure" | "error" => Self::Failed,
+            "canceled" | "cancelled" => Self::Canceled,
+            "lost" => Self::Lost,
+            _ => return None,
+        })
+    }
+
+    /// The outcome decides the type of the terminal event, not the vendor's name for it (`dialects.md`).
+    pub fn event_type(self) -> EventType {
+        match self {
+            Self::Completed | Self::Voicemail => EventType::CallEnded,
+            _ => EventType::CallFailed,
+        }
+    }
+}
+
+/// One step in a call's life: an outcome comes with the last one and with no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Asked for.
+    Requested,
+    /// Dialing started.
+    Initiated,
+    /// Ringing.
+    Ringing,
+    /// Answered.
+    Answered,
+    /// Over.
+    Ended(Outcome),
+}
+
+impl Step {
+    /// The stage without the outcome.
+    pub fn stage(self) -> Stage {
+        match self {
+            Self::Requested => Stage::Requested,
+            Self::Initiated => Stage::Initiated,
+            Self::Ringing => Stage::Ringing,
+            Self::Answered => Stage::Answered,
+            Self::Ended(_) => Stage::Ended,
+        }
+    }
+
+    /// The event type that this step is, when it is heard for the first time.
+    pub fn event_type(self) -> EventType {
+        match self {
+            Self::Requested => EventType::CallRequested,
+            Self::Initiated => EventType::CallInitiated,
+            Self::Ringing => EventType::CallRinging,
+            Self::Answered => EventType::CallAnswered,
+            Self::Ended(outcome) => outcome.event_type(),
+        }
+    }
+}
+
+/// What a dialect reads out of one body about one call or batch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    /// Something about a call.
+    Call(Box<HeardCall>),
+    /// Something about a batch.
+    Batch(Box<HeardBatch>),
+}
+
+/// A step of a call, and what the body says of the call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeardCall {
+    /// Which step.
+    pub step: Step,
+    /// The vendor's time of it.
+    pub at: Option<Time>,
+    /// What the body says. `stage`, `outcome` and `contradicting_outcomes` are left at their defaults.
+    pub call: Call,
+}
+
+/// The end of a batch as a vendor tells it (seed 002).
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeardBatch {
+    /// `batch.completed` or `batch.failed`.
+    pub kind: EventType,
+    /// The vendor's time of it.
+    pub at: Option<Time>,
+    /// What the body says.
+    pub batch: Batch,
+}
+
+/// What an event is about.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EventBody {
+    /// A call, as it was known when the event was recorded.
+    Call {
+        /// The snapshot.
+        call: Box<Call>,
+        /// For `call.updated`: the dotted names of what is new. Empty otherwise.
+        changed: Vec<String>,
+    },
+    /// A batch.
+    Batch(Box<Batch>),
+    /// An endpoint that was disabled.
+    Endpoint(EndpointDisabled),
+}
+
+/// The body of `endpoint.disabled`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EndpointDisabled {
+    /// Its id, `ep_..`.
+    pub endpoint_id: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// One immutable fact.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Its place in the account's feed: contiguous, in commit order.
+    pub position: i64,
+    /// Its id outside, `evt_..`: the same in every delivery, retry and replay.
+    pub id: String,
+    /// What happened.
+    pub kind: EventType,
+    /// When: the vendor's time where it gave one, else when postcall heard it.
+    pub at: Time,
+    /// An inbound test: shown, never booked, deduped or forwarded.
+    pub test: bool,
+    /// The source that told, `src_..`.
+    pub source_id: Option<String>,
+    /// About what.
+    pub body: EventBody,
+}
+
+impl Event {
+    /// The vendor's call id, when this is about a call.
+    pub fn call_id(&self) -> Option<&Text> {
+        match &self.body {
+            EventBody::Call { call, .. } => Some(&call.call_id),
+            _ => None,
+        }
+    }
+
+    /// The `data` object as JSON text: the snapshot, and for `call.updated` what changed.
+    pub fn data_json(&self) -> String {
+        self.body.to_json()
+    }
+}
+
+impl EventBody {
+    /// The snapshot as JSON text: what the store keeps and what the standard dialect sends as `data`.
+    pub fn to_json(&self) -> String {
+        let written = match self {
+            Self::Call { call, .. } => serde_json::to_string(call),
+            Self::Batch(batch) => serde_json::to_string(batch),
+            Self::Endpoint(endpoint) => serde_json::to_string(endpoint),
+        };
+        let mut json = written.expect("plain data serialises");
+        if let Self::Call { changed, .. } = self
+            && !changed.is_empty()
+        {
+            json.pop();
+            json.push_str(",\"changed\":");
+            json.push_str(&serde_json::to_string(changed).expect("strings serialise"));
+            json.push('}');
+        }
+        json
+    }
+
+    /// The inverse of [`Self::to_json`].
+    ///
+    /// # Errors
+    /// When the text is not what `to_json` writes for this type of event.
+    pub fn from_json(kind: EventType, json: &str) -> Result<Self, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Changed {
+            #[serde(default)]
+            changed: Vec<String>,
+        }
+        Ok(match kind {
+            EventType::BatchCompleted | EventType::BatchFailed => Self::Batch(serde_json::from_str(json)?),
+            EventType::EndpointDisabled => Self::Endpoint(serde_json::from_str(json)?),
+            _ => {
+                let changed = match kind {
+                    EventType::CallUpdated => serde_json::from_str::<Changed>(json)?.changed,
+                    _ => Vec::new(),
+                };
+                Self::Call { call: serde_json::from_str(json)?, changed }
+            }
+        })
+    }
+}
