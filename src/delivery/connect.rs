@@ -172,3 +172,34 @@ where
     tokio::spawn(async move { drop(connection.await) });
     Ok(sender)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    fn bound() -> TcpSocket {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        socket
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_or_hangs_does_not_stop_the_next() {
+        let good = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = good.local_addr().unwrap();
+        let not_listening = bound();
+        let refusing = not_listening.local_addr().unwrap();
+        // A queue of one, which is full: Linux drops further attempts without an answer.
+        let full = bound().listen(0).unwrap();
+        let hanging = full.local_addr().unwrap();
+        let _queued = TcpStream::connect(hanging).await.unwrap();
+        for addresses in [&[refusing, good][..], &[hanging, good], &[hanging, refusing, good]] {
+            let stream = first_to_accept(addresses).await.unwrap();
+            assert_eq!(stream.peer_addr().unwrap(), good);
+        }
+        assert_eq!(first_to_accept(&[refusing]).await.unwrap_err().code(), "connect");
+        assert_eq!(first_to_accept(&[]).await.unwrap_err().code(), "connect");
+    }
+}

@@ -22,7 +22,7 @@ const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// For what must be cut off.
-const SHORT: Duration = Duration::from_millis(200);
+const SHORT: Duration = Duration::from_millis(400);
 
 struct Server {
     address: SocketAddr,
@@ -390,6 +390,19 @@ async fn a_connection_that_the_server_closed_costs_no_attempt() {
     }
     assert!(hears.recv().await.unwrap(), "the second request went out on the first connection");
     assert_eq!(server.accepted(), 2);
+}
+
+#[tokio::test]
+async fn a_connection_that_waited_too_long_is_not_used() {
+    let server = Server::answering(OK).await;
+    let wire = wire();
+    for (waited, accepted) in [(0, 1), (40, 1), (40, 1), (60, 2)] {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(waited)).await;
+        tokio::time::resume();
+        post(&wire, server.url()).await.unwrap();
+        assert_eq!(server.accepted(), accepted);
+    }
 }
 
 #[tokio::test]
