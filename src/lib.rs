@@ -4,5 +4,6 @@ pub mod clock;
 pub mod delivery;
 pub mod dialect;
 pub mod ledger;
+pub mod metrics;
 pub mod model;
 pub mod store;
