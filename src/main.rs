@@ -1,5 +1,10 @@
 //! The thin binary: everything is in the library.
 
-fn main() {
-    println!("postcall {}", env!("CARGO_PKG_VERSION"));
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    postcall::cli::run(postcall::cli::Cli::parse()).await
 }
