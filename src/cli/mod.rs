@@ -2,6 +2,9 @@
 
 pub mod client;
 pub mod diagnosis;
+pub mod dialer;
+pub mod progress;
+pub mod simulate;
 pub mod verify;
 
 use std::process::ExitCode;
@@ -20,12 +23,14 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Simulate(simulate::Simulate),
     Verify(verify::Verify),
 }
 
 /// Runs the command that was asked for.
 pub async fn run(cli: Cli) -> ExitCode {
     match cli.command {
+        Command::Simulate(simulate) => simulate::run(simulate).await,
         Command::Verify(verify) => verify::run(verify).await,
     }
 }
