@@ -3,6 +3,7 @@
 //! leaks out and time is an argument. Refuses to know HTTP.
 
 pub mod group;
+pub mod link;
 pub mod sqlite;
 pub mod vault;
 
