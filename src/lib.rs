@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod clock;
+pub mod delivery;
 pub mod dialect;
 pub mod ledger;
 pub mod metrics;

@@ -1,6 +1,18 @@
 //! Dialects: how each system writes events, proves who it is, and wants to be retried.
 //! One file a system, each both reading and writing. Refuses to know the store, the network and the clock.
 
+pub mod air;
+pub mod aloro;
+pub mod cllr;
+pub mod dialgen;
+pub mod js_json;
+mod read;
+pub mod signature;
+pub mod standard;
+pub mod transcript;
+pub mod voicegenie;
+mod write;
+
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -59,6 +71,18 @@ pub trait Dialect: Send + Sync {
 
     /// The body of a test send: the one that the seed prints. `kind` is what the caller chose (standard only).
     fn sample(&self, kind: Option<EventType>, now: Time) -> Vec<u8>;
+}
+
+/// The dialect of a name.
+pub fn get(name: DialectName) -> &'static dyn Dialect {
+    match name {
+        DialectName::Voicegenie => &voicegenie::Voicegenie,
+        DialectName::Cllr => &cllr::Cllr,
+        DialectName::Dialgen => &dialgen::Dialgen,
+        DialectName::Aloro => &aloro::Aloro,
+        DialectName::Air => &air::Air,
+        DialectName::Standard => &standard::Standard,
+    }
 }
 
 /// Whether a dialect says this event at all: the right type, and the dialect's own filter.

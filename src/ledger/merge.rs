@@ -50,7 +50,9 @@ pub enum Change {
     Step(EventType),
     /// A step was heard before and now brought these fields, by their dotted names.
     Updated(Vec<String>),
-    /// Nothing new: a duplicate. The record may still have taken a renewed URL.
+    /// A duplicate but for a URL that the vendor signed anew: the record takes it, nobody is told.
+    Renewed,
+    /// Nothing new: a duplicate.
     Nothing,
 }
 
@@ -62,9 +64,9 @@ pub fn hear(book: Option<CallBook>, heard: HeardCall) -> (CallBook, Change) {
         marks: Marks { stages: Vec::new(), terminals: Vec::new(), base: rank, ranks: BTreeMap::new() },
     });
 
-    let mut fold = Fold { marks: &mut book.marks, rank, changed: Vec::new() };
+    let mut fold = Fold { marks: &mut book.marks, rank, changed: Vec::new(), renewed: false };
     book.call.merge(heard.call, &mut fold);
-    let mut changed = fold.changed;
+    let Fold { mut changed, renewed, .. } = fold;
 
     let is_first = match heard.step {
         Step::Ended(outcome) => {
@@ -85,10 +87,12 @@ pub fn hear(book: Option<CallBook>, heard: HeardCall) -> (CallBook, Change) {
 
     let change = if is_first {
         Change::Step(heard.step.event_type())
-    } else if changed.is_empty() {
-        Change::Nothing
-    } else {
+    } else if !changed.is_empty() {
         Change::Updated(changed)
+    } else if renewed {
+        Change::Renewed
+    } else {
+        Change::Nothing
     };
     (book, change)
 }
@@ -120,6 +124,7 @@ struct Fold<'a> {
     marks: &'a mut Marks,
     rank: Rank,
     changed: Vec<String>,
+    renewed: bool,
 }
 
 impl Fold<'_> {
@@ -161,7 +166,9 @@ impl Judge for Fold<'_> {
         });
         let is_envelope = known.as_ref().is_some_and(|known| is_renewed_url(path, known, &said));
         if self.weigh(path, content) {
-            if !is_envelope {
+            if is_envelope {
+                self.renewed = true;
+            } else {
                 self.changed.push(path.to_owned());
             }
             *known = Some(said);
@@ -241,7 +248,7 @@ mod tests {
             call.recording.url = Some(Text::from("https://r/1?sig=b"));
         });
         let (book, change) = hear(Some(book), renewed);
-        assert_eq!(change, Change::Nothing, "a URL signed anew is no news");
+        assert_eq!(change, Change::Renewed, "a URL signed anew is no news");
         assert_eq!(book.call.recording.url, Some(Text::from("https://r/1?sig=b")));
     }
 

@@ -203,6 +203,7 @@ pub struct Call {
     /// The vendor's id of the call. Ours is the store's business.
     pub call_id: Text,
     /// How far the call has come.
+    #[serde(default)]
     pub stage: Stage,
     /// How it ended; present exactly when `stage` is `ended`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -52,20 +52,32 @@ pub struct EndpointRef {
 /// A place in an endpoint's memory queue: taken before the commit, given back when the delivery is settled or
 /// the transaction came to nothing.
 #[derive(Debug)]
-pub struct Place(Arc<AtomicUsize>);
+pub struct Place([Arc<AtomicUsize>; 2]);
 
 impl Place {
-    /// Takes a place if fewer than `capacity` are taken.
-    pub fn take(taken: &Arc<AtomicUsize>, capacity: usize) -> Option<Self> {
-        let more = |now: usize| (now < capacity).then_some(now + 1);
-        taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
-        Some(Self(Arc::clone(taken)))
+    /// Takes a place if there is room in both: the endpoint's own queue, and the house. Each is a count of places
+    /// taken with its capacity.
+    pub fn take(queue: (&Arc<AtomicUsize>, usize), house: (&Arc<AtomicUsize>, usize)) -> Option<Self> {
+        let take = |(taken, capacity): (&Arc<AtomicUsize>, usize)| {
+            let more = |now: usize| (now < capacity).then_some(now + 1);
+            taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
+        };
+        if !take(queue) {
+            return None;
+        }
+        if !take(house) {
+            queue.0.fetch_sub(1, Ordering::AcqRel);
+            return None;
+        }
+        Some(Self([Arc::clone(queue.0), Arc::clone(house.0)]))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        for taken in &self.0 {
+            taken.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }
 
@@ -372,6 +384,8 @@ pub trait Store: Send + Sync {
     fn commit<'a>(&'a self, group: Arc<Group>, queues: Arc<dyn Queues>) -> Answer<'a, Committed>;
     /// Takes ownership of deliveries of one endpoint that are due, oldest first; one for each place.
     fn claim(&self, endpoint: EndpointRef, now: Time, places: Vec<Place>) -> Answer<'_, Vec<Owned>>;
+    /// Gives up ownership of deliveries that will not be attempted now: their endpoint was disabled.
+    fn release(&self, account: AccountKey, deliveries: Vec<i64>) -> Answer<'_, ()>;
     /// When the endpoint's next unowned delivery falls due.
     fn next_due(&self, endpoint: EndpointRef) -> Answer<'_, Option<Time>>;
 

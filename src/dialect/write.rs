@@ -1,0 +1,158 @@
+//! Writing bodies: an object at a time, keys in the order of the seeds, and what several dialects say alike.
+//! Refuses to know any dialect's names.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::js_json;
+use crate::model::call::Call;
+use crate::model::endpoint::Shape;
+use crate::model::json::{Fields, Raw, Text};
+use crate::model::time::Millis;
+use crate::model::{Event, EventBody, Time};
+
+/// A JSON object that is being written.
+pub struct Writer<'a> {
+    out: &'a mut Vec<u8>,
+    is_first: bool,
+}
+
+/// A body: one object, written by `fill`.
+pub fn body(fill: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+    let mut out = Vec::with_capacity(2048);
+    write_object(&mut out, fill);
+    out
+}
+
+/// A body that JavaScript parses and stringifies to the very same bytes (DESIGN section 7).
+pub fn js_body(fill: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+    // What the writer writes is valid UTF-8; were it not, the bytes would go out as they are.
+    match String::from_utf8(body(fill)) {
+        Ok(text) => js_json::rewrite(&text),
+        Err(error) => error.into_bytes(),
+    }
+}
+
+fn write_object(out: &mut Vec<u8>, fill: impl FnOnce(&mut Writer<'_>)) {
+    out.push(b'{');
+    fill(&mut Writer { out, is_first: true });
+    out.push(b'}');
+}
+
+fn write_value(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    let start = out.len();
+    if serde_json::to_writer(&mut *out, value).is_err() {
+        out.truncate(start);
+        out.extend_from_slice(b"null");
+    }
+}
+
+impl Writer<'_> {
+    fn key(&mut self, key: &(impl Serialize + ?Sized)) {
+        if !std::mem::take(&mut self.is_first) {
+            self.out.push(b',');
+        }
+        write_value(self.out, key);
+        self.out.push(b':');
+    }
+
+    /// A member that is always there.
+    pub fn put(&mut self, key: &str, value: &(impl Serialize + ?Sized)) {
+        self.key(key);
+        write_value(self.out, value);
+    }
+
+    /// A member that is left out when nothing is known.
+    pub fn maybe(&mut self, key: &str, value: Option<impl Serialize>) {
+        if let Some(value) = value {
+            self.put(key, &value);
+        }
+    }
+
+    /// A member that is an object.
+    pub fn object(&mut self, key: &str, fill: impl FnOnce(&mut Writer<'_>)) {
+        self.key(key);
+        write_object(self.out, fill);
+    }
+
+    /// A member that is an array of objects.
+    pub fn objects<T>(&mut self, key: &str, items: &[T], mut fill: impl FnMut(&mut Writer<'_>, &T)) {
+        self.key(key);
+        self.out.push(b'[');
+        for (at, item) in items.iter().enumerate() {
+            if at > 0 {
+                self.out.push(b',');
+            }
+            write_object(self.out, |writer| fill(writer, item));
+        }
+        self.out.push(b']');
+    }
+
+    /// A member that is some JSON object, `{}` when nothing is known.
+    pub fn object_or_empty(&mut self, key: &str, value: Option<&Raw>) {
+        match value {
+            Some(value) => self.put(key, value),
+            None => self.object(key, |_| {}),
+        }
+    }
+
+    /// All entries of a raw object as members.
+    pub fn entries(&mut self, object: Option<&Raw>) {
+        if let Some(object) = object.and_then(Raw::as_object) {
+            self.fields(&Fields::from(&object));
+        }
+    }
+
+    /// All entries of free-form fields as members.
+    pub fn fields(&mut self, fields: &Fields) {
+        for (key, value) in fields.iter() {
+            self.key(key);
+            write_value(self.out, value);
+        }
+    }
+}
+
+/// The call of an event; `None` for a batch or an endpoint.
+pub fn call_of(event: &Event) -> Option<&Call> {
+    match &event.body {
+        EventBody::Call { call, .. } => Some(call),
+        _ => None,
+    }
+}
+
+/// The recording's URL, unless the endpoint wants none.
+pub fn recording_url<'a>(call: &'a Call, shape: &Shape) -> Option<&'a Text> {
+    call.recording.url.as_ref().filter(|_| shape.include_recording)
+}
+
+/// When the call ended: as the vendor says, else the time of the event that told of the end.
+pub fn ended_at(event: &Event, call: &Call) -> Option<Time> {
+    call.ended_at.or_else(|| call.outcome.map(|_| event.at))
+}
+
+/// How long the call was: as the vendor says, else from its start to its end.
+pub fn duration(call: &Call) -> Option<Millis> {
+    call.duration_seconds.or_else(|| {
+        let length = call.ended_at.zip(call.started_at).map(|(end, start)| end.since(start))?;
+        Some(Millis(u64::try_from(length.as_millis()).unwrap_or(u64::MAX)))
+    })
+}
+
+/// When the call was placed: as the vendor says, else when the conversation began, else its length before its end.
+pub fn placed_at(event: &Event, call: &Call) -> Option<Time> {
+    call.created_at.or(call.started_at).or_else(|| {
+        let micros = i64::try_from(Duration::from_millis(duration(call)?.0).as_micros()).ok()?;
+        Some(Time::from_micros(ended_at(event, call)?.as_micros().saturating_sub(micros)))
+    })
+}
+
+/// The campaign of a call in dialects that have one word for campaigns and batches.
+pub fn campaign_or_batch(call: &Call) -> Option<&Text> {
+    call.campaign.id.as_ref().or(call.batch_id.as_ref())
+}
+
+/// Sentiment in a word; a mood (seed 001) is one too.
+pub fn sentiment(call: &Call) -> Option<&Text> {
+    call.analysis.sentiment.as_ref().or(call.analysis.mood.as_ref())
+}
