@@ -18,7 +18,8 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 
 /// Bounds of the latency buckets in seconds: from 250 microseconds, below one fsync, to the longest timeout.
 const LATENCIES: [f64; 17] = [
-    0.000_25, 0.000_5, 0.001, 0.002, 0.003, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0, 30.0,
+    0.000_25, 0.000_5, 0.001, 0.002, 0.003, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0,
+    30.0,
 ];
 /// Bounds of the group sizes.
 const SIZES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
@@ -174,7 +175,8 @@ impl Metrics {
         let attempted = Family::<DialectResult, Counter>::default();
         let attempts = array::from_fn(|dialect| {
             array::from_fn(|result| {
-                let (dialect, result) = (DialectName::ALL[dialect].as_str(), AttemptResult::ALL[result].as_str());
+                let (dialect, result) =
+                    (DialectName::ALL[dialect].as_str(), AttemptResult::ALL[result].as_str());
                 attempted.get_or_create_owned(&DialectResult { dialect, result })
             })
         });
@@ -185,13 +187,22 @@ impl Metrics {
         let attempt_latency = array::from_fn(|dialect| {
             exchanges.get_or_create_owned(&Dialect { dialect: DialectName::ALL[dialect].as_str() })
         });
-        registry.register_with_unit("attempt", "Time of one attempt, body included", Unit::Seconds, exchanges);
+        registry.register_with_unit(
+            "attempt",
+            "Time of one attempt, body included",
+            Unit::Seconds,
+            exchanges,
+        );
 
         let states = Family::<State, Counter>::default();
         let settled = array::from_fn(|state| {
             states.get_or_create_owned(&State { state: DeliveryState::ALL[state].as_str() })
         });
-        registry.register("deliveries_settled", "Attempts written, by the delivery's state after them", states);
+        registry.register(
+            "deliveries_settled",
+            "Attempts written, by the delivery's state after them",
+            states,
+        );
 
         let api_requests = Family::<ApiRequest, Counter>::default();
         registry.register("api_requests", "API requests by route and status", api_requests.clone());
@@ -216,7 +227,8 @@ impl Metrics {
         };
         let door = measure("door", "From headers to answer at the doors", Some(Unit::Seconds), &LATENCIES);
         let group_size = measure("group_size", "Members of a group commit", None, &SIZES);
-        let group_latency = measure("group_commit", "Time of a group commit", Some(Unit::Seconds), &LATENCIES);
+        let group_latency =
+            measure("group_commit", "Time of a group commit", Some(Unit::Seconds), &LATENCIES);
         let api_latency = measure("api_request", "Time of an API request", Some(Unit::Seconds), &LATENCIES);
 
         let mut gauge = |name: &str, help: &str| {

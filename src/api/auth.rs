@@ -142,7 +142,11 @@ pub async fn find(state: &ApiState, key: &str) -> Result<Option<ApiKey>, StoreEr
 }
 
 /// Lets only holders of a key pass, and says whose it is.
-pub async fn guard(State(state): State<ApiState>, mut request: Request, next: Next) -> Result<Response, Problem> {
+pub async fn guard(
+    State(state): State<ApiState>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
     let key = bearer(request.headers()).ok_or_else(Problem::unauthorized)?;
     let key = find(&state, key).await?.ok_or_else(Problem::unauthorized)?;
     let config = state.store.config(key.account).ok_or_else(Problem::unauthorized)?;

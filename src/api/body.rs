@@ -9,8 +9,8 @@ use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::LengthLimitError;
 
-use super::{ApiState, Settings};
 use super::problem::Problem;
+use super::{ApiState, Settings};
 
 /// Reads a body whole.
 ///

@@ -56,7 +56,11 @@ impl List {
         let after = query.take("cursor").and_then(|cursor| {
             let place = self.open(key, account, &cursor);
             if place.is_none() {
-                query.wrong("cursor", BAD_CURSOR, "Pass on the \"next_cursor\" of this list, or leave it out.");
+                query.wrong(
+                    "cursor",
+                    BAD_CURSOR,
+                    "Pass on the \"next_cursor\" of this list, or leave it out.",
+                );
             }
             place
         });

@@ -14,10 +14,10 @@ use serde::Serialize;
 use tracing::{debug, error, warn};
 use utoipa::ToSchema;
 
+use super::ApiState;
 use super::auth;
 use super::body;
 use super::problem::Problem;
-use super::ApiState;
 use crate::dialect::{self, Arrived, Dialect, Reading, Receipt, ReceiptKind};
 use crate::metrics::Arrival;
 use crate::model::event::Heard;
@@ -210,7 +210,8 @@ fn refused() -> Response {
 }
 
 fn full() -> Problem {
-    let detail = "The quarantine of this source is full. Reprocess or discard what is in it, then send again.";
+    let detail =
+        "The quarantine of this source is full. Reprocess or discard what is in it, then send again.";
     Problem::new(StatusCode::INSUFFICIENT_STORAGE, "quarantine_full", detail)
 }
 

@@ -150,9 +150,12 @@ impl<'a> Form<'a> {
     /// A length of time above zero, up to `most` seconds; fractions are allowed.
     pub fn seconds(&mut self, name: &'static str, most: u32) -> Given<Duration> {
         let given = self.number(name);
-        self.convert(name, given, |seconds| duration(seconds, most).filter(|span| !span.is_zero()), || {
-            format!("Give a number of seconds above 0, at most {most}.")
-        })
+        self.convert(
+            name,
+            given,
+            |seconds| duration(seconds, most).filter(|span| !span.is_zero()),
+            || format!("Give a number of seconds above 0, at most {most}."),
+        )
     }
 
     /// A whole number from `least` to `most`.
@@ -160,7 +163,11 @@ impl<'a> Form<'a> {
         let given = self.number(name);
         let convert = |number: f64| {
             let is_whole = number.fract() == 0.0 && (f64::from(least)..=f64::from(most)).contains(&number);
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be within")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "checked to be within"
+            )]
             is_whole.then_some(number as u32)
         };
         self.convert(name, given, convert, || format!("Give a whole number from {least} to {most}."))
@@ -390,7 +397,9 @@ mod tests {
 
     #[test]
     fn numbers_keep_to_their_bounds() {
-        for (text, expected) in [("0.25", Some(250)), ("300", Some(300_000)), ("0", None), ("-1", None), ("301", None)] {
+        for (text, expected) in
+            [("0.25", Some(250)), ("300", Some(300_000)), ("0", None), ("-1", None), ("301", None)]
+        {
             let body = format!("{{\"timeout_seconds\":{text}}}");
             let mut form = Form::read(body.as_bytes()).unwrap();
             let given = form.seconds("timeout_seconds", 300).value();

@@ -13,10 +13,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use ring::digest;
 use tracing::error;
 
+use super::ApiState;
 use super::auth::Caller;
 use super::body;
 use super::problem::Problem;
-use super::ApiState;
 use crate::store::Idempotent;
 
 /// The header by which a client names its request.

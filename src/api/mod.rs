@@ -22,6 +22,7 @@ pub mod openapi;
 pub mod problem;
 pub mod quarantine;
 pub mod reconciliation;
+mod redact;
 pub mod rotate;
 pub mod server;
 pub mod sources;

@@ -62,7 +62,10 @@ impl Problem {
         let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
         let detail = match errors.as_slice() {
             [only] => format!("{}: {}", only.field, only.detail),
-            _ => format!("Correct these fields: {}. \"errors\" says what is wrong with each.", fields.join(", ")),
+            _ => format!(
+                "Correct these fields: {}. \"errors\" says what is wrong with each.",
+                fields.join(", ")
+            ),
         };
         let code = match errors.as_slice() {
             [only] if only.code == BAD_CURSOR => BAD_CURSOR,
@@ -90,11 +93,9 @@ impl Problem {
 
     /// The store cannot be used now.
     pub fn unavailable() -> Self {
-        let detail = "Nothing was written or the outcome is unknown. Send the same request again in a moment.";
-        Self {
-            retry_after: Some(1),
-            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
-        }
+        let detail =
+            "Nothing was written or the outcome is unknown. Send the same request again in a moment.";
+        Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail) }
     }
 
     /// A bug of ours.
@@ -117,7 +118,8 @@ impl From<StoreError> for Problem {
         error!(%error, "the store failed on an API request");
         match error {
             StoreError::Data(_) => {
-                let detail = "A value in this request cannot be stored. Remove control characters and try again.";
+                let detail =
+                    "A value in this request cannot be stored. Remove control characters and try again.";
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", detail)
             }
             StoreError::Unavailable(_) | StoreError::Unknown(_) => Self::unavailable(),

@@ -215,8 +215,3 @@ pub struct Policy {
     /// An answer that takes longer is flagged slow (seeds 002 and 003).
     pub slow_after: Option<Duration>,
 }
-
-/// The dialect of a name.
-pub fn get(_name: DialectName) -> &'static dyn Dialect {
-    unimplemented!()
-}
