@@ -1,1 +1,3 @@
 //! The one integration binary: behaviour through the public door.
+
+mod vectors;
