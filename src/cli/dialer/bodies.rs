@@ -182,7 +182,7 @@ fn dialgen(story: &Story, batch: &str) -> String {
 
 /// The seed 002 event at the end of a batch.
 pub fn dialgen_batch(batch: &str, total: u64, succeeded: u64, start: Time, end: Time) -> String {
-    let rate = if total == 0 { 0 } else { succeeded * 100 / total };
+    let rate = (succeeded * 100).checked_div(total).unwrap_or(0);
     format!(
         r#"{{"event":"batch.completed","batchId":"{batch}","agentId":"agent_25673","userId":"user_789","statistics":{{"total":{total},"processed":{total},"succeeded":{succeeded},"failed":{},"percentComplete":100,"successRate":{rate}}},"timestamps":{{"createdAt":"{}","startedAt":"{}","completedAt":"{}"}}}}"#,
         total - succeeded,
