@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue, Method};
 use serde_json::Value;
 
 use crate::clock::random_bytes;
+use crate::config;
 use crate::delivery::guard::Guard;
 use crate::delivery::wire::{Exchange, Response, Wire};
 
@@ -25,6 +26,32 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub fn open_wire() -> Result<Wire, String> {
     let everywhere = ["0.0.0.0/0", "::/0"].iter().filter_map(|network| network.parse().ok()).collect();
     Wire::new(Guard::new(everywhere), None).map_err(|error| error.to_string())
+}
+
+/// Which server a command talks to.
+#[derive(Debug, clap::Args)]
+pub struct Server {
+    /// Where postcall is; POSTCALL_URL unless said, else http://127.0.0.1:8080
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<String>,
+    /// The API key; POSTCALL_KEY or POSTCALL_ADMIN_KEY unless said
+    #[arg(long, global = true, value_name = "KEY")]
+    key: Option<String>,
+}
+
+impl Server {
+    /// A client of it.
+    ///
+    /// # Errors
+    /// A sentence when no key was given.
+    pub fn client(&self) -> Result<Client, String> {
+        let url = self.url.clone().or_else(|| config::variable(config::URL));
+        let key = self.key.clone().or_else(|| config::variable(config::KEY));
+        let key = key.or_else(|| config::variable(config::ADMIN_KEY)).ok_or_else(|| {
+            format!("no API key: give --key, or set {} (the first start of postcall prints one)", config::KEY)
+        })?;
+        Client::new(url.as_deref().unwrap_or("http://127.0.0.1:8080"), &key)
+    }
 }
 
 /// Speaks to one server with one key.

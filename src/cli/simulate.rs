@@ -55,22 +55,18 @@ fn first_call() -> Time {
     Time::from_seconds(MONDAY_MORNING).unwrap_or(Time::MIN)
 }
 
-/// Exits with 0 when every request was answered with 2xx, 1 when not, 2 when nothing could be played.
-pub async fn run(simulate: Simulate) -> ExitCode {
-    match prepare(&simulate) {
-        Err(sentence) => super::refuse(&sentence),
-        Ok((script, target)) => {
-            let wire = match open_wire() {
-                Ok(wire) => wire,
-                Err(sentence) => return super::refuse(&sentence),
-            };
-            let progress = Progress::new("calls", simulate.calls);
-            let tally = play(&wire, script.plan(), target, |calls| progress.at(calls), |_| {}).await;
-            progress.finish();
-            print!("{}", if simulate.json { json(&tally) } else { summary(&simulate, &tally) });
-            if tally.other.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
-    }
+/// Exits with 0 when every request was answered with 2xx, with 1 when not.
+///
+/// # Errors
+/// A sentence when an option makes no sense.
+pub async fn run(simulate: Simulate) -> Result<ExitCode, String> {
+    let (script, target) = prepare(&simulate)?;
+    let wire = open_wire()?;
+    let progress = Progress::new("calls", simulate.calls);
+    let tally = play(&wire, script.plan(), target, |calls| progress.at(calls), |_| {}).await;
+    progress.finish();
+    print!("{}", if simulate.json { json(&tally) } else { summary(&simulate, &tally) });
+    Ok(if tally.other.is_empty() { ExitCode::SUCCESS } else { super::NO })
 }
 
 fn prepare(simulate: &Simulate) -> Result<(Script, Target), String> {

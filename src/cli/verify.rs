@@ -38,15 +38,14 @@ pub struct Verify {
     json: bool,
 }
 
-/// Exits with 0 when the request is proven, 1 when it is not, 2 when that cannot be told.
-pub async fn run(verify: Verify) -> ExitCode {
-    match check(&verify) {
-        Ok(diagnosis) => {
-            print!("{}", if verify.json { json(&diagnosis) } else { text(&diagnosis) });
-            if diagnosis.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
-        Err(sentence) => super::refuse(&sentence),
-    }
+/// Exits with 0 when the request is proven, with 1 when it is not.
+///
+/// # Errors
+/// A sentence when a file cannot be read or an option makes no sense.
+pub fn run(verify: &Verify) -> Result<ExitCode, String> {
+    let diagnosis = check(verify)?;
+    print!("{}", if verify.json { json(&diagnosis) } else { text(&diagnosis) });
+    Ok(if diagnosis.ok { ExitCode::SUCCESS } else { super::NO })
 }
 
 fn check(verify: &Verify) -> Result<Diagnosis, String> {
