@@ -1,5 +1,6 @@
 //! The one integration binary: behaviour through the public door.
 
+mod cli;
 mod crash;
 mod dialects;
 #[expect(dead_code, reason = "the API tests use all of it")]
