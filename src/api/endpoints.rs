@@ -52,9 +52,11 @@ pub struct EndpointView {
     ordered: bool,
     /// Values that may be credentials are hidden; sent back as shown, they stay as they are.
     headers: BTreeMap<String, String>,
-    timeout_seconds: f64,
+    #[schema(value_type = f64)]
+    timeout_seconds: Seconds,
     /// Waits after each failed attempt; `[]` means once.
-    retry_delays_seconds: Vec<f64>,
+    #[schema(value_type = Vec<f64>)]
+    retry_delays_seconds: Vec<Seconds>,
     max_in_flight: u32,
     /// `null` is unlimited.
     rate_limit_per_second: Option<f64>,
@@ -70,6 +72,19 @@ pub struct EndpointView {
     warning: Option<&'static str>,
     #[serde(flatten)]
     shown: Shown,
+}
+
+/// A length of time as a number of seconds: `20`, `0.5`.
+#[derive(Debug)]
+struct Seconds(Duration);
+
+impl Serialize for Seconds {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.subsec_nanos() {
+            0 => serializer.serialize_u64(self.0.as_secs()),
+            _ => serializer.serialize_f64(self.0.as_secs_f64()),
+        }
+    }
 }
 
 impl EndpointView {
@@ -99,8 +114,8 @@ impl EndpointView {
             include_recording: endpoint.shape.include_recording,
             ordered: endpoint.ordered,
             headers: endpoint.headers.iter().map(show).collect(),
-            timeout_seconds: delivering.timeout.unwrap_or(policy.timeout).as_secs_f64(),
-            retry_delays_seconds: delays.iter().map(Duration::as_secs_f64).collect(),
+            timeout_seconds: Seconds(delivering.timeout.unwrap_or(policy.timeout)),
+            retry_delays_seconds: delays.iter().copied().map(Seconds).collect(),
             max_in_flight: delivering.max_in_flight.unwrap_or(DEFAULT_MAX_IN_FLIGHT),
             rate_limit_per_second: delivering.rate_limit,
             has_secret: !credential::is_empty(&endpoint.credential),
