@@ -1,5 +1,8 @@
 //! The one integration binary: behaviour through the public door.
 
-#[expect(dead_code, reason = "the API tests that use all of it come next")]
+mod dialects;
 mod harness;
+mod js_json;
+mod made;
+mod vectors;
 mod wire;
