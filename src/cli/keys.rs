@@ -67,7 +67,10 @@ pub async fn run(keys: Keys) -> Result<ExitCode, String> {
                 return Err(format!("{id:?} is no id of a key; `postcall keys list` shows them"));
             }
             client.delete(&format!("/v1/keys/{id}")).await?;
-            print!("{}", if keys.json { format!("{}\n", json!({"revoked": id})) } else { format!("revoked {id}\n") });
+            print!(
+                "{}",
+                if keys.json { format!("{}\n", json!({"revoked": id})) } else { format!("revoked {id}\n") }
+            );
         }
     }
     Ok(ExitCode::SUCCESS)
