@@ -597,6 +597,28 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_a_body_are_read_like_texts() {
+        let mut body = object(r#"{"\ud83d":1,"\ud83d\ude00":2,"\u0061":3,"b":4,"a":5}"#);
+        assert_eq!(body.take("😀").unwrap().get(), "2");
+        assert_eq!(body.take("a").unwrap().get(), "5");
+        assert_eq!(serde_json::to_string(&Fields::from(&body)).unwrap(), r#"{"\ud83d":1,"b":4}"#);
+    }
+
+    #[test]
+    fn scalars_are_told_from_their_tokens() {
+        let body =
+            object(r#"{"plain":"a","escaped":"\u0061\n","number":1.50,"list":[{"x":1},{}],"mixed":[{},1]}"#);
+        let token = |key| body.peek(key).unwrap();
+        assert_eq!(
+            [written(token("plain")), written(token("escaped")), written(token("number"))],
+            ["a", "a\n", "1.50"]
+        );
+        assert_eq!((Text::of(token("escaped")), Text::of(token("number"))), (Some(Text::from("a\n")), None));
+        assert_eq!(objects(token("list")).map(|all| all.len()), Some(2));
+        assert!(objects(token("mixed")).is_none() && objects(token("plain")).is_none());
+    }
+
+    #[test]
     fn depth_counts_brackets_outside_strings() {
         let deep = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
         assert!(!is_too_deep(deep(MAX_DEPTH).as_bytes()));
