@@ -37,6 +37,10 @@ impl Default for Shape {
     }
 }
 
+/// Attempts at the same time, unless the endpoint says otherwise: enough for a quick receiver, few enough not to
+/// overrun a slow one.
+pub const DEFAULT_MAX_IN_FLIGHT: u32 = 64;
+
 /// How an endpoint wants to be treated; `None` is the dialect's default.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Delivering {

@@ -49,6 +49,8 @@ pub struct Tag(pub u64);
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const TAG_LETTERS: usize = 8;
 const NUMBER_LETTERS: usize = 9;
+/// Numbers have 40 bits; a store may put the account's into the bits above.
+const NUMBER_BITS: u32 = 40;
 
 impl Tag {
     /// Keeps the lower 40 bits of a random number.
@@ -82,7 +84,8 @@ pub fn parse(kind: Kind, id: &str) -> Option<(Tag, i64)> {
         return None;
     }
     let (tag, number) = letters.split_at(TAG_LETTERS);
-    Some((Tag(read_base32(tag)?), i64::try_from(read_base32(number)?).ok()?))
+    let number = read_base32(number).filter(|number| number >> NUMBER_BITS == 0)?;
+    Some((Tag(read_base32(tag)?), i64::try_from(number).ok()?))
 }
 
 fn push_base32(out: &mut String, value: u64, letters: usize) {
@@ -119,5 +122,10 @@ mod tests {
         {
             assert_eq!(parse(Kind::Event, id), None, "{id}");
         }
+    }
+
+    #[test]
+    fn a_number_stays_out_of_the_bits_of_the_account() {
+        assert_eq!(parse(Kind::Event, &format(Kind::Event, Tag(1), 1 << 40)), None);
     }
 }

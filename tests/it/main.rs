@@ -1,6 +1,18 @@
 //! The one integration binary: behaviour through the public door.
 
+mod api_bad_input;
+mod api_door;
+mod api_idempotency;
+mod api_isolation;
+mod api_reading;
+mod api_resources;
+mod api_rig;
+mod api_server;
+mod crash;
+mod delivery;
 mod dialects;
+mod harness;
 mod js_json;
 mod made;
 mod vectors;
+mod wire;

@@ -1,0 +1,190 @@
+//! Credentials: made, taken, shown once and rotated. Never shown again, never logged.
+//! Refuses to know what they belong to beyond which side it is: a source checks, an endpoint signs.
+
+use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::form::{Form, Given};
+use super::problem::sentence;
+use crate::clock::random_bytes;
+use crate::dialect::signature::{check_secret, check_signing_secret};
+use crate::dialect::{self, Proof};
+use crate::model::secret::{Credential, DatedSecret, Secret};
+use crate::model::{DialectName, Time};
+
+/// Secrets that may be valid at the same time. Each one is a signature in every request.
+const MOST_SECRETS: usize = 8;
+
+/// Which side of a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Checks what comes in.
+    Source,
+    /// Signs what goes out.
+    Endpoint,
+}
+
+/// What a request says about the credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Nothing.
+    Unsaid,
+    /// None at all.
+    Unsigned,
+    /// This one.
+    Taken(Secret),
+}
+
+/// A credential that was made for the caller: shown in this one answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Shown {
+    /// The signing secret, if one was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// The bearer token, if one was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bearer_token: Option<String>,
+}
+
+/// Reads `secret` and `bearer_token`, as far as the dialect uses them.
+pub fn read(form: &mut Form<'_>, dialect: Option<DialectName>, side: Side) -> Wanted {
+    let (secret, token) = (form.string("secret"), form.string("bearer_token"));
+    let Some(name) = dialect else { return Wanted::Unsaid };
+    let proof = dialect::get(name).proof();
+    let (used, given, other, unused) = match proof {
+        Proof::Bearer => ("bearer_token", token, "secret", secret),
+        _ => ("secret", secret, "bearer_token", token),
+    };
+    if matches!(unused, Given::Value(_)) {
+        form.wrong(other, "not_used", format!("The dialect {name} does not use it; leave it out."));
+    }
+    match given {
+        Given::Absent => Wanted::Unsaid,
+        Given::Null if proof == Proof::Bearer && side == Side::Endpoint => {
+            form.wrong(used, "missing", "This dialect cannot go without one; leave it out to have one made.");
+            Wanted::Unsaid
+        }
+        Given::Null => Wanted::Unsigned,
+        Given::Value(text) => {
+            let check = if side == Side::Source { check_secret } else { check_signing_secret };
+            match check(proof, &text) {
+                Ok(()) => Wanted::Taken(Secret::new(text)),
+                Err(why) => {
+                    form.wrong(
+                        used,
+                        if proof == Proof::Unsigned { "not_used" } else { "unfit" },
+                        sentence(&why),
+                    );
+                    Wanted::Unsaid
+                }
+            }
+        }
+    }
+}
+
+impl Wanted {
+    /// The credential that follows. `current` is what is there and still fits the dialect.
+    pub fn make(self, dialect: DialectName, current: Option<Credential>) -> (Credential, Shown) {
+        let proof = dialect::get(dialect).proof();
+        match (self, current) {
+            (Self::Unsaid, Some(current)) => (current, Shown::default()),
+            (Self::Unsaid, None) => {
+                let Some(made) = generate(proof) else { return <_>::default() };
+                (of(proof, Secret::new(made.as_str())), shown(proof, made))
+            }
+            (Self::Unsigned, _) => <_>::default(),
+            (Self::Taken(secret), _) => (of(proof, secret), Shown::default()),
+        }
+    }
+}
+
+/// A new one of the kind that proves requests so; `None` where nothing does.
+fn generate(proof: Proof) -> Option<String> {
+    let bytes = random_bytes::<32>();
+    match proof {
+        Proof::Unsigned => None,
+        Proof::HmacHex => Some(HEXLOWER.encode(&bytes)),
+        Proof::Bearer => Some(BASE64URL_NOPAD.encode(&bytes)),
+        Proof::StandardWebhooks => Some(format!("whsec_{}", BASE64.encode(&bytes))),
+    }
+}
+
+fn of(proof: Proof, secret: Secret) -> Credential {
+    match proof {
+        Proof::Bearer => Credential::of_bearer(secret),
+        _ => Credential::of_secret(secret),
+    }
+}
+
+fn shown(proof: Proof, made: String) -> Shown {
+    match proof {
+        Proof::Bearer => Shown { bearer_token: Some(made), ..Shown::default() },
+        _ => Shown { secret: Some(made), ..Shown::default() },
+    }
+}
+
+/// Whether there is anything to check or sign with.
+pub fn is_empty(credential: &Credential) -> bool {
+    credential.secrets.is_empty() && credential.bearer_token.is_none()
+}
+
+/// The unguessable part of an unsigned source's URL.
+pub fn url_token() -> Secret {
+    Secret::new(BASE64URL_NOPAD.encode(&random_bytes::<32>()))
+}
+
+/// Puts a new secret beside those that still count. The new one signs from `active_from` on, the old ones end at
+/// `old_ends` if not sooner. `None` when too many are under way.
+pub fn rotate(
+    old: &Credential,
+    new: Secret,
+    now: Time,
+    active_from: Time,
+    old_ends: Time,
+) -> Option<Credential> {
+    let still_counts = |dated: &&DatedSecret| dated.expires_at.is_none_or(|end| now < end);
+    let mut secrets: Vec<DatedSecret> = old.secrets.iter().filter(still_counts).cloned().collect();
+    if secrets.len() >= MOST_SECRETS {
+        return None;
+    }
+    for dated in &mut secrets {
+        dated.expires_at = Some(dated.expires_at.map_or(old_ends, |end| end.min(old_ends)));
+    }
+    secrets.push(DatedSecret { secret: new, active_from, expires_at: None });
+    Some(Credential { secrets, bearer_token: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_made_fits_its_dialect() {
+        for name in DialectName::ALL {
+            let proof = dialect::get(name).proof();
+            let (credential, shown) = Wanted::Unsaid.make(name, None);
+            assert_eq!(is_empty(&credential), proof == Proof::Unsigned);
+            for made in shown.secret.iter().chain(&shown.bearer_token) {
+                check_signing_secret(proof, made).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn the_old_secret_ends_and_the_new_one_begins() {
+        let at = |seconds| Time::from_seconds(seconds).unwrap();
+        let old = Credential::of_secret(Secret::new("old"));
+        let both = rotate(&old, Secret::new("new"), at(100), at(150), at(200)).unwrap();
+        assert_eq!(both.signing(at(149)).unwrap().expose(), b"old");
+        assert_eq!(both.signing(at(150)).unwrap().expose(), b"new");
+        assert_eq!(both.valid(at(199)).count(), 2);
+        assert_eq!(both.valid(at(200)).count(), 1);
+        let third = rotate(&both, Secret::new("third"), at(160), at(160), at(900)).unwrap();
+        assert_eq!(third.valid(at(200)).count(), 2, "an earlier end stays");
+        let crowd = (0..6)
+            .fold(third, |all, _| rotate(&all, Secret::new("x"), at(170), at(170), at(900)).unwrap_or(all));
+        assert_eq!(crowd.secrets.len(), MOST_SECRETS);
+        assert_eq!(rotate(&crowd, Secret::new("x"), at(180), at(180), at(900)), None);
+    }
+}

@@ -1,0 +1,116 @@
+//! Cursors: where a page of a list ended. Opaque and signed, so that a made-up one is told from a real one.
+//! Refuses to know what is listed.
+
+use data_encoding::BASE64URL_NOPAD;
+use ring::hmac;
+use serde::Serialize;
+
+use super::form::Query;
+use super::problem::BAD_CURSOR;
+use crate::model::id::Tag;
+use crate::store::Page;
+
+/// The lists that have cursors; one's cursor is no other's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum List {
+    /// `/v1/calls`
+    Calls = 1,
+    /// `/v1/events`
+    Events = 2,
+    /// `/v1/deliveries`
+    Deliveries = 3,
+    /// `/v1/quarantine`
+    Quarantine = 4,
+    /// `/v1/sources`
+    Sources = 5,
+    /// `/v1/endpoints`
+    Endpoints = 6,
+}
+
+/// How much of the HMAC goes along: enough that nobody guesses one.
+const PROOF: usize = 12;
+
+impl List {
+    /// The cursor of a place in this list.
+    pub fn seal(self, key: &hmac::Key, account: Tag, number: i64) -> String {
+        let proof = self.prove(key, account, number);
+        BASE64URL_NOPAD.encode(&[number.to_be_bytes().as_slice(), &proof].concat())
+    }
+
+    /// The place of a cursor; `None` when this list of this account never gave it out.
+    pub fn open(self, key: &hmac::Key, account: Tag, cursor: &str) -> Option<i64> {
+        let bytes = BASE64URL_NOPAD.decode(cursor.as_bytes()).ok()?;
+        let (number, proof) = bytes.split_first_chunk::<8>()?;
+        let number = i64::from_be_bytes(*number);
+        (self.prove(key, account, number) == proof).then_some(number)
+    }
+
+    fn prove(self, key: &hmac::Key, account: Tag, number: i64) -> [u8; PROOF] {
+        let said = format!("cursor {} {} {number}", self as u8, account.0);
+        let whole = hmac::sign(key, said.as_bytes());
+        std::array::from_fn(|at| whole.as_ref()[at])
+    }
+
+    /// Reads `cursor` and `limit`. The page asks for one more than the limit: whether there is more shows then.
+    pub fn page(self, query: &mut Query, key: &hmac::Key, account: Tag) -> Page {
+        let after = query.take("cursor").and_then(|cursor| {
+            let place = self.open(key, account, &cursor);
+            if place.is_none() {
+                query.wrong(
+                    "cursor",
+                    BAD_CURSOR,
+                    "Pass on the \"next_cursor\" of this list, or leave it out.",
+                );
+            }
+            place
+        });
+        Page { after, limit: query.limit(DEFAULT_LIMIT, MOST) + 1 }
+    }
+
+    /// Cuts a page to its limit, with the cursor of its end when there is more.
+    pub fn cut<T>(
+        self,
+        mut found: Vec<T>,
+        page: Page,
+        key: &hmac::Key,
+        account: Tag,
+        number: impl Fn(&T) -> i64,
+    ) -> (Vec<T>, Option<String>) {
+        let limit = page.limit.saturating_sub(1);
+        let has_more = found.len() > limit;
+        found.truncate(limit);
+        let end = found.last().filter(|_| has_more).map(|last| self.seal(key, account, number(last)));
+        (found, end)
+    }
+}
+
+/// How many records a list shows unless asked.
+pub const DEFAULT_LIMIT: usize = 50;
+/// How many at most.
+pub const MOST: usize = 100;
+
+/// One page of a list.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Listed<T> {
+    /// The records.
+    pub data: Vec<T>,
+    /// Where the next page begins; `null` when there is none.
+    pub next_cursor: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_opens_its_own_list_only() {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, b"key");
+        let cursor = List::Calls.seal(&key, Tag(1), 77);
+        assert_eq!(List::Calls.open(&key, Tag(1), &cursor), Some(77));
+        assert_eq!(List::Events.open(&key, Tag(1), &cursor), None);
+        assert_eq!(List::Calls.open(&key, Tag(2), &cursor), None);
+        for broken in ["", "77", "AAAA", &cursor[1..], &format!("{cursor}A")] {
+            assert_eq!(List::Calls.open(&key, Tag(1), broken), None, "{broken}");
+        }
+    }
+}

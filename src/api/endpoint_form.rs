@@ -1,0 +1,265 @@
+//! The settings of an endpoint, from a request to the model: every rule of what may be set, each with its remedy.
+//! Refuses to know the store; the rules of the wire are the courier's.
+
+use std::time::Duration;
+
+use utoipa::ToSchema;
+
+use super::courier::Courier;
+use super::credential::{self, Shown, Side};
+use super::form::{Form, Given, duration, shorten};
+use super::problem::{Problem, sentence};
+use super::redact;
+use super::sources::read_dialect;
+use crate::dialect;
+use crate::model::endpoint::{Delivering, Endpoint, EndpointState, Scope, Shape};
+use crate::model::json::Text;
+use crate::model::{AccountKey, DialectName, EventType, Time};
+
+/// The longest timeout in seconds.
+const LONGEST_TIMEOUT: u32 = 300;
+/// The longest wait between two attempts in seconds: seven days.
+const LONGEST_DELAY: u32 = 7 * 24 * 3600;
+/// The most waits.
+const MOST_DELAYS: usize = 50;
+/// The most headers.
+const MOST_HEADERS: usize = 32;
+/// The most attempts at the same time.
+const MOST_IN_FLIGHT: u32 = 1000;
+
+/// What a new endpoint may say; a change takes the same fields, and `null` sets one back to its default.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the form of a request in the documentation; `read` is what reads it")]
+pub struct EndpointForm {
+    /// Where to: https, or http.
+    url: String,
+    /// In which dialect: `voicegenie`, `cllr`, `dialgen`, `aloro`, `air` or `standard`.
+    dialect: String,
+    /// Which event types; left out, all that the dialect says.
+    events: Option<Vec<String>>,
+    /// Only calls of this agent.
+    agent_id: Option<String>,
+    /// Only calls of this campaign.
+    campaign_id: Option<String>,
+    /// Only calls of this batch, and the batch itself.
+    batch_id: Option<String>,
+    /// Only calls with outcome completed. Default false.
+    completed_only: Option<bool>,
+    /// Whether the recording goes along. Default true.
+    include_recording: Option<bool>,
+    /// Whether one call's events arrive in their order. Default true.
+    ordered: Option<bool>,
+    /// The signing secret. Left out, one is made and shown once; `null`, nothing is signed.
+    secret: Option<String>,
+    /// The token of `Authorization: Bearer`, for `air`; at least 16 characters. Left out, one is made.
+    bearer_token: Option<String>,
+    /// Headers to add to every request.
+    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
+    headers: Option<()>,
+    /// For the whole exchange; above 0, at most 300. Default by dialect.
+    timeout_seconds: Option<f64>,
+    /// Waits after each failed attempt, at most 50 of at most seven days; `[]` means once. Default by dialect.
+    retry_delays_seconds: Option<Vec<f64>>,
+    /// Attempts at the same time, 1 to 1000. Default 64.
+    max_in_flight: Option<u32>,
+    /// Attempts started per second. Default unlimited.
+    rate_limit_per_second: Option<f64>,
+}
+
+/// What a new endpoint starts from.
+fn blank(account: AccountKey, now: Time) -> Endpoint {
+    Endpoint {
+        account,
+        number: 0,
+        id: String::new(),
+        revision: 0,
+        url: String::new(),
+        dialect: DialectName::Standard,
+        shape: Shape::default(),
+        events: None,
+        scope: Scope::default(),
+        completed_only: false,
+        ordered: true,
+        headers: Vec::new(),
+        delivering: Delivering::default(),
+        credential: <_>::default(),
+        state: EndpointState::Active,
+        created_at: now,
+    }
+}
+
+/// Reads a body into a new endpoint.
+///
+/// # Errors
+/// 422 with everything that is wrong.
+pub fn create(
+    body: &[u8],
+    account: AccountKey,
+    now: Time,
+    courier: &dyn Courier,
+) -> Result<(Endpoint, Shown), Problem> {
+    read(Form::read(body)?, blank(account, now), courier)
+}
+
+/// Reads a body over an endpoint.
+///
+/// # Errors
+/// 422 with everything that is wrong.
+pub fn change(body: &[u8], current: &Endpoint, courier: &dyn Courier) -> Result<(Endpoint, Shown), Problem> {
+    read(Form::read(body)?, current.clone(), courier)
+}
+
+fn read(
+    mut form: Form<'_>,
+    mut endpoint: Endpoint,
+    courier: &dyn Courier,
+) -> Result<(Endpoint, Shown), Problem> {
+    let is_new = endpoint.number == 0;
+    let known = (!is_new).then_some(endpoint.dialect);
+    let dialect = match read_dialect(&mut form) {
+        Given::Absent if !is_new => known,
+        given => form.required("dialect", given),
+    };
+    match form.string("url") {
+        Given::Absent if !is_new => {}
+        given => {
+            if let Some(url) = form.required("url", given) {
+                if let Err(why) = courier.check_url(&url) {
+                    form.wrong("url", "url_refused", sentence(&why));
+                }
+                endpoint.url = url;
+            }
+        }
+    }
+    read_events(&mut form, &mut endpoint.events, dialect);
+    let scope = &mut endpoint.scope;
+    for (name, field) in [
+        ("agent_id", &mut scope.agent_id),
+        ("campaign_id", &mut scope.campaign_id),
+        ("batch_id", &mut scope.batch_id),
+    ] {
+        *field = form.text(name).over(field.take());
+    }
+    for (name, field, default) in [
+        ("completed_only", &mut endpoint.completed_only, false),
+        ("include_recording", &mut endpoint.shape.include_recording, true),
+        ("ordered", &mut endpoint.ordered, true),
+    ] {
+        *field = form.boolean(name).over_default(*field, default);
+    }
+    read_headers(&mut form, &mut endpoint.headers, courier);
+    read_delivering(&mut form, &mut endpoint.delivering);
+    let wanted = credential::read(&mut form, dialect, Side::Endpoint);
+    form.finish()?;
+
+    let Some(dialect) = dialect else { return Err(Problem::internal()) };
+    let proof = |name| dialect::get(name).proof();
+    let fits = known.is_some_and(|known| proof(known) == proof(dialect));
+    let (credential, shown) = wanted.make(dialect, fits.then(|| endpoint.credential.clone()));
+    Ok((Endpoint { dialect, credential, ..endpoint }, shown))
+}
+
+/// Also when only the dialect changes, what was chosen before has to be what the dialect says.
+fn read_events(form: &mut Form<'_>, events: &mut Option<Vec<EventType>>, dialect: Option<DialectName>) {
+    let given = form.list("events");
+    if let Given::Value(list) = &given {
+        let mut chosen = Vec::new();
+        if list.is_empty() {
+            form.wrong("events", "empty", "Name at least one event type, or leave it out for all.");
+        }
+        for (at, element) in list.iter().enumerate() {
+            let name: Option<Text> = serde_json::from_str(element.get()).ok();
+            match name.and_then(|name| EventType::parse(&name.to_str())) {
+                Some(kind) if !chosen.contains(&kind) => chosen.push(kind),
+                Some(_) => {}
+                None => {
+                    let names = EventType::ALL.map(EventType::as_str).join(", ");
+                    form.wrong(
+                        format!("events[{at}]"),
+                        "unknown_event_type",
+                        format!("Give one of: {names}."),
+                    );
+                }
+            }
+        }
+        *events = Some(chosen);
+    } else if matches!(given, Given::Null) {
+        *events = None;
+    }
+    let Some(dialect) = dialect else { return };
+    let triggers = dialect::get(dialect).triggers();
+    for kind in events.iter().flatten().filter(|kind| !triggers.contains(kind)) {
+        let said: Vec<&str> = triggers.iter().map(|kind| kind.as_str()).collect();
+        let detail =
+            format!("The dialect {dialect} never says {}; it says {}.", kind.as_str(), said.join(", "));
+        form.wrong("events", "event_not_said", detail);
+    }
+}
+
+fn read_headers(form: &mut Form<'_>, headers: &mut Vec<(String, String)>, courier: &dyn Courier) {
+    let object = match form.object("headers") {
+        Given::Value(object) => object,
+        Given::Null => return headers.clear(),
+        Given::Absent => return,
+    };
+    let mut read: Vec<(String, String)> = Vec::new();
+    for (name, value) in object.rest() {
+        let (name, field) = (name.to_str(), format!("headers.{}", shorten(&name.to_str())));
+        let Ok(value) = serde_json::from_str::<String>(value.get()) else {
+            form.wrong(field, "wrong_type", "Give a text.");
+            continue;
+        };
+        // What was shown without its secret comes back so when somebody changes something else.
+        let known = headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(&name));
+        let value = match known {
+            Some((name, secret)) if redact::header(name, secret) == value => secret.clone(),
+            _ => value,
+        };
+        if let Err(why) = courier.check_header(&name, &value) {
+            form.wrong(field, "header_refused", sentence(&why));
+        } else if read.iter().any(|(known, _)| known.eq_ignore_ascii_case(&name)) {
+            form.wrong(field, "repeated", "Give each header once; case does not tell two apart.");
+        } else {
+            read.push((name.into_owned(), value));
+        }
+    }
+    if read.len() > MOST_HEADERS {
+        form.wrong("headers", "too_many", format!("Give at most {MOST_HEADERS}."));
+    }
+    *headers = read;
+}
+
+fn read_delivering(form: &mut Form<'_>, delivering: &mut Delivering) {
+    delivering.timeout = form.seconds("timeout_seconds", LONGEST_TIMEOUT).over(delivering.timeout);
+    delivering.max_in_flight = form.whole("max_in_flight", 1, MOST_IN_FLIGHT).over(delivering.max_in_flight);
+    delivering.rate_limit = match form.number("rate_limit_per_second") {
+        Given::Value(rate) if rate > 0.0 => Some(rate),
+        Given::Value(_) => {
+            form.wrong("rate_limit_per_second", "out_of_range", "Give a number above 0, or leave it out.");
+            None
+        }
+        given => given.over(delivering.rate_limit),
+    };
+    match form.list("retry_delays_seconds") {
+        Given::Absent => {}
+        Given::Null => delivering.retry_delays = None,
+        Given::Value(list) => {
+            if list.len() > MOST_DELAYS {
+                form.wrong("retry_delays_seconds", "too_many", format!("Give at most {MOST_DELAYS}."));
+            }
+            let mut delays: Vec<Duration> = Vec::new();
+            for (at, element) in list.iter().take(MOST_DELAYS).enumerate() {
+                let seconds = serde_json::from_str(element.get()).ok();
+                match seconds.and_then(|seconds| duration(seconds, LONGEST_DELAY)) {
+                    Some(delay) => delays.push(delay),
+                    None => {
+                        let detail =
+                            format!("Give a number of seconds from 0 to {LONGEST_DELAY} (seven days).");
+                        form.wrong(format!("retry_delays_seconds[{at}]"), "out_of_range", detail);
+                    }
+                }
+            }
+            delivering.retry_delays = Some(delays);
+        }
+    }
+}

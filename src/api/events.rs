@@ -1,0 +1,89 @@
+//! `/v1/events`: the feed of an account, oldest first, to be polled in place of webhooks or compared with them.
+//! Refuses to know who was told what: that is `deliveries`.
+
+use axum::Json as Answer;
+use axum::extract::{RawQuery, State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::ApiState;
+use super::auth::Caller;
+use super::cursor::{List, Listed};
+use super::form::Query;
+use super::problem::{BAD_CURSOR, Problem};
+use crate::model::id::Kind;
+use crate::model::{Event, Raw, Time};
+use crate::store::Page;
+
+/// Events on a page, unless asked.
+const DEFAULT_LIMIT: usize = 100;
+/// Events on a page at most.
+const MOST: usize = 1000;
+
+/// An event.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Event)]
+pub struct EventView {
+    id: String,
+    /// `call.ended` and so on.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The vendor's time, or when it was heard.
+    #[schema(value_type = String, format = DateTime)]
+    timestamp: Time,
+    /// The source that told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_id: Option<String>,
+    /// Marked as a test by its sender: shown here, told to nobody.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    test: bool,
+    /// The call or batch as it was known then; for `call.updated` also `changed`.
+    #[schema(value_type = Object)]
+    data: Option<Raw>,
+}
+
+impl EventView {
+    fn of(event: Event) -> Self {
+        Self {
+            kind: event.kind.as_str(),
+            timestamp: event.at,
+            test: event.test,
+            data: Raw::parse(&event.data_json()),
+            id: event.id,
+            source_id: event.source_id,
+        }
+    }
+}
+
+/// Read the feed
+///
+/// To follow it, pass the last event's `id`, or `next_cursor` while there is one, as `after`.
+#[utoipa::path(
+    get, path = "/v1/events", tag = "Events",
+    params(
+        ("after" = Option<String>, Query, description = "A `next_cursor`, or the `id` of the last event that was seen"),
+        ("limit" = Option<u32>, Query, description = "1 to 1000, default 100"),
+    ),
+    responses((status = 200, description = "Oldest first", body = Listed<EventView>)),
+)]
+pub async fn list(
+    State(state): State<ApiState>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Answer<Listed<EventView>>, Problem> {
+    let (mut query, key) = (Query::read(query.as_deref()), state.store.link_key());
+    let after = query.take("after").and_then(|after| {
+        let place = List::Events.open(key, caller.tag, &after).or_else(|| caller.number(Kind::Event, &after));
+        if place.is_none() {
+            let detail = "Pass on a \"next_cursor\" of this list or the \"id\" of an event, or leave it out.";
+            query.wrong("after", BAD_CURSOR, detail);
+        }
+        place
+    });
+    let page = Page { after, limit: query.limit(DEFAULT_LIMIT, MOST) + 1 };
+    query.finish()?;
+    let found = state.store.events(caller.account, page).await?;
+    let (found, next_cursor) = List::Events.cut(found, page, key, caller.tag, |event| event.position);
+    Ok(Answer(Listed { data: found.into_iter().map(EventView::of).collect(), next_cursor }))
+}

@@ -1,0 +1,52 @@
+//! For operators: whether the process lives, whether it can take events, and the numbers. Refuses to know why.
+
+use axum::Json as Answer;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, header};
+use serde::Serialize;
+use tracing::warn;
+use utoipa::ToSchema;
+
+use super::ApiState;
+use super::problem::Problem;
+use crate::metrics::CONTENT_TYPE;
+
+/// That all is well.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Health {
+    /// Always `ok`.
+    status: &'static str,
+}
+
+/// Is the process alive?
+#[utoipa::path(get, path = "/healthz", tag = "Operations", responses((status = 200, description = "It is", body = Health)))]
+pub async fn alive() -> Answer<Health> {
+    Answer(Health { status: "ok" })
+}
+
+/// Can events be taken?
+#[utoipa::path(
+    get, path = "/readyz", tag = "Operations",
+    responses((status = 200, description = "The store can be written", body = Health), (status = 503, description = "It cannot")),
+)]
+pub async fn ready(State(state): State<ApiState>) -> Result<Answer<Health>, Problem> {
+    match state.store.ready().await {
+        Ok(()) => Ok(Answer(Health { status: "ok" })),
+        Err(error) => {
+            warn!(%error, "not ready");
+            Err(Problem::unavailable())
+        }
+    }
+}
+
+/// The numbers
+///
+/// In OpenMetrics text, for Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", tag = "Operations",
+    responses((status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text")),
+)]
+pub async fn metrics(State(state): State<ApiState>) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE))], state.metrics.text()).into_response()
+}

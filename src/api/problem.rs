@@ -1,0 +1,159 @@
+//! Errors for callers: RFC 9457 problem documents with a stable `code` and a sentence that says what to do.
+//! Every wrong field is named in one answer. What only the operator may know goes to the log instead.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use tracing::error;
+use utoipa::ToSchema;
+
+use crate::store::StoreError;
+
+/// Why a request was refused.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    errors: Vec<FieldError>,
+    retry_after: Option<u32>,
+}
+
+/// One wrong field.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct FieldError {
+    /// Which: `retry_delays_seconds[3]`.
+    pub field: String,
+    /// What is wrong with it, for programs.
+    #[schema(value_type = String)]
+    pub code: &'static str,
+    /// What to do about it.
+    pub detail: String,
+}
+
+/// A problem document (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct Document<'a> {
+    /// Always `about:blank`: `code` tells problems apart.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The words of the status.
+    title: &'static str,
+    /// The status.
+    status: u16,
+    /// What to do about it.
+    detail: &'a str,
+    /// What happened, for programs; does not change between versions.
+    code: &'static str,
+    /// Every wrong field.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+}
+
+impl Problem {
+    /// A problem of this status and code; `detail` tells the caller what to do.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), errors: Vec::new(), retry_after: None }
+    }
+
+    /// Wrong fields: 422 in a body, 400 in a query.
+    pub fn of_fields(status: StatusCode, errors: Vec<FieldError>) -> Self {
+        let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
+        let detail = match errors.as_slice() {
+            [only] => format!("{}: {}", only.field, only.detail),
+            _ => format!(
+                "Correct these fields: {}. \"errors\" says what is wrong with each.",
+                fields.join(", ")
+            ),
+        };
+        let code = match errors.as_slice() {
+            [only] if only.code == BAD_CURSOR => BAD_CURSOR,
+            _ => "invalid_request",
+        };
+        Self { errors, ..Self::new(status, code, detail) }
+    }
+
+    /// Nothing of that id in this account; the same for what never was and for what is another account's.
+    pub fn not_found(what: &str) -> Self {
+        let detail = format!("This account has no such {what}. Check the id; lists show what there is.");
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
+    /// It is there, but not in a state for this.
+    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    /// No valid API key.
+    pub fn unauthorized() -> Self {
+        let detail = "Send a valid API key as \"Authorization: Bearer pck_...\".";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+    }
+
+    /// The store cannot be used now.
+    pub fn unavailable() -> Self {
+        let detail =
+            "Nothing was written or the outcome is unknown. Send the same request again in a moment.";
+        Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail) }
+    }
+
+    /// A bug of ours.
+    pub fn internal() -> Self {
+        let detail = "postcall failed on this request; its log says why. Sending it again may work.";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+/// A remark of an inner part as a sentence of its own.
+pub fn sentence(remark: &str) -> String {
+    let mut letters = remark.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    let end = if remark.ends_with(['.', '!', '?']) { "" } else { "." };
+    first.chain(letters.as_str().chars()).chain(end.chars()).collect()
+}
+
+/// The code of a cursor that no list of ours gave out.
+pub const BAD_CURSOR: &str = "bad_cursor";
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        error!(%error, "the store failed on an API request");
+        match error {
+            StoreError::Data(_) => {
+                let detail =
+                    "A value in this request cannot be stored. Remove control characters and try again.";
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", detail)
+            }
+            StoreError::Unavailable(_) | StoreError::Unknown(_) => Self::unavailable(),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let document = Document {
+            kind: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            code: self.code,
+            errors: &self.errors,
+        };
+        let body = serde_json::to_string(&document).unwrap_or_default();
+        let kind = HeaderValue::from_static("application/problem+json");
+        let mut response = (self.status, [(header::CONTENT_TYPE, kind)], body).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

@@ -1,0 +1,226 @@
+//! `/v1/sources`: the doors of an account. Refuses to know how a door reads what comes in.
+
+use std::sync::Arc;
+
+use axum::Json as Answer;
+use axum::extract::{RawQuery, State};
+use http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::ApiState;
+use super::auth::Caller;
+use super::body::{Id, Json};
+use super::credential::{self, Shown, Side};
+use super::cursor::{List, Listed};
+use super::form::{Form, Given, Query};
+use super::problem::Problem;
+use crate::dialect;
+use crate::model::id::Kind;
+use crate::model::{DialectName, Source, Time};
+
+/// A source.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Source)]
+pub struct SourceView {
+    id: String,
+    name: String,
+    /// `voicegenie`, `cllr`, `dialgen`, `aloro`, `air` or `standard`.
+    dialect: &'static str,
+    /// Where events go. That of an unsigned source holds a token: keep it to yourself.
+    url: String,
+    /// Whether requests have to be signed or carry a token.
+    has_secret: bool,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Time,
+    #[serde(flatten)]
+    shown: Shown,
+}
+
+/// What a new source may say; a change takes the same fields.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the form of a request in the documentation; `read` is what reads it")]
+pub struct SourceForm {
+    /// What people call it.
+    name: String,
+    /// Which system speaks: `voicegenie`, `cllr`, `dialgen`, `aloro`, `air` or `standard`.
+    dialect: String,
+    /// The signing secret. Left out, one is made and shown once; `null`, the source is unsigned and its URL holds a
+    /// token instead.
+    secret: Option<String>,
+    /// The token of `Authorization: Bearer`, for `air`; at least 16 characters. Left out, one is made.
+    bearer_token: Option<String>,
+}
+
+impl SourceView {
+    /// As it is shown: with what was made for the caller just now.
+    pub fn of(source: &Source, public_url: &str, shown: Shown) -> Self {
+        Self {
+            id: source.id.clone(),
+            name: source.name.clone(),
+            dialect: source.dialect.as_str(),
+            url: format!("{public_url}{}", source.path()),
+            has_secret: !credential::is_empty(&source.credential),
+            created_at: source.created_at,
+            shown,
+        }
+    }
+}
+
+/// Reads `dialect`.
+pub fn read_dialect(form: &mut Form<'_>) -> Given<DialectName> {
+    match form.string("dialect") {
+        Given::Value(name) => match DialectName::parse(&name) {
+            Some(dialect) => Given::Value(dialect),
+            None => {
+                let names = DialectName::ALL.map(DialectName::as_str).join(", ");
+                form.wrong("dialect", "unknown_dialect", format!("Give one of: {names}."));
+                Given::Absent
+            }
+        },
+        Given::Null => Given::Null,
+        Given::Absent => Given::Absent,
+    }
+}
+
+/// Reads a body into a source: a new one starts from nothing, a change from what is there.
+fn read_form(
+    mut form: Form<'_>,
+    current: Option<&Source>,
+    caller: &Caller,
+    now: Time,
+) -> Result<(Source, Shown), Problem> {
+    let (name, dialect) = (form.string("name"), read_dialect(&mut form));
+    let name = match (name, current) {
+        (Given::Absent, Some(current)) => Some(current.name.clone()),
+        (given, _) => form.required("name", given),
+    };
+    let dialect = match (dialect, current) {
+        (Given::Absent, Some(current)) => Some(current.dialect),
+        (given, _) => form.required("dialect", given),
+    };
+    let wanted = credential::read(&mut form, dialect, Side::Source);
+    form.finish()?;
+    let (Some(name), Some(dialect)) = (name, dialect) else { return Err(Problem::internal()) };
+
+    let proof = dialect::get(dialect).proof();
+    let fits = |current: &&Source| dialect::get(current.dialect).proof() == proof;
+    let kept = current.filter(fits).map(|current| current.credential.clone());
+    let (credential, shown) = wanted.make(dialect, kept);
+    let known = current.and_then(|current| current.url_token.clone());
+    // A token stays once it is there: the URL that somebody pasted somewhere goes on being the URL.
+    let url_token = known.or_else(|| credential::is_empty(&credential).then(credential::url_token));
+    let source = Source {
+        account: caller.account,
+        number: current.map_or(0, |current| current.number),
+        id: current.map(|current| current.id.clone()).unwrap_or_default(),
+        name,
+        dialect,
+        credential,
+        url_token,
+        created_at: current.map_or(now, |current| current.created_at),
+    };
+    Ok((source, shown))
+}
+
+/// The source of an id, as it is now.
+///
+/// # Errors
+/// 404 when this account has none of that id.
+pub fn find(state: &ApiState, caller: &Caller, id: &str) -> Result<Arc<Source>, Problem> {
+    let missing = || Problem::not_found("source");
+    let number = caller.number(Kind::Source, id).ok_or_else(missing)?;
+    let config = state.store.config(caller.account).ok_or_else(missing)?;
+    config.source(number).cloned().ok_or_else(missing)
+}
+
+/// Make a source
+#[utoipa::path(
+    post, path = "/v1/sources", tag = "Sources", request_body = SourceForm,
+    responses((status = 201, description = "Made; a generated credential is shown here and never again", body = SourceView)),
+)]
+pub async fn create(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Json(body): Json,
+) -> Result<(StatusCode, Answer<SourceView>), Problem> {
+    let (source, shown) = read_form(Form::read(&body)?, None, &caller, state.clock.now())?;
+    let made = state.store.put_source(source).await?.ok_or_else(Problem::internal)?;
+    let view = SourceView::of(&made, &state.settings.public_url, shown);
+    Ok((StatusCode::CREATED, Answer(view)))
+}
+
+/// List sources
+#[utoipa::path(
+    get, path = "/v1/sources", tag = "Sources",
+    params(("cursor" = Option<String>, Query), ("limit" = Option<u32>, Query, description = "1 to 100, default 50")),
+    responses((status = 200, description = "Oldest first", body = Listed<SourceView>)),
+)]
+pub async fn list(
+    State(state): State<ApiState>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Answer<Listed<SourceView>>, Problem> {
+    let (mut query, key) = (Query::read(query.as_deref()), state.store.link_key());
+    let page = List::Sources.page(&mut query, key, caller.tag);
+    query.finish()?;
+    let after = |source: &&Arc<Source>| page.after.is_none_or(|after| source.number > after);
+    let found = caller.config.sources.iter().filter(after).take(page.limit).collect();
+    let (found, next_cursor) = List::Sources.cut(found, page, key, caller.tag, |source| source.number);
+    let view = |source: &Arc<Source>| SourceView::of(source, &state.settings.public_url, Shown::default());
+    Ok(Answer(Listed { data: found.into_iter().map(view).collect(), next_cursor }))
+}
+
+/// Read a source
+#[utoipa::path(
+    get, path = "/v1/sources/{id}", tag = "Sources", params(("id" = String, Path)),
+    responses((status = 200, description = "The source", body = SourceView)),
+)]
+pub async fn read(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Id(id): Id,
+) -> Result<Answer<SourceView>, Problem> {
+    let source = find(&state, &caller, &id)?;
+    Ok(Answer(SourceView::of(&source, &state.settings.public_url, Shown::default())))
+}
+
+/// Change a source
+///
+/// Fields that are left out stay. A `secret` or `bearer_token` counts at once; to let an old and a new one overlap,
+/// rotate it instead.
+#[utoipa::path(
+    patch, path = "/v1/sources/{id}", tag = "Sources", params(("id" = String, Path)), request_body = SourceForm,
+    responses((status = 200, description = "The source as it is now", body = SourceView)),
+)]
+pub async fn change(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Id(id): Id,
+    Json(body): Json,
+) -> Result<Answer<SourceView>, Problem> {
+    let _changing = state.changing.lock().await;
+    let current = find(&state, &caller, &id)?;
+    let (source, shown) = read_form(Form::read(&body)?, Some(&current), &caller, state.clock.now())?;
+    let changed = state.store.put_source(source).await?.ok_or_else(|| Problem::not_found("source"))?;
+    Ok(Answer(SourceView::of(&changed, &state.settings.public_url, shown)))
+}
+
+/// Delete a source
+///
+/// Its door answers 401 from now on. What it brought stays.
+#[utoipa::path(
+    delete, path = "/v1/sources/{id}", tag = "Sources", params(("id" = String, Path)),
+    responses((status = 204, description = "Deleted")),
+)]
+pub async fn delete(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Id(id): Id,
+) -> Result<StatusCode, Problem> {
+    let number = find(&state, &caller, &id)?.number;
+    match state.store.delete_source(caller.account, number, state.clock.now()).await? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(Problem::not_found("source")),
+    }
+}

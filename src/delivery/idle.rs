@@ -1,0 +1,106 @@
+//! Open connections that wait for their next request.
+//! Holds each for a while, in bounded number; refuses to know how they are opened and what they carried.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::connect::Sender;
+
+/// Load balancers commonly close at 60 s; who closes first is spared the race.
+const LIFE: Duration = Duration::from_secs(50);
+
+/// More than an endpoint should have in flight.
+const MOST_PER_ORIGIN: usize = 128;
+
+/// Well below the 1,024 files that a process may have open by default.
+const MOST: usize = 512;
+
+/// A connection turns around as soon as its task has run once more. One that still writes a request that was
+/// answered early is not worth waiting for.
+const TURN_AROUND: Duration = Duration::from_millis(50);
+
+/// The waiting connections, by origin (`https://example.com:8443`).
+pub(super) struct Idle(Mutex<Shelf>);
+
+struct Shelf {
+    by_origin: HashMap<String, Vec<Waiting>>,
+    count: usize,
+    swept: Instant,
+}
+
+struct Waiting {
+    sender: Sender,
+    since: Instant,
+}
+
+impl Waiting {
+    fn is_usable(&self, now: Instant) -> bool {
+        self.sender.is_ready() && now.duration_since(self.since) < LIFE
+    }
+}
+
+impl Idle {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(Shelf { by_origin: HashMap::new(), count: 0, swept: Instant::now() }))
+    }
+
+    /// The connection that was used last and is still open as far as known.
+    pub(super) fn take(&self, origin: &str) -> Option<Sender> {
+        let now = Instant::now();
+        let mut shelf = self.shelf();
+        let shelf = &mut *shelf;
+        let waiting = shelf.by_origin.get_mut(origin)?;
+        while let Some(last) = waiting.pop() {
+            shelf.count -= 1;
+            if last.is_usable(now) {
+                return Some(last.sender);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection whose answer was read to its end, if it stays open and there is room.
+    pub(super) async fn keep(&self, origin: &str, mut sender: Sender) {
+        if !matches!(timeout(TURN_AROUND, sender.ready()).await, Ok(Ok(()))) {
+            return;
+        }
+        let now = Instant::now();
+        let mut shelf = self.shelf();
+        shelf.sweep(now);
+        if shelf.count >= MOST {
+            return;
+        }
+        if !shelf.by_origin.contains_key(origin) {
+            shelf.by_origin.insert(origin.to_owned(), Vec::new());
+        }
+        if let Some(waiting) = shelf.by_origin.get_mut(origin)
+            && waiting.len() < MOST_PER_ORIGIN
+        {
+            waiting.push(Waiting { sender, since: now });
+            shelf.count += 1;
+        }
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shelf {
+    /// Now and then closes what has waited too long. Riding on `keep` spares a task and a timer; a process that
+    /// sends nothing at all leaves the closing to the servers.
+    fn sweep(&mut self, now: Instant) {
+        if now.duration_since(self.swept) < LIFE / 10 {
+            return;
+        }
+        self.swept = now;
+        self.by_origin.retain(|_, waiting| {
+            waiting.retain(|one| one.is_usable(now));
+            !waiting.is_empty()
+        });
+        self.count = self.by_origin.values().map(Vec::len).sum();
+    }
+}

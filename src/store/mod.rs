@@ -1,0 +1,478 @@
+//! The store: the trait that every database implements, and what goes in and out of it.
+//! Each method is one whole transaction, named for its use and batch-first on the hot path; no transaction type
+//! leaks out and time is an argument. Refuses to know HTTP.
+
+pub mod group;
+pub mod link;
+pub mod sqlite;
+pub mod vault;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+
+use crate::dialect::ReceiptKind;
+use crate::model::account::Account;
+use crate::model::endpoint::Shape;
+use crate::model::event::Heard;
+use crate::model::{
+    AccountKey, ApiKey, Attempt, Call, DeliveryState, DialectName, Endpoint, Event, EventType, Outcome,
+    Source, Text, Time,
+};
+
+/// What every method gives back: boxed, because the store is used as `Arc<dyn Store>`.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Why a transaction did not happen. Two texts: these are for the operator; callers see a 503 or a problem document.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The data itself cannot be stored; the same group without the culprit can.
+    #[error("data that cannot be stored: {0}")]
+    Data(String),
+    /// The database is away, locked, full or broken; nothing was written.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// Nobody knows whether it was committed. The caller gets 503, nothing is dispatched, dedupe meets the retry.
+    #[error("the outcome of a commit is unknown: {0}")]
+    Unknown(String),
+}
+
+/// An endpoint of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EndpointRef {
+    /// The account.
+    pub account: AccountKey,
+    /// The endpoint's number in it.
+    pub number: i64,
+}
+
+/// A place in an endpoint's memory queue: taken before the commit, given back when the delivery is settled or
+/// the transaction came to nothing.
+#[derive(Debug)]
+pub struct Place([Arc<AtomicUsize>; 2]);
+
+impl Place {
+    /// Takes a place if there is room in both: the endpoint's own queue, and the house. Each is a count of places
+    /// taken with its capacity.
+    pub fn take(queue: (&Arc<AtomicUsize>, usize), house: (&Arc<AtomicUsize>, usize)) -> Option<Self> {
+        let take = |(taken, capacity): (&Arc<AtomicUsize>, usize)| {
+            let more = |now: usize| (now < capacity).then_some(now + 1);
+            taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
+        };
+        if !take(queue) {
+            return None;
+        }
+        if !take(house) {
+            queue.0.fetch_sub(1, Ordering::AcqRel);
+            return None;
+        }
+        Some(Self([Arc::clone(queue.0), Arc::clone(house.0)]))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        for taken in &self.0 {
+            taken.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// The memory queues, as far as the store needs them: delivery implements it, the store calls it.
+pub trait Queues: Send + Sync {
+    /// A place for a fresh delivery, or none: then it is born unowned and claimed later. Called inside the
+    /// transaction.
+    fn reserve(&self, endpoint: EndpointRef) -> Option<Place>;
+    /// Deliveries that this node owns, after the commit that made them so.
+    fn dispatch(&self, owned: Vec<Owned>);
+    /// Endpoints that have unowned deliveries due at once, after the commit.
+    fn wake(&self, endpoints: Vec<EndpointRef>);
+    /// An unowned delivery of this endpoint falls due then.
+    fn wake_at(&self, endpoint: EndpointRef, due: Time);
+}
+
+/// A delivery that this node owns and has to attempt.
+#[derive(Debug)]
+pub struct Owned {
+    /// The endpoint.
+    pub endpoint: EndpointRef,
+    /// The delivery's number in its account.
+    pub delivery: i64,
+    /// The call whose order it keeps; `None` when it keeps none.
+    pub ordered_call: Option<i64>,
+    /// The number of the attempt that comes next.
+    pub attempt: u32,
+    /// What is said.
+    pub event: Arc<Event>,
+    /// In which dialect, pinned.
+    pub dialect: DialectName,
+    /// In which shape, pinned.
+    pub shape: Arc<Shape>,
+    /// The revision of dialect and shape.
+    pub revision: i64,
+    /// The number of the call in the books, for links.
+    pub call: Option<i64>,
+    /// The body as it was first sent, once an attempt failed.
+    pub body: Option<Bytes>,
+    /// The place in the queue; given back when this is dropped.
+    pub place: Place,
+}
+
+/// Something that came through a door and has to be kept.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// Whose door.
+    pub account: AccountKey,
+    /// The source's number.
+    pub source: i64,
+    /// When it came.
+    pub received_at: Time,
+    /// The body as it came.
+    pub raw: Bytes,
+    /// Its `Content-Type`, for quarantine.
+    pub content_type: Option<String>,
+    /// What the dialect made of it.
+    pub what: What,
+}
+
+/// What the dialect made of a body.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// Events.
+    Heard(Vec<Heard>),
+    /// A test: recorded and shown, nothing else.
+    Test(Box<crate::model::event::HeardCall>),
+    /// Nothing that could be read, and why.
+    Unreadable(String),
+}
+
+/// What became of one [`Incoming`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// Kept, duplicate or quarantined; with the number of deliveries planned.
+    Done {
+        /// Which of them.
+        kind: ReceiptKind,
+        /// Deliveries planned.
+        planned: usize,
+    },
+    /// The source's quarantine is full; answered 507, never a false 200.
+    QuotaExceeded,
+}
+
+/// The result of an attempt, to be written.
+#[derive(Clone, Debug)]
+pub struct Settlement {
+    /// The endpoint.
+    pub endpoint: EndpointRef,
+    /// The delivery.
+    pub delivery: i64,
+    /// The call whose order it kept.
+    pub ordered_call: Option<i64>,
+    /// The event.
+    pub event: i64,
+    /// The revision it was encoded with.
+    pub revision: i64,
+    /// The attempt.
+    pub attempt: Attempt,
+    /// What follows from it.
+    pub decision: crate::ledger::Decision,
+    /// The body that was sent, to be kept when it is tried again.
+    pub body: Bytes,
+}
+
+/// One group commit.
+#[derive(Debug)]
+pub struct Group {
+    /// When.
+    pub now: Time,
+    /// What came through the doors.
+    pub incoming: Vec<Incoming>,
+    /// What attempts came to.
+    pub settlements: Vec<Settlement>,
+}
+
+/// What a group commit did.
+#[derive(Debug, Default)]
+pub struct Committed {
+    /// One for each incoming, in order.
+    pub recorded: Vec<Recorded>,
+    /// Deliveries to attempt now.
+    pub owned: Vec<Owned>,
+    /// Endpoints with unowned deliveries that are due.
+    pub wake: Vec<EndpointRef>,
+    /// Endpoints with deliveries due later.
+    pub wake_at: Vec<(EndpointRef, Time)>,
+    /// Endpoints that this group disabled.
+    pub disabled: Vec<EndpointRef>,
+}
+
+/// An account with all that is configured in it: sources and endpoints, secrets opened. A snapshot.
+#[derive(Debug)]
+pub struct AccountConfig {
+    /// The account.
+    pub account: Account,
+    /// Its sources, by number.
+    pub sources: Vec<Arc<Source>>,
+    /// Its endpoints, by number.
+    pub endpoints: Vec<Arc<Endpoint>>,
+}
+
+impl AccountConfig {
+    /// The source of that number.
+    pub fn source(&self, number: i64) -> Option<&Arc<Source>> {
+        let at = self.sources.binary_search_by_key(&number, |source| source.number).ok()?;
+        self.sources.get(at)
+    }
+
+    /// The endpoint of that number.
+    pub fn endpoint(&self, number: i64) -> Option<&Arc<Endpoint>> {
+        let at = self.endpoints.binary_search_by_key(&number, |endpoint| endpoint.number).ok()?;
+        self.endpoints.get(at)
+    }
+}
+
+/// A page of a list: what comes after `after`, at most `limit`.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// The number of the last record that was seen.
+    pub after: Option<i64>,
+    /// How many.
+    pub limit: usize,
+}
+
+/// Which calls to list, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct CallFilter {
+    /// By the vendor's id.
+    pub call_id: Option<Text>,
+    /// By outcome.
+    pub outcome: Option<Outcome>,
+}
+
+/// A call in the books, as it is shown.
+#[derive(Clone, Debug)]
+pub struct CallView {
+    /// Its number.
+    pub number: i64,
+    /// Its source.
+    pub source: i64,
+    /// When something was last heard of it.
+    pub updated_at: Time,
+    /// The record.
+    pub call: Call,
+}
+
+/// Which deliveries to list, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryFilter {
+    /// Of one endpoint.
+    pub endpoint: Option<i64>,
+    /// Of one call, by its number.
+    pub call: Option<i64>,
+    /// Of one event.
+    pub event: Option<i64>,
+    /// In one state.
+    pub state: Option<DeliveryState>,
+}
+
+/// A delivery, as it is shown.
+#[derive(Clone, Debug)]
+pub struct DeliveryView {
+    /// Its number.
+    pub number: i64,
+    /// Its endpoint.
+    pub endpoint: i64,
+    /// Its event.
+    pub event: i64,
+    /// The type of the event.
+    pub kind: EventType,
+    /// The vendor's id of the call, if it is about one.
+    pub call_id: Option<Text>,
+    /// Its state.
+    pub state: DeliveryState,
+    /// When it is tried next, while pending. `None` while an earlier one of the same call goes first, or while an
+    /// attempt is under way.
+    pub next_attempt_at: Option<Time>,
+    /// Every attempt.
+    pub attempts: Vec<Attempt>,
+}
+
+/// The sum of an endpoint: `owed = delivered + pending + dead + cancelled`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// The endpoint's number; deleted ones stay.
+    pub endpoint: i64,
+    /// All deliveries ever planned.
+    pub owed: i64,
+    /// Of them proven delivered.
+    pub delivered: i64,
+    /// Still to be tried.
+    pub pending: i64,
+    /// Given up by policy.
+    pub dead: i64,
+    /// Called off.
+    pub cancelled: i64,
+}
+
+/// A body in quarantine.
+#[derive(Clone, Debug)]
+pub struct Quarantined {
+    /// Its number.
+    pub number: i64,
+    /// The source that it came through.
+    pub source: i64,
+    /// When.
+    pub received_at: Time,
+    /// Why it could not be read.
+    pub reason: String,
+    /// Its content type.
+    pub content_type: Option<String>,
+    /// The body, byte for byte.
+    pub body: Bytes,
+}
+
+/// What a manual change to a delivery came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turned {
+    /// Done.
+    Done,
+    /// No such delivery.
+    Missing,
+    /// It is not in a state for that.
+    WrongState(DeliveryState),
+}
+
+/// The beginning of a request with an `Idempotency-Key`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Idempotent {
+    /// Nobody used the key before: go on, and call [`Store::finish_idempotent`].
+    Fresh,
+    /// The same request was answered before: this is the answer.
+    Answered {
+        /// Its status.
+        status: u16,
+        /// Its body.
+        body: Vec<u8>,
+    },
+    /// The same request is under way.
+    InProgress,
+    /// The key was used for another request.
+    Mismatch,
+}
+
+/// All that postcall keeps. One suite of tests runs over every implementation (`tests/it/store`).
+pub trait Store: Send + Sync {
+    // Configuration, cached: always current on a single node.
+
+    /// The configuration of an account.
+    fn config(&self, account: AccountKey) -> Option<Arc<AccountConfig>>;
+    /// The account of a tag, as ids carry it.
+    fn config_by_tag(&self, tag: crate::model::id::Tag) -> Option<Arc<AccountConfig>>;
+    /// Every account.
+    fn accounts(&self) -> Vec<Arc<AccountConfig>>;
+    /// The key that signs links and cursors of this store.
+    fn link_key(&self) -> &ring::hmac::Key;
+
+    // The hot path.
+
+    /// Records what came in and settles what was attempted, in one transaction on disk when it returns. Places
+    /// in queues are reserved through `queues`.
+    fn commit<'a>(&'a self, group: Arc<Group>, queues: Arc<dyn Queues>) -> Answer<'a, Committed>;
+    /// Takes ownership of deliveries of one endpoint that are due, oldest first; one for each place.
+    fn claim(&self, endpoint: EndpointRef, now: Time, places: Vec<Place>) -> Answer<'_, Vec<Owned>>;
+    /// Gives up ownership of deliveries that will not be attempted now: their endpoint was disabled.
+    fn release(&self, account: AccountKey, deliveries: Vec<i64>) -> Answer<'_, ()>;
+    /// When the endpoint's next unowned delivery falls due.
+    fn next_due(&self, endpoint: EndpointRef) -> Answer<'_, Option<Time>>;
+
+    // Configuration.
+
+    /// Makes an account.
+    fn create_account(&self, name: String, now: Time) -> Answer<'_, Option<Account>>;
+    /// Makes a key from its hash.
+    fn create_key(
+        &self,
+        account: AccountKey,
+        name: String,
+        admin: bool,
+        hash: [u8; 32],
+        now: Time,
+    ) -> Answer<'_, ApiKey>;
+    /// The key of a hash, unless revoked.
+    fn find_key(&self, hash: [u8; 32]) -> Answer<'_, Option<ApiKey>>;
+    /// The account's keys that are not revoked.
+    fn keys(&self, account: AccountKey) -> Answer<'_, Vec<ApiKey>>;
+    /// Revokes a key; false if there is none.
+    fn revoke_key(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool>;
+    /// Makes a source (number 0) or changes one. Gives it back with number and id.
+    fn put_source(&self, source: Source) -> Answer<'_, Option<Arc<Source>>>;
+    /// Deletes a source; false if there is none.
+    fn delete_source(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool>;
+    /// Makes an endpoint (number 0) or changes one. A change of dialect or shape makes a new revision.
+    fn put_endpoint(&self, endpoint: Endpoint) -> Answer<'_, Option<Arc<Endpoint>>>;
+    /// Deletes an endpoint: what it is owed becomes cancelled, in steps; false if there is none.
+    fn delete_endpoint(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool>;
+
+    // Reading.
+
+    /// A call by number.
+    fn call(&self, account: AccountKey, number: i64) -> Answer<'_, Option<CallView>>;
+    /// Calls, newest first.
+    fn calls(&self, account: AccountKey, filter: CallFilter, page: Page) -> Answer<'_, Vec<CallView>>;
+    /// The feed, oldest first, from after a position.
+    fn events(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<Event>>;
+    /// Deliveries, newest first.
+    fn deliveries(
+        &self,
+        account: AccountKey,
+        filter: DeliveryFilter,
+        page: Page,
+    ) -> Answer<'_, Vec<DeliveryView>>;
+    /// A delivery by number.
+    fn delivery(&self, account: AccountKey, number: i64) -> Answer<'_, Option<DeliveryView>>;
+    /// The sums of every endpoint that ever was; counted anew from the rows when `recount`.
+    fn sums(&self, account: AccountKey, recount: bool) -> Answer<'_, Vec<Sum>>;
+    /// Quarantined bodies, newest first.
+    fn quarantine(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<Quarantined>>;
+    /// One quarantined body.
+    fn quarantined(&self, account: AccountKey, number: i64) -> Answer<'_, Option<Quarantined>>;
+    /// How many bodies are in quarantine.
+    fn quarantine_size(&self, account: AccountKey) -> Answer<'_, i64>;
+
+    // By hand.
+
+    /// Puts a dead or pending delivery up for an attempt now.
+    fn retry(&self, account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned>;
+    /// Calls a pending delivery off.
+    fn cancel(&self, account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned>;
+    /// Takes a body out of quarantine; false if it is not there.
+    fn discard(&self, account: AccountKey, number: i64) -> Answer<'_, bool>;
+    /// Begins a request with an `Idempotency-Key`; the fingerprint is of the whole request.
+    fn begin_idempotent(
+        &self,
+        account: AccountKey,
+        key: Vec<u8>,
+        fingerprint: [u8; 32],
+        now: Time,
+    ) -> Answer<'_, Idempotent>;
+    /// Keeps the answer of such a request, or forgets the key when there is none to keep.
+    fn finish_idempotent(
+        &self,
+        account: AccountKey,
+        key: Vec<u8>,
+        answer: Option<(u16, Vec<u8>)>,
+    ) -> Answer<'_, ()>;
+
+    // Upkeep.
+
+    /// One small step of background work; true when there is more to do.
+    fn chore(&self, now: Time) -> Answer<'_, bool>;
+    /// Whether the store can be written.
+    fn ready(&self) -> Answer<'_, ()>;
+    /// Finishes what is queued, checkpoints, closes.
+    fn close(&self) -> Answer<'_, ()>;
+}

@@ -1,0 +1,432 @@
+//! Reading: pages of calls, events, deliveries and quarantine, on connections that only read.
+//! Each is one short read; a long one would keep the log from shrinking. Refuses to know JSON shapes of the API.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::codec::{outcome_code, state_code, state_of, unpack_attempts, unpack_bytes, unpack_text};
+use super::record::{CLAIMABLE, call_hash};
+use super::schema::{pack, unpack};
+use crate::model::id::{self, Kind, Tag};
+use crate::model::{AccountKey, Call, DeliveryState, Event, EventBody, EventType, Text, Time};
+use crate::store::{CallFilter, CallView, DeliveryFilter, DeliveryView, Page, Quarantined, StoreError, Sum};
+
+fn damaged(why: impl std::fmt::Display) -> StoreError {
+    StoreError::Unavailable(format!("a stored row is damaged: {why}"))
+}
+
+fn limit(page: Page) -> i64 {
+    i64::try_from(page.limit).unwrap_or(i64::MAX)
+}
+
+/// The keys of an account from after a number on.
+fn range_after(account: AccountKey, after: Option<i64>) -> [i64; 2] {
+    [pack(account, after.unwrap_or(0)), pack(AccountKey(account.0 + 1), 0)]
+}
+
+/// The keys of an account before a number, for lists that show the newest first.
+fn range_before(account: AccountKey, before: Option<i64>) -> [i64; 2] {
+    let end = before.map_or_else(|| pack(AccountKey(account.0 + 1), 0), |number| pack(account, number));
+    [pack(account, 0), end]
+}
+
+const EVENT_COLUMNS: &str = "id, kind, at, source, call, test, body";
+
+fn event_of(row: &Row<'_>, tag: Tag) -> Result<(Event, Option<i64>), StoreError> {
+    let position = unpack(row.get(0)?).1;
+    let kind = EventType::from_code(row.get(1)?).ok_or_else(|| damaged("unknown event type"))?;
+    let json = unpack_text(row.get_ref(6)?.as_blob().map_err(damaged)?)?;
+    let source: Option<i64> = row.get(3)?;
+    let event = Event {
+        position,
+        id: id::format(Kind::Event, tag, position),
+        kind,
+        at: Time::from_micros(row.get(2)?),
+        test: row.get(5)?,
+        source_id: source.map(|number| id::format(Kind::Source, tag, number)),
+        body: EventBody::from_json(kind, &json).map_err(damaged)?,
+    };
+    Ok((event, row.get(4)?))
+}
+
+/// One event, with the number of its call.
+pub fn event(
+    db: &Connection,
+    tag: Tag,
+    account: AccountKey,
+    position: i64,
+) -> Result<(Event, Option<i64>), StoreError> {
+    let mut statement = db.prepare_cached(&format!("SELECT {EVENT_COLUMNS} FROM events WHERE id = ?"))?;
+    let mut rows = statement.query([pack(account, position)])?;
+    let row = rows.next()?.ok_or_else(|| damaged(format!("event {position} is gone")))?;
+    event_of(row, tag)
+}
+
+/// The feed from after a position.
+pub fn events(db: &Connection, tag: Tag, account: AccountKey, page: Page) -> Result<Vec<Event>, StoreError> {
+    let [after, end] = range_after(account, page.after);
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT {EVENT_COLUMNS} FROM events WHERE id > ? AND id < ? ORDER BY id LIMIT ?"
+    ))?;
+    let mut rows = statement.query([after, end, limit(page)])?;
+    let mut events = Vec::new();
+    while let Some(row) = rows.next()? {
+        events.push(event_of(row, tag)?.0);
+    }
+    Ok(events)
+}
+
+fn call_of(db: &Connection, row: &Row<'_>) -> Result<CallView, StoreError> {
+    let (account, number) = unpack(row.get(0)?);
+    let packed: Vec<u8> = match row.get(2)? {
+        Some(record) => record,
+        None => db
+            .prepare_cached("SELECT body FROM events WHERE id = ?")?
+            .query_row([pack(account, row.get(1)?)], |row| row.get(0))?,
+    };
+    let call: Call = serde_json::from_str(&unpack_text(&packed)?).map_err(damaged)?;
+    Ok(CallView { number, source: unpack(row.get(3)?).1, updated_at: Time::from_micros(row.get(4)?), call })
+}
+
+/// A call by number.
+pub fn call(db: &Connection, account: AccountKey, number: i64) -> Result<Option<CallView>, StoreError> {
+    let mut statement =
+        db.prepare_cached("SELECT id, event, record, source, updated_at FROM calls WHERE id = ?")?;
+    let mut rows = statement.query([pack(account, number)])?;
+    rows.next()?.map(|row| call_of(db, row)).transpose()
+}
+
+/// Calls, newest first.
+pub fn calls(
+    db: &Connection,
+    account: AccountKey,
+    filter: &CallFilter,
+    page: Page,
+) -> Result<Vec<CallView>, StoreError> {
+    if let Some(call_id) = &filter.call_id {
+        let mut found = calls_of_vendor_id(db, account, call_id)?;
+        found.retain(|view| {
+            page.after.is_none_or(|after| view.number < after)
+                && filter.outcome.is_none_or(|outcome| view.call.outcome == Some(outcome))
+        });
+        found.sort_by_key(|view| std::cmp::Reverse(view.number));
+        found.truncate(page.limit);
+        return Ok(found);
+    }
+    let [first, before] = range_before(account, page.after);
+    let mut statement = db.prepare_cached(
+        "SELECT id, event, record, source, updated_at FROM calls
+         WHERE id > ?1 AND id < ?2 AND (?3 IS NULL OR outcome = ?3) ORDER BY id DESC LIMIT ?4",
+    )?;
+    let mut rows = statement.query(params![first, before, filter.outcome.map(outcome_code), limit(page)])?;
+    let mut calls = Vec::new();
+    while let Some(row) = rows.next()? {
+        calls.push(call_of(db, row)?);
+    }
+    Ok(calls)
+}
+
+/// Calls are found per source, so every source of the account is asked, deleted ones too.
+fn calls_of_vendor_id(
+    db: &Connection,
+    account: AccountKey,
+    call_id: &Text,
+) -> Result<Vec<CallView>, StoreError> {
+    let [first, end] = range_after(account, None);
+    let sources: Vec<i64> = db
+        .prepare_cached("SELECT id FROM sources WHERE id > ? AND id < ?")?
+        .query_map([first, end], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let mut statement = db.prepare_cached(
+        "SELECT id, event, record, source, updated_at FROM calls WHERE hash = ? AND source = ? AND vendor_id = ?",
+    )?;
+    let mut found = Vec::new();
+    for source in sources {
+        let mut rows = statement.query(params![call_hash(source, call_id), source, call_id.as_bytes()])?;
+        while let Some(row) = rows.next()? {
+            found.push(call_of(db, row)?);
+        }
+    }
+    Ok(found)
+}
+
+/// A delivery's row in either table.
+struct DeliveryRow {
+    id: i64,
+    endpoint: i64,
+    event: i64,
+    state: DeliveryState,
+    next_attempt_at: Option<Time>,
+    attempts: Option<Vec<u8>>,
+}
+
+const OPEN_COLUMNS: &str = "id, endpoint, event, state, due, attempts";
+const SETTLED_COLUMNS: &str = "id, endpoint, event, state, attempts";
+
+fn open_row(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
+    let due = Time::from_micros(row.get(4)?);
+    Ok(DeliveryRow {
+        id: row.get(0)?,
+        endpoint: row.get(1)?,
+        event: row.get(2)?,
+        state: DeliveryState::Pending,
+        next_attempt_at: (row.get::<_, i64>(3)? == CLAIMABLE).then_some(due),
+        attempts: row.get(5)?,
+    })
+}
+
+fn settled_row(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
+    Ok(DeliveryRow {
+        id: row.get(0)?,
+        endpoint: row.get(1)?,
+        event: row.get(2)?,
+        state: state_of(row.get(3)?),
+        next_attempt_at: None,
+        attempts: row.get(4)?,
+    })
+}
+
+fn view(db: &Connection, tag: Tag, row: DeliveryRow) -> Result<DeliveryView, StoreError> {
+    let (account, number) = unpack(row.id);
+    let (event, _) = event(db, tag, account, row.event)?;
+    Ok(DeliveryView {
+        number,
+        endpoint: unpack(row.endpoint).1,
+        event: row.event,
+        kind: event.kind,
+        call_id: event.call_id().cloned(),
+        state: row.state,
+        next_attempt_at: row.next_attempt_at,
+        attempts: unpack_attempts(row.attempts.as_deref()),
+    })
+}
+
+/// A delivery by number.
+pub fn delivery(
+    db: &Connection,
+    tag: Tag,
+    account: AccountKey,
+    number: i64,
+) -> Result<Option<DeliveryView>, StoreError> {
+    find_delivery(db, pack(account, number))?.map(|row| view(db, tag, row)).transpose()
+}
+
+fn find_delivery(db: &Connection, id: i64) -> Result<Option<DeliveryRow>, StoreError> {
+    let open = db
+        .prepare_cached(&format!("SELECT {OPEN_COLUMNS} FROM open WHERE id = ?"))?
+        .query_row([id], open_row)
+        .optional()?;
+    if open.is_some() {
+        return Ok(open);
+    }
+    Ok(db
+        .prepare_cached(&format!("SELECT {SETTLED_COLUMNS} FROM settled WHERE id = ?"))?
+        .query_row([id], settled_row)
+        .optional()?)
+}
+
+/// Deliveries, newest first.
+pub fn deliveries(
+    db: &Connection,
+    tag: Tag,
+    account: AccountKey,
+    filter: &DeliveryFilter,
+    page: Page,
+) -> Result<Vec<DeliveryView>, StoreError> {
+    let rows = match (filter.call, filter.event) {
+        (None, None) => scan(db, account, filter, page)?,
+        (call, event) => of_events(db, account, filter, page, call, event)?,
+    };
+    rows.into_iter().map(|row| view(db, tag, row)).collect()
+}
+
+/// The deliveries of one event, or of all events of one call: events chain backwards through a call, and the
+/// deliveries of an event are numbered in a row, so neither needs an index.
+fn of_events(
+    db: &Connection,
+    account: AccountKey,
+    filter: &DeliveryFilter,
+    page: Page,
+    call: Option<i64>,
+    event: Option<i64>,
+) -> Result<Vec<DeliveryRow>, StoreError> {
+    let mut position = match (event, call) {
+        (Some(position), _) => Some(position),
+        (None, Some(call)) => db
+            .prepare_cached("SELECT event FROM calls WHERE id = ?")?
+            .query_row([pack(account, call)], |row| row.get(0))
+            .optional()?,
+        (None, None) => None,
+    };
+    let mut found = Vec::new();
+    let mut statement =
+        db.prepare_cached("SELECT first_delivery, deliveries, previous, call FROM events WHERE id = ?")?;
+    while let Some(at) = position {
+        let row: Option<(i64, i64, Option<i64>, Option<i64>)> = statement
+            .query_row([pack(account, at)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+            .optional()?;
+        let Some((first, count, previous, of_call)) = row else { break };
+        position = if event.is_some() { None } else { previous };
+        if call.is_some() && call != of_call {
+            continue;
+        }
+        for number in (first..first + count).rev().filter(|&n| page.after.is_none_or(|after| n < after)) {
+            let Some(row) = find_delivery(db, pack(account, number))? else { continue };
+            let fits_endpoint =
+                filter.endpoint.is_none_or(|endpoint| row.endpoint == pack(account, endpoint));
+            if fits_endpoint && filter.state.is_none_or(|state| row.state == state) {
+                found.push(row);
+            }
+            if found.len() == page.limit {
+                return Ok(found);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Newest first over both tables; each gives at most a page, the merge gives one.
+fn scan(
+    db: &Connection,
+    account: AccountKey,
+    filter: &DeliveryFilter,
+    page: Page,
+) -> Result<Vec<DeliveryRow>, StoreError> {
+    let [first, before] = range_before(account, page.after);
+    let endpoint = filter.endpoint.map(|number| pack(account, number));
+    let mut rows = Vec::new();
+    if filter.state.is_none_or(|state| state == DeliveryState::Pending) {
+        let sql = format!(
+            "SELECT {OPEN_COLUMNS} FROM open WHERE id > ?1 AND id < ?2 AND (?3 IS NULL OR endpoint = ?3)
+             ORDER BY id DESC LIMIT ?4"
+        );
+        let mut statement = db.prepare_cached(&sql)?;
+        let open = statement.query_map(params![first, before, endpoint, limit(page)], open_row)?;
+        rows.extend(open.collect::<Result<Vec<_>, _>>()?);
+    }
+    if filter.state != Some(DeliveryState::Pending) {
+        // The conditions are spelled out so that SQLite may use the index that fits.
+        let mut condition = String::from("id > ?1 AND id < ?2");
+        if let Some(endpoint) = endpoint {
+            condition.push_str(&format!(" AND endpoint = {endpoint}"));
+        }
+        if let Some(state) = filter.state {
+            condition.push_str(&format!(" AND state = {}", state_code(state)));
+            if state != DeliveryState::Delivered {
+                condition.push_str(" AND state <> 1");
+            }
+        }
+        let sql =
+            format!("SELECT {SETTLED_COLUMNS} FROM settled WHERE {condition} ORDER BY id DESC LIMIT ?3");
+        let mut statement = db.prepare_cached(&sql)?;
+        let settled = statement.query_map(params![first, before, limit(page)], settled_row)?;
+        rows.extend(settled.collect::<Result<Vec<_>, _>>()?);
+    }
+    rows.sort_by_key(|row| std::cmp::Reverse(row.id));
+    rows.truncate(page.limit);
+    Ok(rows)
+}
+
+/// When the endpoint's next claimable delivery falls due.
+pub fn next_due(db: &Connection, account: AccountKey, endpoint: i64) -> Result<Option<Time>, StoreError> {
+    Ok(db
+        .prepare_cached("SELECT due FROM open WHERE endpoint = ? AND state = 0 ORDER BY due LIMIT 1")?
+        .query_row([pack(account, endpoint)], |row| row.get(0))
+        .optional()?
+        .map(Time::from_micros))
+}
+
+/// The sums as they were counted at each transition.
+pub fn sums(db: &Connection, account: AccountKey) -> Result<Vec<Sum>, StoreError> {
+    let [first, end] = range_after(account, None);
+    let mut statement = db.prepare_cached(
+        "SELECT endpoint, owed, delivered, pending, dead, cancelled FROM endpoint_sums
+         WHERE endpoint > ? AND endpoint < ? ORDER BY endpoint",
+    )?;
+    let rows = statement.query_map([first, end], |row| {
+        Ok(Sum {
+            endpoint: unpack(row.get(0)?).1,
+            owed: row.get(1)?,
+            delivered: row.get(2)?,
+            pending: row.get(3)?,
+            dead: row.get(4)?,
+            cancelled: row.get(5)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The sums counted anew from the rows.
+pub fn recount(db: &Connection, account: AccountKey) -> Result<Vec<Sum>, StoreError> {
+    let [first, end] = range_after(account, None);
+    let mut sums: BTreeMap<i64, Sum> = sums(db, account)?
+        .into_iter()
+        .map(|sum| (sum.endpoint, Sum { endpoint: sum.endpoint, ..Sum::default() }))
+        .collect();
+    let mut statement = db.prepare_cached(
+        "SELECT endpoint, 0, COUNT(*) FROM open WHERE id > ?1 AND id < ?2 GROUP BY endpoint
+         UNION ALL SELECT endpoint, state, COUNT(*) FROM settled WHERE id > ?1 AND id < ?2 GROUP BY endpoint, state",
+    )?;
+    let mut rows = statement.query([first, end])?;
+    while let Some(row) = rows.next()? {
+        let endpoint = unpack(row.get(0)?).1;
+        let sum = sums.entry(endpoint).or_insert(Sum { endpoint, ..Sum::default() });
+        let count: i64 = row.get(2)?;
+        sum.owed += count;
+        match state_of(row.get(1)?) {
+            DeliveryState::Pending => sum.pending += count,
+            DeliveryState::Delivered => sum.delivered += count,
+            DeliveryState::Dead => sum.dead += count,
+            DeliveryState::Cancelled => sum.cancelled += count,
+        }
+    }
+    Ok(sums.into_values().collect())
+}
+
+const QUARANTINE_COLUMNS: &str = "id, source, received_at, reason, content_type, body";
+
+fn quarantined_of(row: &Row<'_>) -> Result<Quarantined, StoreError> {
+    Ok(Quarantined {
+        number: unpack(row.get(0)?).1,
+        source: unpack(row.get(1)?).1,
+        received_at: Time::from_micros(row.get(2)?),
+        reason: row.get(3)?,
+        content_type: row.get(4)?,
+        body: unpack_bytes(row.get_ref(5)?.as_blob().map_err(damaged)?)?.into(),
+    })
+}
+
+/// Quarantined bodies, newest first.
+pub fn quarantine(db: &Connection, account: AccountKey, page: Page) -> Result<Vec<Quarantined>, StoreError> {
+    let [first, before] = range_before(account, page.after);
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT {QUARANTINE_COLUMNS} FROM quarantine WHERE id > ? AND id < ? ORDER BY id DESC LIMIT ?"
+    ))?;
+    let mut rows = statement.query([first, before, limit(page)])?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next()? {
+        all.push(quarantined_of(row)?);
+    }
+    Ok(all)
+}
+
+/// One quarantined body.
+pub fn quarantined(
+    db: &Connection,
+    account: AccountKey,
+    number: i64,
+) -> Result<Option<Quarantined>, StoreError> {
+    let mut statement =
+        db.prepare_cached(&format!("SELECT {QUARANTINE_COLUMNS} FROM quarantine WHERE id = ?"))?;
+    let mut rows = statement.query([pack(account, number)])?;
+    rows.next()?.map(quarantined_of).transpose()
+}
+
+/// How many bodies are in quarantine.
+pub fn quarantine_size(db: &Connection, account: AccountKey) -> Result<i64, StoreError> {
+    let [first, end] = range_after(account, None);
+    Ok(db
+        .prepare_cached("SELECT COALESCE(SUM(in_quarantine), 0) FROM sources WHERE id > ? AND id < ?")?
+        .query_row([first, end], |row| row.get(0))?)
+}

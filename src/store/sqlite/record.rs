@@ -1,0 +1,526 @@
+//! Recording: what came through the doors becomes events, calls and owed deliveries, in the caller's transaction.
+//! Loads each call once per group, folds its events in order, writes each row once. The rules are the ledger's;
+//! this file only fetches what they need and writes what they say.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::codec::{outcome_code, pack_bytes, unpack_text};
+use super::schema::{pack, unpack};
+use crate::dialect::ReceiptKind;
+use crate::ledger::{self, BatchBook, CallBook, Change};
+use crate::model::event::{Heard, HeardBatch, HeardCall};
+use crate::model::id::{self, Kind};
+use crate::model::{AccountKey, Call, Event, EventBody, EventType, Text, Time};
+use crate::store::{
+    AccountConfig, Committed, EndpointRef, Incoming, Owned, Queues, Recorded, StoreError, What,
+};
+
+/// The numbers that an account hands out next.
+#[derive(Clone, Copy, Default)]
+struct Head {
+    position: i64,
+    calls: i64,
+    deliveries: i64,
+    quarantined: i64,
+}
+
+/// A call as this group knows it.
+struct Loaded {
+    number: i64,
+    book: Option<CallBook>,
+    last_event: i64,
+    is_new: bool,
+    /// Whether the record differs from the last event's snapshot.
+    differs: bool,
+    dirty: bool,
+}
+
+/// Changes to the sum of an endpoint.
+#[derive(Clone, Copy, Default)]
+pub struct SumChange {
+    /// To `owed`.
+    pub owed: i64,
+    /// To `delivered`.
+    pub delivered: i64,
+    /// To `pending`.
+    pub pending: i64,
+    /// To `dead`.
+    pub dead: i64,
+    /// To `cancelled`.
+    pub cancelled: i64,
+}
+
+/// One transaction's worth of changes, and what to tell once it is committed.
+pub struct Recording<'a> {
+    pub(super) db: &'a Connection,
+    pub(super) queues: &'a dyn Queues,
+    pub(super) now: Time,
+    pub(super) committed: Committed,
+    directory: &'a super::config::Directory,
+    quota: i64,
+    configs: HashMap<AccountKey, Arc<AccountConfig>>,
+    heads: HashMap<AccountKey, (Head, Head)>,
+    calls: HashMap<(i64, Text), Loaded>,
+    sums: HashMap<EndpointRef, SumChange>,
+}
+
+impl<'a> Recording<'a> {
+    /// Begins on an open transaction.
+    pub fn new(
+        db: &'a Connection,
+        directory: &'a super::config::Directory,
+        queues: &'a dyn Queues,
+        quota: i64,
+        now: Time,
+    ) -> Self {
+        Self {
+            db,
+            queues,
+            now,
+            directory,
+            quota,
+            committed: Committed::default(),
+            configs: HashMap::new(),
+            heads: HashMap::new(),
+            calls: HashMap::new(),
+            sums: HashMap::new(),
+        }
+    }
+
+    /// Records one body.
+    pub fn record(&mut self, incoming: &Incoming) -> Result<Recorded, StoreError> {
+        let account = incoming.account;
+        match &incoming.what {
+            What::Heard(all) => {
+                let (mut kind, mut planned) = (ReceiptKind::Duplicate, 0);
+                for heard in all {
+                    let events = match heard {
+                        Heard::Call(heard) => self.hear_call(incoming, heard)?,
+                        Heard::Batch(heard) => self.hear_batch(incoming, heard)?,
+                    };
+                    if let Some(deliveries) = events {
+                        kind = ReceiptKind::Recorded;
+                        planned += deliveries;
+                    }
+                }
+                Ok(Recorded::Done { kind, planned })
+            }
+            What::Test(heard) => {
+                let at = heard.at.unwrap_or(incoming.received_at);
+                let call = Call {
+                    stage: heard.step.stage(),
+                    outcome: match heard.step {
+                        crate::model::Step::Ended(outcome) => Some(outcome),
+                        _ => None,
+                    },
+                    ..heard.call.clone()
+                };
+                let body = EventBody::Call { call: Box::new(call), changed: Vec::new() };
+                let about = About { source: Some(incoming.source), test: true, ..About::default() };
+                self.append(account, heard.step.event_type(), at, about, body)?;
+                Ok(Recorded::Done { kind: ReceiptKind::Recorded, planned: 0 })
+            }
+            What::Unreadable(reason) => self.quarantine(incoming, reason),
+        }
+    }
+
+    /// Folds a call's step into the books. Gives the deliveries planned, or `None` for a duplicate.
+    fn hear_call(&mut self, incoming: &Incoming, heard: &HeardCall) -> Result<Option<usize>, StoreError> {
+        let key = (pack(incoming.account, incoming.source), heard.call.call_id.clone());
+        let mut loaded = match self.calls.remove(&key) {
+            Some(loaded) => loaded,
+            None => self.load_call(incoming.account, &key)?,
+        };
+        let marks_before = loaded.book.as_ref().map(|book| book.marks.clone());
+        let (book, change) = ledger::hear(loaded.book.take(), heard.clone());
+        let is_marked = marks_before.as_ref() != Some(&book.marks);
+        let call = book.call.clone();
+        loaded.book = Some(book);
+        let event = match change {
+            Change::Step(kind) => Some((kind, Vec::new())),
+            Change::Updated(changed) => Some((EventType::CallUpdated, changed)),
+            Change::Renewed => {
+                loaded.differs = true;
+                None
+            }
+            Change::Nothing => None,
+        };
+        loaded.dirty |= is_marked || loaded.differs || event.is_some();
+        let Some((kind, changed)) = event else {
+            self.calls.insert(key, loaded);
+            return Ok(None);
+        };
+        let about = About {
+            source: Some(incoming.source),
+            call: Some(loaded.number),
+            previous: (!loaded.is_first()).then_some(loaded.last_event),
+            test: false,
+        };
+        let at = heard.at.unwrap_or(incoming.received_at);
+        let body = EventBody::Call { call: Box::new(call), changed };
+        let (position, planned) = self.append(incoming.account, kind, at, about, body)?;
+        loaded.last_event = position;
+        loaded.differs = false;
+        self.calls.insert(key, loaded);
+        Ok(Some(planned))
+    }
+
+    fn hear_batch(&mut self, incoming: &Incoming, heard: &HeardBatch) -> Result<Option<usize>, StoreError> {
+        let source = pack(incoming.account, incoming.source);
+        let id = heard.batch.batch_id.as_bytes();
+        let mut book = self
+            .db
+            .prepare_cached("SELECT completed, failed FROM batches WHERE source = ? AND vendor_id = ?")?
+            .query_row(params![source, id], |row| {
+                Ok(BatchBook { completed: row.get(0)?, failed: row.get(1)? })
+            })
+            .optional()?
+            .unwrap_or_default();
+        let Some(kind) = book.hear(heard) else { return Ok(None) };
+        self.db
+            .prepare_cached(
+                "INSERT INTO batches (source, vendor_id, completed, failed) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT DO UPDATE SET completed = ?3, failed = ?4",
+            )?
+            .execute(params![source, id, book.completed, book.failed])?;
+        let about = About { source: Some(incoming.source), ..About::default() };
+        let body = EventBody::Batch(Box::new(heard.batch.clone()));
+        let at = heard.at.unwrap_or(incoming.received_at);
+        let (_, planned) = self.append(incoming.account, kind, at, about, body)?;
+        Ok(Some(planned))
+    }
+
+    fn quarantine(&mut self, incoming: &Incoming, reason: &str) -> Result<Recorded, StoreError> {
+        let source = pack(incoming.account, incoming.source);
+        let taken = self
+            .db
+            .prepare_cached(
+                "UPDATE sources SET in_quarantine = in_quarantine + 1 WHERE id = ? AND in_quarantine < ?",
+            )?
+            .execute([source, self.quota])?;
+        if taken == 0 {
+            return Ok(Recorded::QuotaExceeded);
+        }
+        let head = self.head(incoming.account)?;
+        head.quarantined += 1;
+        let id = pack(incoming.account, head.quarantined);
+        self.db
+            .prepare_cached(
+                "INSERT INTO quarantine (id, source, received_at, reason, content_type, body) VALUES (?, ?, ?, ?, ?, ?)",
+            )?
+            .execute(params![
+                id,
+                source,
+                incoming.received_at.as_micros(),
+                reason,
+                incoming.content_type,
+                pack_bytes(&incoming.raw)
+            ])?;
+        Ok(Recorded::Done { kind: ReceiptKind::Quarantined, planned: 0 })
+    }
+
+    /// Writes an event at the head of the feed and plans what it owes. Gives its position and the number of
+    /// deliveries.
+    pub(super) fn append(
+        &mut self,
+        account: AccountKey,
+        kind: EventType,
+        at: Time,
+        about: About,
+        body: EventBody,
+    ) -> Result<(i64, usize), StoreError> {
+        let config = self.config(account)?;
+        let head = self.head(account)?;
+        head.position += 1;
+        let position = head.position;
+        let first_delivery = head.deliveries + 1;
+        let tag = config.account.tag;
+        let event = Arc::new(Event {
+            position,
+            id: id::format(Kind::Event, tag, position),
+            kind,
+            at,
+            test: about.test,
+            source_id: about.source.map(|number| id::format(Kind::Source, tag, number)),
+            body,
+        });
+
+        let mut planned = 0;
+        for endpoint in &config.endpoints {
+            if ledger::hears(endpoint, &event) {
+                let delivery = first_delivery + planned;
+                self.plan(endpoint, &event, delivery, &about)?;
+                planned += 1;
+            }
+        }
+        self.head(account)?.deliveries += planned;
+        self.db
+            .prepare_cached(
+                "INSERT INTO events (id, kind, at, source, call, previous, test, first_delivery, deliveries, body)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            )?
+            .execute(params![
+                pack(account, position),
+                kind.code(),
+                at.as_micros(),
+                about.source,
+                about.call,
+                about.previous,
+                about.test,
+                first_delivery,
+                planned,
+                pack_bytes(event.data_json().as_bytes())
+            ])?;
+        Ok((position, usize::try_from(planned).unwrap_or(0)))
+    }
+
+    fn plan(
+        &mut self,
+        endpoint: &Arc<crate::model::Endpoint>,
+        event: &Arc<Event>,
+        delivery: i64,
+        about: &About,
+    ) -> Result<(), StoreError> {
+        let account = endpoint.account;
+        let target = EndpointRef { account, number: endpoint.number };
+        let ordered_call = about.call.filter(|_| endpoint.ordered);
+        // A call's first event cannot stand behind another one.
+        let waits = match ordered_call {
+            Some(call) if about.previous.is_some() => self.has_open(target, call)?,
+            _ => false,
+        };
+        let place = if waits { None } else { self.queues.reserve(target) };
+        let state = match (&place, waits) {
+            (_, true) => WAITING,
+            (Some(_), false) => OWNED,
+            (None, false) => CLAIMABLE,
+        };
+        self.db
+            .prepare_cached(
+                "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries) VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
+            )?
+            .execute(params![
+                pack(account, delivery),
+                pack(account, endpoint.number),
+                event.position,
+                ordered_call.map(|call| pack(account, call)),
+                endpoint.revision,
+                state,
+                self.now.as_micros()
+            ])?;
+        let sum = self.sum(target);
+        sum.owed += 1;
+        sum.pending += 1;
+        match place {
+            Some(place) => self.committed.owned.push(Owned {
+                endpoint: target,
+                delivery,
+                ordered_call,
+                attempt: 1,
+                event: Arc::clone(event),
+                dialect: endpoint.dialect,
+                shape: Arc::new(endpoint.shape.clone()),
+                revision: endpoint.revision,
+                call: about.call,
+                body: None,
+                place,
+            }),
+            None if !waits => self.wake(target),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn has_open(&self, endpoint: EndpointRef, call: i64) -> Result<bool, StoreError> {
+        let mut statement =
+            self.db.prepare_cached("SELECT 1 FROM open WHERE call = ? AND endpoint = ? LIMIT 1")?;
+        Ok(statement.exists([pack(endpoint.account, call), pack(endpoint.account, endpoint.number)])?)
+    }
+
+    pub(super) fn wake(&mut self, endpoint: EndpointRef) {
+        if !self.committed.wake.contains(&endpoint) {
+            self.committed.wake.push(endpoint);
+        }
+    }
+
+    pub(super) fn sum(&mut self, endpoint: EndpointRef) -> &mut SumChange {
+        self.sums.entry(endpoint).or_default()
+    }
+
+    pub(super) fn config(&mut self, account: AccountKey) -> Result<Arc<AccountConfig>, StoreError> {
+        if let Some(config) = self.configs.get(&account) {
+            return Ok(Arc::clone(config));
+        }
+        let config = self
+            .directory
+            .get(account)
+            .ok_or_else(|| StoreError::Data(format!("account {} does not exist", account.0)))?;
+        self.configs.insert(account, Arc::clone(&config));
+        Ok(config)
+    }
+
+    fn head(&mut self, account: AccountKey) -> Result<&mut Head, StoreError> {
+        if !self.heads.contains_key(&account) {
+            let head = self
+                .db
+                .prepare_cached(
+                    "SELECT position, calls, deliveries, quarantined FROM accounts WHERE account = ?",
+                )?
+                .query_row([account.0], |row| {
+                    Ok(Head {
+                        position: row.get(0)?,
+                        calls: row.get(1)?,
+                        deliveries: row.get(2)?,
+                        quarantined: row.get(3)?,
+                    })
+                })?;
+            self.heads.insert(account, (head, head));
+        }
+        Ok(&mut self.heads.get_mut(&account).expect("inserted above").1)
+    }
+
+    fn load_call(&mut self, account: AccountKey, key: &(i64, Text)) -> Result<Loaded, StoreError> {
+        let db = self.db;
+        let mut statement = db
+            .prepare_cached("SELECT id, event, marks, record, vendor_id, source FROM calls WHERE hash = ?")?;
+        let mut rows = statement.query([call_hash(key.0, &key.1)])?;
+        while let Some(row) = rows.next()? {
+            let is_same = row.get_ref(4)?.as_blob().is_ok_and(|id| id == key.1.as_bytes())
+                && row.get::<_, i64>(5)? == key.0;
+            if !is_same {
+                continue;
+            }
+            let (id, last_event): (i64, i64) = (row.get(0)?, row.get(1)?);
+            let marks = serde_json::from_slice(row.get_ref(2)?.as_blob().map_err(|e| damaged(&e))?)
+                .map_err(|e| damaged(&e))?;
+            let record: Option<Vec<u8>> = row.get(3)?;
+            let differs = record.is_some();
+            let packed = match record {
+                Some(record) => record,
+                None => db
+                    .prepare_cached("SELECT body FROM events WHERE id = ?")?
+                    .query_row([pack(account, last_event)], |row| row.get(0))?,
+            };
+            let call = serde_json::from_str(&unpack_text(&packed)?).map_err(|e| damaged(&e))?;
+            return Ok(Loaded {
+                number: unpack(id).1,
+                book: Some(CallBook { call, marks }),
+                last_event,
+                is_new: false,
+                differs,
+                dirty: false,
+            });
+        }
+        let head = self.head(account)?;
+        head.calls += 1;
+        let number = head.calls;
+        Ok(Loaded { number, book: None, last_event: 0, is_new: true, differs: false, dirty: true })
+    }
+
+    /// Writes what was gathered: calls, sums, heads. The caller commits.
+    pub fn finish(self) -> Result<Committed, StoreError> {
+        let now = self.now.as_micros();
+        for ((source, call_id), loaded) in &self.calls {
+            let Some(book) = loaded.book.as_ref().filter(|_| loaded.dirty) else { continue };
+            let id = pack(unpack(*source).0, loaded.number);
+            let marks = serde_json::to_vec(&book.marks).map_err(|e| StoreError::Data(e.to_string()))?;
+            let record = match loaded.differs {
+                true => Some(pack_bytes(
+                    &serde_json::to_vec(&book.call).map_err(|e| StoreError::Data(e.to_string()))?,
+                )),
+                false => None,
+            };
+            let outcome = book.call.outcome.map(outcome_code);
+            if loaded.is_new {
+                self.db
+                    .prepare_cached(
+                        "INSERT INTO calls (id, hash, source, vendor_id, outcome, event, marks, record, updated_at)
+                         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    )?
+                    .execute(params![
+                        id,
+                        call_hash(*source, call_id),
+                        source,
+                        call_id.as_bytes(),
+                        outcome,
+                        loaded.last_event,
+                        marks,
+                        record,
+                        now
+                    ])?;
+            } else {
+                self.db
+                    .prepare_cached(
+                        "UPDATE calls SET outcome = ?, event = ?, marks = ?, record = ?, updated_at = ? WHERE id = ?",
+                    )?
+                    .execute(params![outcome, loaded.last_event, marks, record, now, id])?;
+            }
+        }
+        for (endpoint, sum) in &self.sums {
+            self.db
+                .prepare_cached(
+                    "UPDATE endpoint_sums SET owed = owed + ?, delivered = delivered + ?, pending = pending + ?,
+                     dead = dead + ?, cancelled = cancelled + ? WHERE endpoint = ?",
+                )?
+                .execute(params![
+                    sum.owed,
+                    sum.delivered,
+                    sum.pending,
+                    sum.dead,
+                    sum.cancelled,
+                    pack(endpoint.account, endpoint.number)
+                ])?;
+        }
+        for (account, (_, head)) in &self.heads {
+            self.db
+                .prepare_cached(
+                    "UPDATE accounts SET position = ?, calls = ?, deliveries = ?, quarantined = ? WHERE account = ?",
+                )?
+                .execute(params![head.position, head.calls, head.deliveries, head.quarantined, account.0])?;
+        }
+        Ok(self.committed)
+    }
+}
+
+impl Loaded {
+    fn is_first(&self) -> bool {
+        self.last_event == 0
+    }
+}
+
+/// What an event stands beside.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct About {
+    /// The source that told.
+    pub source: Option<i64>,
+    /// The call.
+    pub call: Option<i64>,
+    /// The call's event before this one.
+    pub previous: Option<i64>,
+    /// An inbound test.
+    pub test: bool,
+}
+
+/// `open.state`: may be claimed when due.
+pub const CLAIMABLE: i64 = 0;
+/// `open.state`: an earlier delivery of the same call to the same endpoint goes first.
+pub const WAITING: i64 = 1;
+/// `open.state`: in this process's memory.
+pub const OWNED: i64 = 2;
+
+/// The hash under which a call is found; collisions are told apart by the row itself.
+pub fn call_hash(source: i64, call_id: &Text) -> i64 {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    context.update(&source.to_be_bytes());
+    context.update(call_id.as_bytes());
+    let digest = context.finish();
+    let first = digest.as_ref().first_chunk::<8>().expect("SHA-256 has 32 bytes");
+    i64::from_be_bytes(*first)
+}
+
+fn damaged(why: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Unavailable(format!("a stored call is damaged: {why}"))
+}

@@ -1,0 +1,136 @@
+//! The tables, and the way from an older set of them to today's.
+//! Keys are integers, the account in their upper bits, so one account's rows lie together and no key needs an
+//! index beside the table's own. Refuses to know what the rows mean.
+
+use rusqlite::Connection;
+
+use crate::model::AccountKey;
+
+/// Bits of a key that number the record within its account.
+const NUMBER_BITS: u32 = 40;
+
+/// One key of account and number.
+pub fn pack(account: AccountKey, number: i64) -> i64 {
+    (account.0 << NUMBER_BITS) | number
+}
+
+/// The inverse of [`pack`].
+pub fn unpack(key: i64) -> (AccountKey, i64) {
+    (AccountKey(key >> NUMBER_BITS), key & ((1 << NUMBER_BITS) - 1))
+}
+
+/// Every migration, oldest first; `user_version` counts those that were applied. Never edit one that was released.
+const MIGRATIONS: [&str; 1] = [r"
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+
+-- The head of an account hands out its numbers; position is the feed's, contiguous and in commit order.
+CREATE TABLE accounts (
+    account INTEGER PRIMARY KEY, tag INTEGER NOT NULL UNIQUE, name TEXT NOT NULL UNIQUE,
+    created_at INTEGER NOT NULL,
+    position INTEGER NOT NULL DEFAULT 0, calls INTEGER NOT NULL DEFAULT 0, deliveries INTEGER NOT NULL DEFAULT 0,
+    quarantined INTEGER NOT NULL DEFAULT 0, sources INTEGER NOT NULL DEFAULT 0,
+    endpoints INTEGER NOT NULL DEFAULT 0, keys INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE api_keys (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL, admin INTEGER NOT NULL, hash BLOB NOT NULL UNIQUE,
+    created_at INTEGER NOT NULL, revoked_at INTEGER
+);
+CREATE TABLE sources (
+    id INTEGER PRIMARY KEY, dialect TEXT NOT NULL, sealed BLOB NOT NULL, created_at INTEGER NOT NULL,
+    deleted_at INTEGER, in_quarantine INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE endpoints (
+    id INTEGER PRIMARY KEY, revision INTEGER NOT NULL, sealed BLOB NOT NULL, disabled TEXT,
+    created_at INTEGER NOT NULL, deleted_at INTEGER, swept INTEGER NOT NULL DEFAULT 0
+);
+-- What shapes a body, for as long as a delivery may point to it.
+CREATE TABLE shapes (
+    endpoint INTEGER NOT NULL, revision INTEGER NOT NULL, dialect TEXT NOT NULL, shape TEXT NOT NULL,
+    PRIMARY KEY (endpoint, revision)
+) WITHOUT ROWID;
+-- owed = delivered + pending + dead + cancelled, counted at each transition.
+CREATE TABLE endpoint_sums (
+    endpoint INTEGER PRIMARY KEY, owed INTEGER NOT NULL, delivered INTEGER NOT NULL, pending INTEGER NOT NULL,
+    dead INTEGER NOT NULL, cancelled INTEGER NOT NULL
+);
+
+-- The record of a call is the snapshot in its last event, unless a renewed URL made it differ (then it is here).
+CREATE TABLE calls (
+    id INTEGER PRIMARY KEY, hash INTEGER NOT NULL, source INTEGER NOT NULL, vendor_id BLOB NOT NULL,
+    outcome INTEGER, event INTEGER NOT NULL, marks BLOB NOT NULL, record BLOB, updated_at INTEGER NOT NULL
+);
+CREATE INDEX calls_by_hash ON calls (hash);
+CREATE TABLE batches (
+    source INTEGER NOT NULL, vendor_id BLOB NOT NULL, completed INTEGER NOT NULL, failed INTEGER NOT NULL,
+    PRIMARY KEY (source, vendor_id)
+) WITHOUT ROWID;
+
+-- Append-only. previous chains the events of one call; the deliveries of an event are numbered in a row.
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, at INTEGER NOT NULL, source INTEGER, call INTEGER,
+    previous INTEGER, test INTEGER NOT NULL, first_delivery INTEGER NOT NULL, deliveries INTEGER NOT NULL,
+    body BLOB NOT NULL
+);
+
+-- Open deliveries: state 0 claimable, 1 waiting for an earlier one of the same call, 2 owned by this process.
+CREATE TABLE open (
+    id INTEGER PRIMARY KEY, endpoint INTEGER NOT NULL, event INTEGER NOT NULL, call INTEGER,
+    revision INTEGER NOT NULL, state INTEGER NOT NULL, due INTEGER NOT NULL, tries INTEGER NOT NULL, attempts BLOB
+);
+CREATE INDEX open_due ON open (endpoint, due, id) WHERE state = 0;
+CREATE INDEX open_order ON open (call, endpoint, id) WHERE call IS NOT NULL;
+-- The body as first sent, from the first failed attempt on.
+CREATE TABLE bodies (delivery INTEGER PRIMARY KEY, body BLOB NOT NULL);
+-- Settled deliveries, append-only but for retries by hand: state 1 delivered, 2 dead, 3 cancelled.
+CREATE TABLE settled (
+    id INTEGER PRIMARY KEY, endpoint INTEGER NOT NULL, event INTEGER NOT NULL, revision INTEGER NOT NULL,
+    state INTEGER NOT NULL, attempts BLOB
+);
+CREATE INDEX settled_by_endpoint ON settled (endpoint, id);
+CREATE INDEX settled_without_success ON settled (endpoint, id) WHERE state <> 1;
+
+CREATE TABLE quarantine (
+    id INTEGER PRIMARY KEY, source INTEGER NOT NULL, received_at INTEGER NOT NULL, reason TEXT NOT NULL,
+    content_type TEXT, body BLOB NOT NULL
+);
+CREATE TABLE idempotency (
+    account INTEGER NOT NULL, name BLOB NOT NULL, fingerprint BLOB NOT NULL, created_at INTEGER NOT NULL,
+    status INTEGER, sealed BLOB, PRIMARY KEY (account, name)
+) WITHOUT ROWID;
+"];
+
+/// Settings that every connection needs. WAL and full synchronous: a commit is on disk when it returns.
+pub fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;
+         PRAGMA wal_autocheckpoint = 0; PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY;
+         PRAGMA cache_size = -65536; PRAGMA mmap_size = 0;",
+    )?;
+    connection.set_prepared_statement_cache_capacity(128);
+    Ok(())
+}
+
+/// Brings the tables up to date.
+///
+/// # Errors
+/// When the file was written by a newer postcall, or SQLite refuses.
+pub fn migrate(connection: &mut Connection) -> Result<(), String> {
+    let trouble = |error: rusqlite::Error| error.to_string();
+    connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL;").map_err(trouble)?;
+    let applied: u32 =
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(trouble)?;
+    let applied = usize::try_from(applied).unwrap_or(usize::MAX);
+    if applied > MIGRATIONS.len() {
+        return Err(format!(
+            "the data was written by a newer postcall (schema {applied}, this one knows {})",
+            MIGRATIONS.len()
+        ));
+    }
+    for (version, migration) in (1u32..).zip(MIGRATIONS).skip(applied) {
+        let transaction = connection.transaction().map_err(trouble)?;
+        transaction.execute_batch(migration).map_err(trouble)?;
+        transaction.pragma_update(None, "user_version", version).map_err(trouble)?;
+        transaction.commit().map_err(trouble)?;
+    }
+    Ok(())
+}

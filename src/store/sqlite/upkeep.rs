@@ -1,0 +1,115 @@
+//! What the store does beside the hot path: answers kept for repeated requests, and chores in small steps.
+//! Refuses to know who asks.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::record::Recording;
+use super::schema::pack;
+use crate::model::{AccountKey, Time};
+use crate::store::vault::Vault;
+use crate::store::{Idempotent, StoreError};
+
+/// How long an `Idempotency-Key` is remembered.
+const REMEMBERED: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+/// Rows that one step of a chore touches: a few milliseconds.
+const STEP: i64 = 500;
+
+/// Begins a request with a key.
+pub fn begin_idempotent(
+    db: &Connection,
+    vault: &Vault,
+    account: AccountKey,
+    name: &[u8],
+    fingerprint: &[u8; 32],
+    now: Time,
+) -> Result<Idempotent, StoreError> {
+    let fresh = db
+        .prepare_cached(
+            "INSERT INTO idempotency (account, name, fingerprint, created_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![account.0, name, fingerprint, now.as_micros()])?;
+    if fresh == 1 {
+        return Ok(Idempotent::Fresh);
+    }
+    let (known, status, sealed): (Vec<u8>, Option<u16>, Option<Vec<u8>>) = db
+        .prepare_cached("SELECT fingerprint, status, sealed FROM idempotency WHERE account = ? AND name = ?")?
+        .query_row(params![account.0, name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    if known != fingerprint {
+        return Ok(Idempotent::Mismatch);
+    }
+    match (status, sealed) {
+        (Some(status), Some(sealed)) => {
+            let body = vault.open(&sealed).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+            Ok(Idempotent::Answered { status, body })
+        }
+        _ => Ok(Idempotent::InProgress),
+    }
+}
+
+/// Keeps the answer (sealed: it may show a secret), or forgets the key.
+pub fn finish_idempotent(
+    db: &Connection,
+    vault: &Vault,
+    account: AccountKey,
+    name: &[u8],
+    answer: Option<(u16, Vec<u8>)>,
+) -> Result<(), StoreError> {
+    match answer {
+        Some((status, body)) => db
+            .prepare_cached("UPDATE idempotency SET status = ?, sealed = ? WHERE account = ? AND name = ?")?
+            .execute(params![status, vault.seal(&body), account.0, name])?,
+        None => db
+            .prepare_cached("DELETE FROM idempotency WHERE account = ? AND name = ?")?
+            .execute(params![account.0, name])?,
+    };
+    Ok(())
+}
+
+/// Takes a body out of quarantine.
+pub fn discard(db: &Connection, account: AccountKey, number: i64) -> Result<bool, StoreError> {
+    let source: Option<i64> = db
+        .prepare_cached("DELETE FROM quarantine WHERE id = ? RETURNING source")?
+        .query_row([pack(account, number)], |row| row.get(0))
+        .optional()?;
+    let Some(source) = source else { return Ok(false) };
+    db.prepare_cached("UPDATE sources SET in_quarantine = in_quarantine - 1 WHERE id = ?")?
+        .execute([source])?;
+    Ok(true)
+}
+
+/// After a start nobody owns anything, and a request that was under way is over.
+pub fn disown(db: &Connection) -> Result<(), StoreError> {
+    db.execute("UPDATE open SET state = 0 WHERE state = 2", [])?;
+    db.execute("DELETE FROM idempotency WHERE status IS NULL", [])?;
+    Ok(())
+}
+
+/// One step: calls off what deleted endpoints are owed, forgets old idempotency keys. True when there is more.
+pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
+    let db = recording.db;
+    let expired = recording.now.as_micros() - i64::try_from(REMEMBERED.as_micros()).unwrap_or(i64::MAX);
+    let forgotten = db
+        .prepare_cached(
+            "DELETE FROM idempotency WHERE (account, name) IN
+             (SELECT account, name FROM idempotency WHERE created_at < ? LIMIT ?)",
+        )?
+        .execute([expired, STEP])?;
+
+    let deleted: Option<i64> = db
+        .prepare_cached("SELECT id FROM endpoints WHERE deleted_at IS NOT NULL AND swept = 0 LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    let Some(endpoint) = deleted else { return Ok(forgotten > 0) };
+    // By call order where there is one, so that promoting the next of a call finds it still there.
+    let open: Vec<i64> = db
+        .prepare_cached("SELECT id FROM open WHERE endpoint = ? ORDER BY id LIMIT ?")?
+        .query_map([endpoint, STEP], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    if open.is_empty() {
+        db.execute("UPDATE endpoints SET swept = 1 WHERE id = ?", [endpoint])?;
+    }
+    for id in open {
+        recording.cancel_open(id)?;
+    }
+    Ok(true)
+}
