@@ -6,5 +6,7 @@ mod dialects;
 mod harness;
 mod js_json;
 mod made;
+mod programs;
+mod receivers;
 mod vectors;
 mod wire;
