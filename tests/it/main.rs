@@ -9,4 +9,5 @@ mod made;
 mod programs;
 mod receivers;
 mod vectors;
+mod vendors;
 mod wire;
