@@ -14,5 +14,8 @@ mod dialects;
 mod harness;
 mod js_json;
 mod made;
+mod programs;
+mod receivers;
 mod vectors;
+mod vendors;
 mod wire;
