@@ -110,7 +110,7 @@ fn is_same(key: &hmac::Key, expected: &[u8], given: &[u8]) -> bool {
 /// Also for a door that is not there the body is read first: the answer tells nobody which doors exist.
 async fn answer(state: &ApiState, source: Option<Arc<Source>>, request: Request, start: Instant) -> Response {
     let (parts, body) = request.into_parts();
-    let body = match body::read(&parts.headers, body, &state.settings).await {
+    let body = match body::read(body, &state.settings).await {
         Ok(body) => body,
         Err(problem) => return problem.into_response(),
     };

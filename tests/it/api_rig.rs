@@ -324,7 +324,7 @@ fn tidy(name: &str, value: &mut Value) {
         Value::Object(fields) => fields.iter_mut().for_each(|(name, value)| tidy(name, value)),
         Value::Array(all) => all.iter_mut().for_each(|value| tidy(name, value)),
         Value::String(text) => {
-            let is_ours = name.ends_with("_at") || name == "at" || name == "webhook-timestamp";
+            let is_ours = name.ends_with("_at") || matches!(name, "at" | "timestamp");
             *text = match name {
                 "secret" | "bearer_token" | "key" | "webhook-signature" => "[secret]".to_owned(),
                 "date" => "[date]".to_owned(),
@@ -348,10 +348,8 @@ fn without_ids(text: &str) -> String {
         let (word, after) = from.split_at(end);
         out.push_str(before);
         match word.split_once('_') {
-            Some((prefix, letters)) if letters.len() >= 17 && !letters.contains('-') => {
-                out.push_str(&format!("{prefix}_[id]"));
-            }
             _ if word.len() >= 43 => out.push_str("[token]"),
+            Some((prefix, letters)) if letters.len() == 17 => out.push_str(&format!("{prefix}_[id]")),
             _ => out.push_str(word),
         }
         rest = after;
