@@ -61,7 +61,7 @@ pub async fn source(State(state): State<ApiState>, request: Request) -> Response
     answer(&state, source, request, start).await
 }
 
-/// Bring events, as seed 000 does
+/// Bring events to the voicegenie source
 ///
 /// The door of the first voicegenie source of account `default`, or of the account whose API key is in `x-api-key`.
 #[utoipa::path(

@@ -189,3 +189,15 @@ async fn too_large_is_refused_and_a_full_quarantine_never_lies() {
     assert_eq!(full.problem(), (507, "quarantine_full".to_owned(), vec![]));
     assert_eq!(house.bring(&source, &cllr_body("c")).await.status, 200, "what can be read still comes in");
 }
+
+#[tokio::test]
+async fn a_store_that_is_away_is_a_503_and_never_a_200() {
+    let house = House::open().await;
+    let source = house.source(&house.key, "cllr").await;
+    house.store.close().await.unwrap();
+    let reply = house.bring(&source, &cllr_body("c")).await;
+    assert_eq!(reply.problem(), (503, "unavailable".to_owned(), vec![]));
+    assert_eq!(reply.header("retry-after"), Some("1"));
+    let strange = house.send("POST", "/in/nobody", &[], b"{}").await;
+    assert_eq!(strange.status, 401);
+}

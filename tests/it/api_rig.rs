@@ -270,7 +270,7 @@ impl Reply {
         Self::parse(bytes)
     }
 
-    pub fn parse(bytes: Vec<u8>) -> Self {
+    fn parse(bytes: Vec<u8>) -> Self {
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
         let end = end.unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(&bytes)));
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
@@ -326,8 +326,8 @@ fn tidy(name: &str, value: &mut Value) {
         Value::String(text) => {
             let is_ours = name.ends_with("_at") || matches!(name, "at" | "timestamp");
             *text = match name {
-                "secret" | "bearer_token" | "key" | "webhook-signature" => "[secret]".to_owned(),
-                "date" => "[date]".to_owned(),
+                "secret" | "bearer_token" | "key" => "[secret]".to_owned(),
+                "next_cursor" => "[cursor]".to_owned(),
                 _ if is_ours => "[time]".to_owned(),
                 _ => without_ids(text),
             };
