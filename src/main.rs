@@ -1,5 +1,5 @@
 //! The thin binary: everything is in the library.
 
-fn main() {
-    println!("postcall {}", env!("CARGO_PKG_VERSION"));
+fn main() -> std::process::ExitCode {
+    postcall::cli::main()
 }

@@ -1,8 +1,13 @@
 //! Delivery: from what is owed to what arrived.
 //! Refuses to know how events come in and how deliveries are kept.
 
+pub mod attempt;
+mod breaker;
 mod connect;
+pub mod dispatcher;
 pub mod guard;
 mod idle;
+mod lane;
+mod pace;
 pub mod trouble;
 pub mod wire;

@@ -95,10 +95,15 @@ impl Wire {
     /// did not finish saying yes. Of any other status the head decides, so it is an answer, with what came of
     /// its body.
     pub async fn post(&self, exchange: Exchange) -> Answer {
+        self.send(Method::POST, exchange).await
+    }
+
+    /// Like [`Self::post`], with any method.
+    pub async fn send(&self, method: Method, exchange: Exchange) -> Answer {
         let start = Instant::now();
         let limit = Limit::from(start, exchange.timeout);
         let outcome = match parse_url(&exchange.url) {
-            Ok(url) => self.0.exchange(&url, &exchange, limit).await.map(|done| (url, done)),
+            Ok(url) => self.0.exchange(&url, &method, &exchange, limit).await.map(|done| (url, done)),
             Err(sentence) => Err(Trouble::UrlInvalid(sentence)),
         };
         let latency = start.elapsed();
@@ -120,6 +125,7 @@ impl Parts {
     async fn exchange(
         &self,
         url: &Url,
+        method: &Method,
         exchange: &Exchange,
         limit: Limit,
     ) -> Result<(Response, Option<Sender>), Trouble> {
@@ -129,13 +135,13 @@ impl Parts {
             Some(sender) => sender,
             None => self.connector.open(url, limit).await?,
         };
-        let head = match ask(&mut sender, request(url, exchange)?, limit).await {
+        let head = match ask(&mut sender, request(url, method, exchange)?, limit).await {
             // The server closed an idle connection while the request was on its way. That says nothing about the
             // endpoint and must not cost it an attempt; a receiver that had begun to work is told twice, which at
             // least once allows.
             Err(Trouble::Reset(_)) if was_idle => {
                 sender = self.connector.open(url, limit).await?;
-                ask(&mut sender, request(url, exchange)?, limit).await?
+                ask(&mut sender, request(url, method, exchange)?, limit).await?
             }
             outcome => outcome?,
         };
@@ -179,10 +185,10 @@ async fn read(incoming: &mut Incoming, kept: &mut Vec<u8>) -> Result<bool, hyper
     Ok(true)
 }
 
-fn request(url: &Url, exchange: &Exchange) -> Result<Request<Full<Bytes>>, Trouble> {
+fn request(url: &Url, method: &Method, exchange: &Exchange) -> Result<Request<Full<Bytes>>, Trouble> {
     let unfit = |e: &dyn std::fmt::Display| Trouble::UrlInvalid(format!("{url} cannot be posted to: {e}"));
     let mut request = Request::new(Full::new(exchange.body.clone()));
-    *request.method_mut() = Method::POST;
+    *request.method_mut() = method.clone();
     *request.uri_mut() =
         Uri::try_from(&url[Position::BeforePath..Position::AfterQuery]).map_err(|e| unfit(&e))?;
     let host =
@@ -281,7 +287,7 @@ mod tests {
             timeout: Duration::ZERO,
         };
         let url = parse_url("https://Example.com:8443/a b?c={d}|é#e").unwrap();
-        let request = request(&url, &exchange).unwrap();
+        let request = request(&url, &Method::POST, &exchange).unwrap();
         assert_eq!(request.headers()[HOST], "example.com:8443");
         assert_eq!(request.headers()[USER_AGENT], "acme");
         assert_eq!(request.headers()[CONTENT_TYPE], "application/json");

@@ -22,13 +22,32 @@ pub fn reading(read: Taken<Reading>) -> Reading {
     read.unwrap_or_else(|Unreadable(why)| Reading::Unreadable(why))
 }
 
-/// What a body says of one call.
-pub fn heard_call(step: Step, at: Option<Time>, call: Call) -> Reading {
-    Reading::Events(vec![Heard::Call(Box::new(HeardCall { step, at, call }))])
+/// What a body says of one call. Without a time of its own the step has the time that the call gives it; turns
+/// are read from the one string when they did not come by themselves.
+pub fn heard(step: Step, at: Option<Time>, mut call: Call, leftovers: Leftovers) -> HeardCall {
+    call.metadata = leftovers.into_iter().collect();
+    if call.transcript.turns.is_none() {
+        call.transcript.turns = call.transcript.text.as_ref().and_then(transcript::read_text);
+    }
+    let by_step = match step {
+        Step::Ended(_) => call.ended_at,
+        Step::Answered => call.started_at,
+        Step::Requested | Step::Initiated => call.created_at,
+        Step::Ringing => None,
+    };
+    HeardCall { step, at: at.or(by_step), call }
+}
+
+/// One step of one call.
+pub fn one(heard: HeardCall) -> Reading {
+    Reading::Events(vec![Heard::Call(Box::new(heard))])
 }
 
 /// The reason for an event name that the dialect does not have.
 pub fn unknown_event(name: &str) -> Unreadable {
+    if name.is_empty() {
+        return Unreadable("no name of an event".to_owned());
+    }
     Unreadable(format!("unknown event `{}`", shortened(name)))
 }
 
@@ -60,7 +79,9 @@ impl<'a> Part<'a> {
     /// # Errors
     /// When it is not one JSON object in UTF-8, or nests too deep.
     pub fn of_body(body: &'a [u8]) -> Taken<Self> {
+        const BYTE_ORDER_MARK: char = '\u{feff}';
         let text = std::str::from_utf8(body)
+            .map(|text| text.trim_start_matches(BYTE_ORDER_MARK))
             .map_err(|error| Unreadable(format!("not UTF-8 from byte {} on", error.valid_up_to())))?;
         if is_too_deep(body) {
             return Err(Unreadable("nests too deep".to_owned()));
@@ -263,6 +284,11 @@ mod tests {
         assert!(why(b"event=call_ended").starts_with("not JSON: "));
         let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
         assert_eq!(why(deep.as_bytes()), "nests too deep");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_harm() {
+        assert_eq!(part("\u{feff}{\"a\":\"b\"}").text("a"), Some(Text::from("b")));
     }
 
     #[test]

@@ -122,8 +122,7 @@ fn read_body(body: &[u8]) -> Taken<Reading> {
     for part in [body, data, sentiment] {
         part.leave(&mut leftovers);
     }
-    call.metadata = leftovers.into_iter().collect();
-    Ok(read::heard_call(step, at, call))
+    Ok(read::one(read::heard(step, at, call, leftovers)))
 }
 
 /// The outcome decides, not the event's name. A word that is no telephone outcome (`demo_scheduled`) is kept as

@@ -131,11 +131,11 @@ pub fn ended_at(event: &Event, call: &Call) -> Option<Time> {
     call.ended_at.or_else(|| call.outcome.map(|_| event.at))
 }
 
-/// How long the call was: as the vendor says, else from its start to its end.
+/// How long the call was: as the vendor says, else from its start to its end where these make sense.
 pub fn duration(call: &Call) -> Option<Millis> {
     call.duration_seconds.or_else(|| {
-        let length = call.ended_at.zip(call.started_at).map(|(end, start)| end.since(start))?;
-        Some(Millis(u64::try_from(length.as_millis()).unwrap_or(u64::MAX)))
+        let (start, end) = call.started_at.zip(call.ended_at).filter(|(start, end)| start <= end)?;
+        Millis::from_seconds(end.since(start).as_secs_f64())
     })
 }
 

@@ -13,7 +13,8 @@ use serde_json::value::RawValue;
 /// How deep a document may nest before it is quarantined; what V8 and PostgreSQL read without trouble.
 pub const MAX_DEPTH: usize = 128;
 
-/// Any JSON value as its source text: digits, repeated keys and half emoji included.
+/// Any JSON value as its source text: digits, repeated keys and half emoji included. Only the white space between
+/// tokens is dropped, so that one value however indented is one value, and a line of a stream.
 #[derive(Clone)]
 pub struct Raw(Box<RawValue>);
 
@@ -25,12 +26,15 @@ impl Raw {
 
     /// Keeps a borrowed token.
     pub fn of(token: &RawValue) -> Self {
-        Self(token.to_owned())
+        match without_spaces(token.get()).map(RawValue::from_string) {
+            Some(Ok(compact)) => Self(compact),
+            _ => Self(token.to_owned()),
+        }
     }
 
     /// From JSON text; `None` when it is not one JSON value.
     pub fn parse(text: &str) -> Option<Self> {
-        serde_json::from_str::<Box<RawValue>>(text).ok().map(Self)
+        serde_json::from_str::<&RawValue>(text).ok().map(Self::of)
     }
 
     /// From a string, a number or any other value that serialises.
@@ -74,8 +78,33 @@ impl Serialize for Raw {
 
 impl<'de> Deserialize<'de> for Raw {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Box::<RawValue>::deserialize(deserializer).map(Self)
+        let token = Box::<RawValue>::deserialize(deserializer)?;
+        match without_spaces(token.get()) {
+            Some(compact) => RawValue::from_string(compact).map(Self).map_err(serde::de::Error::custom),
+            None => Ok(Self(token)),
+        }
     }
+}
+
+/// The text of an object or array without the white space between its tokens; `None` when there is none.
+fn without_spaces(json: &str) -> Option<String> {
+    let is_space = |c: char| matches!(c, ' ' | '\t' | '\n' | '\r');
+    if !json.starts_with(['{', '[']) || !json.contains(is_space) {
+        return None;
+    }
+    let (mut in_string, mut escaped) = (false, false);
+    let is_kept = |c: &char| {
+        let is_inside = in_string;
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => in_string = !in_string,
+            _ => {}
+        }
+        is_inside || !is_space(*c)
+    };
+    let compact: String = json.chars().filter(is_kept).collect();
+    (compact.len() < json.len()).then_some(compact)
 }
 
 /// A string as vendors send it: WTF-8, which is UTF-8 plus lone surrogates.
@@ -522,6 +551,15 @@ mod tests {
             serde_json::from_str(r#"{"n":0.30,"big":12345678901234567890123,"huge":1e400}"#).unwrap();
         let back = serde_json::to_string(&fields).unwrap();
         assert_eq!(back, r#"{"n":0.30,"big":12345678901234567890123,"huge":1e400}"#);
+    }
+
+    #[test]
+    fn white_space_between_tokens_is_dropped() {
+        let pretty = "{\n  \"a b\" : [ 1.0 , \"x \\\" y\" ] ,\r\n\t\"c\":{ } }";
+        let compact = r#"{"a b":[1.0,"x \" y"],"c":{}}"#;
+        assert_eq!(Raw::parse(pretty).unwrap().get(), compact);
+        assert_eq!(serde_json::from_str::<Raw>(pretty).unwrap().get(), compact);
+        assert_eq!(Raw::parse(" \"a  b\" ").unwrap().get(), "\"a  b\"");
     }
 
     #[test]

@@ -112,8 +112,13 @@ impl House {
         let dir = tempfile::tempdir().unwrap();
         let clock = System::shared();
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(dir.path(), clock.now(), options).unwrap());
-        let bell = Arc::new(Bell::default());
-        let (writer, _) = GroupWriter::start(Arc::clone(&store), Arc::clone(&bell) as _, Arc::clone(&clock));
+        let (bell, metrics) = (Arc::new(Bell::default()), Arc::new(Metrics::new()));
+        let (writer, _) = GroupWriter::start(
+            Arc::clone(&store),
+            Arc::clone(&bell) as _,
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+        );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut settings = Settings::new(Some(PUBLIC_URL), address);
@@ -122,7 +127,6 @@ impl House {
         let wire = Wire::new(guard.clone(), None).unwrap();
         let courier = Arc::new(OverWire { guard, wire });
         let queues = Arc::clone(&bell) as Arc<dyn Queues>;
-        let metrics = Arc::new(Metrics::new());
         let (store_too, writer_too) = (Arc::clone(&store), writer.clone());
         let state = ApiState::new(store_too, writer_too, queues, clock, metrics, courier, settings);
         let (stop, stopped) = oneshot::channel::<()>();

@@ -75,8 +75,8 @@ pub struct SqliteStore {
     readers: Readers,
     directory: Arc<Directory>,
     vault: Arc<Vault>,
-    /// Held for as long as the store lives: a second process would break ownership, which lives in memory.
-    _lock: File,
+    /// Held until the store is closed: a second process would break ownership, which lives in memory.
+    lock: File,
 }
 
 impl SqliteStore {
@@ -119,7 +119,7 @@ impl SqliteStore {
             readers: Readers::new(&path),
             directory,
             vault,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -479,7 +479,7 @@ impl Store for SqliteStore {
             done.await?;
             self.readers.close();
             self.writer.close();
-            Ok(())
+            self.lock.unlock().map_err(|error| StoreError::Unavailable(error.to_string()))
         })
     }
 }

@@ -43,7 +43,7 @@ impl Recording<'_> {
         let changed = self
             .db
             .prepare_cached(
-                "UPDATE open SET state = ?, due = ?, tries = ?, attempts = COALESCE(attempts, x'') || ? WHERE id = ?",
+                "UPDATE open SET state = ?, due = ?, tries = ?, attempts = CAST(COALESCE(attempts, x'') || ? AS BLOB) WHERE id = ?",
             )?
             .execute(params![CLAIMABLE, due.as_micros(), settlement.attempt.number, attempt, id])?;
         if changed == 0 {
@@ -104,7 +104,9 @@ impl Recording<'_> {
     /// The delivery was called off while its attempt was under way: the attempt goes on record all the same.
     fn add_stray_attempt(&self, id: i64, attempt: &[u8]) -> Result<(), StoreError> {
         self.db
-            .prepare_cached("UPDATE settled SET attempts = COALESCE(attempts, x'') || ? WHERE id = ?")?
+            .prepare_cached(
+                "UPDATE settled SET attempts = CAST(COALESCE(attempts, x'') || ? AS BLOB) WHERE id = ?",
+            )?
             .execute(params![attempt, id])?;
         Ok(())
     }

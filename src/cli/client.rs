@@ -1,0 +1,164 @@
+//! A client of postcall's own API, for the commands that talk to a server: JSON in, JSON out, and problem documents
+//! turned into the sentences that they hold. Refuses to know what the commands ask for.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use data_encoding::HEXLOWER;
+use http::header::AUTHORIZATION;
+use http::{HeaderName, HeaderValue, Method};
+use serde_json::Value;
+
+use crate::clock::random_bytes;
+use crate::config;
+use crate::delivery::guard::Guard;
+use crate::delivery::wire::{Exchange, Response, Wire};
+
+/// For one request, everything included.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// A wire to any address: whoever types a command chooses where it goes.
+///
+/// # Errors
+/// When the machine's TLS cannot be set up.
+pub fn open_wire() -> Result<Wire, String> {
+    let everywhere = ["0.0.0.0/0", "::/0"].iter().filter_map(|network| network.parse().ok()).collect();
+    Wire::new(Guard::new(everywhere), None).map_err(|error| error.to_string())
+}
+
+/// Which server a command talks to.
+#[derive(Debug, clap::Args)]
+pub struct Server {
+    /// Where postcall is; POSTCALL_URL unless said, else http://127.0.0.1:8080
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<String>,
+    /// The API key; POSTCALL_KEY or POSTCALL_ADMIN_KEY unless said
+    #[arg(long, global = true, value_name = "KEY")]
+    key: Option<String>,
+}
+
+impl Server {
+    /// A client of it.
+    ///
+    /// # Errors
+    /// A sentence when no key was given.
+    pub fn client(&self) -> Result<Client, String> {
+        let url = self.url.clone().or_else(|| config::variable(config::URL));
+        let key = self.key.clone().or_else(|| config::variable(config::KEY));
+        let key = key.or_else(|| config::variable(config::ADMIN_KEY)).ok_or_else(|| {
+            format!("no API key: give --key, or set {} (the first start of postcall prints one)", config::KEY)
+        })?;
+        Client::new(url.as_deref().unwrap_or("http://127.0.0.1:8080"), &key)
+    }
+}
+
+/// Speaks to one server with one key.
+#[derive(Clone)]
+pub struct Client {
+    wire: Wire,
+    base: String,
+    key: HeaderValue,
+}
+
+impl Client {
+    /// A client of the server at `base` (`http://127.0.0.1:8080`) with an API key.
+    ///
+    /// # Errors
+    /// A sentence when the key can be in no header, or TLS cannot be set up.
+    pub fn new(base: &str, key: &str) -> Result<Self, String> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", key.trim()))
+            .map_err(|_| "the API key has characters that no key has; copy it again".to_owned())?;
+        value.set_sensitive(true);
+        Ok(Self { wire: open_wire()?, base: base.trim().trim_end_matches('/').to_owned(), key: value })
+    }
+
+    /// Reads.
+    ///
+    /// # Errors
+    /// A sentence that says what went wrong and what to do.
+    pub async fn get(&self, path: &str) -> Result<Value, String> {
+        self.ask(Method::GET, path, None).await
+    }
+
+    /// Makes something, once: a repeat on the way is told by its `Idempotency-Key`.
+    ///
+    /// # Errors
+    /// As for [`Self::get`].
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value, String> {
+        self.ask(Method::POST, path, Some(body)).await
+    }
+
+    /// Deletes.
+    ///
+    /// # Errors
+    /// As for [`Self::get`].
+    pub async fn delete(&self, path: &str) -> Result<(), String> {
+        self.ask(Method::DELETE, path, None).await.map(drop)
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, String> {
+        let mut headers = vec![(AUTHORIZATION, self.key.clone())];
+        if method == Method::POST
+            && let Ok(value) = HeaderValue::from_str(&HEXLOWER.encode(&random_bytes::<16>()))
+        {
+            headers.push((IDEMPOTENCY_KEY, value));
+        }
+        let url = format!("{}{path}", self.base);
+        let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+        let exchange = Exchange { url: url.clone(), headers, body, timeout: PATIENCE };
+        let response = self.wire.send(method.clone(), exchange).await.result.map_err(|trouble| {
+            format!("{url} does not answer: {trouble}. Is postcall running there? --url says where it is")
+        })?;
+        read(&response).map_err(|sentence| format!("{method} {url}: {sentence}"))
+    }
+}
+
+/// The JSON of an answer; `Null` for an empty one.
+fn read(response: &Response) -> Result<Value, String> {
+    if !response.is_success() {
+        return Err(problem(response.status, &response.body));
+    }
+    if response.truncated {
+        return Err("the answer is larger than this command reads; use the API itself".to_owned());
+    }
+    if response.body.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(&response.body)
+        .map_err(|_| "the answer is not JSON; does --url lead to a postcall?".to_owned())
+}
+
+/// A problem document (RFC 9457) as a sentence; anything else as its beginning.
+fn problem(status: u16, body: &[u8]) -> String {
+    const ENOUGH: usize = 200;
+    let document: Value = serde_json::from_slice(body).unwrap_or_default();
+    let Some(detail) = document["detail"].as_str() else {
+        let text: String = String::from_utf8_lossy(body).chars().take(ENOUGH).collect();
+        return format!("answered {status}: {}", text.trim());
+    };
+    let fields: Vec<String> = document["errors"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|error| Some(format!("{}: {}", error["field"].as_str()?, error["detail"].as_str()?)))
+        .filter(|field| field != detail)
+        .collect();
+    if fields.is_empty() { detail.to_owned() } else { format!("{detail} {}", fields.join(" ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_document_is_shown_as_its_sentences() {
+        let document = br#"{"type":"about:blank","status":422,"detail":"Correct these fields: a, b.",
+            "errors":[{"field":"a","code":"x","detail":"Give a text."},{"field":"b","detail":"Leave it out."}]}"#;
+        assert_eq!(problem(422, document), "Correct these fields: a, b. a: Give a text. b: Leave it out.");
+        let single = br#"{"detail":"a: Give a text.","errors":[{"field":"a","detail":"Give a text."}]}"#;
+        assert_eq!(problem(422, single), "a: Give a text.", "said once is enough");
+        assert_eq!(problem(502, b"<html>Bad Gateway</html>\n"), "answered 502: <html>Bad Gateway</html>");
+    }
+}

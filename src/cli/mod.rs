@@ -1,0 +1,73 @@
+//! The command line: one file a command. Refuses to know how the house works inside.
+
+pub mod client;
+pub mod diagnosis;
+pub mod dialer;
+pub mod keys;
+pub mod openapi;
+pub mod progress;
+pub mod serve;
+pub mod simulate;
+mod table;
+pub mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::model::DialectName;
+
+/// Takes call events in, keeps the books, delivers signed post-call webhooks until each is proven delivered.
+#[derive(Parser)]
+#[command(name = "postcall", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Simulate(simulate::Simulate),
+    Verify(verify::Verify),
+    Keys(keys::Keys),
+    Openapi(openapi::OpenApi),
+}
+
+/// A command answered no: what it checks does not hold. One that could not be carried out exits with 2, as clap does.
+const NO: ExitCode = ExitCode::FAILURE;
+const NOT_DONE: u8 = 2;
+
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("postcall: cannot start: {error}");
+            return ExitCode::from(NOT_DONE);
+        }
+    };
+    let done = runtime.block_on(async {
+        match cli.command {
+            Command::Serve(serve) => serve::run(serve).await,
+            Command::Simulate(simulate) => simulate::run(simulate).await,
+            Command::Verify(verify) => verify::run(&verify),
+            Command::Keys(keys) => keys::run(keys).await,
+            Command::Openapi(openapi) => openapi::run(&openapi),
+        }
+    });
+    match done {
+        Ok(code) => code,
+        Err(why) => {
+            eprintln!("postcall: {why}");
+            ExitCode::from(NOT_DONE)
+        }
+    }
+}
+
+/// Reads a dialect's name.
+fn dialect_name(name: &str) -> Result<DialectName, String> {
+    let names = DialectName::ALL.map(DialectName::as_str).join(", ");
+    DialectName::parse(name).ok_or_else(|| format!("the dialects are {names}"))
+}

@@ -1,0 +1,20 @@
+//! `postcall openapi`: prints the document of the API, for generators of clients. Refuses to know what is in it.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::api;
+
+/// Print the OpenAPI document of the API
+#[derive(Debug, clap::Args)]
+pub struct OpenApi {}
+
+/// Prints.
+///
+/// # Errors
+/// When standard output cannot be written to.
+pub fn run(_: &OpenApi) -> Result<ExitCode, String> {
+    let written = std::io::stdout().write_all(api::openapi::JSON.as_bytes());
+    written.map_err(|error| format!("cannot write the document: {error}"))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,77 @@
+//! `postcall serve`: runs the server until it is told to stop.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use ipnet::IpNet;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::{App, FirstStart, Settings};
+use crate::config;
+
+/// Run the server.
+#[derive(Args)]
+pub struct Serve {
+    /// Address and port to listen on.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Directory for the database, the keys and the lock; made when it is not there.
+    #[arg(long, value_name = "DIR", default_value = "postcall-data")]
+    data: PathBuf,
+    /// The address under which the world reaches this server; every link that leaves begins with it.
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// A private network that endpoints may be in, such as 10.1.0.0/16. May be given more than once.
+    #[arg(long = "allow-network", value_name = "CIDR")]
+    allow_networks: Vec<IpNet>,
+    /// The largest body that a door takes, in bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
+    max_body: usize,
+    /// PEM file of root certificates that endpoints may be signed by, beside the public ones.
+    #[arg(long, value_name = "FILE")]
+    extra_roots: Option<PathBuf>,
+}
+
+/// Runs until SIGINT or SIGTERM, then finishes what is in flight.
+///
+/// # Errors
+/// A sentence for the operator when the server cannot start.
+pub async fn run(serve: Serve) -> Result<ExitCode, String> {
+    config::start_logging("info")?;
+    let settings = Settings {
+        listen: serve.listen,
+        data: serve.data,
+        public_url: serve.public_url,
+        allow_networks: serve.allow_networks,
+        admin_key: config::variable(config::ADMIN_KEY),
+        max_body: serve.max_body,
+        extra_roots: serve.extra_roots,
+    };
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    let app = App::start(settings).await?;
+    if let Some(first) = app.first_start() {
+        show(first, app.address());
+    }
+    println!("listening on http://{}", app.address());
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    app.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The only time that these are shown. On standard output, away from the log.
+fn show(first: &FirstStart, address: SocketAddr) {
+    println!("This is the first start of this data directory.");
+    if let (Some(key), Some(file)) = (&first.admin_key, &first.admin_key_file) {
+        println!("  admin key      {key}");
+        println!("                 (also in {})", file.display());
+    }
+    println!("  dialer secret  {}", first.dialer_secret);
+    println!("                 (signs POST http://{address}/aiDialerCallbackWithData)");
+    println!("They are not shown again.");
+}

@@ -1,0 +1,39 @@
+//! The environment: the only reader of it. The command line says the rest (`cli`).
+//! Refuses to know what the values are for.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+/// The admin key to use in place of a generated one.
+pub const ADMIN_KEY: &str = "POSTCALL_ADMIN_KEY";
+/// The postcall that commands talk to.
+pub const URL: &str = "POSTCALL_URL";
+/// The API key that commands use.
+pub const KEY: &str = "POSTCALL_KEY";
+/// What is logged, as `tracing` filters are written: `info`, `postcall=debug,warn`.
+pub const LOG: &str = "POSTCALL_LOG";
+
+/// A variable's value; an empty one counts as not set.
+pub fn variable(name: &str) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "this is the door")]
+    let value = std::env::var(name);
+    value.ok().filter(|value| !value.is_empty())
+}
+
+/// Starts logging to standard error: text on a terminal, JSON otherwise. `usual` is the filter when none is set.
+///
+/// # Errors
+/// When the filter in the environment cannot be read.
+pub fn start_logging(usual: &str) -> Result<(), String> {
+    let filter = variable(LOG).unwrap_or_else(|| usual.to_owned());
+    let filter = EnvFilter::try_new(&filter)
+        .map_err(|error| format!("{LOG}={filter} cannot be read: {error}. Try {LOG}=info."))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        builder.with_target(false).compact().init();
+    } else {
+        builder.json().flatten_event(true).init();
+    }
+    Ok(())
+}

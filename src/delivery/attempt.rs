@@ -1,0 +1,184 @@
+//! One attempt: encode in the endpoint's dialect, sign, post, and let the ledger decide what follows.
+//! What is said is the delivery's and pinned; where and how it is sent is the endpoint's of this moment.
+//! Refuses to know queues and the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::RETRY_AFTER;
+
+use super::trouble::Trouble;
+use super::wire::{Answer, Exchange, Wire, check_header};
+use crate::clock::Clock;
+use crate::dialect::{self, Dialect, Links, Outgoing, Policy};
+use crate::ledger;
+use crate::ledger::Next;
+use crate::ledger::settle::Outcome;
+use crate::metrics::{AttemptResult, Metrics};
+use crate::model::delivery::Attempt;
+use crate::model::{DeliveryState, Endpoint, EventBody};
+use crate::store::link;
+use crate::store::{Owned, Settlement, Store};
+
+/// Makes attempts.
+pub struct Attempter {
+    /// The wire.
+    pub wire: Wire,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Where to count.
+    pub metrics: Arc<Metrics>,
+    /// The store, for the accounts' marks and the key of links.
+    pub store: Arc<dyn Store>,
+    /// The address under which the world reaches this house, for links. No slash at the end.
+    pub public_url: String,
+}
+
+/// What an attempt came to.
+pub struct Attempted {
+    /// To be written.
+    pub settlement: Settlement,
+    /// Whether any HTTP answer came, for the breaker.
+    pub answered: bool,
+}
+
+impl Attempter {
+    /// Attempts a delivery once.
+    pub async fn attempt(&self, endpoint: &Endpoint, owned: &Owned) -> Attempted {
+        let dialect = dialect::get(owned.dialect);
+        let policy = policy(endpoint, dialect);
+        let body = match &owned.body {
+            Some(body) => body.clone(),
+            None => Bytes::from(dialect.encode(&owned.event, &owned.shape, &self.links(owned))),
+        };
+        let at = self.clock.now();
+        let outgoing = Outgoing { event_id: &owned.event.id, at, body: &body };
+        let mut headers: Vec<_> =
+            endpoint.headers.iter().filter_map(|(name, value)| check_header(name, value).ok()).collect();
+        headers.extend(dialect.sign(&outgoing, &endpoint.credential));
+        let exchange =
+            Exchange { url: endpoint.url.clone(), headers, body: body.clone(), timeout: policy.timeout };
+        let answer = self.wire.post(exchange).await;
+        self.settlement(owned, &policy, at, answer, body)
+    }
+
+    fn settlement(
+        &self,
+        owned: &Owned,
+        policy: &Policy,
+        at: crate::model::Time,
+        answer: Answer,
+        body: Bytes,
+    ) -> Attempted {
+        let now = self.clock.now();
+        let answered = answer.result.is_ok();
+        let latency = answer.latency;
+        let mut attempt = Attempt {
+            number: owned.attempt,
+            at,
+            latency_ms: milliseconds(latency),
+            status: None,
+            error: None,
+            response_body: None,
+            slow: false,
+        };
+        let mut outcome = Outcome { number: owned.attempt, status: None, retry_after: None };
+        match answer.result {
+            Ok(response) => {
+                self.metrics.attempted(owned.dialect, AttemptResult::of_status(response.status), latency);
+                outcome.status = Some(response.status);
+                outcome.retry_after = response
+                    .headers
+                    .get(RETRY_AFTER)
+                    .and_then(|value| value.to_str().ok())
+                    .and_then(|value| ledger::settle::retry_after(value, now));
+                attempt.status = Some(response.status);
+                attempt.slow =
+                    response.is_success() && policy.slow_after.is_some_and(|limit| latency > limit);
+                if !response.is_success() {
+                    attempt.error = Some(refusal(response.status));
+                }
+                if !response.body.is_empty() {
+                    attempt.response_body = Some(String::from_utf8_lossy(&response.body).into_owned());
+                }
+            }
+            Err(trouble) => {
+                self.metrics.attempted(owned.dialect, kind_of(&trouble), latency);
+                attempt.error = Some(trouble.to_string());
+            }
+        }
+        let decision = ledger::decide(outcome, policy, now, self.clock.dice());
+        match decision.next {
+            Next::Delivered => self.metrics.settled(DeliveryState::Delivered),
+            Next::Dead => self.metrics.settled(DeliveryState::Dead),
+            Next::RetryAt(_) => {
+                self.metrics.settled(DeliveryState::Pending);
+                self.metrics.retry_scheduled();
+            }
+        }
+        let settlement = Settlement {
+            endpoint: owned.endpoint,
+            delivery: owned.delivery,
+            ordered_call: owned.ordered_call,
+            event: owned.event.position,
+            revision: owned.revision,
+            attempt,
+            decision,
+            body,
+        };
+        Attempted { settlement, answered }
+    }
+
+    fn links(&self, owned: &Owned) -> Links {
+        let has_transcript = match &owned.event.body {
+            EventBody::Call { call, .. } => {
+                call.transcript.url.is_none()
+                    && (call.transcript.turns.is_some() || call.transcript.text.is_some())
+            }
+            EventBody::Batch(_) | EventBody::Endpoint(_) => false,
+        };
+        let account = self.store.config(owned.endpoint.account);
+        let transcript = owned.call.filter(|_| has_transcript).zip(account).map(|(call, config)| {
+            link::transcript_url(&self.public_url, self.store.link_key(), config.account.tag, call)
+        });
+        Links { transcript }
+    }
+}
+
+/// The dialect's policy, with what the endpoint sets itself. Delays that somebody set are meant to the letter: no
+/// jitter.
+pub fn policy(endpoint: &Endpoint, dialect: &dyn Dialect) -> Policy {
+    let mut policy = dialect.policy();
+    if let Some(timeout) = endpoint.delivering.timeout {
+        policy.timeout = timeout;
+    }
+    if let Some(delays) = &endpoint.delivering.retry_delays {
+        policy.retry_delays.clone_from(delays);
+        policy.jitter = false;
+    }
+    policy
+}
+
+fn milliseconds(latency: Duration) -> f64 {
+    (latency.as_secs_f64() * 1_000_000.0).round() / 1000.0
+}
+
+fn kind_of(trouble: &Trouble) -> AttemptResult {
+    match trouble {
+        Trouble::Timeout { .. } => AttemptResult::Timeout,
+        Trouble::Refused(_) | Trouble::UrlInvalid(_) => AttemptResult::Refused,
+        Trouble::Resolve(_) | Trouble::Connect(_) | Trouble::Tls(_) => AttemptResult::Connect,
+        Trouble::Reset(_) | Trouble::Protocol(_) => AttemptResult::Broken,
+    }
+}
+
+fn refusal(status: u16) -> String {
+    match status {
+        300..=399 => format!(
+            "status {status}: redirects are not followed; set the endpoint's URL to the final address"
+        ),
+        410 => "status 410: the endpoint says that it is gone for good, so it was disabled".to_owned(),
+        _ => format!("status {status}: any 2xx counts as delivered"),
+    }
+}

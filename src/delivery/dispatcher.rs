@@ -1,0 +1,302 @@
+//! The dispatcher: gives each endpoint a queue of its own, keeps its requests within their bounds, claims what is
+//! due. Deliveries of a commit come straight from it; the rest is claimed from the store when due.
+//! Refuses to know how a request is made (`attempt`) and what follows from it (`ledger::settle`).
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::warn;
+
+use super::attempt::{Attempted, Attempter};
+use super::lane::{CLAIM, Lane, State};
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::model::endpoint::EndpointState;
+use crate::model::{Endpoint, Time};
+use crate::store::group::GroupWriter;
+use crate::store::{EndpointRef, Owned, Place, Queues, Store};
+
+/// Requests under way to one endpoint, unless it sets its own bound.
+pub const MAX_IN_FLIGHT: u32 = 32;
+/// Places in all queues together: bounds memory however many endpoints there are.
+const HOUSE: usize = 16 * 1024;
+/// Wait before the next claim after one that failed.
+const CLAIM_PAUSE: Duration = Duration::from_millis(500);
+
+/// Sends what is owed. Cheap to clone.
+#[derive(Clone)]
+pub struct Dispatcher(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    attempter: Attempter,
+    writer: OnceLock<GroupWriter>,
+    runtime: tokio::runtime::Handle,
+    lanes: RwLock<HashMap<EndpointRef, Arc<Lane>>>,
+    house: Arc<AtomicUsize>,
+    stopping: AtomicBool,
+    /// Deliveries between the start of their request and the end of their settlement.
+    busy: watch::Sender<usize>,
+}
+
+impl Dispatcher {
+    /// A dispatcher of the current runtime. It sends nothing before [`Self::start`].
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        attempter: Attempter,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            store,
+            clock,
+            metrics,
+            attempter,
+            writer: OnceLock::new(),
+            runtime: tokio::runtime::Handle::current(),
+            lanes: RwLock::default(),
+            house: Arc::default(),
+            stopping: AtomicBool::new(false),
+            busy: watch::Sender::new(0),
+        }))
+    }
+
+    /// Takes the way to settle, and wakes every endpoint for what an earlier run left open.
+    pub fn start(&self, writer: GroupWriter) {
+        let _ = self.0.writer.set(writer);
+        let accounts = self.0.store.accounts();
+        let endpoints = accounts.iter().flat_map(|account| &account.endpoints);
+        self.wake(endpoints.map(|endpoint| target(endpoint)).collect());
+    }
+
+    /// Starts no more requests and waits until those under way are settled, for `patience` at most. Says whether
+    /// all were.
+    pub async fn stop(&self, patience: Duration) -> bool {
+        self.0.stopping.store(true, Ordering::Release);
+        let mut busy = self.0.busy.subscribe();
+        let idle = tokio::time::timeout(patience, busy.wait_for(|count| *count == 0)).await;
+        for lane in self.0.lanes.read().unwrap_or_else(PoisonError::into_inner).values() {
+            // What is still queued is owned by nobody after the next start.
+            lane.state().queue.clear();
+        }
+        idle.is_ok()
+    }
+}
+
+fn target(endpoint: &Endpoint) -> EndpointRef {
+    EndpointRef { account: endpoint.account, number: endpoint.number }
+}
+
+impl Queues for Dispatcher {
+    fn reserve(&self, endpoint: EndpointRef) -> Option<Place> {
+        let inner = &self.0;
+        if inner.stopping.load(Ordering::Acquire) || !inner.is_active(endpoint) {
+            return None;
+        }
+        inner.lane(endpoint).reserve((&inner.house, HOUSE))
+    }
+
+    fn dispatch(&self, owned: Vec<Owned>) {
+        let mut touched: Vec<EndpointRef> = Vec::new();
+        for delivery in owned {
+            let endpoint = delivery.endpoint;
+            self.0.lane(endpoint).state().queue.push_back(delivery);
+            if touched.last() != Some(&endpoint) && !touched.contains(&endpoint) {
+                touched.push(endpoint);
+            }
+        }
+        for endpoint in touched {
+            self.0.pump(&self.0.lane(endpoint));
+        }
+    }
+
+    fn wake(&self, endpoints: Vec<EndpointRef>) {
+        for endpoint in endpoints {
+            let lane = self.0.lane(endpoint);
+            {
+                let mut state = lane.state();
+                state.backlog = true;
+                state.woken = state.claiming;
+            }
+            self.0.pump(&lane);
+        }
+    }
+
+    fn wake_at(&self, endpoint: EndpointRef, due: Time) {
+        self.0.set_alarm(&self.0.lane(endpoint), due);
+    }
+}
+
+impl Inner {
+    fn lane(&self, endpoint: EndpointRef) -> Arc<Lane> {
+        if let Some(lane) = self.lanes.read().unwrap_or_else(PoisonError::into_inner).get(&endpoint) {
+            return Arc::clone(lane);
+        }
+        let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(lanes.entry(endpoint).or_insert_with(|| Arc::new(Lane::new(endpoint))))
+    }
+
+    fn endpoint(&self, endpoint: EndpointRef) -> Option<Arc<Endpoint>> {
+        self.store.config(endpoint.account)?.endpoint(endpoint.number).cloned()
+    }
+
+    fn is_active(&self, endpoint: EndpointRef) -> bool {
+        self.endpoint(endpoint).is_some_and(|endpoint| endpoint.state == EndpointState::Active)
+    }
+
+    /// Starts whatever may start now: requests, a claim, the timer of the rate limit.
+    fn pump(self: &Arc<Self>, lane: &Arc<Lane>) {
+        if self.stopping.load(Ordering::Acquire) {
+            return;
+        }
+        let endpoint = match self.endpoint(lane.target) {
+            Some(endpoint) if endpoint.state == EndpointState::Active => endpoint,
+            Some(_) => return self.release(lane),
+            None => return self.forget(lane),
+        };
+        let mut state = lane.state();
+        self.start_requests(lane, &mut state, &endpoint);
+        let is_low = state.queue.len() < CLAIM / 2;
+        if state.backlog && !state.claiming && is_low {
+            let places = lane.places((&self.house, HOUSE));
+            if !places.is_empty() {
+                state.claiming = true;
+                self.runtime.spawn(Arc::clone(self).claim(Arc::clone(lane), places));
+            } else if lane.taken() == 0 {
+                // The house is full of other endpoints' deliveries; nothing of this one will come by to try again.
+                self.pump_later(lane, &mut state, CLAIM_PAUSE);
+            }
+        }
+    }
+
+    fn start_requests(self: &Arc<Self>, lane: &Arc<Lane>, state: &mut State, endpoint: &Arc<Endpoint>) {
+        let wanted = endpoint.delivering.max_in_flight.unwrap_or(MAX_IN_FLIGHT);
+        let limit = state.breaker.limit(usize::try_from(wanted).unwrap_or(usize::MAX));
+        while state.in_flight < limit && !state.queue.is_empty() {
+            if let Err(wait) = state.pace.admit(self.clock.now(), endpoint.delivering.rate_limit) {
+                self.pump_later(lane, state, wait);
+                return;
+            }
+            let Some(owned) = state.queue.pop_front() else { return };
+            state.in_flight += 1;
+            self.busy.send_modify(|count| *count += 1);
+            self.runtime.spawn(Arc::clone(self).deliver(Arc::clone(lane), Arc::clone(endpoint), owned));
+        }
+    }
+
+    fn pump_later(self: &Arc<Self>, lane: &Arc<Lane>, state: &mut State, wait: Duration) {
+        if std::mem::replace(&mut state.pausing, true) {
+            return;
+        }
+        let (inner, lane) = (Arc::clone(self), Arc::clone(lane));
+        self.runtime.spawn(async move {
+            tokio::time::sleep(wait).await;
+            lane.state().pausing = false;
+            inner.pump(&lane);
+        });
+    }
+
+    /// One delivery's attempt and settlement. The connection is free for the next one before the settlement is on
+    /// disk; the place is not.
+    async fn deliver(self: Arc<Self>, lane: Arc<Lane>, endpoint: Arc<Endpoint>, owned: Owned) {
+        self.metrics.in_flight().inc();
+        let Attempted { settlement, answered } = self.attempter.attempt(&endpoint, &owned).await;
+        self.metrics.in_flight().dec();
+        {
+            let mut state = lane.state();
+            state.in_flight -= 1;
+            state.breaker.note(answered);
+        }
+        self.pump(&lane);
+        if let Some(writer) = self.writer.get() {
+            writer.settle(settlement).await;
+        }
+        drop(owned);
+        self.busy.send_modify(|count| *count -= 1);
+        self.pump(&lane);
+    }
+
+    async fn claim(self: Arc<Self>, lane: Arc<Lane>, places: Vec<Place>) {
+        let asked = places.len();
+        let claimed = self.store.claim(lane.target, self.clock.now(), places).await;
+        let is_exhausted = {
+            let mut state = lane.state();
+            state.claiming = false;
+            let woken = std::mem::take(&mut state.woken);
+            match claimed {
+                Ok(owned) => {
+                    let is_exhausted = owned.len() < asked && !woken;
+                    state.backlog = !is_exhausted;
+                    state.queue.extend(owned);
+                    is_exhausted
+                }
+                Err(error) => {
+                    warn!(%error, "a claim failed; it is tried again");
+                    self.pump_later(&lane, &mut state, CLAIM_PAUSE);
+                    return;
+                }
+            }
+        };
+        if is_exhausted && let Ok(Some(due)) = self.store.next_due(lane.target).await {
+            self.set_alarm(&lane, due);
+        }
+        self.pump(&lane);
+    }
+
+    /// Wakes the lane when its next delivery falls due. One alarm a lane: an earlier one replaces a later one.
+    fn set_alarm(self: &Arc<Self>, lane: &Arc<Lane>, due: Time) {
+        {
+            let mut state = lane.state();
+            if state.alarm.is_some_and(|set| set <= due) {
+                return;
+            }
+            state.alarm = Some(due);
+        }
+        let (inner, lane) = (Arc::clone(self), Arc::clone(lane));
+        self.runtime.spawn(async move {
+            // A claim asks for what is due by the same clock; a millisecond more saves one that comes too early.
+            tokio::time::sleep(due.since(inner.clock.now()) + Duration::from_millis(1)).await;
+            {
+                let mut state = lane.state();
+                if state.alarm != Some(due) {
+                    return;
+                }
+                state.alarm = None;
+                state.backlog = true;
+                state.woken = state.claiming;
+            }
+            inner.pump(&lane);
+        });
+    }
+
+    /// The endpoint was disabled: what waits in memory goes back to the store, where it stays pending.
+    fn release(self: &Arc<Self>, lane: &Arc<Lane>) {
+        let queue = {
+            let mut state = lane.state();
+            state.backlog = true;
+            std::mem::take(&mut state.queue)
+        };
+        if queue.is_empty() {
+            return;
+        }
+        let (inner, account) = (Arc::clone(self), lane.target.account);
+        self.runtime.spawn(async move {
+            let deliveries: Vec<i64> = queue.iter().map(|owned| owned.delivery).collect();
+            while let Err(error) = inner.store.release(account, deliveries.clone()).await {
+                warn!(%error, "deliveries of a disabled endpoint were not given back; tried again");
+                tokio::time::sleep(CLAIM_PAUSE).await;
+            }
+        });
+    }
+
+    /// The endpoint was deleted: a chore calls its deliveries off.
+    fn forget(&self, lane: &Arc<Lane>) {
+        lane.state().queue.clear();
+        self.lanes.write().unwrap_or_else(PoisonError::into_inner).remove(&lane.target);
+    }
+}

@@ -1,0 +1,81 @@
+//! One endpoint's queue in memory: what is owned and waits its turn, and what the queue knows of the store's
+//! backlog. Bounded by places. Refuses to know HTTP.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::breaker::Breaker;
+use super::pace::Pace;
+use crate::model::Time;
+use crate::store::{EndpointRef, Owned, Place};
+
+/// Places in one endpoint's queue: enough to ride out a commit at full speed.
+pub const CAPACITY: usize = 1024;
+/// Deliveries that one claim takes at most: a transaction of a millisecond or two.
+pub const CLAIM: usize = 128;
+
+/// One endpoint's queue.
+pub struct Lane {
+    /// The endpoint.
+    pub target: EndpointRef,
+    taken: Arc<AtomicUsize>,
+    state: Mutex<State>,
+}
+
+/// What changes.
+#[derive(Default)]
+pub struct State {
+    /// Owned deliveries that wait for a connection.
+    pub queue: VecDeque<Owned>,
+    /// HTTP requests under way.
+    pub in_flight: usize,
+    /// Whether the store may hold due deliveries that nobody owns. New ones then join them there: the queue fills
+    /// from claims only, which keeps order and fairness.
+    pub backlog: bool,
+    /// Whether a claim is under way.
+    pub claiming: bool,
+    /// Whether more became due while a claim was under way.
+    pub woken: bool,
+    /// When an alarm is set for.
+    pub alarm: Option<Time>,
+    /// Whether a timer of the rate limit is running.
+    pub pausing: bool,
+    /// The rate limit.
+    pub pace: Pace,
+    /// The endpoint's health.
+    pub breaker: Breaker,
+}
+
+impl Lane {
+    /// An empty queue.
+    pub fn new(target: EndpointRef) -> Self {
+        Self { target, taken: Arc::default(), state: Mutex::default() }
+    }
+
+    /// The state, locked.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a fresh delivery, unless it has to join a backlog in the store.
+    pub fn reserve(&self, house: (&Arc<AtomicUsize>, usize)) -> Option<Place> {
+        let mut state = self.state();
+        let place = if state.backlog { None } else { Place::take((&self.taken, CAPACITY), house) };
+        if place.is_none() {
+            state.backlog = true;
+        }
+        place
+    }
+
+    /// Places for a claim: as many as there are free, up to [`CLAIM`]. Half the queue stays for what is in flight.
+    pub fn places(&self, house: (&Arc<AtomicUsize>, usize)) -> Vec<Place> {
+        let places = (0..CLAIM).map_while(|_| Place::take((&self.taken, CAPACITY), house));
+        places.collect()
+    }
+
+    /// Places that are taken.
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Acquire)
+    }
+}
