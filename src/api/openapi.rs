@@ -45,11 +45,25 @@ fn document() -> OpenApi {
             (HttpMethod::Delete, &mut item.delete),
         ] {
             if let Some(operation) = operation {
+                operation.operation_id = Some(operation_id(&method, path));
                 complete(operation, is_keyed, &method);
             }
         }
     }
     api
+}
+
+/// Unique, as clients that are generated from the document need it: `post_endpoints_id_test`.
+fn operation_id(method: &HttpMethod, path: &str) -> String {
+    let method = match method {
+        HttpMethod::Post => "post",
+        HttpMethod::Patch => "patch",
+        HttpMethod::Delete => "delete",
+        _ => "get",
+    };
+    let path = path.strip_prefix("/v1").unwrap_or(path);
+    let words = path.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    std::iter::once(method).chain(words).collect::<Vec<_>>().join("_")
 }
 
 /// Adds to an operation what holds for all of its kind.
@@ -74,5 +88,31 @@ fn complete(operation: &mut Operation, is_keyed: bool, method: &HttpMethod) {
             .schema(Some(text))
             .build();
         operation.parameters.get_or_insert_default().push(key.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::JSON;
+
+    #[test]
+    fn every_reference_leads_somewhere_and_every_operation_has_a_name_of_its_own() {
+        let document: Value = serde_json::from_str(&JSON).unwrap();
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        for reference in JSON.split("\"$ref\": \"").skip(1) {
+            let name = reference.split('"').next().unwrap().strip_prefix("#/components/schemas/").unwrap();
+            assert!(schemas.contains_key(name), "{name}");
+        }
+        let mut names = BTreeSet::new();
+        for item in document["paths"].as_object().unwrap().values() {
+            for operation in item.as_object().unwrap().values() {
+                assert!(operation["summary"].as_str().is_some_and(|summary| !summary.is_empty()));
+                assert!(names.insert(operation["operationId"].as_str().unwrap()), "{operation}");
+            }
+        }
     }
 }

@@ -98,12 +98,7 @@ async fn the_feed_is_followed_by_cursor_or_by_the_last_id() {
         house.bring(&source, &cllr_body(&format!("c{number}"))).await;
     }
     let all = house.get("/v1/events").await;
-    assert_snapshot!("events", {
-        let mut first = all.json();
-        first["data"].as_array_mut().unwrap().truncate(1);
-        let bytes = [b"HTTP/1.1 200 OK\r\n\r\n".as_slice(), first.to_string().as_bytes()].concat();
-        crate::api_rig::Reply::parse(bytes).tidy()
-    });
+    assert_snapshot!("events", house.get("/v1/events?limit=1").await.tidy());
     let ids = |page: &Value| -> Vec<String> {
         page["data"].as_array().unwrap().iter().map(|event| at(event, "id").to_owned()).collect()
     };
