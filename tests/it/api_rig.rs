@@ -34,7 +34,7 @@ pub const PUBLIC_URL: &str = "https://calls.example";
 pub struct Bell(Mutex<Vec<EndpointRef>>);
 
 impl Queues for Bell {
-    fn reserve(&self, _: EndpointRef) -> Option<Place> {
+    fn reserve(&self, _: EndpointRef, _: usize) -> Option<Place> {
         None
     }
     fn dispatch(&self, _: Vec<Owned>) {}
