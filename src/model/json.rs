@@ -396,6 +396,11 @@ fn last_of_each<K: Clone + Eq + std::hash::Hash, V>(entries: Vec<(K, V)>) -> Vec
     kept
 }
 
+/// The elements of an array, borrowed; `None` when this is no array.
+pub fn elements(array: &RawValue) -> Option<Vec<&RawValue>> {
+    serde_json::from_str(array.get()).ok()
+}
+
 /// The objects of an array, borrowed; `None` when this is anything but an array of objects.
 pub fn objects(array: &RawValue) -> Option<Vec<Object<'_>>> {
     serde_json::from_str(array.get()).ok()
