@@ -214,7 +214,8 @@ pub async fn read(
 /// Fields that are left out stay, `null` sets one back to its default. Deliveries that are already owed keep the
 /// dialect and options that they were planned with; URL, credential, headers and limits are always the current ones.
 #[utoipa::path(
-    patch, path = "/v1/endpoints/{id}", tag = "Endpoints", params(("id" = String, Path)), request_body = EndpointForm,
+    patch, path = "/v1/endpoints/{id}", tag = "Endpoints", params(("id" = String, Path)),
+    request_body = ref("#/components/schemas/EndpointChange"),
     responses((status = 200, description = "The endpoint as it is now", body = EndpointView)),
 )]
 pub async fn change(

@@ -4,9 +4,10 @@
 use std::sync::LazyLock;
 
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::ArrayItems;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Info, OpenApi, Ref, ResponseBuilder};
-use utoipa::openapi::{HttpMethod, ObjectBuilder, Type};
+use utoipa::openapi::{HttpMethod, ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
@@ -33,6 +34,14 @@ fn document() -> OpenApi {
     api.info = info;
     let components = api.components.get_or_insert_default();
     components.schemas.insert("Problem".to_owned(), Document::schema());
+    for (form, change) in [("SourceForm", "SourceChange"), ("EndpointForm", "EndpointChange")] {
+        if let Some(schema) = components.schemas.get(form).cloned() {
+            components.schemas.insert(change.to_owned(), with_all_optional(schema));
+        }
+    }
+    for (name, schema) in &mut components.schemas {
+        refer(name, schema);
+    }
     components.schemas.insert(FieldError::name().into_owned(), FieldError::schema());
     let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     components.add_security_scheme("api_key", bearer);
@@ -51,6 +60,31 @@ fn document() -> OpenApi {
         }
     }
     api
+}
+
+/// A list, and what is shown after a rotation, refer to their shape in place of repeating it.
+fn refer(name: &str, schema: &mut RefOr<Schema>) {
+    match (name.split_once('_'), schema) {
+        (Some(("Listed", of)), RefOr::T(Schema::Object(list))) => {
+            if let Some(RefOr::T(Schema::Array(data))) = list.properties.get_mut("data") {
+                data.items = ArrayItems::RefOrSchema(Box::new(Ref::from_schema_name(of).into()));
+            }
+        }
+        (Some(("Rotated", of)), RefOr::T(Schema::AllOf(parts))) => {
+            if let Some(first) = parts.items.first_mut() {
+                *first = Ref::from_schema_name(of).into();
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The form of a change: the same fields, none of them required.
+fn with_all_optional(mut form: RefOr<Schema>) -> RefOr<Schema> {
+    if let RefOr::T(Schema::Object(object)) = &mut form {
+        object.required.clear();
+    }
+    form
 }
 
 /// Unique, as clients that are generated from the document need it: `post_endpoints_id_test`.

@@ -191,7 +191,8 @@ pub async fn read(
 /// Fields that are left out stay. A `secret` or `bearer_token` counts at once; to let an old and a new one overlap,
 /// rotate it instead.
 #[utoipa::path(
-    patch, path = "/v1/sources/{id}", tag = "Sources", params(("id" = String, Path)), request_body = SourceForm,
+    patch, path = "/v1/sources/{id}", tag = "Sources", params(("id" = String, Path)),
+    request_body = ref("#/components/schemas/SourceChange"),
     responses((status = 200, description = "The source as it is now", body = SourceView)),
 )]
 pub async fn change(
