@@ -25,9 +25,9 @@ fn at<'a>(value: &'a Value, name: &str) -> &'a str {
 /// Makes one attempt of everything that the first endpoint is owed, by hand, with this outcome.
 async fn attempt(house: &House, status: u16) {
     let endpoint = EndpointRef { account: AccountKey::DEFAULT, number: 1 };
-    let taken = Arc::new(AtomicUsize::new(0));
-    let places = (0..8).map(|_| Place::take((&taken, 8), (&taken, 80)).unwrap()).take(4).collect();
-    for owned in house.store.claim(endpoint, System.now(), places).await.unwrap() {
+    let (taken, bytes) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let places = (0..8).map(|_| Place::take((&taken, 8), (&bytes, 1 << 20), 0).unwrap()).take(4).collect();
+    for owned in house.store.claim(endpoint, System.now(), places).await.unwrap().owned {
         let now = System.now();
         let attempt = Attempt {
             number: owned.attempt,
