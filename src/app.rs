@@ -127,7 +127,12 @@ impl App {
         let dispatcher =
             Dispatcher::new(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&metrics), attempter);
         let queues: Arc<dyn Queues> = Arc::new(dispatcher.clone());
-        let (writer, _) = GroupWriter::start(Arc::clone(&store), Arc::clone(&queues), Arc::clone(&clock));
+        let (writer, _) = GroupWriter::start(
+            Arc::clone(&store),
+            Arc::clone(&queues),
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+        );
         dispatcher.start(writer.clone());
 
         let chores = tokio::spawn(chores(Arc::clone(&store), Arc::clone(&clock)));

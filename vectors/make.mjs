@@ -339,7 +339,7 @@ const PUBLIC = Buffer.from('d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af02
 const WHSK = `whsk_${SEED.toString('base64')}`;
 const WHPK = `whpk_${PUBLIC.toString('base64')}`;
 const WHSK_LONG = `whsk_${Buffer.concat([SEED, PUBLIC]).toString('base64')}`;
-const SPEC_READS = { unreadable: 'unknown event' };
+const SPEC_READS = { unreadable: 'no name of an event' };
 const standardSigned = (name, why, { secrets = [SPEC_SECRET], timestamp = '1614265330', signature = SPEC_SIGNATURE, now = '2021-02-25T15:02:10Z', id = SPEC_ID, authentic = true }) =>
   comesIn('standard', name, why, {
     headers: Object.fromEntries(Object.entries({ 'webhook-id': id, 'webhook-timestamp': timestamp, 'webhook-signature': signature }).filter(([, v]) => v !== null)),
@@ -391,7 +391,7 @@ reads('voicegenie', 'custom_analysis', 'Score, classification and action items a
 reads('voicegenie', 'unknown_members', 'What nobody knows is kept under the name of its place', vg({ event: 'call_ended', attempt: 2, call_data: { hangup_cause: 'NORMAL_CLEARING', transcript: 7, nothing: null, sentiment: { emotions: ['curious'] } } }),
   ended({ call_id: 'c1', metadata: { attempt: 2, 'call_data.hangup_cause': 'NORMAL_CLEARING', 'call_data.transcript': 7, 'call_data.sentiment.emotions': ['curious'] } }, null));
 reads('voicegenie', 'unknown_event', 'An event name that the seed does not have', vg({ event: 'call_paused' }), { unreadable: 'unknown event `call_paused`' });
-reads('voicegenie', 'no_event', 'No event at all', vg({}), { unreadable: 'unknown event' });
+reads('voicegenie', 'no_event', 'No event at all', vg({}), { unreadable: 'no name of an event' });
 reads('voicegenie', 'no_id', 'No call id', '{"event":"call_ended"}', { unreadable: 'no `call_uuid`' });
 reads('voicegenie', 'empty_id', 'An empty call id is none', '{"call_uuid":"","event":"call_ended"}', { unreadable: 'no `call_uuid`' });
 reads('voicegenie', 'negative_duration', 'A duration cannot be negative', vg({ event: 'call_ended', call_data: { duration: -1 } }), { unreadable: '`call_data.duration` is `-1`' });
@@ -423,7 +423,7 @@ for (const [status, outcome] of [['COMPLETED', 'completed'], ['MISSED', 'no_answ
   reads('dialgen', `status_${status === 'completed' ? 'lower_case' : status.toLowerCase()}`, 'Status of an ended call', dialgen({ status }), ended({ call_id: 'c1' }, null, outcome));
 }
 reads('dialgen', 'status_scheduled', 'Not called yet', dialgen({ status: 'SCHEDULED' }), { step: 'requested', outcome: null, at: null, call: { call_id: 'c1' } });
-reads('dialgen', 'status_ongoing', 'The conversation is under way', dialgen({ status: 'ONGOING', startTime: '2025-11-15T14:30:00.000Z' }), { step: 'answered', outcome: null, at: null, call: { call_id: 'c1', started_at: '2025-11-15T14:30:00Z' } });
+reads('dialgen', 'status_ongoing', 'The conversation is under way', dialgen({ status: 'ONGOING', startTime: '2025-11-15T14:30:00.000Z' }), { step: 'answered', outcome: null, at: '2025-11-15T14:30:00Z', call: { call_id: 'c1', started_at: '2025-11-15T14:30:00Z' } });
 reads('dialgen', 'status_absent', 'The hook fires when a call completes', dialgen({}), ended({ call_id: 'c1' }, null));
 reads('dialgen', 'status_unknown', 'A status that says nothing', dialgen({ status: 'PAUSED' }), { unreadable: 'unknown status `PAUSED`' });
 reads('dialgen', 'dial_callback', 'The callback of /call/dial: batchId is an empty string, and there is more than the seed prints', dialgen({ callSid: 'CA1', direction: 'OUTBOUND', batchId: '', createdAt: '2025-11-15T14:29:00.000Z', contactName: '' }),

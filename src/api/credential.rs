@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::form::{Form, Given};
+use super::problem::sentence;
 use crate::clock::random_bytes;
 use crate::dialect::signature::{check_secret, check_signing_secret};
 use crate::dialect::{self, Proof};
@@ -70,7 +71,11 @@ pub fn read(form: &mut Form<'_>, dialect: Option<DialectName>, side: Side) -> Wa
             match check(proof, &text) {
                 Ok(()) => Wanted::Taken(Secret::new(text)),
                 Err(why) => {
-                    form.wrong(used, if proof == Proof::Unsigned { "not_used" } else { "unfit" }, why);
+                    form.wrong(
+                        used,
+                        if proof == Proof::Unsigned { "not_used" } else { "unfit" },
+                        sentence(&why),
+                    );
                     Wanted::Unsaid
                 }
             }

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::courier::Courier;
 use super::credential::{self, Shown, Side};
 use super::form::{Form, Given, duration, shorten};
-use super::problem::Problem;
+use super::problem::{Problem, sentence};
 use super::redact;
 use super::sources::read_dialect;
 use crate::dialect;
@@ -125,7 +125,7 @@ fn read(
         given => {
             if let Some(url) = form.required("url", given) {
                 if let Err(why) = courier.check_url(&url) {
-                    form.wrong("url", "url_refused", why);
+                    form.wrong("url", "url_refused", sentence(&why));
                 }
                 endpoint.url = url;
             }
@@ -216,7 +216,7 @@ fn read_headers(form: &mut Form<'_>, headers: &mut Vec<(String, String)>, courie
             _ => value,
         };
         if let Err(why) = courier.check_header(&name, &value) {
-            form.wrong(field, "header_refused", why);
+            form.wrong(field, "header_refused", sentence(&why));
         } else if read.iter().any(|(known, _)| known.eq_ignore_ascii_case(&name)) {
             form.wrong(field, "repeated", "Give each header once; case does not tell two apart.");
         } else {

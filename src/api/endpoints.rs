@@ -17,8 +17,9 @@ use super::body::{Id, Json};
 use super::credential::{self, Shown};
 use super::cursor::{List, Listed};
 use super::endpoint_form::{self, EndpointForm};
-use super::form::{Form, Query};
+use super::form::Form;
 use super::problem::Problem;
+use super::query::Query;
 use super::redact;
 use crate::dialect::{self, signature};
 use crate::model::endpoint::{DEFAULT_MAX_IN_FLIGHT, EndpointState};
@@ -52,9 +53,11 @@ pub struct EndpointView {
     ordered: bool,
     /// Values that may be credentials are hidden; sent back as shown, they stay as they are.
     headers: BTreeMap<String, String>,
-    timeout_seconds: f64,
+    #[schema(value_type = f64)]
+    timeout_seconds: Seconds,
     /// Waits after each failed attempt; `[]` means once.
-    retry_delays_seconds: Vec<f64>,
+    #[schema(value_type = Vec<f64>)]
+    retry_delays_seconds: Vec<Seconds>,
     max_in_flight: u32,
     /// `null` is unlimited.
     rate_limit_per_second: Option<f64>,
@@ -70,6 +73,19 @@ pub struct EndpointView {
     warning: Option<&'static str>,
     #[serde(flatten)]
     shown: Shown,
+}
+
+/// A length of time as a number of seconds: `20`, `0.5`.
+#[derive(Debug)]
+struct Seconds(Duration);
+
+impl Serialize for Seconds {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.subsec_nanos() {
+            0 => serializer.serialize_u64(self.0.as_secs()),
+            _ => serializer.serialize_f64(self.0.as_secs_f64()),
+        }
+    }
 }
 
 impl EndpointView {
@@ -99,8 +115,8 @@ impl EndpointView {
             include_recording: endpoint.shape.include_recording,
             ordered: endpoint.ordered,
             headers: endpoint.headers.iter().map(show).collect(),
-            timeout_seconds: delivering.timeout.unwrap_or(policy.timeout).as_secs_f64(),
-            retry_delays_seconds: delays.iter().map(Duration::as_secs_f64).collect(),
+            timeout_seconds: Seconds(delivering.timeout.unwrap_or(policy.timeout)),
+            retry_delays_seconds: delays.iter().copied().map(Seconds).collect(),
             max_in_flight: delivering.max_in_flight.unwrap_or(DEFAULT_MAX_IN_FLIGHT),
             rate_limit_per_second: delivering.rate_limit,
             has_secret: !credential::is_empty(&endpoint.credential),
@@ -198,7 +214,8 @@ pub async fn read(
 /// Fields that are left out stay, `null` sets one back to its default. Deliveries that are already owed keep the
 /// dialect and options that they were planned with; URL, credential, headers and limits are always the current ones.
 #[utoipa::path(
-    patch, path = "/v1/endpoints/{id}", tag = "Endpoints", params(("id" = String, Path)), request_body = EndpointForm,
+    patch, path = "/v1/endpoints/{id}", tag = "Endpoints", params(("id" = String, Path)),
+    request_body = ref("#/components/schemas/EndpointChange"),
     responses((status = 200, description = "The endpoint as it is now", body = EndpointView)),
 )]
 pub async fn change(

@@ -110,6 +110,14 @@ impl Problem {
     }
 }
 
+/// A remark of an inner part as a sentence of its own.
+pub fn sentence(remark: &str) -> String {
+    let mut letters = remark.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    let end = if remark.ends_with(['.', '!', '?']) { "" } else { "." };
+    first.chain(letters.as_str().chars()).chain(end.chars()).collect()
+}
+
 /// The code of a cursor that no list of ours gave out.
 pub const BAD_CURSOR: &str = "bad_cursor";
 

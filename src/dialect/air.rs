@@ -109,7 +109,6 @@ fn read_body(body: &[u8]) -> Taken<Reading> {
     call.campaign.id = about.id("campaignId");
     call.contact.name = about.text("cachedLeadName");
     call.transcript.text = about.text("transcript");
-    call.transcript.turns = call.transcript.text.as_ref().and_then(transcript::read_text);
     call.created_at = about.time("createdAt")?;
     call.variables = about.part("leadData", "call.leadData").into_fields();
     call.analysis.result = about.text("outcome");
@@ -117,8 +116,7 @@ fn read_body(body: &[u8]) -> Taken<Reading> {
     let mut leftovers = Leftovers::new();
     body.leave(&mut leftovers);
     about.leave(&mut leftovers);
-    call.metadata = leftovers.into_iter().collect();
-    Ok(read::heard_call(Step::Ended(outcome), None, call))
+    Ok(read::one(read::heard(Step::Ended(outcome), None, call, leftovers)))
 }
 
 fn read_direction(word: &str) -> Option<Direction> {

@@ -92,10 +92,7 @@ fn read_body(body: &[u8]) -> Taken<Reading> {
     }
     let is_test = body.flag("test") == Some(true);
     let heard = if body.has_object("data") { read_full(body)? } else { read_flat(body)? };
-    if is_test {
-        return Ok(Reading::Test(Box::new(heard)));
-    }
-    Ok(read::heard_call(heard.step, heard.at, heard.call))
+    Ok(if is_test { Reading::Test(Box::new(heard)) } else { read::one(heard) })
 }
 
 fn read_full(mut body: Part<'_>) -> Taken<HeardCall> {
@@ -139,7 +136,7 @@ fn read_full(mut body: Part<'_>) -> Taken<HeardCall> {
     for part in [body, data, about, assistant, line, campaign, spoken, recording, cost] {
         part.leave(&mut leftovers);
     }
-    Ok(finish(step, at, call, leftovers))
+    Ok(read::heard(step, at, call, leftovers))
 }
 
 /// The other shape, which the same site prints elsewhere (`vendors.md` 1.4).
@@ -154,16 +151,7 @@ fn read_flat(mut body: Part<'_>) -> Taken<HeardCall> {
     read_variables(body.part("variables", "variables"), &mut call);
     let mut leftovers = Leftovers::new();
     body.leave(&mut leftovers);
-    Ok(finish(step, at, call, leftovers))
-}
-
-fn finish(step: Step, at: Option<Time>, mut call: Call, leftovers: Leftovers) -> HeardCall {
-    if call.transcript.turns.is_none() {
-        call.transcript.turns = call.transcript.text.as_ref().and_then(transcript::read_text);
-    }
-    call.metadata = leftovers.into_iter().collect();
-    let at = at.or_else(|| call.ended_at.filter(|_| matches!(step, Step::Ended(_))));
-    HeardCall { step, at, call }
+    Ok(read::heard(step, at, call, leftovers))
 }
 
 fn read_status(about: &mut Part<'_>, call: &mut Call) -> Taken<Step> {
@@ -182,11 +170,7 @@ fn read_status(about: &mut Part<'_>, call: &mut Call) -> Taken<Step> {
 fn read_variables(mut variables: Part<'_>, call: &mut Call) {
     call.analysis.success = variables.flag("status");
     call.analysis.summary = variables.text("summary");
-    call.analysis.score = variables.number("score");
-    call.analysis.classification = variables.text("classification");
-    call.analysis.action_items = variables.raw_container("action_items");
-    call.analysis.interests_and_needs = variables.raw_container("interests_and_needs");
-    call.variables = variables.into_fields();
+    read::custom_values(variables, call);
 }
 
 /// The words of the site's list of call results, in the case of the seed's example.
@@ -257,11 +241,7 @@ fn write_variables(variables: &mut Writer<'_>, call: &Call) {
     let is_completed = call.outcome.map(|outcome| outcome == Outcome::Completed);
     variables.maybe("status", call.analysis.success.or(is_completed));
     variables.maybe("summary", call.analysis.summary.as_ref());
-    variables.maybe("score", call.analysis.score.as_ref());
-    variables.maybe("classification", call.analysis.classification.as_ref());
-    variables.maybe("action_items", call.analysis.action_items.as_ref());
-    variables.maybe("interests_and_needs", call.analysis.interests_and_needs.as_ref());
-    variables.fields(&call.variables);
+    write::custom_values(variables, call);
 }
 
 /// The seed's test payload.

@@ -92,8 +92,7 @@ fn read_body(body: &[u8]) -> Taken<Reading> {
     let mut leftovers = Leftovers::new();
     body.leave(&mut leftovers);
     analysis.leave(&mut leftovers);
-    call.metadata = leftovers.into_iter().collect();
-    Ok(read::heard_call(Step::Ended(Outcome::Completed), None, call))
+    Ok(read::one(read::heard(Step::Ended(Outcome::Completed), None, call, leftovers)))
 }
 
 fn write_body(body: &mut Writer<'_>, call: &Call, shape: &Shape, links: &Links) {

@@ -14,6 +14,7 @@ use crate::model::batch::{Batch, Statistics};
 use crate::model::call::{ASSISTANT, Call, Direction, USER};
 use crate::model::endpoint::Shape;
 use crate::model::event::{Heard, HeardBatch};
+use crate::model::json::Raw;
 use crate::model::secret::Credential;
 use crate::model::{DialectName, Event, EventBody, EventType, Outcome, Step, Time};
 
@@ -126,19 +127,17 @@ fn read_call(mut body: Part<'_>) -> Taken<Reading> {
     call.analysis.action_items = metrics.raw_container("actionItems");
     call.analysis.interests_and_needs = metrics.raw_container("interestsAndNeeds");
     call.variables = metrics.into_fields();
-    let is_escalated = |status: &crate::model::Raw| status.get() == "\"HUMAN_ESCALATION\"";
+    let is_escalated = |status: &Raw| status.get() == "\"HUMAN_ESCALATION\"";
     if call.variables.get("callStatus").is_some_and(is_escalated) {
         call.transferred = Some(true);
     }
     call.metric_schema = body.raw_container("metricSchema");
-    let at = call.ended_at.filter(|_| step.stage() == crate::model::Stage::Ended);
     // `success` is the envelope's, not the call's.
     body.flag("success");
     let mut leftovers = Leftovers::new();
     body.leave(&mut leftovers);
     data.leave(&mut leftovers);
-    call.metadata = leftovers.into_iter().collect();
-    Ok(read::heard_call(step, at, call))
+    Ok(read::one(read::heard(step, None, call, leftovers)))
 }
 
 fn read_status(status: Option<&str>, call: &mut Call) -> Taken<Step> {

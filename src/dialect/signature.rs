@@ -35,6 +35,15 @@ pub struct HexSignature {
     pub has_prefix: bool,
 }
 
+/// Which form of a body was signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Covered {
+    /// The bytes as they came.
+    Raw,
+    /// What JavaScript writes again after reading them.
+    Reserialised,
+}
+
 impl HexSignature {
     /// Checks a request against every valid secret: the raw bytes first, then the form in which JavaScript
     /// writes them again, because some senders sign that. No secrets at all means an unsigned source.
@@ -45,11 +54,23 @@ impl HexSignature {
         if credential.secrets.is_empty() {
             return Ok(());
         }
+        self.covered(request, credential, now).map(|_| ())
+    }
+
+    /// The form of the body that the signature covers.
+    pub(super) fn covered(
+        &self,
+        request: &Arrived<'_>,
+        credential: &Credential,
+        now: Time,
+    ) -> Result<Covered, Mismatch> {
         let signature = self.read(request.headers)?;
         let keys: Vec<hmac::Key> = credential.valid(now).map(hmac_key).collect();
         let fits = |bytes: &[u8]| keys.iter().any(|key| hmac::verify(key, bytes, &signature).is_ok());
-        if fits(request.body) || reserialised(request.body).is_some_and(|bytes| fits(&bytes)) {
-            Ok(())
+        if fits(request.body) {
+            Ok(Covered::Raw)
+        } else if reserialised(request.body).is_some_and(|bytes| fits(&bytes)) {
+            Ok(Covered::Reserialised)
         } else {
             Err(Mismatch::Wrong)
         }
@@ -68,7 +89,7 @@ impl HexSignature {
     }
 
     /// The bytes of the signature, from either case of hex, with or without the prefix.
-    pub(super) fn read(&self, headers: &HeaderMap) -> Result<Vec<u8>, Mismatch> {
+    fn read(&self, headers: &HeaderMap) -> Result<Vec<u8>, Mismatch> {
         let value = headers.get(self.header).ok_or(Mismatch::Missing(self.header))?;
         let malformed = |why: String| Mismatch::Malformed { header: self.header, why };
         let text = value.to_str().map_err(|_| malformed("is not plain ASCII".to_owned()))?.trim();
@@ -88,7 +109,7 @@ impl HexSignature {
 }
 
 /// The body as JavaScript writes it again, when that differs and the body is neither too large nor no JSON.
-pub(super) fn reserialised(body: &[u8]) -> Option<Vec<u8>> {
+fn reserialised(body: &[u8]) -> Option<Vec<u8>> {
     if body.len() > LARGEST_RESERIALISED {
         return None;
     }
@@ -317,5 +338,65 @@ pub fn public_key(secret: &str) -> Option<String> {
     match Key::parse(secret.as_bytes()).ok()? {
         Key::Private(pair) => Some(format!("whpk_{}", BASE64.encode(pair.public_key().as_ref()))),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_checked_before_they_are_kept() {
+        let seed = "nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=";
+        let good = [
+            (Proof::HmacHex, "x".to_owned()),
+            (Proof::Bearer, "fakeTokenGoesHere".to_owned()),
+            (Proof::Bearer, "1234567890123456".to_owned()),
+            (Proof::StandardWebhooks, "plain".to_owned()),
+            (Proof::StandardWebhooks, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned()),
+            (Proof::StandardWebhooks, format!("whsk_{seed}")),
+            (Proof::StandardWebhooks, format!("whpk_{seed}")),
+        ];
+        for (proof, secret) in good {
+            assert_eq!(check_secret(proof, &secret), Ok(()), "{secret}");
+        }
+        let bad = [
+            (Proof::Unsigned, "x", "signs nothing"),
+            (Proof::HmacHex, "", "empty"),
+            (Proof::Bearer, "123456789012345", "has 15 characters"),
+            (Proof::Bearer, "1234567890 123456", "no spaces"),
+            (Proof::Bearer, "ééééééééééééééééé", "visible ASCII"),
+            (Proof::StandardWebhooks, "whsec_", "nothing follows"),
+            (Proof::StandardWebhooks, "whsec_***", "not base64"),
+            (Proof::StandardWebhooks, "whsk_AAAA", "holds 3 bytes"),
+            (Proof::StandardWebhooks, "whpk_AAAA", "holds 3 bytes"),
+        ];
+        for (proof, secret, why) in bad {
+            assert!(check_secret(proof, secret).unwrap_err().contains(why), "{secret}");
+        }
+        assert!(check_signing_secret(Proof::StandardWebhooks, &format!("whpk_{seed}")).is_err());
+    }
+
+    /// RFC 8032, 7.1, tests 1 and 2: a seed, its public key, and another's.
+    #[test]
+    fn a_private_key_brings_its_own_public_key() {
+        let decode = |hex: &str| HEXLOWER.decode(hex.as_bytes()).unwrap();
+        let seed = decode("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60");
+        let public = decode("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
+        let other = decode("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c");
+        let whsk = |bytes: &[u8]| format!("whsk_{}", BASE64.encode(bytes));
+        let whpk = format!("whpk_{}", BASE64.encode(&public));
+        assert_eq!(public_key(&whsk(&seed)), Some(whpk.clone()));
+        assert_eq!(public_key(&whsk(&[&seed[..], &public].concat())), Some(whpk));
+        assert!(check_secret(Proof::StandardWebhooks, &whsk(&[&seed[..], &other].concat())).is_err());
+        assert_eq!(public_key("plain"), None);
+    }
+
+    #[test]
+    fn a_large_body_is_not_written_again() {
+        let body = |length: usize| format!("[{}1]", " ".repeat(length)).into_bytes();
+        assert_eq!(reserialised(&body(9)), Some(b"[1]".to_vec()));
+        assert_eq!(reserialised(b"[1]"), None);
+        assert_eq!(reserialised(&body(LARGEST_RESERIALISED)), None);
     }
 }

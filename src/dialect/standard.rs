@@ -14,7 +14,7 @@ use super::{Arrived, Dialect, Links, Mismatch, Outgoing, Policy, Proof, Reading,
 use crate::model::batch::Statistics;
 use crate::model::call::{Agent, Call, Direction, Recording, Turn};
 use crate::model::endpoint::Shape;
-use crate::model::event::{EndpointDisabled, Heard, HeardBatch, HeardCall};
+use crate::model::event::{EndpointDisabled, Heard, HeardBatch};
 use crate::model::json::{Fields, Raw, Text};
 use crate::model::secret::Credential;
 use crate::model::time::Millis;
@@ -125,13 +125,11 @@ fn read_body(body: &[u8]) -> Taken<Reading> {
     require(&call.call_id, "data.call_id")?;
     unknown_members(&data, &call, &mut leftovers);
     leftovers.retain(|(name, _)| *name != *"data.changed");
-    call.metadata = call.metadata.into_iter().chain(leftovers).collect();
+    let metadata: Leftovers = std::mem::take(&mut call.metadata).into_iter().chain(leftovers).collect();
     let step = read_step(kind, &call)?;
     (call.stage, call.outcome, call.contradicting_outcomes) = Default::default();
-    if is_test {
-        return Ok(Reading::Test(Box::new(HeardCall { step, at, call })));
-    }
-    Ok(read::heard_call(step, at, call))
+    let heard = read::heard(step, at, call, metadata);
+    Ok(if is_test { Reading::Test(Box::new(heard)) } else { read::one(heard) })
 }
 
 fn typed<T: DeserializeOwned>(data: &Raw) -> Taken<T> {
@@ -181,7 +179,7 @@ fn collect_unknown(place: &str, source: &Raw, written: &Raw, leftovers: &mut Lef
         let is_empty = matches!(token.get(), "null" | "\"\"" | "{}" | "[]");
         match written.take(&key.to_str()) {
             None if !is_empty => leftovers.push((name, Raw::of(token))),
-            Some(again) if again.get() != token.get() && !OPEN.iter().any(|open| *key == **open) => {
+            Some(again) if again.get() != token.get() && !OPEN.iter().any(|open| key == **open) => {
                 collect_unknown(&name.to_str(), &Raw::of(token), &Raw::of(again), leftovers);
             }
             _ => {}

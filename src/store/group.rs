@@ -3,7 +3,7 @@
 //! Refuses to know what is written and how.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -11,6 +11,7 @@ use tracing::{error, warn};
 
 use super::{Committed, Group, Incoming, Queues, Recorded, Settlement, Store, StoreError, What};
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 
 /// The most that goes into one transaction: enough to share an fsync, few enough to stay within milliseconds.
 const MOST_IN_GROUP: usize = 512;
@@ -38,9 +39,10 @@ impl GroupWriter {
         store: Arc<dyn Store>,
         queues: Arc<dyn Queues>,
         clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
     ) -> (Self, JoinHandle<()>) {
         let (submissions, waiting) = mpsc::channel(WAITING);
-        let handle = tokio::spawn(run(store, queues, clock, waiting));
+        let handle = tokio::spawn(Committer { store, queues, clock, metrics }.run(waiting));
         (Self { submissions }, handle)
     }
 
@@ -96,15 +98,13 @@ impl Waiting {
     }
 }
 
-async fn run(
+/// What it takes to commit a group.
+#[derive(Clone)]
+struct Committer {
     store: Arc<dyn Store>,
     queues: Arc<dyn Queues>,
     clock: Arc<dyn Clock>,
-    mut submissions: mpsc::Receiver<Submission>,
-) {
-    while let Some(waiting) = gather(&mut submissions).await {
-        commit(&store, &queues, &clock, waiting).await;
-    }
+    metrics: Arc<Metrics>,
 }
 
 /// The next group: all that waits; settlements alone wait a little for company.
@@ -126,30 +126,125 @@ async fn gather(submissions: &mut mpsc::Receiver<Submission>) -> Option<Waiting>
     }
 }
 
-async fn commit(store: &Arc<dyn Store>, queues: &Arc<dyn Queues>, clock: &Arc<dyn Clock>, waiting: Waiting) {
-    let Waiting { incoming, recorded, settlements, settled } = waiting;
-    let now = clock.now();
-    let group = Arc::new(Group { now, incoming, settlements });
-    match store.commit(Arc::clone(&group), Arc::clone(queues)).await {
-        Ok(committed) => {
-            announce(committed, queues.as_ref(), recorded);
-            release(settled);
+impl Committer {
+    async fn run(self, mut submissions: mpsc::Receiver<Submission>) {
+        while let Some(waiting) = gather(&mut submissions).await {
+            self.commit(waiting).await;
         }
-        Err(StoreError::Data(why)) => {
-            warn!(%why, size = group.incoming.len() + group.settlements.len(), "splitting a group that holds a culprit");
-            let Group { incoming, settlements, .. } = Arc::into_inner(group).unwrap_or_else(|| Group {
-                now,
-                incoming: Vec::new(),
-                settlements: Vec::new(),
-            });
-            split(store, queues, clock, incoming, recorded, settlements, settled, why).await;
+    }
+
+    /// Hands a group to the store, and counts it.
+    async fn write(&self, group: &Arc<Group>) -> Result<Committed, StoreError> {
+        let start = Instant::now();
+        let written = self.store.commit(Arc::clone(group), Arc::clone(&self.queues)).await;
+        match &written {
+            Ok(_) => {
+                let members = group.incoming.len() + group.settlements.len();
+                self.metrics.group_committed(members, start.elapsed());
+            }
+            Err(_) => self.metrics.group_failed(),
         }
-        Err(error) => {
-            error!(%error, "a group was not written");
-            recorded.into_iter().for_each(|answer| drop(answer.send(Err(error.clone()))));
-            let Some(Group { settlements, .. }) = Arc::into_inner(group) else { return };
-            settle_later(store, queues, clock, settlements, settled).await;
+        written
+    }
+
+    fn group(&self, incoming: Vec<Incoming>, settlements: Vec<Settlement>) -> Arc<Group> {
+        Arc::new(Group { now: self.clock.now(), incoming, settlements })
+    }
+
+    async fn commit(&self, waiting: Waiting) {
+        let Waiting { incoming, recorded, settlements, settled } = waiting;
+        let group = self.group(incoming, settlements);
+        match self.write(&group).await {
+            Ok(committed) => {
+                self.announce(committed, recorded);
+                release(settled);
+            }
+            Err(StoreError::Data(why)) => {
+                let size = group.incoming.len() + group.settlements.len();
+                warn!(%why, size, "splitting a group that holds a culprit");
+                self.record_alone(&group.incoming, recorded).await;
+                self.settle_alone(&group.settlements, settled).await;
+            }
+            Err(error) => {
+                error!(%error, "a group was not written");
+                recorded.into_iter().for_each(|answer| drop(answer.send(Err(error.clone()))));
+                self.settle_later(group.settlements.clone(), settled);
+            }
         }
+    }
+
+    fn announce(&self, committed: Committed, answers: Vec<oneshot::Sender<Result<Recorded, StoreError>>>) {
+        let Committed { recorded, owned, wake, wake_at, .. } = committed;
+        if !owned.is_empty() {
+            self.queues.dispatch(owned);
+        }
+        for (answer, recorded) in answers.into_iter().zip(recorded) {
+            // A sender that hung up before its answer is no concern of ours: it is on disk.
+            let _ = answer.send(Ok(recorded));
+        }
+        if !wake.is_empty() {
+            self.queues.wake(wake);
+        }
+        for (endpoint, due) in wake_at {
+            self.queues.wake_at(endpoint, due);
+        }
+    }
+
+    /// Commits each body alone; the one that still fails is the culprit and goes to quarantine.
+    async fn record_alone(
+        &self,
+        all: &[Incoming],
+        answers: Vec<oneshot::Sender<Result<Recorded, StoreError>>>,
+    ) {
+        for (incoming, answer) in all.iter().zip(answers) {
+            let mut result = self.write(&self.group(vec![incoming.clone()], Vec::new())).await;
+            if let Err(StoreError::Data(why)) = &result {
+                let what = What::Unreadable(format!("cannot be stored: {why}"));
+                let culprit = Incoming { what, ..incoming.clone() };
+                result = self.write(&self.group(vec![culprit], Vec::new())).await;
+            }
+            match result {
+                Ok(committed) => self.announce(committed, vec![answer]),
+                Err(error) => drop(answer.send(Err(error))),
+            }
+        }
+    }
+
+    async fn settle_alone(&self, all: &[Settlement], answers: Vec<oneshot::Sender<()>>) {
+        for (settlement, answer) in all.iter().zip(answers) {
+            match self.write(&self.group(Vec::new(), vec![settlement.clone()])).await {
+                Ok(committed) => {
+                    self.announce(committed, Vec::new());
+                    release(vec![answer]);
+                }
+                Err(StoreError::Data(why)) => {
+                    let delivery = settlement.delivery;
+                    error!(%why, delivery, "a settlement cannot be stored; its delivery stays pending");
+                }
+                Err(_) => self.settle_later(vec![settlement.clone()], vec![answer]),
+            }
+        }
+    }
+
+    /// Writes settlements as soon as the store is back, beside the loop: the doors go on answering 503 meanwhile.
+    fn settle_later(&self, settlements: Vec<Settlement>, settled: Vec<oneshot::Sender<()>>) {
+        if settlements.is_empty() {
+            return;
+        }
+        let committer = self.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(RETRY_PAUSE).await;
+                match committer.write(&committer.group(Vec::new(), settlements.clone())).await {
+                    Ok(committed) => {
+                        committer.announce(committed, Vec::new());
+                        return release(settled);
+                    }
+                    Err(StoreError::Data(_)) => return committer.settle_alone(&settlements, settled).await,
+                    Err(_) => {}
+                }
+            }
+        });
     }
 }
 
@@ -158,89 +253,4 @@ fn release(settled: Vec<oneshot::Sender<()>>) {
     for answer in settled {
         let _ = answer.send(());
     }
-}
-
-fn announce(
-    committed: Committed,
-    queues: &dyn Queues,
-    answers: Vec<oneshot::Sender<Result<Recorded, StoreError>>>,
-) {
-    let Committed { recorded, owned, wake, wake_at, .. } = committed;
-    if !owned.is_empty() {
-        queues.dispatch(owned);
-    }
-    for (answer, recorded) in answers.into_iter().zip(recorded) {
-        // A sender that hung up before its answer is no concern of ours: it is on disk.
-        let _ = answer.send(Ok(recorded));
-    }
-    if !wake.is_empty() {
-        queues.wake(wake);
-    }
-    for (endpoint, due) in wake_at {
-        queues.wake_at(endpoint, due);
-    }
-}
-
-/// Commits each member alone; the one that still fails is the culprit.
-#[expect(clippy::too_many_arguments, reason = "the two halves of a group, taken apart")]
-async fn split(
-    store: &Arc<dyn Store>,
-    queues: &Arc<dyn Queues>,
-    clock: &Arc<dyn Clock>,
-    incoming: Vec<Incoming>,
-    recorded: Vec<oneshot::Sender<Result<Recorded, StoreError>>>,
-    settlements: Vec<Settlement>,
-    settled: Vec<oneshot::Sender<()>>,
-    why: String,
-) {
-    let alone = |incoming, settlements| Arc::new(Group { now: clock.now(), incoming, settlements });
-    for (mut incoming, answer) in incoming.into_iter().zip(recorded) {
-        let mut result = store.commit(alone(vec![incoming.clone()], Vec::new()), Arc::clone(queues)).await;
-        if let Err(StoreError::Data(why)) = &result {
-            incoming.what = What::Unreadable(format!("cannot be stored: {why}"));
-            result = store.commit(alone(vec![incoming], Vec::new()), Arc::clone(queues)).await;
-        }
-        match result {
-            Ok(committed) => announce(committed, queues.as_ref(), vec![answer]),
-            Err(error) => drop(answer.send(Err(error))),
-        }
-    }
-    for (settlement, answer) in settlements.into_iter().zip(settled) {
-        let delivery = settlement.delivery;
-        match store.commit(alone(Vec::new(), vec![settlement.clone()]), Arc::clone(queues)).await {
-            Ok(committed) => {
-                announce(committed, queues.as_ref(), Vec::new());
-                let _ = answer.send(());
-            }
-            Err(StoreError::Data(again)) => {
-                error!(%why, %again, delivery, "a settlement cannot be stored; its delivery stays pending");
-            }
-            Err(_) => settle_later(store, queues, clock, vec![settlement], vec![answer]).await,
-        }
-    }
-}
-
-/// Writes settlements as soon as the store is back, beside the loop: the doors go on answering 503 meanwhile.
-async fn settle_later(
-    store: &Arc<dyn Store>,
-    queues: &Arc<dyn Queues>,
-    clock: &Arc<dyn Clock>,
-    settlements: Vec<Settlement>,
-    settled: Vec<oneshot::Sender<()>>,
-) {
-    if settlements.is_empty() {
-        return;
-    }
-    let (store, queues, clock) = (Arc::clone(store), Arc::clone(queues), Arc::clone(clock));
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(RETRY_PAUSE).await;
-            let group = Group { now: clock.now(), incoming: Vec::new(), settlements: settlements.clone() };
-            if let Ok(committed) = store.commit(Arc::new(group), Arc::clone(&queues)).await {
-                announce(committed, queues.as_ref(), Vec::new());
-                release(settled);
-                return;
-            }
-        }
-    });
 }

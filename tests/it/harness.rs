@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -15,9 +16,44 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use postcall::app::{App, Settings};
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+
+/// How long a test waits for something that must happen. Only a failing test ever waits so long.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server in this process, on a data directory of its own, with a client that holds its admin key.
+pub struct House {
+    pub app: App,
+    pub api: Client,
+    pub data: TempDir,
+}
+
+impl House {
+    pub async fn start() -> Self {
+        Self::on(tempfile::tempdir().expect("a temporary directory")).await
+    }
+
+    /// Starts on a directory that an earlier house left.
+    pub async fn on(data: TempDir) -> Self {
+        const ADMIN_KEY: &str = "admin-key-of-the-tests";
+        let mut settings = Settings::new(SocketAddr::from(([127, 0, 0, 1], 0)), data.path());
+        settings.allow_networks = vec!["127.0.0.0/8".parse().expect("a network")];
+        settings.admin_key = Some(ADMIN_KEY.to_owned());
+        let app = App::start(settings).await.expect("the server starts");
+        let api = Client::new(app.address(), ADMIN_KEY);
+        Self { app, api, data }
+    }
+
+    /// Stops in good order; gives the data back.
+    pub async fn stop(self) -> TempDir {
+        self.app.stop().await;
+        self.data
+    }
+}
 
 /// HMAC-SHA256 in hex, as the seeds' sample code computes it.
 pub fn hmac_hex(secret: &str, body: &[u8]) -> String {
@@ -29,6 +65,7 @@ pub fn hmac_hex(secret: &str, body: &[u8]) -> String {
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
+    #[expect(dead_code, reason = "the API tests look at them")]
     pub headers: HeaderMap,
     pub body: Bytes,
 }
@@ -121,6 +158,27 @@ impl Client {
     }
 }
 
+impl Client {
+    /// The deliveries of a filter, once they satisfy a condition: the receiver hears of a delivery before the
+    /// books do.
+    pub async fn deliveries_when(
+        &self,
+        query: &str,
+        mut is_enough: impl FnMut(&[Value]) -> bool,
+    ) -> Vec<Value> {
+        let start = std::time::Instant::now();
+        loop {
+            let page = self.get(&format!("/v1/deliveries?limit=100&{query}")).await.expect(200).json();
+            let deliveries = page["data"].as_array().expect("a list").clone();
+            if is_enough(&deliveries) {
+                return deliveries;
+            }
+            assert!(start.elapsed() < PATIENCE, "the deliveries never got there: {deliveries:#?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
 /// A request that a receiver got.
 #[derive(Clone, Debug)]
 pub struct Got {
@@ -142,7 +200,9 @@ impl Got {
 struct Shared {
     got: Mutex<Vec<Got>>,
     count: watch::Sender<usize>,
-    statuses: Mutex<VecDeque<u16>>,
+    answers: Mutex<VecDeque<(u16, Option<&'static str>)>>,
+    open: watch::Sender<bool>,
+    under_way: watch::Sender<usize>,
 }
 
 /// A receiver on loopback that remembers every request and answers 200, or what it was told to.
@@ -157,7 +217,9 @@ impl Receiver {
         let shared = Arc::new(Shared {
             got: Mutex::default(),
             count: watch::Sender::new(0),
-            statuses: Mutex::default(),
+            answers: Mutex::default(),
+            open: watch::Sender::new(true),
+            under_way: watch::Sender::new(0),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
         let address = listener.local_addr().expect("it is bound");
@@ -172,7 +234,34 @@ impl Receiver {
 
     /// Answers the next requests with these statuses, then 200 again.
     pub fn answer_with(&self, statuses: impl IntoIterator<Item = u16>) {
-        self.shared.statuses.lock().unwrap().extend(statuses);
+        self.shared.answers.lock().unwrap().extend(statuses.into_iter().map(|status| (status, None)));
+    }
+
+    /// Answers the next request with a status and a `Retry-After`.
+    pub fn answer_later(&self, status: u16, retry_after: &'static str) {
+        self.shared.answers.lock().unwrap().push_back((status, Some(retry_after)));
+    }
+
+    /// Holds every answer back until [`Self::open`].
+    pub fn shut(&self) {
+        self.shared.open.send_replace(false);
+    }
+
+    /// Lets the answers go.
+    pub fn open(&self) {
+        self.shared.open.send_replace(true);
+    }
+
+    /// Waits until that many requests are held.
+    pub async fn wait_for_held(&self, count: usize) {
+        let mut under_way = self.shared.under_way.subscribe();
+        let held = tokio::time::timeout(PATIENCE, under_way.wait_for(|held| *held >= count)).await;
+        held.expect("requests come").expect("the receiver lives as long as its handle");
+    }
+
+    /// Requests that are held now.
+    pub fn held(&self) -> usize {
+        *self.shared.under_way.borrow()
     }
 
     /// Everything that came so far.
@@ -194,7 +283,7 @@ impl Receiver {
             if is_enough(&got) {
                 return got;
             }
-            let more = tokio::time::timeout(std::time::Duration::from_secs(60), count.changed()).await;
+            let more = tokio::time::timeout(PATIENCE, count.changed()).await;
             more.unwrap_or_else(|_| panic!("nothing more came after {} requests", got.len()))
                 .expect("the receiver lives as long as its handle");
         }
@@ -207,6 +296,13 @@ async fn receive(State(shared): State<Arc<Shared>>, request: Request) -> Respons
     let path = head.uri.path().to_owned();
     shared.got.lock().unwrap().push(Got { path, headers: head.headers, body });
     shared.count.send_modify(|count| *count += 1);
-    let status = shared.statuses.lock().unwrap().pop_front().unwrap_or(200);
-    Response::builder().status(status).body(Body::from(r#"{"received":true}"#)).expect("a plain answer")
+    shared.under_way.send_modify(|held| *held += 1);
+    let _ = shared.open.subscribe().wait_for(|open| *open).await;
+    shared.under_way.send_modify(|held| *held -= 1);
+    let (status, retry_after) = shared.answers.lock().unwrap().pop_front().unwrap_or((200, None));
+    let mut response = Response::builder().status(status);
+    if let Some(retry_after) = retry_after {
+        response = response.header("retry-after", retry_after);
+    }
+    response.body(Body::from(r#"{"received":true}"#)).expect("a plain answer")
 }

@@ -1,11 +1,22 @@
 //! The one integration binary: behaviour through the public door.
 
+mod api_bad_input;
+mod api_door;
+mod api_idempotency;
+mod api_isolation;
+mod api_reading;
+mod api_resources;
+mod api_rig;
+mod api_server;
 mod cli;
 mod crash;
+mod delivery;
 mod dialects;
-#[expect(dead_code, reason = "the API tests use all of it")]
 mod harness;
 mod js_json;
 mod made;
+mod programs;
+mod receivers;
 mod vectors;
+mod vendors;
 mod wire;

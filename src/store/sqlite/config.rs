@@ -9,7 +9,7 @@ use data_encoding::BASE64;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
-use super::schema::{pack, unpack};
+use super::schema::{MOST_ACCOUNTS, pack, unpack};
 use crate::model::account::Account;
 use crate::model::endpoint::{Delivering, EndpointState, Scope, Shape};
 use crate::model::id::{self, Kind, Tag};
@@ -245,7 +245,16 @@ pub fn create_account(
         "INSERT INTO accounts (tag, name, created_at) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING",
         params![tag.0.cast_signed(), name, now.as_micros()],
     )?;
-    Ok((made == 1).then(|| AccountKey(db.last_insert_rowid())))
+    if made == 0 {
+        return Ok(None);
+    }
+    let account = AccountKey(db.last_insert_rowid());
+    if account.0 > MOST_ACCOUNTS {
+        return Err(StoreError::Unavailable(format!(
+            "this store holds {MOST_ACCOUNTS} accounts and no more"
+        )));
+    }
+    Ok(Some(account))
 }
 
 /// The next number of a kind (a column of the account's head).

@@ -23,8 +23,8 @@ use self::schema::pack;
 use self::thread::{Checkpointer, Lane, Readers, WriterThread};
 use super::vault::Vault;
 use super::{
-    AccountConfig, Answer, CallFilter, CallView, Committed, DeliveryFilter, DeliveryView, EndpointRef, Group,
-    Idempotent, Owned, Page, Place, Quarantined, Queues, Store, StoreError, Sum, Turned,
+    AccountConfig, Answer, CallFilter, CallView, Claimed, Committed, DeliveryFilter, DeliveryView,
+    EndpointRef, Group, Idempotent, Owned, Page, Place, Quarantined, Queues, Store, StoreError, Sum, Turned,
 };
 use crate::clock::random_bytes;
 use crate::model::account::Account;
@@ -75,8 +75,8 @@ pub struct SqliteStore {
     readers: Readers,
     directory: Arc<Directory>,
     vault: Arc<Vault>,
-    /// Held for as long as the store lives: a second process would break ownership, which lives in memory.
-    _lock: File,
+    /// Held until the store is closed: a second process would break ownership, which lives in memory.
+    lock: File,
 }
 
 impl SqliteStore {
@@ -119,7 +119,7 @@ impl SqliteStore {
             readers: Readers::new(&path),
             directory,
             vault,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -175,13 +175,10 @@ impl Writer {
             }
         };
         if let Err(error) = self.db.execute_batch("COMMIT") {
+            // Rolled back, it is not committed as far as anybody can see while this process lives. Should the log have
+            // reached the disk all the same, the next start finds it committed and dedupe meets the sender's retry.
             self.roll_back();
-            return Err(match error.sqlite_error_code() {
-                Some(rusqlite::ErrorCode::DiskFull | rusqlite::ErrorCode::DatabaseBusy) => {
-                    StoreError::Unavailable(error.to_string())
-                }
-                _ => StoreError::Unknown(error.to_string()),
-            });
+            return Err(StoreError::Unavailable(error.to_string()));
         }
         for &account in accounts {
             self.refresh(account)?;
@@ -239,7 +236,7 @@ impl Writer {
 struct NoQueues;
 
 impl Queues for NoQueues {
-    fn reserve(&self, _: EndpointRef) -> Option<Place> {
+    fn reserve(&self, _: EndpointRef, _: usize) -> Option<Place> {
         None
     }
     fn dispatch(&self, _: Vec<Owned>) {}
@@ -278,11 +275,9 @@ impl Store for SqliteStore {
         })
     }
 
-    fn claim(&self, endpoint: EndpointRef, now: Time, places: Vec<Place>) -> Answer<'_, Vec<Owned>> {
+    fn claim(&self, endpoint: EndpointRef, now: Time, places: Vec<Place>) -> Answer<'_, Claimed> {
         self.writer.run(Lane::Hot, move |writer| {
-            let (owned, _) =
-                writer.recording(&NoQueues, now, |recording| recording.claim(endpoint, places))?;
-            Ok(owned)
+            Ok(writer.recording(&NoQueues, now, |recording| recording.claim(endpoint, places))?.0)
         })
     }
 
@@ -479,7 +474,7 @@ impl Store for SqliteStore {
             done.await?;
             self.readers.close();
             self.writer.close();
-            Ok(())
+            self.lock.unlock().map_err(|error| StoreError::Unavailable(error.to_string()))
         })
     }
 }

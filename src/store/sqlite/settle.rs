@@ -15,7 +15,7 @@ use crate::ledger::Next;
 use crate::model::event::EndpointDisabled;
 use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, DeliveryState, DialectName, EventBody, EventType, Time};
-use crate::store::{EndpointRef, Owned, Place, Settlement, StoreError, Turned};
+use crate::store::{Claimed, EndpointRef, Owned, Place, Settlement, StoreError, Turned};
 
 impl Recording<'_> {
     /// Writes what one attempt came to.
@@ -120,7 +120,8 @@ impl Recording<'_> {
             .query_row([pack(account, call), pack(account, number)], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         let Some((id, WAITING)) = next else { return Ok(()) };
-        let place = self.queues.reserve(endpoint);
+        // The body is not loaded yet; it is weighed when it is.
+        let place = self.queues.reserve(endpoint, TYPICAL);
         let state = if place.is_some() { OWNED } else { CLAIMABLE };
         self.db.prepare_cached("UPDATE open SET state = ?, due = ? WHERE id = ?")?.execute([
             state,
@@ -129,7 +130,8 @@ impl Recording<'_> {
         ])?;
         match place {
             Some(place) => {
-                let owned = own(self.db, self.config(account)?.account.tag, endpoint, id, place)?;
+                let tag = self.config(account)?.account.tag;
+                let (owned, _) = own(self.db, tag, endpoint, id, place)?;
                 self.committed.owned.push(owned);
             }
             None => self.wake(endpoint),
@@ -151,8 +153,10 @@ impl Recording<'_> {
         Ok(())
     }
 
-    /// Takes ownership of due deliveries of one endpoint, oldest first; one for each place.
-    pub fn claim(&mut self, endpoint: EndpointRef, places: Vec<Place>) -> Result<Vec<Owned>, StoreError> {
+    /// Takes ownership of due deliveries of one endpoint, oldest first; one for each place at most, and no more than
+    /// [`CLAIM_BYTES`] of bodies.
+    pub fn claim(&mut self, endpoint: EndpointRef, places: Vec<Place>) -> Result<Claimed, StoreError> {
+        let asked = places.len();
         let ids: Vec<i64> = self
             .db
             .prepare_cached(
@@ -162,18 +166,24 @@ impl Recording<'_> {
                 params![
                     pack(endpoint.account, endpoint.number),
                     self.now.as_micros(),
-                    i64::try_from(places.len()).unwrap_or(i64::MAX)
+                    i64::try_from(asked).unwrap_or(i64::MAX)
                 ],
                 |row| row.get(0),
             )?
             .collect::<Result<_, _>>()?;
         let tag = self.config(endpoint.account)?.account.tag;
-        let mut owned = Vec::with_capacity(ids.len());
+        let (mut owned, mut bytes, mut more) = (Vec::with_capacity(ids.len()), 0, ids.len() == asked);
         for (id, place) in ids.into_iter().zip(places) {
+            if bytes > CLAIM_BYTES {
+                more = true;
+                break;
+            }
             self.db.prepare_cached("UPDATE open SET state = ? WHERE id = ?")?.execute([OWNED, id])?;
-            owned.push(own(self.db, tag, endpoint, id, place)?);
+            let (delivery, size) = own(self.db, tag, endpoint, id, place)?;
+            owned.push(delivery);
+            bytes += size;
         }
-        Ok(owned)
+        Ok(Claimed { owned, more })
     }
 
     /// Puts a dead or pending delivery up for an attempt now. It keeps no order and blocks nobody.
@@ -301,14 +311,19 @@ fn insert_settled(
     Ok(())
 }
 
-/// Loads what it takes to attempt an open delivery.
+/// Bodies that one claim loads, in bytes: large ones must not make it a long transaction.
+const CLAIM_BYTES: usize = 4 << 20;
+/// What a body is taken to weigh before it is loaded.
+const TYPICAL: usize = 4 << 10;
+
+/// Loads what it takes to attempt an open delivery; also gives the size of its snapshot.
 fn own(
     db: &Connection,
     tag: id::Tag,
     endpoint: EndpointRef,
     id: i64,
-    place: Place,
-) -> Result<Owned, StoreError> {
+    mut place: Place,
+) -> Result<(Owned, usize), StoreError> {
     let account = endpoint.account;
     let (event, ordered_call, revision, tries): (i64, Option<i64>, i64, u32) = db
         .prepare_cached("SELECT event, call, revision, tries FROM open WHERE id = ?")?
@@ -324,8 +339,9 @@ fn own(
             .query_row([id], |row| row.get(0))
             .optional()?
     };
-    let (event, call) = read::event(db, tag, account, event)?;
-    Ok(Owned {
+    let (event, call, size) = read::event(db, tag, account, event)?;
+    place.resize(size);
+    let owned = Owned {
         endpoint,
         delivery: super::schema::unpack(id).1,
         ordered_call: ordered_call.map(|call| super::schema::unpack(call).1),
@@ -337,5 +353,6 @@ fn own(
         call,
         body: body.map(|packed| unpack_bytes(&packed).map(bytes::Bytes::from)).transpose()?,
         place,
-    })
+    };
+    Ok((owned, size))
 }

@@ -1,0 +1,362 @@
+//! A house for the API tests: the real store, group commit, router, server and wire on loopback. Only the dispatcher
+//! is missing: deliveries stay where the store put them, and a bell notes who was woken.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use postcall::api::auth::new_api_key;
+use postcall::api::{ApiState, Courier, Sent, Settings, router, server};
+use postcall::clock::{Clock, System};
+use postcall::delivery::guard::Guard;
+use postcall::delivery::wire::{Exchange, Wire, check_header};
+use postcall::metrics::Metrics;
+use postcall::model::{AccountKey, Time};
+use postcall::store::group::GroupWriter;
+use postcall::store::sqlite::{Options, SqliteStore};
+use postcall::store::vault::hash_api_key;
+use postcall::store::{EndpointRef, Owned, Place, Queues, Store};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+
+/// For what must not hang; a test that needs it all has failed.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// What every link begins with.
+pub const PUBLIC_URL: &str = "https://calls.example";
+
+/// Notes who was woken.
+#[derive(Default)]
+pub struct Bell(Mutex<Vec<EndpointRef>>);
+
+impl Queues for Bell {
+    fn reserve(&self, _: EndpointRef, _: usize) -> Option<Place> {
+        None
+    }
+    fn dispatch(&self, _: Vec<Owned>) {}
+    fn wake(&self, endpoints: Vec<EndpointRef>) {
+        self.0.lock().unwrap().extend(endpoints);
+    }
+    fn wake_at(&self, _: EndpointRef, _: Time) {}
+}
+
+impl Bell {
+    /// Who was woken since the last time.
+    pub fn take(&self) -> Vec<EndpointRef> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+struct OverWire {
+    guard: Guard,
+    wire: Wire,
+}
+
+impl Courier for OverWire {
+    fn check_url(&self, url: &str) -> Result<(), String> {
+        self.guard.check_url(url).map(drop)
+    }
+
+    fn check_header(&self, name: &str, value: &str) -> Result<(), String> {
+        check_header(name, value).map(drop)
+    }
+
+    fn send<'a>(
+        &'a self,
+        url: &'a str,
+        headers: Vec<(HeaderName, HeaderValue)>,
+        body: Bytes,
+        timeout: Duration,
+    ) -> Pin<Box<dyn Future<Output = Sent> + Send + 'a>> {
+        Box::pin(async move {
+            let answer = self.wire.post(Exchange { url: url.to_owned(), headers, body, timeout }).await;
+            let latency = answer.latency;
+            match answer.result {
+                Err(trouble) => Sent { latency, error: Some(trouble.to_string()), ..Sent::default() },
+                Ok(response) => {
+                    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+                    let headers =
+                        response.headers.iter().map(|(name, value)| (name.to_string(), text(value)));
+                    let headers = headers.collect();
+                    Sent { status: Some(response.status), latency, error: None, headers, body: response.body }
+                }
+            }
+        })
+    }
+}
+
+/// The house. It closes when it is dropped.
+pub struct House {
+    pub address: SocketAddr,
+    pub store: Arc<dyn Store>,
+    pub writer: GroupWriter,
+    pub bell: Arc<Bell>,
+    /// An admin key of account `default`.
+    pub key: String,
+    pub stop: Option<oneshot::Sender<()>>,
+    pub served: tokio::task::JoinHandle<()>,
+    _dir: tempfile::TempDir,
+}
+
+impl House {
+    pub async fn open() -> Self {
+        Self::with(Options::default(), |_| {}).await
+    }
+
+    /// Lets through 127.0.0.0/8 and nothing else that is not public.
+    pub async fn with(options: Options, set: impl FnOnce(&mut Settings)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = System::shared();
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(dir.path(), clock.now(), options).unwrap());
+        let (bell, metrics) = (Arc::new(Bell::default()), Arc::new(Metrics::new()));
+        let (writer, _) = GroupWriter::start(
+            Arc::clone(&store),
+            Arc::clone(&bell) as _,
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut settings = Settings::new(Some(PUBLIC_URL), address);
+        set(&mut settings);
+        let guard = Guard::new(vec!["127.0.0.0/8".parse().unwrap()]);
+        let wire = Wire::new(guard.clone(), None).unwrap();
+        let courier = Arc::new(OverWire { guard, wire });
+        let queues = Arc::clone(&bell) as Arc<dyn Queues>;
+        let (store_too, writer_too) = (Arc::clone(&store), writer.clone());
+        let state = ApiState::new(store_too, writer_too, queues, clock, metrics, courier, settings);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let served = tokio::spawn(server::serve(listener, router(state), async {
+            let _ = stopped.await;
+        }));
+        let key = new_api_key();
+        let hash = hash_api_key(&key);
+        store.create_key(AccountKey::DEFAULT, "admin".to_owned(), true, hash, System.now()).await.unwrap();
+        Self { address, store, writer, bell, key, stop: Some(stop), served, _dir: dir }
+    }
+
+    /// Another account's key.
+    pub async fn tenant(&self, name: &str) -> String {
+        let made = self.post("/v1/accounts", json!({ "name": name })).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        made.json()["key"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.call(&self.key, "GET", path, &Value::Null).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Reply {
+        self.call(&self.key, "POST", path, &body).await
+    }
+
+    pub async fn patch(&self, path: &str, body: Value) -> Reply {
+        self.call(&self.key, "PATCH", path, &body).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Reply {
+        self.call(&self.key, "DELETE", path, &Value::Null).await
+    }
+
+    /// A request under a key; `null` is no body.
+    pub async fn call(&self, key: &str, method: &str, path: &str, body: &Value) -> Reply {
+        let key = format!("Bearer {key}");
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let headers = [("Authorization", key.as_str()), ("Content-Type", "application/json")];
+        self.send(method, path, &headers, body.as_bytes()).await
+    }
+
+    /// A request with nothing but these headers.
+    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n");
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if !body.is_empty() || matches!(method, "POST" | "PATCH") {
+            request.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        request.push_str("\r\n");
+        self.raw(&[request.as_bytes(), body].concat()).await
+    }
+
+    /// Bytes as they are; reads what comes back until the server closes.
+    pub async fn raw(&self, bytes: &[u8]) -> Reply {
+        let exchange = async {
+            let mut stream = TcpStream::connect(self.address).await.unwrap();
+            // A server that has read enough may answer and close before it has read all.
+            let _ = stream.write_all(bytes).await;
+            Reply::read(&mut stream).await
+        };
+        tokio::time::timeout(PATIENCE, exchange).await.expect("an answer in time")
+    }
+
+    /// Makes a source and gives what the API said of it.
+    pub async fn source(&self, key: &str, dialect: &str) -> Value {
+        let body = json!({ "name": dialect, "dialect": dialect });
+        let made = self.call(key, "POST", "/v1/sources", &body).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        made.json()
+    }
+
+    /// Makes an endpoint that nobody listens at, and gives what the API said of it.
+    pub async fn endpoint(&self, key: &str, dialect: &str) -> Value {
+        let body = json!({ "url": "https://receiver.example/hook", "dialect": dialect });
+        let made = self.call(key, "POST", "/v1/endpoints", &body).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        made.json()
+    }
+
+    /// Brings a body to a source, unsigned or signed as its dialect wants.
+    pub async fn bring(&self, source: &Value, body: &[u8]) -> Reply {
+        let path = source["url"].as_str().unwrap().strip_prefix(PUBLIC_URL).unwrap();
+        let mut headers = vec![("Content-Type", "application/json".to_owned())];
+        if let Some(secret) = source["secret"].as_str() {
+            let header = match source["dialect"].as_str() {
+                Some("voicegenie") => "X-Webhook-Signature",
+                Some("dialgen") => "x-dialgen-signature",
+                _ => "X-Aloro-Signature",
+            };
+            headers.push((header, hmac_hex(secret, body)));
+        }
+        if let Some(token) = source["bearer_token"].as_str() {
+            headers.push(("Authorization", format!("Bearer {token}")));
+        }
+        let headers: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        self.send("POST", path, &headers, body).await
+    }
+}
+
+/// HMAC-SHA256 in hex, by `ring`.
+pub fn hmac_hex(secret: &str, body: &[u8]) -> String {
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret.as_bytes());
+    ring::hmac::sign(&key, body).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The body of seed 001's curl example with another id.
+pub fn cllr_body(call_id: &str) -> Vec<u8> {
+    json!({
+        "callId": call_id,
+        "recordingUri": "https://example.com/recording.ogg",
+        "callerDetails": { "name": "Test User", "phoneNumber": "+1-555-000-0000" },
+    })
+    .to_string()
+    .into_bytes()
+}
+
+/// What came back.
+pub struct Reply {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+    /// All of it, as it came.
+    pub bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.bytes))
+    }
+}
+
+impl Reply {
+    pub async fn read(stream: &mut TcpStream) -> Self {
+        let mut bytes = Vec::new();
+        let mut buffer = [0; 16 * 1024];
+        // A reset after the answer is the end of it, too.
+        while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+            bytes.extend_from_slice(&buffer[..read]);
+        }
+        Self::parse(bytes)
+    }
+
+    fn parse(bytes: Vec<u8>) -> Self {
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+        let end = end.unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(&bytes)));
+        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+        let mut lines = head.split("\r\n");
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers = lines
+            .map(|line| line.split_once(": ").unwrap())
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+            .collect();
+        Self { status, headers, body: bytes[end + 4..].to_vec(), bytes }
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Status, code and the fields that are wrong, of a problem document.
+    #[track_caller]
+    pub fn problem(&self) -> (u16, String, Vec<String>) {
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        let json = self.json();
+        assert_eq!(json["status"], self.status);
+        let detail = json["detail"].as_str().unwrap();
+        assert!(detail.ends_with(['.', '?']), "a sentence: {detail}");
+        let errors = json["errors"].as_array().cloned().unwrap_or_default();
+        let fields = errors
+            .iter()
+            .map(|error| format!("{} {}", error["field"].as_str().unwrap(), error["code"].as_str().unwrap()));
+        (self.status, json["code"].as_str().unwrap().to_owned(), fields.collect())
+    }
+
+    /// For snapshots: pretty, without what differs from run to run.
+    pub fn tidy(&self) -> String {
+        let mut json = self.json();
+        tidy("", &mut json);
+        format!("{} {}", self.status, serde_json::to_string_pretty(&json).unwrap())
+    }
+}
+
+fn tidy(name: &str, value: &mut Value) {
+    match value {
+        Value::Object(fields) => fields.iter_mut().for_each(|(name, value)| tidy(name, value)),
+        Value::Array(all) => all.iter_mut().for_each(|value| tidy(name, value)),
+        Value::String(text) => {
+            let is_ours = name.ends_with("_at") || matches!(name, "at" | "timestamp");
+            *text = match name {
+                "secret" | "bearer_token" | "key" => "[secret]".to_owned(),
+                "next_cursor" => "[cursor]".to_owned(),
+                _ if is_ours => "[time]".to_owned(),
+                _ => without_ids(text),
+            };
+        }
+        Value::Number(_) if name == "latency_ms" => *value = json!("[latency]"),
+        _ => {}
+    }
+}
+
+/// Ids have 17 letters after their prefix, tokens 43; what vendors call their calls is shorter.
+fn without_ids(text: &str) -> String {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find(is_part) {
+        let (before, from) = rest.split_at(start);
+        let end = from.find(|c| !is_part(c)).unwrap_or(from.len());
+        let (word, after) = from.split_at(end);
+        out.push_str(before);
+        match word.split_once('_') {
+            _ if word.len() >= 43 => out.push_str("[token]"),
+            Some((prefix, letters)) if letters.len() == 17 => out.push_str(&format!("{prefix}_[id]")),
+            _ => out.push_str(word),
+        }
+        rest = after;
+    }
+    out + rest
+}
