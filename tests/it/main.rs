@@ -13,6 +13,7 @@ mod delivery;
 mod dialects;
 mod harness;
 mod js_json;
+mod logs;
 mod made;
 mod programs;
 mod receivers;
