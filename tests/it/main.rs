@@ -8,6 +8,7 @@ mod api_reading;
 mod api_resources;
 mod api_rig;
 mod api_server;
+mod cli;
 mod crash;
 mod delivery;
 mod dialects;
