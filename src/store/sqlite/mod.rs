@@ -411,6 +411,32 @@ impl Store for SqliteStore {
         })
     }
 
+    fn disable_endpoint(
+        &self,
+        endpoint: EndpointRef,
+        reason: String,
+        now: Time,
+    ) -> Answer<'_, Option<Vec<EndpointRef>>> {
+        self.writer.run(Lane::Api, move |writer| {
+            let is_there = |config: Arc<AccountConfig>| config.endpoint(endpoint.number).is_some();
+            if !writer.directory.get(endpoint.account).is_some_and(is_there) {
+                return Ok(None);
+            }
+            let work = |recording: &mut Recording<'_>| recording.disable(endpoint, &reason);
+            Ok(Some(writer.recording(&NoQueues, now, work)?.1.wake))
+        })
+    }
+
+    fn enable_endpoint(&self, endpoint: EndpointRef) -> Answer<'_, bool> {
+        self.writer.run(Lane::Api, move |writer| {
+            writer.transact(|db, _| {
+                let is_there = config::enable(db, pack(endpoint.account, endpoint.number))?;
+                let changed = if is_there { vec![Changed::Endpoint(endpoint)] } else { Vec::new() };
+                Ok((is_there, changed))
+            })
+        })
+    }
+
     fn delete_endpoint(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool> {
         self.writer.run(Lane::Api, move |writer| {
             writer.transact(|db, _| {

@@ -188,7 +188,8 @@ impl Recording<'_> {
         }
     }
 
-    fn disable(&mut self, endpoint: EndpointRef, reason: &str) -> Result<(), StoreError> {
+    /// Disables an endpoint and records the event, unless it is disabled already.
+    pub fn disable(&mut self, endpoint: EndpointRef, reason: &str) -> Result<(), StoreError> {
         if !config::disable(self.db, pack(endpoint.account, endpoint.number), reason)? {
             return Ok(());
         }
