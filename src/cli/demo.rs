@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -95,10 +96,26 @@ pub async fn run(demo: Demo) -> Result<ExitCode, String> {
     println!("postcall is at {base} and keeps its data in {}.\n", directory.0.display());
     let done = tokio::select! {
         done = show(&demo, &base, &key) => done,
-        _ = tokio::signal::ctrl_c() => Err("interrupted".to_owned()),
+        stopped = stopped() => match stopped {
+            Ok(()) if demo.exit => Err("stopped before the end; nothing is proven".to_owned()),
+            stopped => stopped.map(|()| ExitCode::SUCCESS),
+        },
     };
     app.stop().await;
     done
+}
+
+/// Waits to be told to stop, in any of the ways in which a terminal does that.
+async fn stopped() -> Result<(), String> {
+    let listen = |kind| signal(kind).map_err(|error| error.to_string());
+    let (mut interrupt, mut terminate, mut hangup) =
+        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+    Ok(())
 }
 
 /// The demo on a running server.
@@ -143,7 +160,7 @@ async fn gather(client: &Client) -> Result<Cast, String> {
     let receiver = Receiver::start(name, TURNED_AWAY, Arc::clone(&departures)).await?;
     let asked =
         json!({"url": receiver.url(), "dialect": name.as_str(), "retry_delays_seconds": SHORT_DELAYS});
-    customers.push(open_endpoint(client, format!("{name}, failing at first"), receiver, &asked).await?);
+    customers.push(open_endpoint(client, format!("{name} (flaky)"), receiver, &asked).await?);
     Ok(Cast { vendors, customers, departures })
 }
 
@@ -240,7 +257,6 @@ fn report(cast: &Cast, tallies: &[Tally], books: &Value, took: Duration) -> Repo
         });
         let of = |field: &str| sum.and_then(|sum| sum[field].as_u64()).unwrap_or_default();
         Line {
-            endpoint_id: customer.endpoint_id.clone(),
             name: customer.name.clone(),
             // The vendors stand in the same order; the last customer has none.
             arrived: tallies.get(at).cloned(),

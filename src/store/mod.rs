@@ -350,6 +350,28 @@ pub struct Sum {
     pub cancelled: i64,
 }
 
+impl Sum {
+    /// The part of it that is in a state.
+    pub fn of(&self, state: DeliveryState) -> i64 {
+        match state {
+            DeliveryState::Pending => self.pending,
+            DeliveryState::Delivered => self.delivered,
+            DeliveryState::Dead => self.dead,
+            DeliveryState::Cancelled => self.cancelled,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn of_mut(&mut self, state: DeliveryState) -> &mut i64 {
+        match state {
+            DeliveryState::Pending => &mut self.pending,
+            DeliveryState::Delivered => &mut self.delivered,
+            DeliveryState::Dead => &mut self.dead,
+            DeliveryState::Cancelled => &mut self.cancelled,
+        }
+    }
+}
+
 /// A body in quarantine.
 #[derive(Clone, Debug)]
 pub struct Quarantined {
