@@ -25,6 +25,7 @@ use crate::dialect::{self, signature};
 use crate::model::endpoint::{DEFAULT_MAX_IN_FLIGHT, EndpointState};
 use crate::model::id::Kind;
 use crate::model::{DialectName, Endpoint, EventType, Text, Time};
+use crate::store::EndpointRef;
 
 /// The reason of an endpoint that was disabled through the API.
 const BY_HAND: &str = "disabled by hand";
@@ -155,7 +156,7 @@ pub async fn put(state: &ApiState, endpoint: Endpoint) -> Result<Arc<Endpoint>, 
     let put = state.store.put_endpoint(endpoint).await?;
     let endpoint = put.ok_or_else(|| Problem::not_found("endpoint"))?;
     let (account, number) = (endpoint.account, endpoint.number);
-    state.queues.wake(vec![crate::store::EndpointRef { account, number }]);
+    state.queues.wake(vec![EndpointRef { account, number }]);
     Ok(endpoint)
 }
 
@@ -262,7 +263,12 @@ pub async fn enable(
     Id(id): Id,
     Json(body): Json,
 ) -> Result<Answer<EndpointView>, Problem> {
-    turn(&state, &caller, &id, &body, EndpointState::Active).await
+    let target = begin_turn(&state, &caller, &id, &body)?;
+    if !state.store.enable_endpoint(target).await? {
+        return Err(Problem::not_found("endpoint"));
+    }
+    state.queues.wake(vec![target]);
+    Ok(Answer(EndpointView::of(&*find(&state, &caller, &id)?, Shown::default())))
 }
 
 /// Disable an endpoint
@@ -278,26 +284,17 @@ pub async fn disable(
     Id(id): Id,
     Json(body): Json,
 ) -> Result<Answer<EndpointView>, Problem> {
-    turn(&state, &caller, &id, &body, EndpointState::Disabled { reason: BY_HAND.to_owned() }).await
+    let target = begin_turn(&state, &caller, &id, &body)?;
+    let disabled = state.store.disable_endpoint(target, BY_HAND.to_owned(), state.clock.now()).await?;
+    let mut wake = disabled.ok_or_else(|| Problem::not_found("endpoint"))?;
+    // What waits in memory goes back to the store.
+    wake.push(target);
+    state.queues.wake(wake);
+    Ok(Answer(EndpointView::of(&*find(&state, &caller, &id)?, Shown::default())))
 }
 
-async fn turn(
-    state: &ApiState,
-    caller: &Caller,
-    id: &str,
-    body: &[u8],
-    to: EndpointState,
-) -> Result<Answer<EndpointView>, Problem> {
-    let _changing = state.changing.lock().await;
-    let current = find(state, caller, id)?;
+fn begin_turn(state: &ApiState, caller: &Caller, id: &str, body: &[u8]) -> Result<EndpointRef, Problem> {
+    let endpoint = find(state, caller, id)?;
     Form::read(body)?.finish()?;
-    // One that a receiver disabled keeps its reason.
-    let is_there = matches!(
-        (&current.state, &to),
-        (EndpointState::Active, EndpointState::Active)
-            | (EndpointState::Disabled { .. }, EndpointState::Disabled { .. })
-    );
-    let endpoint =
-        if is_there { current } else { put(state, Endpoint { state: to, ..(*current).clone() }).await? };
-    Ok(Answer(EndpointView::of(&endpoint, Shown::default())))
+    Ok(EndpointRef { account: endpoint.account, number: endpoint.number })
 }

@@ -14,13 +14,11 @@ use super::attempt::{Attempted, Attempter};
 use super::lane::{CLAIM, Lane, State};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::model::endpoint::EndpointState;
+use crate::model::endpoint::{DEFAULT_MAX_IN_FLIGHT, EndpointState};
 use crate::model::{Endpoint, Time};
 use crate::store::group::GroupWriter;
 use crate::store::{Claimed, EndpointRef, Owned, Place, Queues, Store};
 
-/// Requests under way to one endpoint, unless it sets its own bound.
-pub const MAX_IN_FLIGHT: u32 = 32;
 /// Bytes in all queues together: bounds memory however many endpoints there are and however large their events.
 const HOUSE: usize = 64 << 20;
 /// Wait before the next claim after one that failed.
@@ -175,7 +173,7 @@ impl Inner {
     }
 
     fn start_requests(self: &Arc<Self>, lane: &Arc<Lane>, state: &mut State, endpoint: &Arc<Endpoint>) {
-        let wanted = endpoint.delivering.max_in_flight.unwrap_or(MAX_IN_FLIGHT);
+        let wanted = endpoint.delivering.max_in_flight.unwrap_or(DEFAULT_MAX_IN_FLIGHT);
         let limit = state.breaker.limit(usize::try_from(wanted).unwrap_or(usize::MAX));
         while state.in_flight < limit && !state.queue.is_empty() {
             if let Err(wait) = state.pace.admit(self.clock.now(), endpoint.delivering.rate_limit) {

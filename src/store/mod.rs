@@ -350,6 +350,28 @@ pub struct Sum {
     pub cancelled: i64,
 }
 
+impl Sum {
+    /// The part of it that is in a state.
+    pub fn of(&self, state: DeliveryState) -> i64 {
+        match state {
+            DeliveryState::Pending => self.pending,
+            DeliveryState::Delivered => self.delivered,
+            DeliveryState::Dead => self.dead,
+            DeliveryState::Cancelled => self.cancelled,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn of_mut(&mut self, state: DeliveryState) -> &mut i64 {
+        match state {
+            DeliveryState::Pending => &mut self.pending,
+            DeliveryState::Delivered => &mut self.delivered,
+            DeliveryState::Dead => &mut self.dead,
+            DeliveryState::Cancelled => &mut self.cancelled,
+        }
+    }
+}
+
 /// A body in quarantine.
 #[derive(Clone, Debug)]
 pub struct Quarantined {
@@ -444,8 +466,19 @@ pub trait Store: Send + Sync {
     fn put_source(&self, source: Source) -> Answer<'_, Option<Arc<Source>>>;
     /// Deletes a source; false if there is none.
     fn delete_source(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool>;
-    /// Makes an endpoint (number 0) or changes one. A change of dialect or shape makes a new revision.
+    /// Makes an endpoint (number 0) or changes one, all but whether it is disabled. A change of dialect or shape makes
+    /// a new revision.
     fn put_endpoint(&self, endpoint: Endpoint) -> Answer<'_, Option<Arc<Endpoint>>>;
+    /// Stops sending to an endpoint and records `endpoint.disabled`; what it is owed stays pending. One that is disabled
+    /// keeps its reason. Gives the endpoints that have something due by that, or `None` if there is no such endpoint.
+    fn disable_endpoint(
+        &self,
+        endpoint: EndpointRef,
+        reason: String,
+        now: Time,
+    ) -> Answer<'_, Option<Vec<EndpointRef>>>;
+    /// Sends to an endpoint again; false if there is none.
+    fn enable_endpoint(&self, endpoint: EndpointRef) -> Answer<'_, bool>;
     /// Deletes an endpoint: what it is owed becomes cancelled, in steps; false if there is none.
     fn delete_endpoint(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool>;
 

@@ -1,6 +1,7 @@
 //! Secrets at rest: sealed with ChaCha20-Poly1305 (RFC 8439) under a key that lives in a file beside the data, never
 //! in it. Also hashes API keys and derives the key of links. Refuses to know what it seals.
 
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -64,9 +65,7 @@ impl Vault {
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let master = random_bytes::<32>();
-                let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-                made.and_then(|mut file| file.write_all(&master).and_then(|()| file.sync_all()))
-                    .map_err(|error| trouble(error.to_string()))?;
+                write_whole(path, &master).map_err(|error| trouble(error.to_string()))?;
                 Ok(Self::new(master))
             }
             Err(error) => Err(trouble(error.to_string())),
@@ -104,6 +103,17 @@ impl Vault {
     pub fn link_key(&self) -> &hmac::Key {
         &self.link_key
     }
+}
+
+/// Makes a private file that is there whole or not at all, also after a power cut: nothing that is sealed under this key
+/// may outlive it.
+fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// The hash under which an API key is kept. The key has 256 bits of chance, so a plain SHA-256 is enough.

@@ -169,7 +169,10 @@ async fn a_test_is_recorded_and_shown_and_not_booked() {
 
 #[tokio::test]
 async fn too_large_is_refused_and_a_full_quarantine_never_lies() {
-    let house = House::with(Options { quarantine_quota: 1 }, |settings| settings.max_body = 1000).await;
+    let house = House::with(Options { quarantine_quota: 1, ..Options::default() }, |settings| {
+        settings.max_body = 1000
+    })
+    .await;
     let source = house.source(&house.key, "cllr").await;
     let large = house.bring(&source, &[b'x'; 1001]).await;
     assert_eq!(large.problem(), (413, "body_too_large".to_owned(), vec![]));

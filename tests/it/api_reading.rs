@@ -10,6 +10,7 @@ use postcall::dialect;
 use postcall::ledger::{decide, settle};
 use postcall::model::{AccountKey, Attempt};
 use postcall::store::link::transcript_url;
+use postcall::store::vault::hash_api_key;
 use postcall::store::{EndpointRef, Place, Settlement};
 use serde_json::{Value, json};
 
@@ -260,6 +261,13 @@ async fn keys_and_accounts_are_made_shown_and_revoked() {
     assert_eq!(house.call(&tenant, "DELETE", &revoke, &Value::Null).await.status, 204);
     assert_eq!(house.call(&second, "GET", "/v1/keys", &Value::Null).await.problem().0, 401, "at once");
     assert_eq!(house.call(&tenant, "DELETE", &revoke, &Value::Null).await.problem().0, 404);
+
+    let by_hand = "set-by-the-operator-16-or-more";
+    let (account, hash) = (AccountKey::DEFAULT, hash_api_key(by_hand));
+    let made =
+        house.store.create_key(account, "by hand".to_owned(), false, hash, System.now()).await.unwrap();
+    assert_eq!(house.call(by_hand, "GET", "/v1/sources", &Value::Null).await.status, 200, "in any form");
+    assert!(house.store.revoke_key(account, made.number, System.now()).await.unwrap());
 
     let mine = house.get("/v1/keys").await.json();
     let mine = format!("/v1/keys/{}", at(&mine["data"][0], "id"));

@@ -14,6 +14,7 @@ mod delivery;
 mod dialects;
 mod harness;
 mod js_json;
+mod logs;
 mod made;
 mod programs;
 mod receivers;

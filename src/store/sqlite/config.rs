@@ -1,151 +1,58 @@
 //! Accounts, keys, sources and endpoints: read into snapshots that everybody shares, written sealed.
 //! Refuses to know who may change them.
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use data_encoding::BASE64;
-use rusqlite::{Connection, OptionalExtension, params};
-use serde::{Deserialize, Serialize};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::codec::damaged;
 use super::schema::{MOST_ACCOUNTS, pack, unpack};
+use super::sealed::{self, SealedEndpoint, SealedSource};
 use crate::model::account::Account;
-use crate::model::endpoint::{Delivering, EndpointState, Scope, Shape};
+use crate::model::endpoint::{Delivering, EndpointState, Scope};
 use crate::model::id::{self, Kind, Tag};
-use crate::model::json::Text;
-use crate::model::secret::{Credential, DatedSecret, Secret};
-use crate::model::{AccountKey, ApiKey, DialectName, Endpoint, EventType, Source, Time};
+use crate::model::{AccountKey, ApiKey, Endpoint, EventType, Source, Time};
 use crate::store::vault::Vault;
-use crate::store::{AccountConfig, StoreError};
+use crate::store::{AccountConfig, EndpointRef, StoreError};
 
 /// The snapshots of all accounts.
 #[derive(Debug, Default)]
-pub struct Directory {
-    accounts: RwLock<HashMap<AccountKey, Arc<AccountConfig>>>,
+pub struct Directory(RwLock<Accounts>);
+
+#[derive(Debug, Default)]
+struct Accounts {
+    by_key: BTreeMap<AccountKey, Arc<AccountConfig>>,
+    by_tag: HashMap<Tag, AccountKey>,
 }
 
 impl Directory {
+    fn accounts(&self) -> RwLockReadGuard<'_, Accounts> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// One account.
     pub fn get(&self, account: AccountKey) -> Option<Arc<AccountConfig>> {
-        self.accounts.read().unwrap_or_else(PoisonError::into_inner).get(&account).cloned()
+        self.accounts().by_key.get(&account).cloned()
     }
 
     /// All, by key.
     pub fn all(&self) -> Vec<Arc<AccountConfig>> {
-        let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = accounts.values().cloned().collect();
-        all.sort_by_key(|config| config.account.key);
-        all
+        self.accounts().by_key.values().cloned().collect()
     }
 
     /// The account of a tag.
     pub fn by_tag(&self, tag: Tag) -> Option<Arc<AccountConfig>> {
-        let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
-        accounts.values().find(|config| config.account.tag == tag).cloned()
+        let accounts = self.accounts();
+        accounts.by_key.get(accounts.by_tag.get(&tag)?).cloned()
     }
 
     /// Takes in a new snapshot.
     pub fn put(&self, config: AccountConfig) {
-        let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
-        accounts.insert(config.account.key, Arc::new(config));
+        let mut accounts = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        accounts.by_tag.insert(config.account.tag, config.account.key);
+        accounts.by_key.insert(config.account.key, Arc::new(config));
     }
-}
-
-#[derive(Serialize, Deserialize)]
-struct SealedSecret {
-    secret: String,
-    active_from: i64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    expires_at: Option<i64>,
-}
-
-#[derive(Default, Serialize, Deserialize)]
-struct SealedCredential {
-    secrets: Vec<SealedSecret>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    bearer_token: Option<String>,
-}
-
-fn encode(secret: &Secret) -> String {
-    BASE64.encode(secret.expose())
-}
-
-fn decode(text: &str) -> Result<Secret, StoreError> {
-    let bytes = BASE64.decode(text.as_bytes());
-    bytes.map(Secret::new).map_err(|error| damaged(&error))
-}
-
-fn damaged(why: &dyn std::fmt::Display) -> StoreError {
-    StoreError::Unavailable(format!("stored configuration is damaged: {why}"))
-}
-
-impl SealedCredential {
-    fn of(credential: &Credential) -> Self {
-        let secrets = credential.secrets.iter().map(|dated| SealedSecret {
-            secret: encode(&dated.secret),
-            active_from: dated.active_from.as_micros(),
-            expires_at: dated.expires_at.map(Time::as_micros),
-        });
-        Self { secrets: secrets.collect(), bearer_token: credential.bearer_token.as_ref().map(encode) }
-    }
-
-    fn open(&self) -> Result<Credential, StoreError> {
-        let secrets = self.secrets.iter().map(|sealed| {
-            Ok(DatedSecret {
-                secret: decode(&sealed.secret)?,
-                active_from: Time::from_micros(sealed.active_from),
-                expires_at: sealed.expires_at.map(Time::from_micros),
-            })
-        });
-        Ok(Credential {
-            secrets: secrets.collect::<Result<_, StoreError>>()?,
-            bearer_token: self.bearer_token.as_deref().map(decode).transpose()?,
-        })
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct SealedSource {
-    name: String,
-    credential: SealedCredential,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    url_token: Option<String>,
-}
-
-/// Everything of an endpoint that may hold a secret; URLs and headers often do.
-#[derive(Serialize, Deserialize)]
-struct SealedEndpoint {
-    url: String,
-    dialect: String,
-    shape: Shape,
-    events: Option<Vec<String>>,
-    agent_id: Option<Text>,
-    campaign_id: Option<Text>,
-    batch_id: Option<Text>,
-    completed_only: bool,
-    ordered: bool,
-    headers: Vec<(String, String)>,
-    timeout: Option<Duration>,
-    retry_delays: Option<Vec<Duration>>,
-    max_in_flight: Option<u32>,
-    rate_limit: Option<f64>,
-    credential: SealedCredential,
-}
-
-fn dialect_of(name: &str) -> Result<DialectName, StoreError> {
-    DialectName::parse(name).ok_or_else(|| damaged(&format!("unknown dialect {name}")))
-}
-
-fn open_sealed<T: for<'a> Deserialize<'a>>(vault: &Vault, sealed: &[u8]) -> Result<T, StoreError> {
-    let plain = vault.open(sealed).map_err(|error| damaged(&error))?;
-    serde_json::from_slice(&plain).map_err(|error| damaged(&error))
-}
-
-fn seal<T: Serialize>(vault: &Vault, value: &T) -> Result<Vec<u8>, StoreError> {
-    serde_json::to_vec(value)
-        .map(|plain| vault.seal(&plain))
-        .map_err(|error| StoreError::Data(error.to_string()))
 }
 
 /// Every account's key.
@@ -155,11 +62,35 @@ pub fn account_keys(db: &Connection) -> Result<Vec<AccountKey>, StoreError> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// A part of the configuration that a transaction changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// An account was made.
+    Account(AccountKey),
+    /// A source was made, changed or deleted.
+    Source(AccountKey, i64),
+    /// An endpoint was made, changed, disabled or deleted.
+    Endpoint(EndpointRef),
+}
+
+impl Changed {
+    /// Whose configuration.
+    pub fn account(self) -> AccountKey {
+        match self {
+            Self::Account(account) | Self::Source(account, _) => account,
+            Self::Endpoint(endpoint) => endpoint.account,
+        }
+    }
+}
+
+const SOURCE_COLUMNS: &str = "id, dialect, sealed, created_at";
+const ENDPOINT_COLUMNS: &str = "id, revision, sealed, disabled, created_at";
+
 /// Reads an account with all that is configured in it.
-pub fn load(db: &Connection, vault: &Vault, account: AccountKey) -> Result<AccountConfig, StoreError> {
+pub fn load(db: &Connection, vault: &Vault, key: AccountKey) -> Result<AccountConfig, StoreError> {
     let account = db
         .prepare_cached("SELECT account, tag, name, created_at FROM accounts WHERE account = ?")?
-        .query_row([account.0], |row| {
+        .query_row([key.0], |row| {
             Ok(Account {
                 key: AccountKey(row.get(0)?),
                 tag: Tag::from_random(row.get::<_, i64>(1)?.cast_unsigned()),
@@ -167,71 +98,119 @@ pub fn load(db: &Connection, vault: &Vault, account: AccountKey) -> Result<Accou
                 created_at: Time::from_micros(row.get(3)?),
             })
         })?;
-    let (first, last) = (pack(account.key, 0), pack(AccountKey(account.key.0 + 1), 0));
-
-    let mut sources = Vec::new();
-    let mut statement = db.prepare_cached(
-        "SELECT id, dialect, sealed, created_at FROM sources WHERE id >= ? AND id < ? AND deleted_at IS NULL ORDER BY id",
-    )?;
-    let mut rows = statement.query([first, last])?;
+    let tag = account.tag;
+    let range = [pack(key, 0), pack(AccountKey(key.0 + 1), 0)];
+    let select = |columns, table| {
+        format!("SELECT {columns} FROM {table} WHERE id > ? AND id < ? AND deleted_at IS NULL ORDER BY id")
+    };
+    let mut config = AccountConfig { account, sources: Vec::new(), endpoints: Vec::new() };
+    let mut statement = db.prepare_cached(&select(SOURCE_COLUMNS, "sources"))?;
+    let mut rows = statement.query(range)?;
     while let Some(row) = rows.next()? {
-        let number = unpack(row.get(0)?).1;
-        let sealed: SealedSource = open_sealed(vault, row.get_ref(2)?.as_blob().map_err(|e| damaged(&e))?)?;
-        sources.push(Arc::new(Source {
-            account: account.key,
-            number,
-            id: id::format(Kind::Source, account.tag, number),
-            name: sealed.name,
-            dialect: dialect_of(&row.get::<_, String>(1)?)?,
-            credential: sealed.credential.open()?,
-            url_token: sealed.url_token.as_deref().map(decode).transpose()?,
-            created_at: Time::from_micros(row.get(3)?),
-        }));
+        config.sources.push(Arc::new(source_of(row, vault, tag)?));
     }
-
-    let mut endpoints = Vec::new();
-    let mut statement = db.prepare_cached(
-        "SELECT id, revision, sealed, disabled, created_at FROM endpoints
-         WHERE id >= ? AND id < ? AND deleted_at IS NULL ORDER BY id",
-    )?;
-    let mut rows = statement.query([first, last])?;
+    let mut statement = db.prepare_cached(&select(ENDPOINT_COLUMNS, "endpoints"))?;
+    let mut rows = statement.query(range)?;
     while let Some(row) = rows.next()? {
-        let number = unpack(row.get(0)?).1;
-        let sealed: SealedEndpoint = open_sealed(vault, row.get_ref(2)?.as_blob().map_err(|e| damaged(&e))?)?;
-        let events =
-            sealed.events.map(|names| names.iter().filter_map(|name| EventType::parse(name)).collect());
-        endpoints.push(Arc::new(Endpoint {
-            account: account.key,
-            number,
-            id: id::format(Kind::Endpoint, account.tag, number),
-            revision: row.get(1)?,
-            url: sealed.url,
-            dialect: dialect_of(&sealed.dialect)?,
-            shape: sealed.shape,
-            events,
-            scope: Scope {
-                agent_id: sealed.agent_id,
-                campaign_id: sealed.campaign_id,
-                batch_id: sealed.batch_id,
-            },
-            completed_only: sealed.completed_only,
-            ordered: sealed.ordered,
-            headers: sealed.headers,
-            delivering: Delivering {
-                timeout: sealed.timeout,
-                retry_delays: sealed.retry_delays,
-                max_in_flight: sealed.max_in_flight,
-                rate_limit: sealed.rate_limit,
-            },
-            credential: sealed.credential.open()?,
-            state: match row.get(3)? {
-                None => EndpointState::Active,
-                Some(reason) => EndpointState::Disabled { reason },
-            },
-            created_at: Time::from_micros(row.get(4)?),
-        }));
+        config.endpoints.push(Arc::new(endpoint_of(row, vault, tag)?));
     }
-    Ok(AccountConfig { account, sources, endpoints })
+    Ok(config)
+}
+
+/// An account after a change to it. Only what changed is read and unsealed: an account may have many endpoints.
+pub fn reload(
+    db: &Connection,
+    vault: &Vault,
+    known: Option<&AccountConfig>,
+    changed: Changed,
+) -> Result<AccountConfig, StoreError> {
+    let account = changed.account();
+    let Some(known) = known else { return load(db, vault, account) };
+    let tag = known.account.tag;
+    let mut config = AccountConfig {
+        account: known.account.clone(),
+        sources: known.sources.clone(),
+        endpoints: known.endpoints.clone(),
+    };
+    let select =
+        |columns, table| format!("SELECT {columns} FROM {table} WHERE id = ? AND deleted_at IS NULL");
+    match changed {
+        Changed::Account(_) => {}
+        Changed::Source(_, number) => {
+            let mut statement = db.prepare_cached(&select(SOURCE_COLUMNS, "sources"))?;
+            let mut rows = statement.query([pack(account, number)])?;
+            let source = rows.next()?.map(|row| source_of(row, vault, tag)).transpose()?;
+            replace(&mut config.sources, number, |source| source.number, source);
+        }
+        Changed::Endpoint(EndpointRef { number, .. }) => {
+            let mut statement = db.prepare_cached(&select(ENDPOINT_COLUMNS, "endpoints"))?;
+            let mut rows = statement.query([pack(account, number)])?;
+            let endpoint = rows.next()?.map(|row| endpoint_of(row, vault, tag)).transpose()?;
+            replace(&mut config.endpoints, number, |endpoint| endpoint.number, endpoint);
+        }
+    }
+    Ok(config)
+}
+
+/// Puts, replaces or removes the record of a number in a list that is sorted by number.
+fn replace<T>(all: &mut Vec<Arc<T>>, number: i64, number_of: impl Fn(&T) -> i64, record: Option<T>) {
+    match (all.binary_search_by_key(&number, |known| number_of(known)), record) {
+        (Ok(at), Some(record)) => all[at] = Arc::new(record),
+        (Ok(at), None) => drop(all.remove(at)),
+        (Err(at), Some(record)) => all.insert(at, Arc::new(record)),
+        (Err(_), None) => {}
+    }
+}
+
+fn source_of(row: &Row<'_>, vault: &Vault, tag: Tag) -> Result<Source, StoreError> {
+    let (account, number) = unpack(row.get(0)?);
+    let sealed: SealedSource = sealed::open(vault, row.get_ref(2)?.as_blob().map_err(damaged)?)?;
+    Ok(Source {
+        account,
+        number,
+        id: id::format(Kind::Source, tag, number),
+        name: sealed.name,
+        dialect: sealed::dialect_of(&row.get::<_, String>(1)?)?,
+        credential: sealed.credential.open()?,
+        url_token: sealed.url_token.as_deref().map(sealed::decode).transpose()?,
+        created_at: Time::from_micros(row.get(3)?),
+    })
+}
+
+fn endpoint_of(row: &Row<'_>, vault: &Vault, tag: Tag) -> Result<Endpoint, StoreError> {
+    let (account, number) = unpack(row.get(0)?);
+    let sealed: SealedEndpoint = sealed::open(vault, row.get_ref(2)?.as_blob().map_err(damaged)?)?;
+    let events = sealed.events.map(|names| names.iter().filter_map(|name| EventType::parse(name)).collect());
+    Ok(Endpoint {
+        account,
+        number,
+        id: id::format(Kind::Endpoint, tag, number),
+        revision: row.get(1)?,
+        url: sealed.url,
+        dialect: sealed::dialect_of(&sealed.dialect)?,
+        shape: sealed.shape,
+        events,
+        scope: Scope {
+            agent_id: sealed.agent_id,
+            campaign_id: sealed.campaign_id,
+            batch_id: sealed.batch_id,
+        },
+        completed_only: sealed.completed_only,
+        ordered: sealed.ordered,
+        headers: sealed.headers,
+        delivering: Delivering {
+            timeout: sealed.timeout,
+            retry_delays: sealed.retry_delays,
+            max_in_flight: sealed.max_in_flight,
+            rate_limit: sealed.rate_limit,
+        },
+        credential: sealed.credential.open()?,
+        state: match row.get(3)? {
+            None => EndpointState::Active,
+            Some(reason) => EndpointState::Disabled { reason },
+        },
+        created_at: Time::from_micros(row.get(4)?),
+    })
 }
 
 /// Makes an account; `None` when the name is taken.
@@ -265,14 +244,7 @@ fn next_number(db: &Connection, account: AccountKey, column: &str) -> Result<Opt
 
 /// Writes a source; a new one has number 0. Gives the number, or `None` when there is no such source.
 pub fn put_source(db: &Connection, vault: &Vault, source: &Source) -> Result<Option<i64>, StoreError> {
-    let sealed = seal(
-        vault,
-        &SealedSource {
-            name: source.name.clone(),
-            credential: SealedCredential::of(&source.credential),
-            url_token: source.url_token.as_ref().map(encode),
-        },
-    )?;
+    let sealed = sealed::seal(vault, &SealedSource::of(source))?;
     if source.number == 0 {
         let Some(number) = next_number(db, source.account, "sources")? else { return Ok(None) };
         db.execute(
@@ -304,6 +276,11 @@ pub fn put_endpoint(db: &Connection, vault: &Vault, endpoint: &Endpoint) -> Resu
         endpoint.number
     };
     let key = pack(endpoint.account, number);
+    let is_there = is_new
+        || db.prepare_cached("SELECT 1 FROM endpoints WHERE id = ? AND deleted_at IS NULL")?.exists([key])?;
+    if !is_there {
+        return Ok(None);
+    }
     let shape =
         serde_json::to_string(&endpoint.shape).map_err(|error| StoreError::Data(error.to_string()))?;
     let newest: Option<(i64, String, String)> = db
@@ -325,29 +302,7 @@ pub fn put_endpoint(db: &Connection, vault: &Vault, endpoint: &Endpoint) -> Resu
             revision
         }
     };
-    let sealed = seal(
-        vault,
-        &SealedEndpoint {
-            url: endpoint.url.clone(),
-            dialect: endpoint.dialect.as_str().to_owned(),
-            shape: endpoint.shape.clone(),
-            events: endpoint
-                .events
-                .as_ref()
-                .map(|events| events.iter().map(|kind| kind.as_str().to_owned()).collect()),
-            agent_id: endpoint.scope.agent_id.clone(),
-            campaign_id: endpoint.scope.campaign_id.clone(),
-            batch_id: endpoint.scope.batch_id.clone(),
-            completed_only: endpoint.completed_only,
-            ordered: endpoint.ordered,
-            headers: endpoint.headers.clone(),
-            timeout: endpoint.delivering.timeout,
-            retry_delays: endpoint.delivering.retry_delays.clone(),
-            max_in_flight: endpoint.delivering.max_in_flight,
-            rate_limit: endpoint.delivering.rate_limit,
-            credential: SealedCredential::of(&endpoint.credential),
-        },
-    )?;
+    let sealed = sealed::seal(vault, &SealedEndpoint::of(endpoint))?;
     let disabled = match &endpoint.state {
         EndpointState::Active => None,
         EndpointState::Disabled { reason } => Some(reason),
@@ -363,11 +318,14 @@ pub fn put_endpoint(db: &Connection, vault: &Vault, endpoint: &Endpoint) -> Resu
         )?;
         return Ok(Some(number));
     }
-    let changed = db.execute(
-        "UPDATE endpoints SET revision = ?, sealed = ?, disabled = ? WHERE id = ? AND deleted_at IS NULL",
-        params![revision, sealed, disabled, key],
-    )?;
-    Ok((changed == 1).then_some(number))
+    db.execute("UPDATE endpoints SET revision = ?, sealed = ? WHERE id = ?", params![revision, sealed, key])?;
+    Ok(Some(number))
+}
+
+/// Lets an endpoint be sent to; false if there is none.
+pub fn enable(db: &Connection, key: i64) -> Result<bool, StoreError> {
+    let sql = "UPDATE endpoints SET disabled = NULL WHERE id = ? AND deleted_at IS NULL";
+    Ok(db.prepare_cached(sql)?.execute([key])? == 1)
 }
 
 /// Disables an endpoint; says whether it was active before.
@@ -404,7 +362,7 @@ pub fn create_key(
     Ok(ApiKey { number, account, name, admin, created_at: now })
 }
 
-fn key_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<ApiKey> {
+fn key_of(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
     let (account, number) = unpack(row.get(0)?);
     Ok(ApiKey {
         number,

@@ -4,23 +4,30 @@
 
 mod codec;
 mod config;
+mod log;
 mod read;
+mod readers;
 mod record;
 mod schema;
+mod sealed;
 mod settle;
 mod thread;
 mod upkeep;
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use self::config::Directory;
+use self::config::{Changed, Directory};
+use self::log::Log;
+use self::readers::Readers;
 use self::record::Recording;
 use self::schema::pack;
-use self::thread::{Checkpointer, Lane, Readers, WriterThread};
+use self::thread::{Lane, WriterThread};
 use super::vault::Vault;
 use super::{
     AccountConfig, Answer, CallFilter, CallView, Claimed, Committed, DeliveryFilter, DeliveryView,
@@ -31,21 +38,22 @@ use crate::model::account::Account;
 use crate::model::id::Tag;
 use crate::model::{AccountKey, ApiKey, Endpoint, Event, Source, Time};
 
-/// Pages of the log after which the background thread is asked to checkpoint: 16 MiB of 4 KiB pages.
-const CHECKPOINT_BYTES: u64 = 16 * 1024 * 1024;
-/// Size of the log at which the writer itself checkpoints and waits: readers held it open too long.
-const FORCE_CHECKPOINT_BYTES: u64 = 256 * 1024 * 1024;
+/// How long a commit proves that the store can be written. Anybody may ask whether it can; not every time shall
+/// cost an fsync.
+const PROVEN: Duration = Duration::from_secs(1);
 
 /// How the store is opened.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Bodies that one source may have in quarantine.
     pub quarantine_quota: i64,
+    /// The size of the database in pages of 4 KiB past which it is full; `None` leaves that to the disk.
+    pub most_pages: Option<u32>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { quarantine_quota: 10_000 }
+        Self { quarantine_quota: 10_000, most_pages: None }
     }
 }
 
@@ -54,19 +62,24 @@ impl From<rusqlite::Error> for StoreError {
         use rusqlite::ErrorCode::{ConstraintViolation, TooBig, TypeMismatch};
         match error.sqlite_error_code() {
             Some(ConstraintViolation | TooBig | TypeMismatch) => Self::Data(error.to_string()),
-            _ => Self::Unavailable(error.to_string()),
+            Some(_) => Self::Unavailable(error.to_string()),
+            // SQLite did as it was told; what it gave back is not what was written.
+            None => codec::damaged(error),
         }
     }
 }
 
-/// The writing connection and what belongs to it. Lives on the writer thread.
+/// The writing connection and what belongs to it. Lives on the writer thread and is dropped there, field by field.
 struct Writer {
     db: Connection,
-    wal: PathBuf,
+    log: Log,
     directory: Arc<Directory>,
     vault: Arc<Vault>,
-    checkpointer: Checkpointer,
     options: Options,
+    /// The last commit, unless something failed since.
+    proven: Option<Instant>,
+    /// Held for as long as anything may be written: a second process would break ownership, which lives in memory.
+    _lock: File,
 }
 
 /// The embedded store.
@@ -75,8 +88,6 @@ pub struct SqliteStore {
     readers: Readers,
     directory: Arc<Directory>,
     vault: Arc<Vault>,
-    /// Held until the store is closed: a second process would break ownership, which lives in memory.
-    lock: File,
 }
 
 impl SqliteStore {
@@ -86,11 +97,20 @@ impl SqliteStore {
     /// A sentence for the operator: locked by another process, not writable, written by a newer postcall, or sealed
     /// under another key.
     pub fn open(dir: &Path, now: Time, options: Options) -> Result<Self, String> {
-        std::fs::create_dir_all(dir).map_err(|error| format!("cannot make {}: {error}", dir.display()))?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|error| format!("cannot make {}: {error}", dir.display()))?;
         let lock = lock(dir)?;
-        let vault = Vault::of_file(&dir.join("master.key")).map_err(|error| error.to_string())?;
         let path = dir.join("postcall.db");
         let trouble = |error: &dyn std::fmt::Display| format!("cannot open {}: {error}", path.display());
+        let key_file = dir.join("master.key");
+        if path.exists() && !key_file.exists() {
+            // A new key would open nothing of what is there, and stand in the way of the old one's return.
+            return Err(format!("{} is missing; without it nothing here can be read", key_file.display()));
+        }
+        let vault = Vault::of_file(&key_file).map_err(|error| error.to_string())?;
         let mut db = Connection::open(&path).map_err(|error| trouble(&error))?;
         db.execute_batch("PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;")
             .map_err(|error| trouble(&error))?;
@@ -105,21 +125,24 @@ impl SqliteStore {
         for account in config::account_keys(&db).map_err(|error| trouble(&error))? {
             directory.put(config::load(&db, &vault, account).map_err(|error| trouble(&error))?);
         }
+        if let Some(pages) = options.most_pages {
+            db.pragma_update(None, "max_page_count", pages).map_err(|error| trouble(&error))?;
+        }
 
         let writer = Writer {
+            log: Log::start(&path, &mut db)?,
             db,
-            wal: dir.join("postcall.db-wal"),
             directory: Arc::clone(&directory),
             vault: Arc::clone(&vault),
-            checkpointer: Checkpointer::start(&path)?,
             options,
+            proven: None,
+            _lock: lock,
         };
         Ok(Self {
             writer: WriterThread::start(writer).map_err(|error| trouble(&error))?,
             readers: Readers::new(&path),
             directory,
             vault,
-            lock,
         })
     }
 
@@ -136,8 +159,12 @@ fn new_tag() -> Tag {
 fn lock(dir: &Path) -> Result<File, String> {
     let path = dir.join("lock");
     let file = File::create(&path).map_err(|error| format!("cannot write in {}: {error}", dir.display()))?;
-    file.try_lock()
-        .map_err(|_| format!("{} is in use by another postcall; one process may have it", dir.display()))?;
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => {
+            format!("{} is in use by another postcall; one process may have it", dir.display())
+        }
+        TryLockError::Error(error) => format!("cannot lock {}: {error}", path.display()),
+    })?;
     Ok(file)
 }
 
@@ -160,31 +187,46 @@ fn check_key(db: &Connection, vault: &Vault) -> Result<(), StoreError> {
 }
 
 impl Writer {
-    /// Runs work in one transaction. What it changed in accounts is read again after the commit.
+    /// Runs work in one transaction. What it says that it changed of the configuration is read in the same
+    /// transaction and shown after the commit: once something is on disk, nothing may fail any more.
     fn transact<T>(
         &mut self,
-        accounts: &[AccountKey],
-        work: impl FnOnce(&Connection, &Self) -> Result<T, StoreError>,
+        work: impl FnOnce(&Connection, &Self) -> Result<(T, Vec<Changed>), StoreError>,
     ) -> Result<T, StoreError> {
+        // Work that broke off may have left a transaction open.
+        self.roll_back();
+        let proven = self.proven.take();
         self.db.execute_batch("BEGIN IMMEDIATE")?;
-        let done = match work(&self.db, self) {
-            Ok(done) => done,
-            Err(error) => {
-                self.roll_back();
-                return Err(error);
-            }
-        };
+        let (done, configs) =
+            match work(&self.db, self).and_then(|(done, changed)| Ok((done, self.reload(&changed)?))) {
+                Ok(done) => done,
+                Err(error) => {
+                    self.roll_back();
+                    // Data that does not fit says nothing about the store.
+                    self.proven = proven.filter(|_| matches!(error, StoreError::Data(_)));
+                    return Err(error);
+                }
+            };
         if let Err(error) = self.db.execute_batch("COMMIT") {
             // Rolled back, it is not committed as far as anybody can see while this process lives. Should the log have
             // reached the disk all the same, the next start finds it committed and dedupe meets the sender's retry.
             self.roll_back();
             return Err(StoreError::Unavailable(error.to_string()));
         }
-        for &account in accounts {
-            self.refresh(account)?;
+        self.proven = Some(Instant::now());
+        for config in configs {
+            self.directory.put(config);
         }
-        self.tend_log();
+        self.log.tend(&self.db);
         Ok(done)
+    }
+
+    /// Runs work in one transaction that changes no configuration.
+    fn write<T>(
+        &mut self,
+        work: impl FnOnce(&Connection, &Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.transact(|db, writer| Ok((work(db, writer)?, Vec::new())))
     }
 
     fn roll_back(&self) {
@@ -195,21 +237,18 @@ impl Writer {
         }
     }
 
-    fn refresh(&self, account: AccountKey) -> Result<(), StoreError> {
-        self.directory.put(config::load(&self.db, &self.vault, account)?);
-        Ok(())
-    }
-
-    /// Keeps the log short: beside the commits as a rule, in their way only when it outgrew all measure.
-    fn tend_log(&self) {
-        let size = std::fs::metadata(&self.wal).map_or(0, |file| file.len());
-        if size > FORCE_CHECKPOINT_BYTES {
-            if let Err(error) = self.db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);") {
-                tracing::warn!(%error, size, "the log could not be truncated");
-            }
-        } else if size > CHECKPOINT_BYTES {
-            self.checkpointer.nudge();
+    /// The accounts as they are after these changes, one for each account.
+    fn reload(&self, changed: &[Changed]) -> Result<Vec<AccountConfig>, StoreError> {
+        let mut configs: Vec<AccountConfig> = Vec::new();
+        for &change in changed {
+            let account = change.account();
+            let earlier = configs.iter().position(|config| config.account.key == account);
+            let earlier = earlier.map(|at| configs.swap_remove(at));
+            let shown = self.directory.get(account);
+            let known = earlier.as_ref().or(shown.as_deref());
+            configs.push(config::reload(&self.db, &self.vault, known, change)?);
         }
+        Ok(configs)
     }
 
     /// Runs work that records or settles, in one transaction.
@@ -219,16 +258,25 @@ impl Writer {
         now: Time,
         work: impl FnOnce(&mut Recording<'_>) -> Result<T, StoreError>,
     ) -> Result<(T, Committed), StoreError> {
-        let quota = self.options.quarantine_quota;
-        let (done, committed) = self.transact(&[], |db, writer| {
+        self.transact(|db, writer| {
+            let quota = writer.options.quarantine_quota;
             let mut recording = Recording::new(db, &writer.directory, queues, quota, now);
             let done = work(&mut recording)?;
-            Ok((done, recording.finish()?))
-        })?;
-        for endpoint in &committed.disabled {
-            self.refresh(endpoint.account)?;
+            let committed = recording.finish()?;
+            let changed = committed.disabled.iter().map(|&endpoint| Changed::Endpoint(endpoint)).collect();
+            Ok(((done, committed), changed))
+        })
+    }
+
+    /// Writes something so that it can be seen whether that works, unless it was just seen.
+    fn prove(&mut self) -> Result<(), StoreError> {
+        if self.proven.is_some_and(|proven| proven.elapsed() < PROVEN) {
+            return Ok(());
         }
-        Ok((done, committed))
+        self.write(|db, _| {
+            db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('ready', x'')", [])?;
+            Ok(())
+        })
     }
 }
 
@@ -276,15 +324,16 @@ impl Store for SqliteStore {
     }
 
     fn claim(&self, endpoint: EndpointRef, now: Time, places: Vec<Place>) -> Answer<'_, Claimed> {
-        self.writer.run(Lane::Hot, move |writer| {
-            Ok(writer.recording(&NoQueues, now, |recording| recording.claim(endpoint, places))?.0)
+        self.writer.run(Lane::Claim, move |writer| {
+            let work = |recording: &mut Recording<'_>| recording.claim(endpoint, places);
+            let (more, committed) = writer.recording(&NoQueues, now, work)?;
+            Ok(Claimed { owned: committed.owned, more })
         })
     }
 
     fn release(&self, account: AccountKey, deliveries: Vec<i64>) -> Answer<'_, ()> {
-        self.writer.run(Lane::Hot, move |writer| {
-            writer.transact(&[], |db, _| settle::release(db, account, &deliveries))
-        })
+        self.writer
+            .run(Lane::Claim, move |writer| writer.write(|db, _| settle::release(db, account, &deliveries)))
     }
 
     fn next_due(&self, endpoint: EndpointRef) -> Answer<'_, Option<Time>> {
@@ -293,10 +342,12 @@ impl Store for SqliteStore {
 
     fn create_account(&self, name: String, now: Time) -> Answer<'_, Option<Account>> {
         self.writer.run(Lane::Api, move |writer| {
-            let made = writer.transact(&[], |db, _| config::create_account(db, &name, new_tag(), now))?;
-            let Some(account) = made else { return Ok(None) };
-            writer.refresh(account)?;
-            Ok(writer.directory.get(account).map(|config| config.account.clone()))
+            let made = writer.transact(|db, _| {
+                let made = config::create_account(db, &name, new_tag(), now)?;
+                Ok((made, made.map(Changed::Account).into_iter().collect()))
+            })?;
+            let config = made.and_then(|account| writer.directory.get(account));
+            Ok(config.map(|config| config.account.clone()))
         })
     }
 
@@ -309,7 +360,7 @@ impl Store for SqliteStore {
         now: Time,
     ) -> Answer<'_, ApiKey> {
         self.writer.run(Lane::Api, move |writer| {
-            writer.transact(&[], |db, _| config::create_key(db, account, name, admin, &hash, now))
+            writer.write(|db, _| config::create_key(db, account, name, admin, &hash, now))
         })
     }
 
@@ -322,16 +373,17 @@ impl Store for SqliteStore {
     }
 
     fn revoke_key(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool> {
-        self.writer.run(Lane::Api, move |writer| {
-            writer.transact(&[], |db, _| config::revoke_key(db, account, number, now))
-        })
+        self.writer
+            .run(Lane::Api, move |writer| writer.write(|db, _| config::revoke_key(db, account, number, now)))
     }
 
     fn put_source(&self, source: Source) -> Answer<'_, Option<Arc<Source>>> {
         self.writer.run(Lane::Api, move |writer| {
             let account = source.account;
-            let number =
-                writer.transact(&[account], |db, writer| config::put_source(db, &writer.vault, &source))?;
+            let number = writer.transact(|db, writer| {
+                let number = config::put_source(db, &writer.vault, &source)?;
+                Ok((number, number.map(|number| Changed::Source(account, number)).into_iter().collect()))
+            })?;
             let config = writer.directory.get(account);
             Ok(number.zip(config).and_then(|(number, config)| config.source(number).cloned()))
         })
@@ -339,23 +391,58 @@ impl Store for SqliteStore {
 
     fn delete_source(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool> {
         self.writer.run(Lane::Api, move |writer| {
-            writer.transact(&[account], |db, _| config::delete(db, "sources", pack(account, number), now))
+            writer.transact(|db, _| {
+                let is_done = config::delete(db, "sources", pack(account, number), now)?;
+                Ok((is_done, vec![Changed::Source(account, number)]))
+            })
         })
     }
 
     fn put_endpoint(&self, endpoint: Endpoint) -> Answer<'_, Option<Arc<Endpoint>>> {
         self.writer.run(Lane::Api, move |writer| {
             let account = endpoint.account;
-            let number = writer
-                .transact(&[account], |db, writer| config::put_endpoint(db, &writer.vault, &endpoint))?;
+            let number = writer.transact(|db, writer| {
+                let number = config::put_endpoint(db, &writer.vault, &endpoint)?;
+                let changed = |number| Changed::Endpoint(EndpointRef { account, number });
+                Ok((number, number.map(changed).into_iter().collect()))
+            })?;
             let config = writer.directory.get(account);
             Ok(number.zip(config).and_then(|(number, config)| config.endpoint(number).cloned()))
         })
     }
 
+    fn disable_endpoint(
+        &self,
+        endpoint: EndpointRef,
+        reason: String,
+        now: Time,
+    ) -> Answer<'_, Option<Vec<EndpointRef>>> {
+        self.writer.run(Lane::Api, move |writer| {
+            let is_there = |config: Arc<AccountConfig>| config.endpoint(endpoint.number).is_some();
+            if !writer.directory.get(endpoint.account).is_some_and(is_there) {
+                return Ok(None);
+            }
+            let work = |recording: &mut Recording<'_>| recording.disable(endpoint, &reason);
+            Ok(Some(writer.recording(&NoQueues, now, work)?.1.wake))
+        })
+    }
+
+    fn enable_endpoint(&self, endpoint: EndpointRef) -> Answer<'_, bool> {
+        self.writer.run(Lane::Api, move |writer| {
+            writer.transact(|db, _| {
+                let is_there = config::enable(db, pack(endpoint.account, endpoint.number))?;
+                let changed = if is_there { vec![Changed::Endpoint(endpoint)] } else { Vec::new() };
+                Ok((is_there, changed))
+            })
+        })
+    }
+
     fn delete_endpoint(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool> {
         self.writer.run(Lane::Api, move |writer| {
-            writer.transact(&[account], |db, _| config::delete(db, "endpoints", pack(account, number), now))
+            writer.transact(|db, _| {
+                let is_done = config::delete(db, "endpoints", pack(account, number), now)?;
+                Ok((is_done, vec![Changed::Endpoint(EndpointRef { account, number })]))
+            })
         })
     }
 
@@ -421,8 +508,7 @@ impl Store for SqliteStore {
     }
 
     fn discard(&self, account: AccountKey, number: i64) -> Answer<'_, bool> {
-        self.writer
-            .run(Lane::Api, move |writer| writer.transact(&[], |db, _| upkeep::discard(db, account, number)))
+        self.writer.run(Lane::Api, move |writer| writer.write(|db, _| upkeep::discard(db, account, number)))
     }
 
     fn begin_idempotent(
@@ -433,7 +519,7 @@ impl Store for SqliteStore {
         now: Time,
     ) -> Answer<'_, Idempotent> {
         self.writer.run(Lane::Api, move |writer| {
-            writer.transact(&[], |db, writer| {
+            writer.write(|db, writer| {
                 upkeep::begin_idempotent(db, &writer.vault, account, &key, &fingerprint, now)
             })
         })
@@ -446,9 +532,7 @@ impl Store for SqliteStore {
         answer: Option<(u16, Vec<u8>)>,
     ) -> Answer<'_, ()> {
         self.writer.run(Lane::Api, move |writer| {
-            writer.transact(&[], |db, writer| {
-                upkeep::finish_idempotent(db, &writer.vault, account, &key, answer)
-            })
+            writer.write(|db, writer| upkeep::finish_idempotent(db, &writer.vault, account, &key, answer))
         })
     }
 
@@ -457,24 +541,19 @@ impl Store for SqliteStore {
     }
 
     fn ready(&self) -> Answer<'_, ()> {
-        self.writer.run(Lane::Hot, |writer| {
-            writer.transact(&[], |db, _| {
-                db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('ready', x'')", [])?;
-                Ok(())
-            })
-        })
+        self.writer.run(Lane::Hot, Writer::prove)
     }
 
     fn close(&self) -> Answer<'_, ()> {
-        let done = self.writer.run(Lane::Chore, |writer| {
+        let copied = self.writer.run(Lane::Chore, |writer| {
             writer.db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);")?;
             Ok(())
         });
         Box::pin(async move {
-            done.await?;
+            let copied = copied.await;
             self.readers.close();
             self.writer.close();
-            self.lock.unlock().map_err(|error| StoreError::Unavailable(error.to_string()))
+            copied
         })
     }
 }

@@ -5,16 +5,12 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::codec::{outcome_code, state_code, state_of, unpack_attempts, unpack_bytes, unpack_text};
+use super::codec::{damaged, outcome_code, state_code, state_of, unpack_attempts, unpack_bytes, unpack_text};
 use super::record::{CLAIMABLE, call_hash};
 use super::schema::{pack, unpack};
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, Call, DeliveryState, Event, EventBody, EventType, Text, Time};
 use crate::store::{CallFilter, CallView, DeliveryFilter, DeliveryView, Page, Quarantined, StoreError, Sum};
-
-fn damaged(why: impl std::fmt::Display) -> StoreError {
-    StoreError::Unavailable(format!("a stored row is damaged: {why}"))
-}
 
 fn limit(page: Page) -> i64 {
     i64::try_from(page.limit).unwrap_or(i64::MAX)
@@ -115,11 +111,14 @@ pub fn calls(
         return Ok(found);
     }
     let [first, before] = range_before(account, page.after);
-    let mut statement = db.prepare_cached(
+    let outcome = filter.outcome.map(outcome_code);
+    // Spelled out, so that each goes by the index that has its rows in order.
+    let condition = if outcome.is_some() { "outcome = ?3 AND id" } else { "?3 IS NULL AND id" };
+    let mut statement = db.prepare_cached(&format!(
         "SELECT id, event, record, source, updated_at FROM calls
-         WHERE id > ?1 AND id < ?2 AND (?3 IS NULL OR outcome = ?3) ORDER BY id DESC LIMIT ?4",
-    )?;
-    let mut rows = statement.query(params![first, before, filter.outcome.map(outcome_code), limit(page)])?;
+         WHERE {condition} > ?1 AND id < ?2 ORDER BY id DESC LIMIT ?4"
+    ))?;
+    let mut rows = statement.query(params![first, before, outcome, limit(page)])?;
     let mut calls = Vec::new();
     while let Some(row) = rows.next()? {
         calls.push(call_of(db, row)?);
@@ -278,7 +277,7 @@ fn of_events(
             if fits_endpoint && filter.state.is_none_or(|state| row.state == state) {
                 found.push(row);
             }
-            if found.len() == page.limit {
+            if found.len() >= page.limit {
                 return Ok(found);
             }
         }
@@ -286,46 +285,81 @@ fn of_events(
     Ok(found)
 }
 
-/// Newest first over both tables; each gives at most a page, the merge gives one.
+/// Newest first over both tables. Every set of rows is walked through an index that has it in order, so a page costs
+/// a page, however many rows of other endpoints or states lie between.
 fn scan(
     db: &Connection,
     account: AccountKey,
     filter: &DeliveryFilter,
     page: Page,
 ) -> Result<Vec<DeliveryRow>, StoreError> {
+    use DeliveryState::{Cancelled, Dead, Delivered, Pending};
     let [first, before] = range_before(account, page.after);
-    let endpoint = filter.endpoint.map(|number| pack(account, number));
-    let mut rows = Vec::new();
-    if filter.state.is_none_or(|state| state == DeliveryState::Pending) {
-        let sql = format!(
-            "SELECT {OPEN_COLUMNS} FROM open WHERE id > ?1 AND id < ?2 AND (?3 IS NULL OR endpoint = ?3)
-             ORDER BY id DESC LIMIT ?4"
-        );
-        let mut statement = db.prepare_cached(&sql)?;
-        let open = statement.query_map(params![first, before, endpoint, limit(page)], open_row)?;
-        rows.extend(open.collect::<Result<Vec<_>, _>>()?);
-    }
-    if filter.state != Some(DeliveryState::Pending) {
-        // The conditions are spelled out so that SQLite may use the index that fits.
-        let mut condition = String::from("id > ?1 AND id < ?2");
-        if let Some(endpoint) = endpoint {
-            condition.push_str(&format!(" AND endpoint = {endpoint}"));
+    let mut newest = Newest { db, ids: Vec::new(), first, before, limit: page.limit };
+    match (filter.endpoint.map(|number| pack(account, number)), filter.state) {
+        (None, None) => {
+            newest.take("open", None)?;
+            newest.take("settled", None)?;
         }
-        if let Some(state) = filter.state {
-            condition.push_str(&format!(" AND state = {}", state_code(state)));
-            if state != DeliveryState::Delivered {
-                condition.push_str(" AND state <> 1");
+        (None, Some(Pending)) => newest.take("open", None)?,
+        (Some(endpoint), None) => {
+            for state in [Pending, Delivered, Dead, Cancelled] {
+                newest.take_of(endpoint, state)?;
             }
         }
-        let sql =
-            format!("SELECT {SETTLED_COLUMNS} FROM settled WHERE {condition} ORDER BY id DESC LIMIT ?3");
-        let mut statement = db.prepare_cached(&sql)?;
-        let settled = statement.query_map(params![first, before, limit(page)], settled_row)?;
-        rows.extend(settled.collect::<Result<Vec<_>, _>>()?);
+        (Some(endpoint), Some(state)) => newest.take_of(endpoint, state)?,
+        (None, Some(state)) => {
+            for sum in sums(db, account)? {
+                if sum.of(state) > 0 {
+                    newest.take_of(pack(account, sum.endpoint), state)?;
+                }
+            }
+        }
     }
-    rows.sort_by_key(|row| std::cmp::Reverse(row.id));
-    rows.truncate(page.limit);
-    Ok(rows)
+    let rows = newest.ids.into_iter().map(|id| find_delivery(db, id));
+    rows.filter_map(Result::transpose).collect()
+}
+
+/// The newest deliveries out of several sets of rows.
+struct Newest<'a> {
+    db: &'a Connection,
+    ids: Vec<i64>,
+    first: i64,
+    before: i64,
+    limit: usize,
+}
+
+impl Newest<'_> {
+    /// Takes in the deliveries of one endpoint in one state.
+    fn take_of(&mut self, endpoint: i64, state: DeliveryState) -> Result<(), StoreError> {
+        match state {
+            DeliveryState::Pending => self.take("open WHERE endpoint = ?4", Some(endpoint)),
+            DeliveryState::Delivered => {
+                self.take("settled WHERE endpoint = ?4 AND state = 1", Some(endpoint))
+            }
+            DeliveryState::Dead | DeliveryState::Cancelled => {
+                let state = state_code(state);
+                let rows = format!("settled WHERE endpoint = ?4 AND state <> 1 AND state = {state}");
+                self.take(&rows, Some(endpoint))
+            }
+        }
+    }
+
+    fn take(&mut self, rows: &str, endpoint: Option<i64>) -> Result<(), StoreError> {
+        let and = if endpoint.is_some() { "AND" } else { "WHERE ?4 IS NULL AND" };
+        let sql = format!("SELECT id FROM {rows} {and} id > ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3");
+        // Once there is a page, only what is newer than its end is of interest.
+        let floor = self.ids.get(self.limit.saturating_sub(1)).copied().unwrap_or(self.first);
+        let limit = i64::try_from(self.limit).unwrap_or(i64::MAX);
+        let mut statement = self.db.prepare_cached(&sql)?;
+        let ids = statement.query_map(params![floor, self.before, limit, endpoint], |row| row.get(0))?;
+        for id in ids {
+            self.ids.push(id?);
+        }
+        self.ids.sort_unstable_by_key(|&id| std::cmp::Reverse(id));
+        self.ids.truncate(self.limit);
+        Ok(())
+    }
 }
 
 /// When the endpoint's next claimable delivery falls due.
@@ -365,8 +399,13 @@ pub fn recount(db: &Connection, account: AccountKey) -> Result<Vec<Sum>, StoreEr
         .map(|sum| (sum.endpoint, Sum { endpoint: sum.endpoint, ..Sum::default() }))
         .collect();
     let mut statement = db.prepare_cached(
-        "SELECT endpoint, 0, COUNT(*) FROM open WHERE id > ?1 AND id < ?2 GROUP BY endpoint
-         UNION ALL SELECT endpoint, state, COUNT(*) FROM settled WHERE id > ?1 AND id < ?2 GROUP BY endpoint, state",
+        "SELECT endpoint, 0, COUNT(*) FROM open WHERE endpoint > ?1 AND endpoint < ?2 GROUP BY endpoint
+         UNION ALL
+         SELECT endpoint, 1, COUNT(*) FROM settled
+         WHERE state = 1 AND endpoint > ?1 AND endpoint < ?2 GROUP BY endpoint
+         UNION ALL
+         SELECT endpoint, state, COUNT(*) FROM settled
+         WHERE state <> 1 AND endpoint > ?1 AND endpoint < ?2 GROUP BY endpoint, state",
     )?;
     let mut rows = statement.query([first, end])?;
     while let Some(row) = rows.next()? {
@@ -374,12 +413,7 @@ pub fn recount(db: &Connection, account: AccountKey) -> Result<Vec<Sum>, StoreEr
         let sum = sums.entry(endpoint).or_insert(Sum { endpoint, ..Sum::default() });
         let count: i64 = row.get(2)?;
         sum.owed += count;
-        match state_of(row.get(1)?) {
-            DeliveryState::Pending => sum.pending += count,
-            DeliveryState::Delivered => sum.delivered += count,
-            DeliveryState::Dead => sum.dead += count,
-            DeliveryState::Cancelled => sum.cancelled += count,
-        }
+        *sum.of_mut(state_of(row.get(1)?)) += count;
     }
     Ok(sums.into_values().collect())
 }

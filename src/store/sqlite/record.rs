@@ -2,12 +2,12 @@
 //! Loads each call once per group, folds its events in order, writes each row once. The rules are the ledger's;
 //! this file only fetches what they need and writes what they say.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::codec::{outcome_code, pack_bytes, unpack_text};
+use super::codec::{damaged, outcome_code, pack_bytes, unpack_text};
 use super::schema::{pack, unpack};
 use crate::dialect::ReceiptKind;
 use crate::ledger::{self, BatchBook, CallBook, Change};
@@ -15,7 +15,7 @@ use crate::model::event::{Heard, HeardBatch, HeardCall};
 use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, Call, Event, EventBody, EventType, Text, Time};
 use crate::store::{
-    AccountConfig, Committed, EndpointRef, Incoming, Owned, Queues, Recorded, StoreError, What,
+    AccountConfig, Committed, EndpointRef, Incoming, Owned, Queues, Recorded, StoreError, Sum, What,
 };
 
 /// The numbers that an account hands out next.
@@ -38,21 +38,6 @@ struct Loaded {
     dirty: bool,
 }
 
-/// Changes to the sum of an endpoint.
-#[derive(Clone, Copy, Default)]
-pub struct SumChange {
-    /// To `owed`.
-    pub owed: i64,
-    /// To `delivered`.
-    pub delivered: i64,
-    /// To `pending`.
-    pub pending: i64,
-    /// To `dead`.
-    pub dead: i64,
-    /// To `cancelled`.
-    pub cancelled: i64,
-}
-
 /// One transaction's worth of changes, and what to tell once it is committed.
 pub struct Recording<'a> {
     pub(super) db: &'a Connection,
@@ -62,9 +47,11 @@ pub struct Recording<'a> {
     directory: &'a super::config::Directory,
     quota: i64,
     configs: HashMap<AccountKey, Arc<AccountConfig>>,
-    heads: HashMap<AccountKey, (Head, Head)>,
+    heads: HashMap<AccountKey, Head>,
     calls: HashMap<(i64, Text), Loaded>,
-    sums: HashMap<EndpointRef, SumChange>,
+    /// Changes to sums.
+    sums: HashMap<EndpointRef, Sum>,
+    woken: HashSet<EndpointRef>,
 }
 
 impl<'a> Recording<'a> {
@@ -87,12 +74,15 @@ impl<'a> Recording<'a> {
             heads: HashMap::new(),
             calls: HashMap::new(),
             sums: HashMap::new(),
+            woken: HashSet::new(),
         }
     }
 
     /// Records one body.
     pub fn record(&mut self, incoming: &Incoming) -> Result<Recorded, StoreError> {
         let account = incoming.account;
+        // Before anything else: without an account nothing of this can be kept, and its neighbours shall not suffer.
+        self.config(account)?;
         match &incoming.what {
             What::Heard(all) => {
                 let (mut kind, mut planned) = (ReceiptKind::Duplicate, 0);
@@ -217,7 +207,7 @@ impl<'a> Recording<'a> {
                 incoming.received_at.as_micros(),
                 reason,
                 incoming.content_type,
-                pack_bytes(&incoming.raw)
+                pack_bytes(&incoming.raw)?
             ])?;
         Ok(Recorded::Done { kind: ReceiptKind::Quarantined, planned: 0 })
     }
@@ -273,7 +263,7 @@ impl<'a> Recording<'a> {
                 about.test,
                 first_delivery,
                 planned,
-                pack_bytes(json.as_bytes())
+                pack_bytes(json.as_bytes())?
             ])?;
         Ok((position, usize::try_from(planned).unwrap_or(0)))
     }
@@ -343,12 +333,10 @@ impl<'a> Recording<'a> {
     }
 
     pub(super) fn wake(&mut self, endpoint: EndpointRef) {
-        if !self.committed.wake.contains(&endpoint) {
-            self.committed.wake.push(endpoint);
-        }
+        self.woken.insert(endpoint);
     }
 
-    pub(super) fn sum(&mut self, endpoint: EndpointRef) -> &mut SumChange {
+    pub(super) fn sum(&mut self, endpoint: EndpointRef) -> &mut Sum {
         self.sums.entry(endpoint).or_default()
     }
 
@@ -379,9 +367,9 @@ impl<'a> Recording<'a> {
                         quarantined: row.get(3)?,
                     })
                 })?;
-            self.heads.insert(account, (head, head));
+            self.heads.insert(account, head);
         }
-        Ok(&mut self.heads.get_mut(&account).expect("inserted above").1)
+        Ok(self.heads.get_mut(&account).expect("inserted above"))
     }
 
     fn load_call(&mut self, account: AccountKey, key: &(i64, Text)) -> Result<Loaded, StoreError> {
@@ -396,8 +384,8 @@ impl<'a> Recording<'a> {
                 continue;
             }
             let (id, last_event): (i64, i64) = (row.get(0)?, row.get(1)?);
-            let marks = serde_json::from_slice(row.get_ref(2)?.as_blob().map_err(|e| damaged(&e))?)
-                .map_err(|e| damaged(&e))?;
+            let marks =
+                serde_json::from_slice(row.get_ref(2)?.as_blob().map_err(damaged)?).map_err(damaged)?;
             let record: Option<Vec<u8>> = row.get(3)?;
             let differs = record.is_some();
             let packed = match record {
@@ -406,7 +394,7 @@ impl<'a> Recording<'a> {
                     .prepare_cached("SELECT body FROM events WHERE id = ?")?
                     .query_row([pack(account, last_event)], |row| row.get(0))?,
             };
-            let call = serde_json::from_str(&unpack_text(&packed)?).map_err(|e| damaged(&e))?;
+            let call = serde_json::from_str(&unpack_text(&packed)?).map_err(damaged)?;
             return Ok(Loaded {
                 number: unpack(id).1,
                 book: Some(CallBook { call, marks }),
@@ -423,7 +411,8 @@ impl<'a> Recording<'a> {
     }
 
     /// Writes what was gathered: calls, sums, heads. The caller commits.
-    pub fn finish(self) -> Result<Committed, StoreError> {
+    pub fn finish(mut self) -> Result<Committed, StoreError> {
+        self.committed.wake = self.woken.into_iter().collect();
         let now = self.now.as_micros();
         for ((source, call_id), loaded) in &self.calls {
             let Some(book) = loaded.book.as_ref().filter(|_| loaded.dirty) else { continue };
@@ -432,7 +421,7 @@ impl<'a> Recording<'a> {
             let record = match loaded.differs {
                 true => Some(pack_bytes(
                     &serde_json::to_vec(&book.call).map_err(|e| StoreError::Data(e.to_string()))?,
-                )),
+                )?),
                 false => None,
             };
             let outcome = book.call.outcome.map(outcome_code);
@@ -476,7 +465,7 @@ impl<'a> Recording<'a> {
                     pack(endpoint.account, endpoint.number)
                 ])?;
         }
-        for (account, (_, head)) in &self.heads {
+        for (account, head) in &self.heads {
             self.db
                 .prepare_cached(
                     "UPDATE accounts SET position = ?, calls = ?, deliveries = ?, quarantined = ? WHERE account = ?",
@@ -521,8 +510,4 @@ pub fn call_hash(source: i64, call_id: &Text) -> i64 {
     let digest = context.finish();
     let first = digest.as_ref().first_chunk::<8>().expect("SHA-256 has 32 bytes");
     i64::from_be_bytes(*first)
-}
-
-fn damaged(why: &dyn std::fmt::Display) -> StoreError {
-    StoreError::Unavailable(format!("a stored call is damaged: {why}"))
 }

@@ -2,6 +2,8 @@
 //! Keys are integers, the account in their upper bits, so one account's rows lie together and no key needs an
 //! index beside the table's own. Refuses to know what the rows mean.
 
+use std::time::Duration;
+
 use rusqlite::Connection;
 
 use crate::model::AccountKey;
@@ -49,6 +51,7 @@ CREATE TABLE endpoints (
     id INTEGER PRIMARY KEY, revision INTEGER NOT NULL, sealed BLOB NOT NULL, disabled TEXT,
     created_at INTEGER NOT NULL, deleted_at INTEGER, swept INTEGER NOT NULL DEFAULT 0
 );
+CREATE INDEX endpoints_to_sweep ON endpoints (id) WHERE deleted_at IS NOT NULL AND swept = 0;
 -- What shapes a body, for as long as a delivery may point to it.
 CREATE TABLE shapes (
     endpoint INTEGER NOT NULL, revision INTEGER NOT NULL, dialect TEXT NOT NULL, shape TEXT NOT NULL,
@@ -66,6 +69,7 @@ CREATE TABLE calls (
     outcome INTEGER, event INTEGER NOT NULL, marks BLOB NOT NULL, record BLOB, updated_at INTEGER NOT NULL
 );
 CREATE INDEX calls_by_hash ON calls (hash);
+CREATE INDEX calls_by_outcome ON calls (outcome, id) WHERE outcome IS NOT NULL;
 CREATE TABLE batches (
     source INTEGER NOT NULL, vendor_id BLOB NOT NULL, completed INTEGER NOT NULL, failed INTEGER NOT NULL,
     PRIMARY KEY (source, vendor_id)
@@ -85,15 +89,17 @@ CREATE TABLE open (
 );
 CREATE INDEX open_due ON open (endpoint, due, id) WHERE state = 0;
 CREATE INDEX open_order ON open (call, endpoint, id) WHERE call IS NOT NULL;
--- The body as first sent, from the first failed attempt on.
+CREATE INDEX open_by_endpoint ON open (endpoint, id);
+-- The body as first sent, from the first failed attempt on until it is delivered or called off.
 CREATE TABLE bodies (delivery INTEGER PRIMARY KEY, body BLOB NOT NULL);
 -- Settled deliveries, append-only but for retries by hand: state 1 delivered, 2 dead, 3 cancelled.
 CREATE TABLE settled (
     id INTEGER PRIMARY KEY, endpoint INTEGER NOT NULL, event INTEGER NOT NULL, revision INTEGER NOT NULL,
     state INTEGER NOT NULL, attempts BLOB
 );
-CREATE INDEX settled_by_endpoint ON settled (endpoint, id);
-CREATE INDEX settled_without_success ON settled (endpoint, id) WHERE state <> 1;
+-- Each row is in one of the two.
+CREATE INDEX settled_delivered ON settled (endpoint, id) WHERE state = 1;
+CREATE INDEX settled_otherwise ON settled (endpoint, state, id) WHERE state <> 1;
 
 CREATE TABLE quarantine (
     id INTEGER PRIMARY KEY, source INTEGER NOT NULL, received_at INTEGER NOT NULL, reason TEXT NOT NULL,
@@ -103,15 +109,20 @@ CREATE TABLE idempotency (
     account INTEGER NOT NULL, name BLOB NOT NULL, fingerprint BLOB NOT NULL, created_at INTEGER NOT NULL,
     status INTEGER, sealed BLOB, PRIMARY KEY (account, name)
 ) WITHOUT ROWID;
+CREATE INDEX idempotency_by_age ON idempotency (created_at);
 "];
+
+/// How long a statement waits for another connection.
+pub const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Settings that every connection needs. WAL and full synchronous: a commit is on disk when it returns.
 pub fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
          PRAGMA wal_autocheckpoint = 0; PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY;
          PRAGMA cache_size = -65536; PRAGMA mmap_size = 0;",
     )?;
+    connection.busy_timeout(BUSY_PATIENCE)?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(())
 }
@@ -122,7 +133,6 @@ pub fn configure(connection: &Connection) -> rusqlite::Result<()> {
 /// When the file was written by a newer postcall, or SQLite refuses.
 pub fn migrate(connection: &mut Connection) -> Result<(), String> {
     let trouble = |error: rusqlite::Error| error.to_string();
-    connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL;").map_err(trouble)?;
     let applied: u32 =
         connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(trouble)?;
     let applied = usize::try_from(applied).unwrap_or(usize::MAX);

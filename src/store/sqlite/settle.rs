@@ -3,19 +3,25 @@
 //! Refuses to decide: the ledger has decided before.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
+use tracing::error;
 
-use super::codec::{pack_attempt, pack_bytes, state_code, state_of, unpack_bytes};
+use super::codec::{damaged, pack_attempt, pack_bytes, state_code, state_of, unpack_attempts, unpack_bytes};
 use super::config;
 use super::read;
 use super::record::{About, CLAIMABLE, OWNED, Recording, WAITING};
-use super::schema::pack;
+use super::schema::{pack, unpack};
+use super::sealed::dialect_of;
 use crate::ledger::Next;
 use crate::model::event::EndpointDisabled;
 use crate::model::id::{self, Kind};
-use crate::model::{AccountKey, DeliveryState, DialectName, EventBody, EventType, Time};
-use crate::store::{Claimed, EndpointRef, Owned, Place, Settlement, StoreError, Turned};
+use crate::model::{AccountKey, DeliveryState, EventBody, EventType, Time};
+use crate::store::{EndpointRef, Owned, Place, Settlement, StoreError, Turned};
+
+/// When a delivery that cannot be read is looked at again: somebody may have repaired it.
+const DAMAGED_PAUSE: Duration = Duration::from_secs(3600);
 
 impl Recording<'_> {
     /// Writes what one attempt came to.
@@ -40,21 +46,30 @@ impl Recording<'_> {
         attempt: &[u8],
         due: Time,
     ) -> Result<(), StoreError> {
+        let number = settlement.attempt.number;
         let changed = self
             .db
             .prepare_cached(
-                "UPDATE open SET state = ?, due = ?, tries = ?, attempts = CAST(COALESCE(attempts, x'') || ? AS BLOB) WHERE id = ?",
+                "UPDATE open SET state = ?1, due = ?2, tries = ?3,
+                     attempts = CAST(COALESCE(attempts, x'') || ?4 AS BLOB)
+                 WHERE id = ?5 AND tries < ?3",
             )?
-            .execute(params![CLAIMABLE, due.as_micros(), settlement.attempt.number, attempt, id])?;
+            .execute(params![CLAIMABLE, due.as_micros(), number, attempt, id])?;
         if changed == 0 {
-            return self.add_stray_attempt(id, attempt);
+            return self.add_stray_attempt(id, number, attempt);
         }
-        if settlement.attempt.number == 1 {
-            self.db
-                .prepare_cached("INSERT OR IGNORE INTO bodies (delivery, body) VALUES (?, ?)")?
-                .execute(params![id, pack_bytes(&settlement.body)])?;
+        if number == 1 {
+            self.keep_body(id, settlement)?;
         }
         self.committed.wake_at.push((settlement.endpoint, due));
+        Ok(())
+    }
+
+    /// A retry sends the same bytes, also one by hand after the last attempt failed.
+    fn keep_body(&self, id: i64, settlement: &Settlement) -> Result<(), StoreError> {
+        self.db
+            .prepare_cached("INSERT OR IGNORE INTO bodies (delivery, body) VALUES (?, ?)")?
+            .execute(params![id, pack_bytes(&settlement.body)?])?;
         Ok(())
     }
 
@@ -65,18 +80,29 @@ impl Recording<'_> {
         attempt: &[u8],
         state: DeliveryState,
     ) -> Result<(), StoreError> {
+        let number = settlement.attempt.number;
         let mut attempts = Vec::new();
-        if settlement.attempt.number > 1 {
+        if number > 1 {
             let earlier: Option<Option<Vec<u8>>> = self
                 .db
                 .prepare_cached("SELECT attempts FROM open WHERE id = ?")?
                 .query_row([id], |row| row.get(0))
                 .optional()?;
             attempts = earlier.flatten().unwrap_or_default();
-            self.db.prepare_cached("DELETE FROM bodies WHERE delivery = ?")?.execute([id])?;
         }
-        if self.db.prepare_cached("DELETE FROM open WHERE id = ?")?.execute([id])? == 0 {
-            return self.add_stray_attempt(id, attempt);
+        let closed = self
+            .db
+            .prepare_cached("DELETE FROM open WHERE id = ? AND tries < ?")?
+            .execute(params![id, number])?;
+        if closed == 0 {
+            return self.add_stray_attempt(id, number, attempt);
+        }
+        match state {
+            DeliveryState::Delivered if number > 1 => {
+                self.db.prepare_cached("DELETE FROM bodies WHERE delivery = ?")?.execute([id])?;
+            }
+            DeliveryState::Dead if number == 1 => self.keep_body(id, settlement)?,
+            _ => {}
         }
         attempts.extend_from_slice(attempt);
         let endpoint = settlement.endpoint;
@@ -91,23 +117,30 @@ impl Recording<'_> {
         )?;
         let sum = self.sum(endpoint);
         sum.pending -= 1;
-        match state {
-            DeliveryState::Delivered => sum.delivered += 1,
-            _ => sum.dead += 1,
-        }
+        *sum.of_mut(state) += 1;
         if let Some(call) = settlement.ordered_call {
             self.promote(endpoint, call)?;
         }
         Ok(())
     }
 
-    /// The delivery was called off while its attempt was under way: the attempt goes on record all the same.
-    fn add_stray_attempt(&self, id: i64, attempt: &[u8]) -> Result<(), StoreError> {
+    /// The delivery is no longer open: it was called off while its attempt was under way, and the attempt goes on
+    /// record all the same. Or this very attempt was written before, by a commit that nobody heard the end of.
+    fn add_stray_attempt(&self, id: i64, number: u32, attempt: &[u8]) -> Result<(), StoreError> {
+        let earlier: Option<Option<Vec<u8>>> = self
+            .db
+            .prepare_cached("SELECT attempts FROM settled WHERE id = ?")?
+            .query_row([id], |row| row.get(0))
+            .optional()?;
+        let Some(earlier) = earlier else { return Ok(()) };
+        let mut attempts = earlier.unwrap_or_default();
+        if unpack_attempts(Some(&attempts)).iter().any(|known| known.number == number) {
+            return Ok(());
+        }
+        attempts.extend_from_slice(attempt);
         self.db
-            .prepare_cached(
-                "UPDATE settled SET attempts = CAST(COALESCE(attempts, x'') || ? AS BLOB) WHERE id = ?",
-            )?
-            .execute(params![attempt, id])?;
+            .prepare_cached("UPDATE settled SET attempts = ? WHERE id = ?")?
+            .execute(params![attempts, id])?;
         Ok(())
     }
 
@@ -121,25 +154,42 @@ impl Recording<'_> {
             .optional()?;
         let Some((id, WAITING)) = next else { return Ok(()) };
         // The body is not loaded yet; it is weighed when it is.
-        let place = self.queues.reserve(endpoint, TYPICAL);
-        let state = if place.is_some() { OWNED } else { CLAIMABLE };
-        self.db.prepare_cached("UPDATE open SET state = ?, due = ? WHERE id = ?")?.execute([
-            state,
-            self.now.as_micros(),
-            id,
-        ])?;
-        match place {
-            Some(place) => {
-                let tag = self.config(account)?.account.tag;
-                let (owned, _) = own(self.db, tag, endpoint, id, place)?;
-                self.committed.owned.push(owned);
-            }
-            None => self.wake(endpoint),
+        if let Some(place) = self.queues.reserve(endpoint, TYPICAL) {
+            return self.take(endpoint, id, place).map(drop);
         }
+        self.put_up(id, self.now)?;
+        self.wake(endpoint);
         Ok(())
     }
 
-    fn disable(&mut self, endpoint: EndpointRef, reason: &str) -> Result<(), StoreError> {
+    fn put_up(&self, id: i64, due: Time) -> Result<(), StoreError> {
+        let mut statement = self.db.prepare_cached("UPDATE open SET state = ?, due = ? WHERE id = ?")?;
+        statement.execute([CLAIMABLE, due.as_micros(), id])?;
+        Ok(())
+    }
+
+    /// Takes a delivery into memory. One whose event or shape cannot be read must not stand in the way of all
+    /// others: it stays pending, and is looked at again later. Gives the size of its snapshot in bytes.
+    fn take(&mut self, endpoint: EndpointRef, id: i64, place: Place) -> Result<usize, StoreError> {
+        let tag = self.config(endpoint.account)?.account.tag;
+        match own(self.db, tag, endpoint, id, place) {
+            Ok((owned, size)) => {
+                self.db.prepare_cached("UPDATE open SET state = ? WHERE id = ?")?.execute([OWNED, id])?;
+                self.committed.owned.push(owned);
+                Ok(size)
+            }
+            Err(StoreError::Data(why)) => {
+                error!(%why, delivery = unpack(id).1, "a delivery cannot be attempted; it stays pending");
+                let due = self.now.after(DAMAGED_PAUSE);
+                self.committed.wake_at.push((endpoint, due));
+                self.put_up(id, due).map(|()| 0)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Disables an endpoint and records the event, unless it is disabled already.
+    pub fn disable(&mut self, endpoint: EndpointRef, reason: &str) -> Result<(), StoreError> {
         if !config::disable(self.db, pack(endpoint.account, endpoint.number), reason)? {
             return Ok(());
         }
@@ -154,8 +204,8 @@ impl Recording<'_> {
     }
 
     /// Takes ownership of due deliveries of one endpoint, oldest first; one for each place at most, and no more than
-    /// [`CLAIM_BYTES`] of bodies.
-    pub fn claim(&mut self, endpoint: EndpointRef, places: Vec<Place>) -> Result<Claimed, StoreError> {
+    /// [`CLAIM_BYTES`] of bodies. Says whether more may be due.
+    pub fn claim(&mut self, endpoint: EndpointRef, places: Vec<Place>) -> Result<bool, StoreError> {
         let asked = places.len();
         let ids: Vec<i64> = self
             .db
@@ -171,62 +221,58 @@ impl Recording<'_> {
                 |row| row.get(0),
             )?
             .collect::<Result<_, _>>()?;
-        let tag = self.config(endpoint.account)?.account.tag;
-        let (mut owned, mut bytes, mut more) = (Vec::with_capacity(ids.len()), 0, ids.len() == asked);
+        let (mut bytes, mut more) = (0, ids.len() == asked);
         for (id, place) in ids.into_iter().zip(places) {
             if bytes > CLAIM_BYTES {
                 more = true;
                 break;
             }
-            self.db.prepare_cached("UPDATE open SET state = ? WHERE id = ?")?.execute([OWNED, id])?;
-            let (delivery, size) = own(self.db, tag, endpoint, id, place)?;
-            owned.push(delivery);
-            bytes += size;
+            bytes += self.take(endpoint, id, place)?;
         }
-        Ok(Claimed { owned, more })
+        Ok(more)
     }
 
-    /// Puts a dead or pending delivery up for an attempt now. It keeps no order and blocks nobody.
+    /// Puts a dead or pending delivery up for an attempt now. It keeps no order and blocks nobody. One that is under
+    /// way is left alone: that is its attempt.
     pub fn retry_by_hand(&mut self, account: AccountKey, delivery: i64) -> Result<Turned, StoreError> {
         let id = pack(account, delivery);
-        let open = self
+        let open: Option<(i64, Option<i64>, i64)> = self
             .db
-            .prepare_cached(
-                "UPDATE open SET state = CASE state WHEN ?2 THEN ?2 ELSE ?1 END, due = ?3, call = NULL WHERE id = ?4 RETURNING endpoint",
-            )?
-            .query_row(params![CLAIMABLE, OWNED, self.now.as_micros(), id], |row| row.get::<_, i64>(0))
+            .prepare_cached("SELECT endpoint, call, state FROM open WHERE id = ?")?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
-        if let Some(endpoint) = open {
-            self.wake(reference(endpoint));
+        if let Some((endpoint, call, state)) = open {
+            if state != OWNED {
+                self.db
+                    .prepare_cached("UPDATE open SET state = ?, due = ?, call = NULL WHERE id = ?")?
+                    .execute([CLAIMABLE, self.now.as_micros(), id])?;
+                self.wake(reference(endpoint));
+                if let Some(call) = call {
+                    self.promote(reference(endpoint), unpack(call).1)?;
+                }
+            }
             return Ok(Turned::Done);
         }
         let Some((endpoint, event, revision, state, attempts)) = self.settled_row(id)? else {
             return Ok(Turned::Missing);
         };
-        if state != DeliveryState::Dead {
+        let target = reference(endpoint);
+        // What a deleted endpoint was owed has been called off; nobody would ever look at this one again.
+        let is_there = self.config(account)?.endpoint(target.number).is_some();
+        if state != DeliveryState::Dead || !is_there {
             return Ok(Turned::WrongState(state));
         }
-        let tries = super::codec::unpack_attempts(attempts.as_deref()).len();
+        let tries = unpack_attempts(attempts.as_deref()).last().map_or(0, |last| last.number);
         self.db.execute("DELETE FROM settled WHERE id = ?", [id])?;
         self.db.execute(
             "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, attempts)
              VALUES (?, ?, ?, NULL, ?, ?, ?, ?, ?)",
-            params![
-                id,
-                endpoint,
-                event,
-                revision,
-                CLAIMABLE,
-                self.now.as_micros(),
-                i64::try_from(tries).unwrap_or(0),
-                attempts
-            ],
+            params![id, endpoint, event, revision, CLAIMABLE, self.now.as_micros(), tries, attempts],
         )?;
-        let endpoint = reference(endpoint);
-        let sum = self.sum(endpoint);
+        let sum = self.sum(target);
         sum.dead -= 1;
         sum.pending += 1;
-        self.wake(endpoint);
+        self.wake(target);
         Ok(Turned::Done)
     }
 
@@ -261,7 +307,7 @@ impl Recording<'_> {
         sum.pending -= 1;
         sum.cancelled += 1;
         if let Some(call) = call {
-            self.promote(endpoint, super::schema::unpack(call).1)?;
+            self.promote(endpoint, unpack(call).1)?;
         }
         Ok(true)
     }
@@ -291,7 +337,7 @@ pub fn release(db: &Connection, account: AccountKey, deliveries: &[i64]) -> Resu
 }
 
 fn reference(endpoint: i64) -> EndpointRef {
-    let (account, number) = super::schema::unpack(endpoint);
+    let (account, number) = unpack(endpoint);
     EndpointRef { account, number }
 }
 
@@ -331,7 +377,6 @@ fn own(
     let (dialect, shape): (String, String) = db
         .prepare_cached("SELECT dialect, shape FROM shapes WHERE endpoint = ? AND revision = ?")?
         .query_row([pack(account, endpoint.number), revision], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let damaged = |why: String| StoreError::Unavailable(format!("a stored shape is damaged: {why}"));
     let body: Option<Vec<u8>> = if tries == 0 {
         None
     } else {
@@ -343,12 +388,12 @@ fn own(
     place.resize(size);
     let owned = Owned {
         endpoint,
-        delivery: super::schema::unpack(id).1,
-        ordered_call: ordered_call.map(|call| super::schema::unpack(call).1),
+        delivery: unpack(id).1,
+        ordered_call: ordered_call.map(|call| unpack(call).1),
         attempt: tries + 1,
         event: Arc::new(event),
-        dialect: DialectName::parse(&dialect).ok_or_else(|| damaged(dialect))?,
-        shape: Arc::new(serde_json::from_str(&shape).map_err(|error| damaged(error.to_string()))?),
+        dialect: dialect_of(&dialect)?,
+        shape: Arc::new(serde_json::from_str(&shape).map_err(damaged)?),
         revision,
         call,
         body: body.map(|packed| unpack_bytes(&packed).map(bytes::Bytes::from)).transpose()?,

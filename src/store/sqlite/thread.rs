@@ -1,27 +1,33 @@
-//! The one writer, a thread that owns the writing connection, and a few connections that only read.
-//! Work comes in lanes: doors and settlements first, then the API, then chores. Refuses to know what the work is.
+//! The one writer: a thread that owns the writing connection. Work comes in lanes: doors and settlements first, then
+//! claims, the API, chores. Refuses to know what the work is.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
+use tracing::error;
 
-use super::schema;
 use crate::store::{Answer, StoreError};
 
 /// Which work goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// Doors, settlements and claims.
+    /// Doors and settlements.
     Hot,
+    /// Claims: many endpoints may ask at once, and no door should stand behind them all.
+    Claim,
     /// What people ask through the API.
     Api,
     /// What nobody waits for.
     Chore,
 }
+
+const LANES: usize = 4;
+/// How often a lane is passed over before its turn comes all the same: under full load of the others everybody gets
+/// something done.
+const PATIENCE: u32 = 16;
 
 type Job<W> = Box<dyn FnOnce(&mut W) + Send>;
 
@@ -31,11 +37,36 @@ struct Lanes<W> {
 }
 
 struct Waiting<W> {
-    lanes: [VecDeque<Job<W>>; 3],
+    lanes: [VecDeque<Job<W>>; LANES],
+    /// How often each lane was passed over while it had work.
+    passed_over: [u32; LANES],
     closed: bool,
 }
 
-/// The writer thread. `W` is the connection with what belongs to it.
+impl<W> Lanes<W> {
+    fn lock(&self) -> MutexGuard<'_, Waiting<W>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<W> Waiting<W> {
+    /// The first job of the first lane that has one, unless a later lane has waited too long.
+    fn next(&mut self) -> Option<Job<W>> {
+        let has_work = |lane: &usize| !self.lanes[*lane].is_empty();
+        let first = (0..LANES).find(has_work)?;
+        let impatient = (first..LANES).filter(has_work).find(|&lane| self.passed_over[lane] >= PATIENCE);
+        let chosen = impatient.unwrap_or(first);
+        for lane in (0..LANES).filter(|&lane| lane != chosen) {
+            if !self.lanes[lane].is_empty() {
+                self.passed_over[lane] += 1;
+            }
+        }
+        self.passed_over[chosen] = 0;
+        self.lanes[chosen].pop_front()
+    }
+}
+
+/// The writer thread. `W` is the connection with what belongs to it; it is dropped when the thread ends.
 pub struct WriterThread<W> {
     lanes: Arc<Lanes<W>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -47,55 +78,69 @@ impl<W: Send + 'static> WriterThread<W> {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(mut writer: W) -> std::io::Result<Self> {
-        let lanes = Arc::new(Lanes {
-            waiting: Mutex::new(Waiting { lanes: Default::default(), closed: false }),
-            arrived: Condvar::new(),
-        });
+        let waiting = Waiting { lanes: Default::default(), passed_over: [0; LANES], closed: false };
+        let lanes = Arc::new(Lanes { waiting: Mutex::new(waiting), arrived: Condvar::new() });
         let theirs = Arc::clone(&lanes);
         let thread = std::thread::Builder::new().name("postcall-writer".to_owned()).spawn(move || {
             while let Some(job) = next(&theirs) {
-                job(&mut writer);
+                // A bug in one job must not leave all later ones without an answer. What it had begun is rolled back
+                // before the next transaction, and the next one finds no other trace of it.
+                if catch_unwind(AssertUnwindSafe(|| job(&mut writer))).is_err() {
+                    error!("work on the writer broke off");
+                }
             }
         })?;
         Ok(Self { lanes, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Runs work on the writer and gives its result.
+    /// Runs work on the writer and gives its result. The work is queued at once, whether or not the answer is awaited.
     pub fn run<T: Send + 'static>(
         &self,
         lane: Lane,
         work: impl FnOnce(&mut W) -> Result<T, StoreError> + Send + 'static,
-    ) -> Answer<'_, T> {
+    ) -> Answer<'static, T> {
         let (answer, answered) = oneshot::channel();
         let job: Job<W> = Box::new(move |writer| drop(answer.send(work(writer))));
         {
-            let mut waiting = self.lanes.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            if !waiting.closed {
-                waiting.lanes[lane as usize].push_back(job);
+            let mut waiting = self.lanes.lock();
+            if waiting.closed {
+                let closed = StoreError::Unavailable("the store is closed".to_owned());
+                return Box::pin(std::future::ready(Err(closed)));
             }
+            waiting.lanes[lane as usize].push_back(job);
         }
         self.lanes.arrived.notify_one();
         Box::pin(async move {
-            answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the store is closed".to_owned())))
+            answered.await.unwrap_or_else(|_| Err(StoreError::Unknown("the work broke off".to_owned())))
         })
     }
+}
 
+impl<W> WriterThread<W> {
     /// Takes no more work, finishes what waits, ends the thread.
     pub fn close(&self) {
-        self.lanes.waiting.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.lanes.lock().closed = true;
         self.lanes.arrived.notify_all();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            // A panic on the writer was answered as "closed" to whoever waited; there is nothing to add here.
+        if let Some(thread) = thread
+            // The last work may hold the last reference to the store; then this is the writer itself.
+            && thread.thread().id() != std::thread::current().id()
+        {
             let _ = thread.join();
         }
     }
 }
 
+impl<W> Drop for WriterThread<W> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 fn next<W>(lanes: &Lanes<W>) -> Option<Job<W>> {
-    let mut waiting = lanes.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut waiting = lanes.lock();
     loop {
-        if let Some(job) = waiting.lanes.iter_mut().find_map(VecDeque::pop_front) {
+        if let Some(job) = waiting.next() {
             return Some(job);
         }
         if waiting.closed {
@@ -105,101 +150,60 @@ fn next<W>(lanes: &Lanes<W>) -> Option<Job<W>> {
     }
 }
 
-/// Connections that only read, made when needed and kept.
-pub struct Readers {
-    path: PathBuf,
-    idle: Arc<Mutex<Vec<Connection>>>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Idle reading connections that are kept.
-const IDLE_READERS: usize = 4;
-
-impl Readers {
-    /// Readers of a database file.
-    pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), idle: Arc::default() }
+    #[tokio::test]
+    async fn a_job_that_breaks_off_takes_no_other_with_it() {
+        let writer = WriterThread::start(0).unwrap();
+        let broken = writer.run(Lane::Hot, |_| -> Result<(), StoreError> { panic!("a bug") });
+        let fine = writer.run(Lane::Hot, |count: &mut i32| {
+            *count += 1;
+            Ok(*count)
+        });
+        assert!(matches!(broken.await, Err(StoreError::Unknown(_))));
+        assert_eq!(fine.await, Ok(1));
+        writer.close();
+        let late = writer.run(Lane::Hot, |_| Ok(()));
+        assert!(matches!(late.await, Err(StoreError::Unavailable(_))), "nobody waits for a closed store");
     }
 
-    /// Reads on a thread that may block. The work must be one page: a long read keeps the log from shrinking.
-    pub fn read<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
-    ) -> Answer<'_, T> {
-        let (path, idle) = (self.path.clone(), Arc::clone(&self.idle));
-        Box::pin(async move {
-            let done = tokio::task::spawn_blocking(move || {
-                let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                let connection = match kept {
-                    Some(connection) => connection,
-                    None => open_reader(&path)?,
-                };
-                let result = work(&connection);
-                let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
-                if idle.len() < IDLE_READERS {
-                    idle.push(connection);
-                }
-                result
-            });
-            done.await.unwrap_or_else(|_| Err(StoreError::Unavailable("a read broke off".to_owned())))
-        })
-    }
-
-    /// Closes the idle connections, so that the last one out can clean up.
-    pub fn close(&self) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-}
-
-fn open_reader(path: &Path) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.execute_batch("PRAGMA busy_timeout = 5000; PRAGMA cache_size = -8192;")?;
-    connection.set_prepared_statement_cache_capacity(64);
-    Ok(connection)
-}
-
-/// Keeps the log short without stalling commits: a thread of its own that checkpoints without waiting for
-/// anybody, told by the writer when there is something to do.
-pub struct Checkpointer {
-    nudges: Option<std::sync::mpsc::SyncSender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Checkpointer {
-    /// Starts the thread.
-    ///
-    /// # Errors
-    /// When the system gives no thread or the file cannot be opened.
-    pub fn start(path: &Path) -> Result<Self, String> {
-        let connection = Connection::open(path).map_err(|error| error.to_string())?;
-        schema::configure(&connection).map_err(|error| error.to_string())?;
-        let (nudges, nudged) = std::sync::mpsc::sync_channel(1);
-        let thread = std::thread::Builder::new()
-            .name("postcall-checkpoint".to_owned())
-            .spawn(move || {
-                while nudged.recv().is_ok() {
-                    if let Err(error) = connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE);") {
-                        tracing::warn!(%error, "a checkpoint failed; the next one tries again");
-                    }
-                }
+    #[tokio::test]
+    async fn what_waits_is_finished_before_the_end() {
+        let writer = WriterThread::start(0).unwrap();
+        let answers: Vec<_> = (0..100)
+            .map(|_| {
+                writer.run(Lane::Chore, |count: &mut i32| {
+                    *count += 1;
+                    Ok(*count)
+                })
             })
-            .map_err(|error| error.to_string())?;
-        Ok(Self { nudges: Some(nudges), thread: Some(thread) })
+            .collect();
+        drop(writer);
+        let mut last = 0;
+        for answer in answers {
+            last = answer.await.unwrap();
+        }
+        assert_eq!(last, 100);
     }
 
-    /// Asks for a checkpoint; one that is asked for already is enough.
-    pub fn nudge(&self) {
-        if let Some(nudges) = &self.nudges {
-            let _ = nudges.try_send(());
+    #[test]
+    fn doors_go_first_and_nobody_waits_for_ever() {
+        let mut waiting: Waiting<Vec<Lane>> =
+            Waiting { lanes: Default::default(), passed_over: [0; LANES], closed: false };
+        let mut add = |lane: Lane| {
+            waiting.lanes[lane as usize].push_back(Box::new(move |done: &mut Vec<Lane>| done.push(lane)));
+        };
+        add(Lane::Chore);
+        add(Lane::Api);
+        (0..100).for_each(|_| add(Lane::Hot));
+        let mut done = Vec::new();
+        while let Some(job) = waiting.next() {
+            job(&mut done);
         }
-    }
-}
-
-impl Drop for Checkpointer {
-    fn drop(&mut self) {
-        self.nudges = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        assert_eq!(done.len(), 102);
+        assert!(done[..16].iter().all(|&lane| lane == Lane::Hot));
+        assert_eq!(done[16..18], [Lane::Api, Lane::Chore]);
     }
 }

@@ -1,0 +1,189 @@
+//! The write-ahead log, kept short without stalling commits: a thread of its own copies it into the database while
+//! the writer goes on. Only when readers held it open for too long does the writer wait for them, and not for long.
+//! Refuses to know what is in it.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tracing::warn;
+
+use super::schema;
+
+/// Pages of 4 KiB after which the background thread copies: 16 MiB.
+const COPY_PAGES: u32 = 4 * 1024;
+/// Pages at which the writer itself copies and starts the log afresh: 256 MiB.
+const FORCE_PAGES: u32 = 64 * 1024;
+/// How long it waits for readers then. Reads are pages; one that takes longer must not hold up the doors.
+const FORCE_PATIENCE: Duration = Duration::from_millis(100);
+
+/// What the log needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    Nothing,
+    Copy,
+    Force,
+}
+
+/// What was done for the log, by its length in pages. The file's length would not do: it never shrinks by itself.
+#[derive(Debug)]
+struct Schedule {
+    copied_at: u32,
+    force_at: u32,
+}
+
+impl Schedule {
+    fn new() -> Self {
+        Self { copied_at: 0, force_at: FORCE_PAGES }
+    }
+
+    fn need(&mut self, pages: u32) -> Need {
+        if pages < self.copied_at {
+            // The log began afresh: all of it had been copied.
+            *self = Self::new();
+        }
+        if pages >= self.force_at {
+            // Should it fail, the next try is a good while off; not each commit pays for a long read.
+            self.force_at = pages + FORCE_PAGES / 4;
+            Need::Force
+        } else if pages - self.copied_at >= COPY_PAGES {
+            self.copied_at = pages;
+            Need::Copy
+        } else {
+            Need::Nothing
+        }
+    }
+}
+
+/// Keeps the log short. Lives with the writer.
+pub struct Log {
+    /// Pages in the log after the last commit.
+    pages: Arc<AtomicU32>,
+    schedule: Schedule,
+    nudges: Option<std::sync::mpsc::SyncSender<()>>,
+    /// Held while either side copies: SQLite does not wait, it refuses the second.
+    copying: Arc<Mutex<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Log {
+    /// Starts the background thread and counts what `writer` commits.
+    ///
+    /// # Errors
+    /// When the system gives no thread or the file cannot be opened.
+    pub fn start(path: &Path, writer: &mut Connection) -> Result<Self, String> {
+        let pages = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&pages);
+        let hook = move |_: &mut rusqlite::hooks::Wal, pages| {
+            count.store(u32::try_from(pages).unwrap_or(0), Ordering::Relaxed);
+            Ok(())
+        };
+        writer.wal_hook(Some(hook)).map_err(|error| error.to_string())?;
+
+        let connection = Connection::open(path).map_err(|error| error.to_string())?;
+        schema::configure(&connection).map_err(|error| error.to_string())?;
+        let copying = Arc::new(Mutex::new(()));
+        let theirs = Arc::clone(&copying);
+        let (nudges, nudged) = std::sync::mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name("postcall-log".to_owned())
+            .spawn(move || {
+                while nudged.recv().is_ok() {
+                    let _copying = theirs.lock().unwrap_or_else(PoisonError::into_inner);
+                    if let Err(error) = connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE);") {
+                        warn!(%error, "the log was not copied; the next time tries again");
+                    }
+                }
+            })
+            .map_err(|error| error.to_string())?;
+        Ok(Self { pages, schedule: Schedule::new(), nudges: Some(nudges), copying, thread: Some(thread) })
+    }
+
+    /// Does what the log needs after a commit.
+    pub fn tend(&mut self, writer: &Connection) {
+        match self.schedule.need(self.pages.load(Ordering::Relaxed)) {
+            Need::Nothing => {}
+            Need::Copy => {
+                // One that is asked for already is enough.
+                if let Some(nudges) = &self.nudges {
+                    let _ = nudges.try_send(());
+                }
+            }
+            Need::Force => {
+                let _copying = self.copying.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Err(error) = restart(writer) {
+                    warn!(%error, "the log could not be started afresh");
+                }
+            }
+        }
+    }
+}
+
+fn restart(writer: &Connection) -> rusqlite::Result<()> {
+    writer.busy_timeout(FORCE_PATIENCE)?;
+    let is_busy = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+    writer.busy_timeout(schema::BUSY_PATIENCE)?;
+    if is_busy? {
+        warn!("a long read keeps the log from being started afresh");
+    }
+    Ok(())
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.nudges = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_copied_in_steps_and_forced_only_past_all_measure() {
+        let mut schedule = Schedule::new();
+        assert_eq!(schedule.need(COPY_PAGES - 1), Need::Nothing);
+        assert_eq!(schedule.need(COPY_PAGES), Need::Copy);
+        assert_eq!(schedule.need(COPY_PAGES + 1), Need::Nothing, "not at each commit from then on");
+        assert_eq!(schedule.need(3), Need::Nothing, "it began afresh");
+        assert_eq!(schedule.need(COPY_PAGES + 3), Need::Copy);
+        assert_eq!(schedule.need(FORCE_PAGES), Need::Force);
+        assert_eq!(
+            schedule.need(FORCE_PAGES + 100),
+            Need::Copy,
+            "a reader was in the way: not again at once"
+        );
+        assert_eq!(schedule.need(FORCE_PAGES * 2), Need::Force);
+        assert_eq!(schedule.need(10), Need::Nothing);
+        assert_eq!(schedule.force_at, FORCE_PAGES);
+    }
+
+    /// A connection that reads for long keeps its snapshot, and the writer does not wait for it for long.
+    #[test]
+    fn a_long_read_does_not_stop_the_writer() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("some.db");
+        let mut writer = Connection::open(&path).unwrap();
+        schema::configure(&writer).unwrap();
+        let log = Log::start(&path, &mut writer).unwrap();
+        writer.execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (1);").unwrap();
+        assert!(log.pages.load(Ordering::Relaxed) > 0);
+        let reader = Connection::open(&path).unwrap();
+        reader.execute_batch("BEGIN; SELECT a FROM t;").unwrap();
+        writer.execute_batch("INSERT INTO t VALUES (2);").unwrap();
+        restart(&writer).unwrap();
+        writer.execute_batch("INSERT INTO t VALUES (3);").unwrap();
+        let count =
+            |db: &Connection| db.query_row("SELECT COUNT(*) FROM t", [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!((count(&reader), count(&writer)), (1, 3));
+        reader.execute_batch("COMMIT").unwrap();
+        restart(&writer).unwrap();
+        assert_eq!(std::fs::metadata(path.with_extension("db-wal")).unwrap().len(), 0);
+    }
+}
