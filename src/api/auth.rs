@@ -20,7 +20,8 @@ use crate::model::{AccountKey, ApiKey, Time};
 use crate::store::vault::hash_api_key;
 use crate::store::{AccountConfig, EndpointRef, StoreError};
 
-/// What every API key begins with, so that people and secret scanners know one when they see it.
+/// What every key that we make begins with, so that people and secret scanners know one when they see it. A key
+/// that the operator sets by hand may look otherwise.
 const PREFIX: &str = "pck_";
 /// Keys that are remembered. Past that all are forgotten: a bound, not a policy.
 const MOST_REMEMBERED: usize = 1024;

@@ -1,38 +1,39 @@
 //! Reads bodies: never more than the limit, never longer than the patience. Refuses to know what is in them.
 
-use std::error::Error;
-
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
-use http_body_util::LengthLimitError;
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
 
 use super::problem::Problem;
 use super::{ApiState, Settings};
+
+/// What is read and thrown away of a body that is too large, so that its sender hears why: a server that closes
+/// on unread bytes resets the connection, and the answer is lost with it.
+const MOST_DRAINED: usize = 16 << 20;
+
+/// Why a body was not read.
+enum Unread {
+    TooLarge,
+    Broken,
+}
 
 /// Reads a body whole.
 ///
 /// # Errors
 /// 413 when it is too large, 408 when it takes too long, 400 when it breaks off.
-pub async fn read(headers: &HeaderMap, body: Body, settings: &Settings) -> Result<Bytes, Problem> {
+pub async fn read(body: Body, settings: &Settings) -> Result<Bytes, Problem> {
     let most = settings.max_body;
-    let too_large = || {
-        let detail = format!("The body is larger than {most} bytes. Send less at once.");
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
-    };
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: u64| length > most as u64) {
-        return Err(too_large());
-    }
-    let reading = tokio::time::timeout(settings.body_patience, axum::body::to_bytes(body, most));
-    match reading.await {
+    match tokio::time::timeout(settings.body_patience, gather(body, most)).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if error.source().is_some_and(|source| source.is::<LengthLimitError>()) => {
-            Err(too_large())
+        Ok(Err(Unread::TooLarge)) => {
+            let detail = format!("The body is larger than {most} bytes. Send less at once.");
+            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail))
         }
-        Ok(Err(_)) => {
+        Ok(Err(Unread::Broken)) => {
             let detail = "The body broke off. Send the request again, whole.";
             Err(Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", detail))
         }
@@ -41,6 +42,36 @@ pub async fn read(headers: &HeaderMap, body: Body, settings: &Settings) -> Resul
             let detail = format!("The body did not come within {seconds} seconds. Send the request again.");
             Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail))
         }
+    }
+}
+
+/// Most bodies come in one piece, which is passed on as it is.
+async fn gather(mut body: Body, most: usize) -> Result<Bytes, Unread> {
+    let announced = body.size_hint().lower();
+    if announced > MOST_DRAINED as u64 {
+        return Err(Unread::TooLarge);
+    }
+    let (mut first, mut all, mut read) = (Bytes::new(), BytesMut::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() else { continue };
+        read += data.len();
+        if read > MOST_DRAINED {
+            return Err(Unread::TooLarge);
+        } else if read > most {
+            (first, all) = <_>::default();
+        } else if first.is_empty() {
+            first = data;
+        } else {
+            if all.is_empty() {
+                all.extend_from_slice(&first);
+            }
+            all.extend_from_slice(&data);
+        }
+    }
+    match read > most {
+        true => Err(Unread::TooLarge),
+        false if all.is_empty() => Ok(first),
+        false => Ok(all.freeze()),
     }
 }
 
@@ -53,7 +84,7 @@ impl FromRequest<ApiState> for Json {
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body, &state.settings).await?;
+        let bytes = read(body, &state.settings).await?;
         if !bytes.is_empty() && !is_json(&parts.headers) {
             let detail = "Send JSON, and say so: \"Content-Type: application/json\".";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail));

@@ -5,8 +5,8 @@ use data_encoding::BASE64URL_NOPAD;
 use ring::hmac;
 use serde::Serialize;
 
-use super::form::Query;
 use super::problem::BAD_CURSOR;
+use super::query::Query;
 use crate::model::id::Tag;
 use crate::store::Page;
 

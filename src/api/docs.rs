@@ -178,9 +178,9 @@ fn kind(schema: &Value) -> String {
         let name = escape(name);
         return format!("<a href=\"#shape-{name}\">{name}</a>");
     }
-    for choice in ["oneOf", "anyOf", "allOf"] {
+    for (choice, word) in [("oneOf", " or "), ("anyOf", " or "), ("allOf", " and ")] {
         if let Some(parts) = schema[choice].as_array() {
-            return parts.iter().map(kind).collect::<Vec<_>>().join(" or ");
+            return parts.iter().map(kind).collect::<Vec<_>>().join(word);
         }
     }
     let name = match &schema["type"] {

@@ -61,7 +61,7 @@ pub async fn source(State(state): State<ApiState>, request: Request) -> Response
     answer(&state, source, request, start).await
 }
 
-/// Bring events, as seed 000 does
+/// Bring events to the voicegenie source
 ///
 /// The door of the first voicegenie source of account `default`, or of the account whose API key is in `x-api-key`.
 #[utoipa::path(
@@ -110,7 +110,7 @@ fn is_same(key: &hmac::Key, expected: &[u8], given: &[u8]) -> bool {
 /// Also for a door that is not there the body is read first: the answer tells nobody which doors exist.
 async fn answer(state: &ApiState, source: Option<Arc<Source>>, request: Request, start: Instant) -> Response {
     let (parts, body) = request.into_parts();
-    let body = match body::read(&parts.headers, body, &state.settings).await {
+    let body = match body::read(body, &state.settings).await {
         Ok(body) => body,
         Err(problem) => return problem.into_response(),
     };
@@ -143,7 +143,8 @@ async fn take_in(state: &ApiState, source: &Source, headers: &HeaderMap, body: B
             (What::Test(heard), call_id)
         }
         Reading::Unreadable(why) => {
-            warn!(source = %source.id, %why, "a body goes to quarantine");
+            // The reason may quote the body; it is kept beside it and stays out of the log.
+            warn!(source = %source.id, "a body goes to quarantine");
             (What::Unreadable(why), None)
         }
     };

@@ -60,7 +60,7 @@ pub struct EndpointForm {
     timeout_seconds: Option<f64>,
     /// Waits after each failed attempt, at most 50 of at most seven days; `[]` means once. Default by dialect.
     retry_delays_seconds: Option<Vec<f64>>,
-    /// Attempts at the same time, 1 to 1000. Default 64.
+    /// Attempts at the same time, 1 to 1000. Default 32.
     max_in_flight: Option<u32>,
     /// Attempts started per second. Default unlimited.
     rate_limit_per_second: Option<f64>,

@@ -17,13 +17,15 @@ use super::body::{Id, Json};
 use super::credential::{self, Shown};
 use super::cursor::{List, Listed};
 use super::endpoint_form::{self, EndpointForm};
-use super::form::{Form, Query};
+use super::form::Form;
 use super::problem::Problem;
+use super::query::Query;
 use super::redact;
 use crate::dialect::{self, signature};
 use crate::model::endpoint::{DEFAULT_MAX_IN_FLIGHT, EndpointState};
 use crate::model::id::Kind;
 use crate::model::{DialectName, Endpoint, EventType, Text, Time};
+use crate::store::EndpointRef;
 
 /// The reason of an endpoint that was disabled through the API.
 const BY_HAND: &str = "disabled by hand";
@@ -154,7 +156,7 @@ pub async fn put(state: &ApiState, endpoint: Endpoint) -> Result<Arc<Endpoint>, 
     let put = state.store.put_endpoint(endpoint).await?;
     let endpoint = put.ok_or_else(|| Problem::not_found("endpoint"))?;
     let (account, number) = (endpoint.account, endpoint.number);
-    state.queues.wake(vec![crate::store::EndpointRef { account, number }]);
+    state.queues.wake(vec![EndpointRef { account, number }]);
     Ok(endpoint)
 }
 
@@ -213,7 +215,8 @@ pub async fn read(
 /// Fields that are left out stay, `null` sets one back to its default. Deliveries that are already owed keep the
 /// dialect and options that they were planned with; URL, credential, headers and limits are always the current ones.
 #[utoipa::path(
-    patch, path = "/v1/endpoints/{id}", tag = "Endpoints", params(("id" = String, Path)), request_body = EndpointForm,
+    patch, path = "/v1/endpoints/{id}", tag = "Endpoints", params(("id" = String, Path)),
+    request_body = ref("#/components/schemas/EndpointChange"),
     responses((status = 200, description = "The endpoint as it is now", body = EndpointView)),
 )]
 pub async fn change(
@@ -260,7 +263,12 @@ pub async fn enable(
     Id(id): Id,
     Json(body): Json,
 ) -> Result<Answer<EndpointView>, Problem> {
-    turn(&state, &caller, &id, &body, EndpointState::Active).await
+    let target = begin_turn(&state, &caller, &id, &body)?;
+    if !state.store.enable_endpoint(target).await? {
+        return Err(Problem::not_found("endpoint"));
+    }
+    state.queues.wake(vec![target]);
+    Ok(Answer(EndpointView::of(&*find(&state, &caller, &id)?, Shown::default())))
 }
 
 /// Disable an endpoint
@@ -276,26 +284,17 @@ pub async fn disable(
     Id(id): Id,
     Json(body): Json,
 ) -> Result<Answer<EndpointView>, Problem> {
-    turn(&state, &caller, &id, &body, EndpointState::Disabled { reason: BY_HAND.to_owned() }).await
+    let target = begin_turn(&state, &caller, &id, &body)?;
+    let disabled = state.store.disable_endpoint(target, BY_HAND.to_owned(), state.clock.now()).await?;
+    let mut wake = disabled.ok_or_else(|| Problem::not_found("endpoint"))?;
+    // What waits in memory goes back to the store.
+    wake.push(target);
+    state.queues.wake(wake);
+    Ok(Answer(EndpointView::of(&*find(&state, &caller, &id)?, Shown::default())))
 }
 
-async fn turn(
-    state: &ApiState,
-    caller: &Caller,
-    id: &str,
-    body: &[u8],
-    to: EndpointState,
-) -> Result<Answer<EndpointView>, Problem> {
-    let _changing = state.changing.lock().await;
-    let current = find(state, caller, id)?;
+fn begin_turn(state: &ApiState, caller: &Caller, id: &str, body: &[u8]) -> Result<EndpointRef, Problem> {
+    let endpoint = find(state, caller, id)?;
     Form::read(body)?.finish()?;
-    // One that a receiver disabled keeps its reason.
-    let is_there = matches!(
-        (&current.state, &to),
-        (EndpointState::Active, EndpointState::Active)
-            | (EndpointState::Disabled { .. }, EndpointState::Disabled { .. })
-    );
-    let endpoint =
-        if is_there { current } else { put(state, Endpoint { state: to, ..(*current).clone() }).await? };
-    Ok(Answer(EndpointView::of(&endpoint, Shown::default())))
+    Ok(EndpointRef { account: endpoint.account, number: endpoint.number })
 }

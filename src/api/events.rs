@@ -8,15 +8,13 @@ use utoipa::ToSchema;
 
 use super::ApiState;
 use super::auth::Caller;
-use super::cursor::{List, Listed};
-use super::form::Query;
+use super::cursor::{DEFAULT_LIMIT, List, Listed};
 use super::problem::{BAD_CURSOR, Problem};
+use super::query::Query;
 use crate::model::id::Kind;
 use crate::model::{Event, Raw, Time};
 use crate::store::Page;
 
-/// Events on a page, unless asked.
-const DEFAULT_LIMIT: usize = 100;
 /// Events on a page at most.
 const MOST: usize = 1000;
 
@@ -63,7 +61,7 @@ impl EventView {
     get, path = "/v1/events", tag = "Events",
     params(
         ("after" = Option<String>, Query, description = "A `next_cursor`, or the `id` of the last event that was seen"),
-        ("limit" = Option<u32>, Query, description = "1 to 1000, default 100"),
+        ("limit" = Option<u32>, Query, description = "1 to 1000, default 50"),
     ),
     responses((status = 200, description = "Oldest first", body = Listed<EventView>)),
 )]

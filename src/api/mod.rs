@@ -21,6 +21,7 @@ pub mod keys;
 pub mod openapi;
 pub mod problem;
 pub mod quarantine;
+mod query;
 pub mod reconciliation;
 mod redact;
 pub mod rotate;

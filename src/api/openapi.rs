@@ -4,9 +4,10 @@
 use std::sync::LazyLock;
 
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::ArrayItems;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Info, OpenApi, Ref, ResponseBuilder};
-use utoipa::openapi::{HttpMethod, ObjectBuilder, Type};
+use utoipa::openapi::{HttpMethod, ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
@@ -33,6 +34,14 @@ fn document() -> OpenApi {
     api.info = info;
     let components = api.components.get_or_insert_default();
     components.schemas.insert("Problem".to_owned(), Document::schema());
+    for (form, change) in [("SourceForm", "SourceChange"), ("EndpointForm", "EndpointChange")] {
+        if let Some(schema) = components.schemas.get(form).cloned() {
+            components.schemas.insert(change.to_owned(), with_all_optional(schema));
+        }
+    }
+    for (name, schema) in &mut components.schemas {
+        refer(name, schema);
+    }
     components.schemas.insert(FieldError::name().into_owned(), FieldError::schema());
     let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     components.add_security_scheme("api_key", bearer);
@@ -45,11 +54,50 @@ fn document() -> OpenApi {
             (HttpMethod::Delete, &mut item.delete),
         ] {
             if let Some(operation) = operation {
+                operation.operation_id = Some(operation_id(&method, path));
                 complete(operation, is_keyed, &method);
             }
         }
     }
     api
+}
+
+/// A list, and what is shown after a rotation, refer to their shape in place of repeating it.
+fn refer(name: &str, schema: &mut RefOr<Schema>) {
+    match (name.split_once('_'), schema) {
+        (Some(("Listed", of)), RefOr::T(Schema::Object(list))) => {
+            if let Some(RefOr::T(Schema::Array(data))) = list.properties.get_mut("data") {
+                data.items = ArrayItems::RefOrSchema(Box::new(Ref::from_schema_name(of).into()));
+            }
+        }
+        (Some(("Rotated", of)), RefOr::T(Schema::AllOf(parts))) => {
+            if let Some(first) = parts.items.first_mut() {
+                *first = Ref::from_schema_name(of).into();
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The form of a change: the same fields, none of them required.
+fn with_all_optional(mut form: RefOr<Schema>) -> RefOr<Schema> {
+    if let RefOr::T(Schema::Object(object)) = &mut form {
+        object.required.clear();
+    }
+    form
+}
+
+/// Unique, as clients that are generated from the document need it: `post_endpoints_id_test`.
+fn operation_id(method: &HttpMethod, path: &str) -> String {
+    let method = match method {
+        HttpMethod::Post => "post",
+        HttpMethod::Patch => "patch",
+        HttpMethod::Delete => "delete",
+        _ => "get",
+    };
+    let path = path.strip_prefix("/v1").unwrap_or(path);
+    let words = path.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    std::iter::once(method).chain(words).collect::<Vec<_>>().join("_")
 }
 
 /// Adds to an operation what holds for all of its kind.
@@ -74,5 +122,31 @@ fn complete(operation: &mut Operation, is_keyed: bool, method: &HttpMethod) {
             .schema(Some(text))
             .build();
         operation.parameters.get_or_insert_default().push(key.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::JSON;
+
+    #[test]
+    fn every_reference_leads_somewhere_and_every_operation_has_a_name_of_its_own() {
+        let document: Value = serde_json::from_str(&JSON).unwrap();
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        for reference in JSON.split("\"$ref\": \"").skip(1) {
+            let name = reference.split('"').next().unwrap().strip_prefix("#/components/schemas/").unwrap();
+            assert!(schemas.contains_key(name), "{name}");
+        }
+        let mut names = BTreeSet::new();
+        for item in document["paths"].as_object().unwrap().values() {
+            for operation in item.as_object().unwrap().values() {
+                assert!(operation["summary"].as_str().is_some_and(|summary| !summary.is_empty()));
+                assert!(names.insert(operation["operationId"].as_str().unwrap()), "{operation}");
+            }
+        }
     }
 }

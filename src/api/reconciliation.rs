@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 
 use super::ApiState;
 use super::auth::Caller;
-use super::form::Query;
 use super::problem::Problem;
+use super::query::Query;
 use crate::model::id::Kind;
 
 /// The sums of an account.

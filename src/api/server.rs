@@ -18,8 +18,10 @@ use tracing::{debug, warn};
 const MOST_CONNECTIONS: usize = 16_384;
 /// How long the headers of a request may take, and how long a connection may stay idle between two.
 const HEADER_PATIENCE: Duration = Duration::from_secs(60);
-/// The most that is read ahead on a connection, headers included.
+/// The most that is read ahead on a connection, in bytes.
 const READ_AHEAD: usize = 64 * 1024;
+/// The largest head of a request, in bytes; past that 431.
+const LARGEST_HEAD: usize = 32 * 1024;
 /// How long requests that are under way may take after the stop.
 const FAREWELL: Duration = Duration::from_secs(30);
 /// Wait after an accept that failed, as it does when no file descriptors are left.
@@ -30,7 +32,8 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE).max_buf_size(READ_AHEAD);
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE);
+    http.max_buf_size(READ_AHEAD).max_header_size(LARGEST_HEAD);
     // A client may close its half once it has sent all, and still wants the answer.
     http.half_close(true);
     let mut shutdown = pin!(shutdown);

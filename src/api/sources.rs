@@ -13,8 +13,9 @@ use super::auth::Caller;
 use super::body::{Id, Json};
 use super::credential::{self, Shown, Side};
 use super::cursor::{List, Listed};
-use super::form::{Form, Given, Query};
+use super::form::{Form, Given};
 use super::problem::Problem;
+use super::query::Query;
 use crate::dialect;
 use crate::model::id::Kind;
 use crate::model::{DialectName, Source, Time};
@@ -190,7 +191,8 @@ pub async fn read(
 /// Fields that are left out stay. A `secret` or `bearer_token` counts at once; to let an old and a new one overlap,
 /// rotate it instead.
 #[utoipa::path(
-    patch, path = "/v1/sources/{id}", tag = "Sources", params(("id" = String, Path)), request_body = SourceForm,
+    patch, path = "/v1/sources/{id}", tag = "Sources", params(("id" = String, Path)),
+    request_body = ref("#/components/schemas/SourceChange"),
     responses((status = 200, description = "The source as it is now", body = SourceView)),
 )]
 pub async fn change(

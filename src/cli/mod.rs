@@ -1,11 +1,14 @@
 //! The command line: one file a command. Refuses to know how the house works inside.
 
 pub mod client;
+pub mod demo;
+pub mod demo_report;
 pub mod diagnosis;
 pub mod dialer;
 pub mod keys;
 pub mod openapi;
 pub mod progress;
+pub mod receivers;
 pub mod serve;
 pub mod simulate;
 mod table;
@@ -28,6 +31,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Demo(demo::Demo),
     Simulate(simulate::Simulate),
     Verify(verify::Verify),
     Keys(keys::Keys),
@@ -51,6 +55,7 @@ pub fn main() -> ExitCode {
     let done = runtime.block_on(async {
         match cli.command {
             Command::Serve(serve) => serve::run(serve).await,
+            Command::Demo(demo) => demo::run(demo).await,
             Command::Simulate(simulate) => simulate::run(simulate).await,
             Command::Verify(verify) => verify::run(&verify),
             Command::Keys(keys) => keys::run(keys).await,

@@ -14,15 +14,13 @@ use super::attempt::{Attempted, Attempter};
 use super::lane::{CLAIM, Lane, State};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::model::endpoint::EndpointState;
+use crate::model::endpoint::{DEFAULT_MAX_IN_FLIGHT, EndpointState};
 use crate::model::{Endpoint, Time};
 use crate::store::group::GroupWriter;
-use crate::store::{EndpointRef, Owned, Place, Queues, Store};
+use crate::store::{Claimed, EndpointRef, Owned, Place, Queues, Store};
 
-/// Requests under way to one endpoint, unless it sets its own bound.
-pub const MAX_IN_FLIGHT: u32 = 32;
-/// Places in all queues together: bounds memory however many endpoints there are.
-const HOUSE: usize = 16 * 1024;
+/// Bytes in all queues together: bounds memory however many endpoints there are and however large their events.
+const HOUSE: usize = 64 << 20;
 /// Wait before the next claim after one that failed.
 const CLAIM_PAUSE: Duration = Duration::from_millis(500);
 
@@ -93,12 +91,12 @@ fn target(endpoint: &Endpoint) -> EndpointRef {
 }
 
 impl Queues for Dispatcher {
-    fn reserve(&self, endpoint: EndpointRef) -> Option<Place> {
+    fn reserve(&self, endpoint: EndpointRef, bytes: usize) -> Option<Place> {
         let inner = &self.0;
         if inner.stopping.load(Ordering::Acquire) || !inner.is_active(endpoint) {
             return None;
         }
-        inner.lane(endpoint).reserve((&inner.house, HOUSE))
+        inner.lane(endpoint).reserve((&inner.house, HOUSE), bytes)
     }
 
     fn dispatch(&self, owned: Vec<Owned>) {
@@ -175,7 +173,7 @@ impl Inner {
     }
 
     fn start_requests(self: &Arc<Self>, lane: &Arc<Lane>, state: &mut State, endpoint: &Arc<Endpoint>) {
-        let wanted = endpoint.delivering.max_in_flight.unwrap_or(MAX_IN_FLIGHT);
+        let wanted = endpoint.delivering.max_in_flight.unwrap_or(DEFAULT_MAX_IN_FLIGHT);
         let limit = state.breaker.limit(usize::try_from(wanted).unwrap_or(usize::MAX));
         while state.in_flight < limit && !state.queue.is_empty() {
             if let Err(wait) = state.pace.admit(self.clock.now(), endpoint.delivering.rate_limit) {
@@ -222,15 +220,14 @@ impl Inner {
     }
 
     async fn claim(self: Arc<Self>, lane: Arc<Lane>, places: Vec<Place>) {
-        let asked = places.len();
         let claimed = self.store.claim(lane.target, self.clock.now(), places).await;
         let is_exhausted = {
             let mut state = lane.state();
             state.claiming = false;
             let woken = std::mem::take(&mut state.woken);
             match claimed {
-                Ok(owned) => {
-                    let is_exhausted = owned.len() < asked && !woken;
+                Ok(Claimed { owned, more }) => {
+                    let is_exhausted = !more && !woken;
                     state.backlog = !is_exhausted;
                     state.queue.extend(owned);
                     is_exhausted

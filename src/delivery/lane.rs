@@ -15,6 +15,9 @@ pub const CAPACITY: usize = 1024;
 /// Deliveries that one claim takes at most: a transaction of a millisecond or two.
 pub const CLAIM: usize = 128;
 
+/// What a body is taken to weigh before a claim has loaded it, in bytes.
+const TYPICAL: usize = 4 << 10;
+
 /// One endpoint's queue.
 pub struct Lane {
     /// The endpoint.
@@ -59,18 +62,18 @@ impl Lane {
     }
 
     /// A place for a fresh delivery, unless it has to join a backlog in the store.
-    pub fn reserve(&self, house: (&Arc<AtomicUsize>, usize)) -> Option<Place> {
+    pub fn reserve(&self, house: (&Arc<AtomicUsize>, usize), bytes: usize) -> Option<Place> {
         let mut state = self.state();
-        let place = if state.backlog { None } else { Place::take((&self.taken, CAPACITY), house) };
+        let place = if state.backlog { None } else { Place::take((&self.taken, CAPACITY), house, bytes) };
         if place.is_none() {
             state.backlog = true;
         }
         place
     }
 
-    /// Places for a claim: as many as there are free, up to [`CLAIM`]. Half the queue stays for what is in flight.
+    /// Places for a claim: as many as there are free, up to [`CLAIM`], for bodies of a typical size.
     pub fn places(&self, house: (&Arc<AtomicUsize>, usize)) -> Vec<Place> {
-        let places = (0..CLAIM).map_while(|_| Place::take((&self.taken, CAPACITY), house));
+        let places = (0..CLAIM).map_while(|_| Place::take((&self.taken, CAPACITY), house, TYPICAL));
         places.collect()
     }
 

@@ -170,11 +170,7 @@ fn read_status(about: &mut Part<'_>, call: &mut Call) -> Taken<Step> {
 fn read_variables(mut variables: Part<'_>, call: &mut Call) {
     call.analysis.success = variables.flag("status");
     call.analysis.summary = variables.text("summary");
-    call.analysis.score = variables.number("score");
-    call.analysis.classification = variables.text("classification");
-    call.analysis.action_items = variables.raw_container("action_items");
-    call.analysis.interests_and_needs = variables.raw_container("interests_and_needs");
-    call.variables = variables.into_fields();
+    read::custom_values(variables, call);
 }
 
 /// The words of the site's list of call results, in the case of the seed's example.
@@ -245,11 +241,7 @@ fn write_variables(variables: &mut Writer<'_>, call: &Call) {
     let is_completed = call.outcome.map(|outcome| outcome == Outcome::Completed);
     variables.maybe("status", call.analysis.success.or(is_completed));
     variables.maybe("summary", call.analysis.summary.as_ref());
-    variables.maybe("score", call.analysis.score.as_ref());
-    variables.maybe("classification", call.analysis.classification.as_ref());
-    variables.maybe("action_items", call.analysis.action_items.as_ref());
-    variables.maybe("interests_and_needs", call.analysis.interests_and_needs.as_ref());
-    variables.fields(&call.variables);
+    write::custom_values(variables, call);
 }
 
 /// The seed's test payload.

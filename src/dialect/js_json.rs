@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 
-use crate::model::json::{Text, is_too_deep, quote_wtf8};
+use crate::model::json::{Text, end_of_string, is_too_deep, quote_wtf8};
 
 /// Why there is no JavaScript form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,9 +93,10 @@ pub(super) fn rewrite(valid: &str) -> Vec<u8> {
                 out.push(byte);
             }
             b'"' => {
-                at = end_of_string(source, at);
+                let has_escape;
+                (at, has_escape) = end_of_string(source, at);
                 let start_out = out.len();
-                write_string(&valid[start..at], &mut out);
+                write_string(&valid[start..at], has_escape, &mut out);
                 if is_key {
                     members.push(Member { start: start_out, key_end: out.len(), end: out.len() });
                     is_key = false;
@@ -120,28 +121,14 @@ fn end_member(members: &mut [Member], end: usize) {
     }
 }
 
-/// The place after the closing quote of a string whose first character is at `at`.
-fn end_of_string(source: &[u8], mut at: usize) -> usize {
-    while let Some(&byte) = source.get(at) {
-        match byte {
-            b'"' => return at + 1,
-            b'\\' => at += 2,
-            _ => at += 1,
-        }
-    }
-    source.len()
-}
-
 fn end_of_token(source: &[u8], at: usize) -> usize {
     let is_end = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r');
     source[at..].iter().position(is_end).map_or(source.len(), |length| at + length)
 }
 
 /// A string without escapes is already what QuoteJSONString writes; any other is read and quoted again.
-fn write_string(token: &str, out: &mut Vec<u8>) {
-    if token.contains('\\')
-        && let Ok(text) = serde_json::from_str::<Text>(token)
-    {
+fn write_string(token: &str, has_escape: bool, out: &mut Vec<u8>) {
+    if has_escape && let Ok(text) = serde_json::from_str::<Text>(token) {
         out.extend_from_slice(quote_wtf8(text.as_bytes()).as_bytes());
     } else {
         out.extend_from_slice(token.as_bytes());

@@ -6,7 +6,7 @@ use super::Reading;
 use super::transcript;
 use crate::model::call::{Call, Turn};
 use crate::model::event::{Heard, HeardCall};
-use crate::model::json::{Fields, Object, Raw, Text, elements, is_too_deep};
+use crate::model::json::{Fields, Object, Raw, Text, is_too_deep, objects, written};
 use crate::model::time::Millis;
 use crate::model::{Outcome, Step, Time, phone};
 
@@ -64,6 +64,15 @@ pub fn outcome(word: &str) -> Option<(Outcome, Option<bool>)> {
     Outcome::parse(word).map(|outcome| (outcome, None))
 }
 
+/// Custom values where a dialect keeps score, classification and the like among them (seeds 000 and 003).
+pub fn custom_values(mut custom: Part<'_>, call: &mut Call) {
+    call.analysis.score = custom.number("score");
+    call.analysis.classification = custom.text("classification");
+    call.analysis.action_items = custom.raw_container("action_items");
+    call.analysis.interests_and_needs = custom.raw_container("interests_and_needs");
+    call.variables = custom.into_fields();
+}
+
 /// What no typed field took: dotted names and values.
 pub type Leftovers = Vec<(Text, Raw)>;
 
@@ -114,15 +123,14 @@ impl<'a> Part<'a> {
         let token = self.object.take(key)?;
         let value = read(token);
         if value.is_none() {
-            self.object.put(Text::from(key), token);
+            self.object.put(key, token);
         }
         value
     }
 
     /// A string that is not empty.
     pub fn text(&mut self, key: &str) -> Option<Text> {
-        self.take_as(key, |token| serde_json::from_str::<Text>(token.get()).ok())
-            .filter(|text| !text.is_empty())
+        self.take_as(key, Text::of).filter(|text| !text.is_empty())
     }
 
     /// A word to compare: event, status, direction.
@@ -195,8 +203,7 @@ impl<'a> Part<'a> {
 
     fn scalar<T>(&mut self, key: &str, what: &str, read: impl FnOnce(&str) -> Option<T>) -> Taken<Option<T>> {
         let Some(token) = self.object.take(key) else { return Ok(None) };
-        let written =
-            Raw::of(token).as_text().map_or_else(|| token.get().to_owned(), |t| t.to_str().into_owned());
+        let written = written(token);
         if written.is_empty() {
             return Ok(None);
         }
@@ -208,10 +215,9 @@ impl<'a> Part<'a> {
 
     /// The turns of a transcript array; `None` when it is empty or not an array of objects.
     pub fn turns(&mut self, key: &str) -> Option<Vec<Turn>> {
-        let turns = self.take_as(key, |token| {
-            elements(token)?.into_iter().map(|element| transcript::read_turn(&Raw::of(element))).collect()
-        });
-        turns.filter(|turns: &Vec<Turn>| !turns.is_empty())
+        let turns: Option<Vec<Turn>> =
+            self.take_as(key, |token| Some(objects(token)?.into_iter().map(transcript::read_turn).collect()));
+        turns.filter(|turns| !turns.is_empty())
     }
 
     /// Everything that is left, as free-form fields.
@@ -228,21 +234,21 @@ impl<'a> Part<'a> {
     pub fn leave(self, leftovers: &mut Leftovers) {
         for (key, token) in self.object.rest() {
             if !matches!(token.get(), "null" | "\"\"" | "{}" | "[]") {
-                leftovers.push((dotted(self.place, key), Raw::of(token)));
+                leftovers.push((dotted(self.place, key.as_bytes()), Raw::of(token)));
             }
         }
     }
 
     fn name(&self, key: &str) -> Text {
-        dotted(self.place, &Text::from(key))
+        dotted(self.place, key.as_bytes())
     }
 }
 
-fn dotted(place: &str, key: &Text) -> Text {
+fn dotted(place: &str, key: &[u8]) -> Text {
     if place.is_empty() {
-        return key.clone();
+        return Text::from_bytes(key);
     }
-    Text::from_bytes([place.as_bytes(), b".", key.as_bytes()].concat())
+    Text::from_bytes([place.as_bytes(), b".", key].concat())
 }
 
 /// Epoch seconds or milliseconds with a fraction: `1700000000.25`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::model::Time;
 use crate::model::call::{ASSISTANT, Call, Turn, USER};
-use crate::model::json::{Object, Raw, Text};
+use crate::model::json::{Object, Text, written};
 use crate::model::time::Millis;
 
 /// Who speaks when nothing tells.
@@ -55,33 +55,30 @@ fn known_role(word: &[u8]) -> Option<&'static str> {
 }
 
 /// Reads one element of a transcript array: `{role|speaker, content|text, timestamp}` and whatever else it has.
-/// `None` when it is no object.
-pub fn read_turn(element: &Raw) -> Option<Turn> {
-    let mut object = element.as_object()?;
-    let speaker = take_text(&mut object, &["role", "speaker"]).unwrap_or_else(|| Text::from(UNKNOWN));
-    let text = take_text(&mut object, &["content", "text"]).unwrap_or_default();
+pub fn read_turn(mut element: Object<'_>) -> Turn {
+    let speaker = take_text(&mut element, &["role", "speaker"]).unwrap_or_else(|| Text::from(UNKNOWN));
+    let text = take_text(&mut element, &["content", "text"]).unwrap_or_default();
     let mut turn = Turn { role: role(speaker), text, ..Turn::default() };
-    if let Some(token) = object.take("timestamp") {
-        let written =
-            Raw::of(token).as_text().map_or_else(|| token.get().to_owned(), |t| t.to_str().into_owned());
+    if let Some(token) = element.take("timestamp") {
+        let written = written(token);
         if let Some(at) = Time::parse(&written) {
             turn.at = Some(at);
         } else if let Some(offset) = read_clock(&written) {
             turn.offset_seconds = Some(offset);
         } else {
-            object.put(Text::from("timestamp"), token);
+            element.put("timestamp", token);
         }
     }
-    turn.more = (&object).into();
-    Some(turn)
+    turn.more = (&element).into();
+    turn
 }
 
-fn take_text(object: &mut Object<'_>, keys: &[&str]) -> Option<Text> {
+fn take_text(element: &mut Object<'_>, keys: &[&str]) -> Option<Text> {
     for key in keys {
-        if let Some(token) = object.take(key) {
-            match Raw::of(token).as_text() {
+        if let Some(token) = element.take(key) {
+            match Text::of(token) {
                 Some(text) => return Some(text),
-                None => object.put(Text::from(*key), token),
+                None => element.put(key, token),
             }
         }
     }
@@ -196,6 +193,7 @@ fn speaker_of(line: &[u8]) -> Option<(&[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Raw;
 
     const AIR: Speakers = Speakers { assistant: "BOT", user: "HUMAN" };
     const ALORO: Speakers = Speakers { assistant: "AI", user: "Customer" };
@@ -280,9 +278,8 @@ mod tests {
     fn a_turn_keeps_what_nobody_knows() {
         let raw =
             Raw::parse(r#"{"role":"Agent","content":"Hi","timestamp":"soon","confidence":0.90}"#).unwrap();
-        let turn = read_turn(&raw).unwrap();
+        let turn = read_turn(raw.as_object().unwrap());
         assert_eq!((turn.role.to_str().as_ref(), turn.at, turn.offset_seconds), ("assistant", None, None));
         assert_eq!(serde_json::to_string(&turn.more).unwrap(), r#"{"confidence":0.90,"timestamp":"soon"}"#);
-        assert_eq!(read_turn(&Raw::parse("\"Hi\"").unwrap()), None);
     }
 }

@@ -112,12 +112,8 @@ fn read_body(body: &[u8]) -> Taken<Reading> {
     let mut sentiment = data.part("sentiment", "call_data.sentiment");
     call.analysis.sentiment = sentiment.text("overall").or_else(|| data.text("sentiment"));
     call.analysis.sentiment_confidence = sentiment.number("confidence");
-    let mut custom = data.part("custom_data", "call_data.custom_data");
-    call.analysis.score = custom.number("score");
-    call.analysis.classification = custom.text("classification");
-    call.analysis.action_items = custom.raw_container("action_items");
-    call.analysis.interests_and_needs = custom.raw_container("interests_and_needs");
-    call.variables = custom.into_fields();
+    let custom = data.part("custom_data", "call_data.custom_data");
+    read::custom_values(custom, &mut call);
     let mut leftovers = Leftovers::new();
     for part in [body, data, sentiment] {
         part.leave(&mut leftovers);
@@ -179,11 +175,7 @@ fn write_body(body: &mut Writer<'_>, event: &Event, call: &Call, shape: &Shape) 
             sentiment.maybe("confidence", call.analysis.sentiment_confidence.as_ref());
         });
         data.object("custom_data", |custom| {
-            custom.maybe("score", call.analysis.score.as_ref());
-            custom.maybe("classification", call.analysis.classification.as_ref());
-            custom.maybe("action_items", call.analysis.action_items.as_ref());
-            custom.maybe("interests_and_needs", call.analysis.interests_and_needs.as_ref());
-            custom.fields(&call.variables);
+            write::custom_values(custom, call);
         });
     });
     body.put("timestamp", &event.at.rfc3339_seconds());

@@ -113,6 +113,15 @@ impl Writer<'_> {
     }
 }
 
+/// The inverse of `read::custom_values`.
+pub fn custom_values(custom: &mut Writer<'_>, call: &Call) {
+    custom.maybe("score", call.analysis.score.as_ref());
+    custom.maybe("classification", call.analysis.classification.as_ref());
+    custom.maybe("action_items", call.analysis.action_items.as_ref());
+    custom.maybe("interests_and_needs", call.analysis.interests_and_needs.as_ref());
+    custom.fields(&call.variables);
+}
+
 /// The call of an event; `None` for a batch or an endpoint.
 pub fn call_of(event: &Event) -> Option<&Call> {
     match &event.body {

@@ -39,7 +39,7 @@ impl Default for Shape {
 
 /// Attempts at the same time, unless the endpoint says otherwise: enough for a quick receiver, few enough not to
 /// overrun a slow one.
-pub const DEFAULT_MAX_IN_FLIGHT: u32 = 64;
+pub const DEFAULT_MAX_IN_FLIGHT: u32 = 32;
 
 /// How an endpoint wants to be treated; `None` is the dialect's default.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -44,7 +44,7 @@ impl Raw {
 
     /// The text, when this is a JSON string.
     pub fn as_text(&self) -> Option<Text> {
-        serde_json::from_str(self.get()).ok()
+        Text::of(&self.0)
     }
 
     /// The object, when this is one.
@@ -88,23 +88,41 @@ impl<'de> Deserialize<'de> for Raw {
 
 /// The text of an object or array without the white space between its tokens; `None` when there is none.
 fn without_spaces(json: &str) -> Option<String> {
-    let is_space = |c: char| matches!(c, ' ' | '\t' | '\n' | '\r');
-    if !json.starts_with(['{', '[']) || !json.contains(is_space) {
+    if !json.starts_with(['{', '[']) {
         return None;
     }
-    let (mut in_string, mut escaped) = (false, false);
-    let is_kept = |c: &char| {
-        let is_inside = in_string;
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '"' => in_string = !in_string,
-            _ => {}
+    let (mut compact, mut kept_to, mut at) = (String::new(), 0, 0);
+    let bytes = json.as_bytes();
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b'"' => at = end_of_string(bytes, at + 1).0,
+            b' ' | b'\t' | b'\n' | b'\r' => {
+                compact.push_str(&json[kept_to..at]);
+                at += 1;
+                kept_to = at;
+            }
+            _ => at += 1,
         }
-        is_inside || !is_space(*c)
-    };
-    let compact: String = json.chars().filter(is_kept).collect();
-    (compact.len() < json.len()).then_some(compact)
+    }
+    compact.push_str(&json[kept_to..]);
+    (kept_to > 0).then_some(compact)
+}
+
+/// For a string token whose first character is at `at`: the place after its closing quote, and whether anything
+/// in it is escaped.
+pub fn end_of_string(json: &[u8], mut at: usize) -> (usize, bool) {
+    let mut has_escape = false;
+    while let Some(length) =
+        json.get(at..).and_then(|rest| rest.iter().position(|&b| b == b'"' || b == b'\\'))
+    {
+        at += length;
+        if json[at] == b'"' {
+            return (at + 1, has_escape);
+        }
+        has_escape = true;
+        at += 2;
+    }
+    (json.len(), has_escape)
 }
 
 /// A string as vendors send it: WTF-8, which is UTF-8 plus lone surrogates.
@@ -120,6 +138,12 @@ impl Text {
     /// The WTF-8 bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The text of a string token; `None` when the token is no string.
+    pub fn of(token: &RawValue) -> Option<Self> {
+        let inner = token.get().strip_prefix('"')?.strip_suffix('"')?;
+        if inner.contains('\\') { serde_json::from_str(token.get()).ok() } else { Some(Self::from(inner)) }
     }
 
     /// For reading only: a lone surrogate shows as U+FFFD.
@@ -272,29 +296,52 @@ pub fn quote_wtf8(bytes: &[u8]) -> String {
 /// An object as it stands in a body: keys in their order, a repeated key as JavaScript reads it (the last value
 /// at the first one's place). Taking a value removes it, so what is left at the end is what nobody knew.
 #[derive(Clone, Debug, Default)]
-pub struct Object<'a>(Vec<(Text, &'a RawValue)>);
+pub struct Object<'a>(Vec<(Key<'a>, &'a RawValue)>);
+
+/// A key in WTF-8, borrowed from the body unless it was escaped there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key<'a>(Cow<'a, [u8]>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeyVisitor;
+        impl<'de> Visitor<'de> for KeyVisitor {
+            type Value = Key<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+            fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Key<'de>, E> {
+                Ok(Key(join_surrogates(bytes)))
+            }
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Owned(join_surrogates(bytes).into_owned())))
+            }
+        }
+        deserializer.deserialize_bytes(KeyVisitor)
+    }
+}
 
 impl<'a> Object<'a> {
     /// Takes a value out; JSON `null` counts as absent.
     pub fn take(&mut self, key: &str) -> Option<&'a RawValue> {
-        let at = self.0.iter().position(|(known, _)| known == key)?;
+        let at = self.0.iter().position(|(known, _)| *known.0 == *key.as_bytes())?;
         let (_, value) = self.0.remove(at);
         (value.get() != "null").then_some(value)
     }
 
     /// Looks at a value and leaves it where it is.
     pub fn peek(&self, key: &str) -> Option<&'a RawValue> {
-        self.0.iter().find(|(known, _)| known == key).map(|&(_, value)| value)
+        self.0.iter().find(|(known, _)| *known.0 == *key.as_bytes()).map(|&(_, value)| value)
     }
 
     /// Puts a value back (or in): what turned out not to be of the expected kind is not lost.
-    pub fn put(&mut self, key: Text, value: &'a RawValue) {
-        self.0.push((key, value));
+    pub fn put(&mut self, key: &str, value: &'a RawValue) {
+        self.0.push((Key(Cow::Owned(key.as_bytes().to_vec())), value));
     }
 
     /// What is left, in order.
-    pub fn rest(&self) -> impl Iterator<Item = (&Text, &'a RawValue)> {
-        self.0.iter().map(|(key, value)| (key, *value))
+    pub fn rest(&self) -> impl Iterator<Item = (Text, &'a RawValue)> {
+        self.0.iter().map(|(key, value)| (Text::from_bytes(&*key.0), *value))
     }
 
     /// Whether nothing is left.
@@ -312,8 +359,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
                 f.write_str("an object")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
-                let mut entries: Vec<(Text, &'de RawValue)> = Vec::new();
-                while let Some((key, value)) = map.next_entry::<Text, &'de RawValue>()? {
+                let mut entries = Vec::new();
+                while let Some((key, value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
                     entries.push((key, value));
                 }
                 Ok(Object(last_of_each(entries)))
@@ -325,10 +372,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
 
 /// Keeps for each key the last value, at the place of the first. Small objects are compared pairwise; large
 /// ones through a map, so that a hostile body cannot make this quadratic.
-fn last_of_each<V>(entries: Vec<(Text, V)>) -> Vec<(Text, V)> {
+fn last_of_each<K: Clone + Eq + std::hash::Hash, V>(entries: Vec<(K, V)>) -> Vec<(K, V)> {
     const SMALL: usize = 32;
     let mut places = std::collections::HashMap::new();
-    let mut kept: Vec<(Text, V)> = Vec::with_capacity(entries.len());
+    let mut kept: Vec<(K, V)> = Vec::with_capacity(entries.len());
     let is_small = entries.len() <= SMALL;
     for (key, value) in entries {
         let place = if is_small {
@@ -349,23 +396,23 @@ fn last_of_each<V>(entries: Vec<(Text, V)>) -> Vec<(Text, V)> {
     kept
 }
 
-/// The elements of an array, borrowed.
+/// The elements of an array, borrowed; `None` when this is no array.
 pub fn elements(array: &RawValue) -> Option<Vec<&RawValue>> {
-    struct ArrayVisitor;
-    impl<'de> Visitor<'de> for ArrayVisitor {
-        type Value = Vec<&'de RawValue>;
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an array")
-        }
-        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-            let mut all = Vec::new();
-            while let Some(element) = seq.next_element()? {
-                all.push(element);
-            }
-            Ok(all)
-        }
+    serde_json::from_str(array.get()).ok()
+}
+
+/// The objects of an array, borrowed; `None` when this is anything but an array of objects.
+pub fn objects(array: &RawValue) -> Option<Vec<Object<'_>>> {
+    serde_json::from_str(array.get()).ok()
+}
+
+/// A scalar as it was written: the text of a string (for reading only), or the token itself.
+pub fn written(token: &RawValue) -> Cow<'_, str> {
+    match token.get().strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(inner) if !inner.contains('\\') => Cow::Borrowed(inner),
+        Some(_) => Cow::Owned(Text::of(token).unwrap_or_default().to_str().into_owned()),
+        None => Cow::Borrowed(token.get()),
     }
-    serde_json::Deserializer::from_str(array.get()).deserialize_seq(ArrayVisitor).ok()
 }
 
 /// An ordered map of owned values: `variables`, `metadata`, whatever a vendor adds.
@@ -439,7 +486,7 @@ impl IntoIterator for Fields {
 
 impl From<&Object<'_>> for Fields {
     fn from(object: &Object<'_>) -> Self {
-        Self(object.rest().map(|(key, value)| (key.clone(), Raw::of(value))).collect())
+        Self(object.rest().map(|(key, value)| (key, Raw::of(value))).collect())
     }
 }
 
@@ -487,6 +534,12 @@ impl<'de> Deserialize<'de> for Fields {
 /// Whether a document nests deeper than [`MAX_DEPTH`]. Looks at brackets outside strings only, so it is cheap
 /// and safe to run before any parser.
 pub fn is_too_deep(body: &[u8]) -> bool {
+    // Counting is many times faster than following strings, and settles it for almost every body.
+    // Runs short enough to count in a byte are counted many bytes at once.
+    let opened = |run: &[u8]| run.iter().map(|byte| u8::from(matches!(byte, b'{' | b'['))).sum::<u8>();
+    if body.chunks(255).map(|run| usize::from(opened(run))).sum::<usize>() <= MAX_DEPTH {
+        return false;
+    }
     let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
     for &byte in body {
         if in_string {
@@ -566,6 +619,28 @@ mod tests {
     fn keys_may_be_broken_too() {
         let fields: Fields = serde_json::from_str(r#"{"\ud83d":1}"#).unwrap();
         assert_eq!(serde_json::to_string(&fields).unwrap(), r#"{"\ud83d":1}"#);
+    }
+
+    #[test]
+    fn keys_of_a_body_are_read_like_texts() {
+        let mut body = object(r#"{"\ud83d":1,"\ud83d\ude00":2,"\u0061":3,"b":4,"a":5}"#);
+        assert_eq!(body.take("😀").unwrap().get(), "2");
+        assert_eq!(body.take("a").unwrap().get(), "5");
+        assert_eq!(serde_json::to_string(&Fields::from(&body)).unwrap(), r#"{"\ud83d":1,"b":4}"#);
+    }
+
+    #[test]
+    fn scalars_are_told_from_their_tokens() {
+        let body =
+            object(r#"{"plain":"a","escaped":"\u0061\n","number":1.50,"list":[{"x":1},{}],"mixed":[{},1]}"#);
+        let token = |key| body.peek(key).unwrap();
+        assert_eq!(
+            [written(token("plain")), written(token("escaped")), written(token("number"))],
+            ["a", "a\n", "1.50"]
+        );
+        assert_eq!((Text::of(token("escaped")), Text::of(token("number"))), (Some(Text::from("a\n")), None));
+        assert_eq!(objects(token("list")).map(|all| all.len()), Some(2));
+        assert!(objects(token("mixed")).is_none() && objects(token("plain")).is_none());
     }
 
     #[test]

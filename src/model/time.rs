@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
+use jiff::fmt::temporal::DateTimePrinter;
 use serde::{Deserialize, Serialize};
 
 /// A moment, to the microsecond (Air's `createdAt` has that many digits). Written as RFC 3339 in UTC.
@@ -76,12 +77,12 @@ impl Time {
 
     /// RFC 3339 with whole seconds: `2024-01-16T10:35:00Z` (seeds 000 and 003).
     pub fn rfc3339_seconds(self) -> String {
-        self.timestamp().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+        DateTimePrinter::new().precision(Some(0)).timestamp_to_string(&self.timestamp())
     }
 
     /// RFC 3339 with milliseconds: `2025-11-15T14:30:00.000Z` (seed 002).
     pub fn rfc3339_millis(self) -> String {
-        self.timestamp().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+        DateTimePrinter::new().precision(Some(3)).timestamp_to_string(&self.timestamp())
     }
 
     /// PostgreSQL's text form in UTC, fraction without trailing zeros: `2023-12-31 23:12:05.62705+00` (seed 004).

@@ -50,42 +50,65 @@ pub struct EndpointRef {
 }
 
 /// A place in an endpoint's memory queue: taken before the commit, given back when the delivery is settled or
-/// the transaction came to nothing.
+/// the transaction came to nothing. Queues are bounded by their number of places, the house by its bytes.
 #[derive(Debug)]
-pub struct Place([Arc<AtomicUsize>; 2]);
+pub struct Place {
+    queue: Arc<AtomicUsize>,
+    house: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+/// What a delivery in memory costs beside its body.
+const OVERHEAD: usize = 1024;
 
 impl Place {
-    /// Takes a place if there is room in both: the endpoint's own queue, and the house. Each is a count of places
-    /// taken with its capacity.
-    pub fn take(queue: (&Arc<AtomicUsize>, usize), house: (&Arc<AtomicUsize>, usize)) -> Option<Self> {
-        let take = |(taken, capacity): (&Arc<AtomicUsize>, usize)| {
-            let more = |now: usize| (now < capacity).then_some(now + 1);
-            taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
+    /// Takes a place for a body of so many bytes, if there is room both in the endpoint's queue (places taken and
+    /// their capacity) and in the house (bytes taken and their capacity).
+    pub fn take(
+        queue: (&Arc<AtomicUsize>, usize),
+        house: (&Arc<AtomicUsize>, usize),
+        body: usize,
+    ) -> Option<Self> {
+        let bytes = Self::weight(body);
+        let add = |taken: &AtomicUsize, more: usize, capacity: usize| {
+            let within = |now: usize| now.checked_add(more).filter(|sum| *sum <= capacity);
+            taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, within).is_ok()
         };
-        if !take(queue) {
+        if !add(queue.0, 1, queue.1) {
             return None;
         }
-        if !take(house) {
+        if !add(house.0, bytes, house.1) {
             queue.0.fetch_sub(1, Ordering::AcqRel);
             return None;
         }
-        Some(Self([Arc::clone(queue.0), Arc::clone(house.0)]))
+        Some(Self { queue: Arc::clone(queue.0), house: Arc::clone(house.0), bytes })
+    }
+
+    /// Corrects the size: a claim takes its places before it knows the bodies.
+    pub fn resize(&mut self, body: usize) {
+        let bytes = Self::weight(body);
+        self.house.fetch_add(bytes, Ordering::AcqRel);
+        self.house.fetch_sub(std::mem::replace(&mut self.bytes, bytes), Ordering::AcqRel);
+    }
+
+    /// A body lies in memory as the snapshot, read into a record, and encoded once more while it is sent.
+    fn weight(body: usize) -> usize {
+        body.saturating_mul(3).saturating_add(OVERHEAD)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        for taken in &self.0 {
-            taken.fetch_sub(1, Ordering::AcqRel);
-        }
+        self.queue.fetch_sub(1, Ordering::AcqRel);
+        self.house.fetch_sub(self.bytes, Ordering::AcqRel);
     }
 }
 
 /// The memory queues, as far as the store needs them: delivery implements it, the store calls it.
 pub trait Queues: Send + Sync {
-    /// A place for a fresh delivery, or none: then it is born unowned and claimed later. Called inside the
-    /// transaction.
-    fn reserve(&self, endpoint: EndpointRef) -> Option<Place>;
+    /// A place for a fresh delivery with a snapshot of so many bytes, or none: then it is born unowned and claimed
+    /// later. Called inside the transaction.
+    fn reserve(&self, endpoint: EndpointRef, bytes: usize) -> Option<Place>;
     /// Deliveries that this node owns, after the commit that made them so.
     fn dispatch(&self, owned: Vec<Owned>);
     /// Endpoints that have unowned deliveries due at once, after the commit.
@@ -208,6 +231,15 @@ pub struct Committed {
     pub wake_at: Vec<(EndpointRef, Time)>,
     /// Endpoints that this group disabled.
     pub disabled: Vec<EndpointRef>,
+}
+
+/// What a claim came to.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The deliveries, oldest first.
+    pub owned: Vec<Owned>,
+    /// Whether more may be due: the claim ended for lack of places, or because the bodies were large.
+    pub more: bool,
 }
 
 /// An account with all that is configured in it: sources and endpoints, secrets opened. A snapshot.
@@ -404,8 +436,8 @@ pub trait Store: Send + Sync {
     /// Records what came in and settles what was attempted, in one transaction on disk when it returns. Places
     /// in queues are reserved through `queues`.
     fn commit<'a>(&'a self, group: Arc<Group>, queues: Arc<dyn Queues>) -> Answer<'a, Committed>;
-    /// Takes ownership of deliveries of one endpoint that are due, oldest first; one for each place.
-    fn claim(&self, endpoint: EndpointRef, now: Time, places: Vec<Place>) -> Answer<'_, Vec<Owned>>;
+    /// Takes ownership of deliveries of one endpoint that are due, oldest first; one for each place at most.
+    fn claim(&self, endpoint: EndpointRef, now: Time, places: Vec<Place>) -> Answer<'_, Claimed>;
     /// Gives up ownership of deliveries that will not be attempted now: their endpoint was disabled.
     fn release(&self, account: AccountKey, deliveries: Vec<i64>) -> Answer<'_, ()>;
     /// When the endpoint's next unowned delivery falls due.
@@ -434,8 +466,19 @@ pub trait Store: Send + Sync {
     fn put_source(&self, source: Source) -> Answer<'_, Option<Arc<Source>>>;
     /// Deletes a source; false if there is none.
     fn delete_source(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool>;
-    /// Makes an endpoint (number 0) or changes one. A change of dialect or shape makes a new revision.
+    /// Makes an endpoint (number 0) or changes one, all but whether it is disabled. A change of dialect or shape makes
+    /// a new revision.
     fn put_endpoint(&self, endpoint: Endpoint) -> Answer<'_, Option<Arc<Endpoint>>>;
+    /// Stops sending to an endpoint and records `endpoint.disabled`; what it is owed stays pending. One that is disabled
+    /// keeps its reason. Gives the endpoints that have something due by that, or `None` if there is no such endpoint.
+    fn disable_endpoint(
+        &self,
+        endpoint: EndpointRef,
+        reason: String,
+        now: Time,
+    ) -> Answer<'_, Option<Vec<EndpointRef>>>;
+    /// Sends to an endpoint again; false if there is none.
+    fn enable_endpoint(&self, endpoint: EndpointRef) -> Answer<'_, bool>;
     /// Deletes an endpoint: what it is owed becomes cancelled, in steps; false if there is none.
     fn delete_endpoint(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool>;
 

@@ -177,8 +177,13 @@ async fn too_large_is_refused_and_a_full_quarantine_never_lies() {
     let large = house.bring(&source, &[b'x'; 1001]).await;
     assert_eq!(large.problem(), (413, "body_too_large".to_owned(), vec![]));
     let path = &source["url"].as_str().unwrap()["https://calls.example".len()..];
+    assert_eq!(
+        house.bring(&source, &vec![b'x'; 8 << 20]).await.status,
+        413,
+        "the sender hears it to the end"
+    );
     let chunked = format!(
-        "POST {path} HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n{}\r\n400\r\n",
+        "POST {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n{}\r\n0\r\n\r\n",
         "x".repeat(0x400)
     );
     assert_eq!(house.raw(chunked.as_bytes()).await.status, 413);
@@ -186,4 +191,16 @@ async fn too_large_is_refused_and_a_full_quarantine_never_lies() {
     let full = house.bring(&source, b"nope").await;
     assert_eq!(full.problem(), (507, "quarantine_full".to_owned(), vec![]));
     assert_eq!(house.bring(&source, &cllr_body("c")).await.status, 200, "what can be read still comes in");
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_is_a_503_and_never_a_200() {
+    let house = House::open().await;
+    let source = house.source(&house.key, "cllr").await;
+    house.store.close().await.unwrap();
+    let reply = house.bring(&source, &cllr_body("c")).await;
+    assert_eq!(reply.problem(), (503, "unavailable".to_owned(), vec![]));
+    assert_eq!(reply.header("retry-after"), Some("1"));
+    let strange = house.send("POST", "/in/nobody", &[], b"{}").await;
+    assert_eq!(strange.status, 401);
 }

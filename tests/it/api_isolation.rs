@@ -170,7 +170,8 @@ async fn the_document_and_the_reader_know_the_same_fields() {
             if let Some((_, list)) = known.split_once("known are: ") {
                 let mut read: Vec<&str> = list.split('.').next().unwrap().split(", ").collect();
                 let mut documented: Vec<&str> = fields.keys().map(String::as_str).collect();
-                (read.sort_unstable(), documented.sort_unstable());
+                read.sort_unstable();
+                documented.sort_unstable();
                 assert_eq!(read, documented, "{method} {path}");
             }
             tried += 1;

@@ -34,7 +34,7 @@ pub const PUBLIC_URL: &str = "https://calls.example";
 pub struct Bell(Mutex<Vec<EndpointRef>>);
 
 impl Queues for Bell {
-    fn reserve(&self, _: EndpointRef) -> Option<Place> {
+    fn reserve(&self, _: EndpointRef, _: usize) -> Option<Place> {
         None
     }
     fn dispatch(&self, _: Vec<Owned>) {}
@@ -274,7 +274,7 @@ impl Reply {
         Self::parse(bytes)
     }
 
-    pub fn parse(bytes: Vec<u8>) -> Self {
+    fn parse(bytes: Vec<u8>) -> Self {
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
         let end = end.unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(&bytes)));
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
@@ -328,10 +328,10 @@ fn tidy(name: &str, value: &mut Value) {
         Value::Object(fields) => fields.iter_mut().for_each(|(name, value)| tidy(name, value)),
         Value::Array(all) => all.iter_mut().for_each(|value| tidy(name, value)),
         Value::String(text) => {
-            let is_ours = name.ends_with("_at") || name == "at" || name == "webhook-timestamp";
+            let is_ours = name.ends_with("_at") || matches!(name, "at" | "timestamp");
             *text = match name {
-                "secret" | "bearer_token" | "key" | "webhook-signature" => "[secret]".to_owned(),
-                "date" => "[date]".to_owned(),
+                "secret" | "bearer_token" | "key" => "[secret]".to_owned(),
+                "next_cursor" => "[cursor]".to_owned(),
                 _ if is_ours => "[time]".to_owned(),
                 _ => without_ids(text),
             };
@@ -352,10 +352,8 @@ fn without_ids(text: &str) -> String {
         let (word, after) = from.split_at(end);
         out.push_str(before);
         match word.split_once('_') {
-            Some((prefix, letters)) if letters.len() >= 17 && !letters.contains('-') => {
-                out.push_str(&format!("{prefix}_[id]"));
-            }
             _ if word.len() >= 43 => out.push_str("[token]"),
+            Some((prefix, letters)) if letters.len() == 17 => out.push_str(&format!("{prefix}_[id]")),
             _ => out.push_str(word),
         }
         rest = after;

@@ -35,7 +35,7 @@ async fn what_is_no_http_gets_an_answer_or_a_closed_door() {
     for (bytes, status) in [
         (b"nonsense\r\n\r\n".to_vec(), 400),
         (b"GET / HTTP/1.1\r\nHost: here\r\nContent-Length: x\r\n\r\n".to_vec(), 400),
-        ([b"GET / HTTP/1.1\r\nX: ".as_slice(), &[b'x'; 100_000], b"\r\n\r\n"].concat(), 431),
+        ([b"GET / HTTP/1.1\r\nX: ".as_slice(), &vec![b'x'; 40_000], b"\r\n\r\n"].concat(), 431),
         ([b"GET / HTTP/1.1\r\n".as_slice(), &b"X: y\r\n".repeat(200), b"\r\n"].concat(), 431),
     ] {
         assert_eq!(house.raw(&bytes).await.status, status);

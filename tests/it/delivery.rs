@@ -159,6 +159,15 @@ async fn gone_disables_the_endpoint_and_what_it_is_owed_waits() {
     api.post(&format!("/v1/endpoints/{id}/enable"), json!({})).await.expect(200);
     receiver.wait_for(2).await;
     api.deliveries_when(&query, |all| all[0]["state"] == "delivered").await;
+
+    // By hand it is told just the same, and once.
+    for _ in 0..2 {
+        api.post(&format!("/v1/endpoints/{id}/disable"), json!({})).await.expect(200);
+    }
+    let told = watcher.wait_for(2).await;
+    assert_eq!(told[1].json()["data"]["endpoint_id"], id);
+    api.deliveries_when("state=delivered", |all| all.len() == 3).await;
+    assert_eq!(watcher.got().len(), 2);
     api.check_sums().await;
 }
 

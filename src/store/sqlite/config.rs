@@ -318,11 +318,14 @@ pub fn put_endpoint(db: &Connection, vault: &Vault, endpoint: &Endpoint) -> Resu
         )?;
         return Ok(Some(number));
     }
-    db.execute(
-        "UPDATE endpoints SET revision = ?, sealed = ?, disabled = ? WHERE id = ?",
-        params![revision, sealed, disabled, key],
-    )?;
+    db.execute("UPDATE endpoints SET revision = ?, sealed = ? WHERE id = ?", params![revision, sealed, key])?;
     Ok(Some(number))
+}
+
+/// Lets an endpoint be sent to; false if there is none.
+pub fn enable(db: &Connection, key: i64) -> Result<bool, StoreError> {
+    let sql = "UPDATE endpoints SET disabled = NULL WHERE id = ? AND deleted_at IS NULL";
+    Ok(db.prepare_cached(sql)?.execute([key])? == 1)
 }
 
 /// Disables an endpoint; says whether it was active before.

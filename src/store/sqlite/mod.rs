@@ -30,8 +30,8 @@ use self::schema::pack;
 use self::thread::{Lane, WriterThread};
 use super::vault::Vault;
 use super::{
-    AccountConfig, Answer, CallFilter, CallView, Committed, DeliveryFilter, DeliveryView, EndpointRef, Group,
-    Idempotent, Owned, Page, Place, Quarantined, Queues, Store, StoreError, Sum, Turned,
+    AccountConfig, Answer, CallFilter, CallView, Claimed, Committed, DeliveryFilter, DeliveryView,
+    EndpointRef, Group, Idempotent, Owned, Page, Place, Quarantined, Queues, Store, StoreError, Sum, Turned,
 };
 use crate::clock::random_bytes;
 use crate::model::account::Account;
@@ -208,13 +208,10 @@ impl Writer {
                 }
             };
         if let Err(error) = self.db.execute_batch("COMMIT") {
+            // Rolled back, it is not committed as far as anybody can see while this process lives. Should the log have
+            // reached the disk all the same, the next start finds it committed and dedupe meets the sender's retry.
             self.roll_back();
-            return Err(match error.sqlite_error_code() {
-                Some(rusqlite::ErrorCode::DiskFull | rusqlite::ErrorCode::DatabaseBusy) => {
-                    StoreError::Unavailable(error.to_string())
-                }
-                _ => StoreError::Unknown(error.to_string()),
-            });
+            return Err(StoreError::Unavailable(error.to_string()));
         }
         self.proven = Some(Instant::now());
         for config in configs {
@@ -287,7 +284,7 @@ impl Writer {
 struct NoQueues;
 
 impl Queues for NoQueues {
-    fn reserve(&self, _: EndpointRef) -> Option<Place> {
+    fn reserve(&self, _: EndpointRef, _: usize) -> Option<Place> {
         None
     }
     fn dispatch(&self, _: Vec<Owned>) {}
@@ -326,10 +323,11 @@ impl Store for SqliteStore {
         })
     }
 
-    fn claim(&self, endpoint: EndpointRef, now: Time, places: Vec<Place>) -> Answer<'_, Vec<Owned>> {
+    fn claim(&self, endpoint: EndpointRef, now: Time, places: Vec<Place>) -> Answer<'_, Claimed> {
         self.writer.run(Lane::Claim, move |writer| {
             let work = |recording: &mut Recording<'_>| recording.claim(endpoint, places);
-            Ok(writer.recording(&NoQueues, now, work)?.1.owned)
+            let (more, committed) = writer.recording(&NoQueues, now, work)?;
+            Ok(Claimed { owned: committed.owned, more })
         })
     }
 
@@ -410,6 +408,32 @@ impl Store for SqliteStore {
             })?;
             let config = writer.directory.get(account);
             Ok(number.zip(config).and_then(|(number, config)| config.endpoint(number).cloned()))
+        })
+    }
+
+    fn disable_endpoint(
+        &self,
+        endpoint: EndpointRef,
+        reason: String,
+        now: Time,
+    ) -> Answer<'_, Option<Vec<EndpointRef>>> {
+        self.writer.run(Lane::Api, move |writer| {
+            let is_there = |config: Arc<AccountConfig>| config.endpoint(endpoint.number).is_some();
+            if !writer.directory.get(endpoint.account).is_some_and(is_there) {
+                return Ok(None);
+            }
+            let work = |recording: &mut Recording<'_>| recording.disable(endpoint, &reason);
+            Ok(Some(writer.recording(&NoQueues, now, work)?.1.wake))
+        })
+    }
+
+    fn enable_endpoint(&self, endpoint: EndpointRef) -> Answer<'_, bool> {
+        self.writer.run(Lane::Api, move |writer| {
+            writer.transact(|db, _| {
+                let is_there = config::enable(db, pack(endpoint.account, endpoint.number))?;
+                let changed = if is_there { vec![Changed::Endpoint(endpoint)] } else { Vec::new() };
+                Ok((is_there, changed))
+            })
         })
     }
 

@@ -29,7 +29,7 @@ fn range_before(account: AccountKey, before: Option<i64>) -> [i64; 2] {
 
 const EVENT_COLUMNS: &str = "id, kind, at, source, call, test, body";
 
-fn event_of(row: &Row<'_>, tag: Tag) -> Result<(Event, Option<i64>), StoreError> {
+fn event_of(row: &Row<'_>, tag: Tag) -> Result<(Event, Option<i64>, usize), StoreError> {
     let position = unpack(row.get(0)?).1;
     let kind = EventType::from_code(row.get(1)?).ok_or_else(|| damaged("unknown event type"))?;
     let json = unpack_text(row.get_ref(6)?.as_blob().map_err(damaged)?)?;
@@ -43,16 +43,16 @@ fn event_of(row: &Row<'_>, tag: Tag) -> Result<(Event, Option<i64>), StoreError>
         source_id: source.map(|number| id::format(Kind::Source, tag, number)),
         body: EventBody::from_json(kind, &json).map_err(damaged)?,
     };
-    Ok((event, row.get(4)?))
+    Ok((event, row.get(4)?, json.len()))
 }
 
-/// One event, with the number of its call.
+/// One event, with the number of its call and the size of its snapshot in bytes.
 pub fn event(
     db: &Connection,
     tag: Tag,
     account: AccountKey,
     position: i64,
-) -> Result<(Event, Option<i64>), StoreError> {
+) -> Result<(Event, Option<i64>, usize), StoreError> {
     let mut statement = db.prepare_cached(&format!("SELECT {EVENT_COLUMNS} FROM events WHERE id = ?"))?;
     let mut rows = statement.query([pack(account, position)])?;
     let row = rows.next()?.ok_or_else(|| damaged(format!("event {position} is gone")))?;
@@ -188,7 +188,7 @@ fn settled_row(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
 
 fn view(db: &Connection, tag: Tag, row: DeliveryRow) -> Result<DeliveryView, StoreError> {
     let (account, number) = unpack(row.id);
-    let (event, _) = event(db, tag, account, row.event)?;
+    let (event, ..) = event(db, tag, account, row.event)?;
     Ok(DeliveryView {
         number,
         endpoint: unpack(row.endpoint).1,

@@ -238,11 +238,12 @@ impl<'a> Recording<'a> {
             body,
         });
 
+        let json = event.data_json();
         let mut planned = 0;
         for endpoint in &config.endpoints {
             if ledger::hears(endpoint, &event) {
                 let delivery = first_delivery + planned;
-                self.plan(endpoint, &event, delivery, &about)?;
+                self.plan(endpoint, &event, json.len(), delivery, &about)?;
                 planned += 1;
             }
         }
@@ -262,7 +263,7 @@ impl<'a> Recording<'a> {
                 about.test,
                 first_delivery,
                 planned,
-                pack_bytes(event.data_json().as_bytes())?
+                pack_bytes(json.as_bytes())?
             ])?;
         Ok((position, usize::try_from(planned).unwrap_or(0)))
     }
@@ -271,6 +272,7 @@ impl<'a> Recording<'a> {
         &mut self,
         endpoint: &Arc<crate::model::Endpoint>,
         event: &Arc<Event>,
+        bytes: usize,
         delivery: i64,
         about: &About,
     ) -> Result<(), StoreError> {
@@ -282,7 +284,7 @@ impl<'a> Recording<'a> {
             Some(call) if about.previous.is_some() => self.has_open(target, call)?,
             _ => false,
         };
-        let place = if waits { None } else { self.queues.reserve(target) };
+        let place = if waits { None } else { self.queues.reserve(target, bytes) };
         let state = match (&place, waits) {
             (_, true) => WAITING,
             (Some(_), false) => OWNED,

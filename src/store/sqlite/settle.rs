@@ -153,8 +153,9 @@ impl Recording<'_> {
             .query_row([pack(account, call), pack(account, number)], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         let Some((id, WAITING)) = next else { return Ok(()) };
-        if let Some(place) = self.queues.reserve(endpoint) {
-            return self.take(endpoint, id, place);
+        // The body is not loaded yet; it is weighed when it is.
+        if let Some(place) = self.queues.reserve(endpoint, TYPICAL) {
+            return self.take(endpoint, id, place).map(drop);
         }
         self.put_up(id, self.now)?;
         self.wake(endpoint);
@@ -168,26 +169,27 @@ impl Recording<'_> {
     }
 
     /// Takes a delivery into memory. One whose event or shape cannot be read must not stand in the way of all
-    /// others: it stays pending, and is looked at again later.
-    fn take(&mut self, endpoint: EndpointRef, id: i64, place: Place) -> Result<(), StoreError> {
+    /// others: it stays pending, and is looked at again later. Gives the size of its snapshot in bytes.
+    fn take(&mut self, endpoint: EndpointRef, id: i64, place: Place) -> Result<usize, StoreError> {
         let tag = self.config(endpoint.account)?.account.tag;
         match own(self.db, tag, endpoint, id, place) {
-            Ok(owned) => {
+            Ok((owned, size)) => {
                 self.db.prepare_cached("UPDATE open SET state = ? WHERE id = ?")?.execute([OWNED, id])?;
                 self.committed.owned.push(owned);
-                Ok(())
+                Ok(size)
             }
             Err(StoreError::Data(why)) => {
                 error!(%why, delivery = unpack(id).1, "a delivery cannot be attempted; it stays pending");
                 let due = self.now.after(DAMAGED_PAUSE);
                 self.committed.wake_at.push((endpoint, due));
-                self.put_up(id, due)
+                self.put_up(id, due).map(|()| 0)
             }
             Err(error) => Err(error),
         }
     }
 
-    fn disable(&mut self, endpoint: EndpointRef, reason: &str) -> Result<(), StoreError> {
+    /// Disables an endpoint and records the event, unless it is disabled already.
+    pub fn disable(&mut self, endpoint: EndpointRef, reason: &str) -> Result<(), StoreError> {
         if !config::disable(self.db, pack(endpoint.account, endpoint.number), reason)? {
             return Ok(());
         }
@@ -201,8 +203,10 @@ impl Recording<'_> {
         Ok(())
     }
 
-    /// Takes ownership of due deliveries of one endpoint, oldest first; one for each place.
-    pub fn claim(&mut self, endpoint: EndpointRef, places: Vec<Place>) -> Result<(), StoreError> {
+    /// Takes ownership of due deliveries of one endpoint, oldest first; one for each place at most, and no more than
+    /// [`CLAIM_BYTES`] of bodies. Says whether more may be due.
+    pub fn claim(&mut self, endpoint: EndpointRef, places: Vec<Place>) -> Result<bool, StoreError> {
+        let asked = places.len();
         let ids: Vec<i64> = self
             .db
             .prepare_cached(
@@ -212,15 +216,20 @@ impl Recording<'_> {
                 params![
                     pack(endpoint.account, endpoint.number),
                     self.now.as_micros(),
-                    i64::try_from(places.len()).unwrap_or(i64::MAX)
+                    i64::try_from(asked).unwrap_or(i64::MAX)
                 ],
                 |row| row.get(0),
             )?
             .collect::<Result<_, _>>()?;
+        let (mut bytes, mut more) = (0, ids.len() == asked);
         for (id, place) in ids.into_iter().zip(places) {
-            self.take(endpoint, id, place)?;
+            if bytes > CLAIM_BYTES {
+                more = true;
+                break;
+            }
+            bytes += self.take(endpoint, id, place)?;
         }
-        Ok(())
+        Ok(more)
     }
 
     /// Puts a dead or pending delivery up for an attempt now. It keeps no order and blocks nobody. One that is under
@@ -348,14 +357,19 @@ fn insert_settled(
     Ok(())
 }
 
-/// Loads what it takes to attempt an open delivery.
+/// Bodies that one claim loads, in bytes: large ones must not make it a long transaction.
+const CLAIM_BYTES: usize = 4 << 20;
+/// What a body is taken to weigh before it is loaded.
+const TYPICAL: usize = 4 << 10;
+
+/// Loads what it takes to attempt an open delivery; also gives the size of its snapshot.
 fn own(
     db: &Connection,
     tag: id::Tag,
     endpoint: EndpointRef,
     id: i64,
-    place: Place,
-) -> Result<Owned, StoreError> {
+    mut place: Place,
+) -> Result<(Owned, usize), StoreError> {
     let account = endpoint.account;
     let (event, ordered_call, revision, tries): (i64, Option<i64>, i64, u32) = db
         .prepare_cached("SELECT event, call, revision, tries FROM open WHERE id = ?")?
@@ -370,8 +384,9 @@ fn own(
             .query_row([id], |row| row.get(0))
             .optional()?
     };
-    let (event, call) = read::event(db, tag, account, event)?;
-    Ok(Owned {
+    let (event, call, size) = read::event(db, tag, account, event)?;
+    place.resize(size);
+    let owned = Owned {
         endpoint,
         delivery: unpack(id).1,
         ordered_call: ordered_call.map(|call| unpack(call).1),
@@ -383,5 +398,6 @@ fn own(
         call,
         body: body.map(|packed| unpack_bytes(&packed).map(bytes::Bytes::from)).transpose()?,
         place,
-    })
+    };
+    Ok((owned, size))
 }

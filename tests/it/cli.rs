@@ -1,0 +1,200 @@
+//! The commands beside `serve`, as people and scripts run them: the real binary, its output and its exit code.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use postcall::app::{App, Settings};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use crate::harness::{Client, hmac_hex};
+
+const KEY: &str = "command-line-test-key";
+
+/// Runs the binary to its end.
+async fn run(arguments: &[&str], environment: &[(&str, &str)], input: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_postcall"))
+        .args(arguments)
+        .env_remove("POSTCALL_URL")
+        .env_remove("POSTCALL_KEY")
+        .env_remove("POSTCALL_ADMIN_KEY")
+        .envs(environment.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the binary starts");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    // A command that reads no input may be gone before it is written.
+    let _ = stdin.write_all(input).await;
+    drop(stdin);
+    child.wait_with_output().await.expect("it ends")
+}
+
+#[track_caller]
+fn expect(output: &Output, code: i32) -> String {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{out}\n{err}");
+    if code == 2 { err.into_owned() } else { out.into_owned() }
+}
+
+async fn server(data: &Path) -> (App, Client) {
+    let mut settings = Settings::new(SocketAddr::from(([127, 0, 0, 1], 0)), data);
+    settings.admin_key = Some(KEY.to_owned());
+    let app = App::start(settings).await.expect("it starts");
+    let client = Client::new(app.address(), KEY);
+    (app, client)
+}
+
+#[tokio::test]
+async fn verify_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let body = r#"{"callData":{"id":"c1","duration":180}}"#;
+    let digits = hmac_hex("s3cret", body.as_bytes());
+    let headers = write("headers", &format!("POST / HTTP/1.1\r\nX-Dialgen-Signature: {digits}\r\n\r\n"));
+    let verify = async |secret: &str, body: &str, more: &[&str]| {
+        let arguments = ["verify", "--dialect", "dialgen", "--secret", secret, "--body", "-"];
+        run(&[&arguments, more].concat(), &[], body.as_bytes()).await
+    };
+
+    let fine = verify("s3cret", body, &["--headers", &headers]).await;
+    assert!(expect(&fine, 0).starts_with("ok: x-dialgen-signature fits"));
+
+    let reserialised = verify("s3cret", &body.replace(':', ": "), &["--headers", &headers, "--json"]).await;
+    let found: Value = serde_json::from_str(&expect(&reserialised, 1)).unwrap();
+    assert_eq!((&found["ok"], &found["code"]), (&json!(false), &json!("reserialised")));
+
+    let header = format!("x-dialgen-signature: sha256={digits}");
+    let prefixed = verify("s3cret", body, &["--header", &header]).await;
+    assert!(expect(&prefixed, 1).contains("none belongs"));
+
+    assert!(expect(&verify("other", body, &["--headers", &headers]).await, 1).starts_with("NOT OK: "));
+    assert!(expect(&verify("s3cret", body, &[]).await, 1).contains("x-dialgen-signature is missing"));
+
+    let absent = run(&["verify", "--dialect", "cllr", "--body", "/no/such/file"], &[], b"").await;
+    assert!(expect(&absent, 2).contains("cannot read /no/such/file"));
+    let unsaid = run(&["verify", "--dialect", "air", "--body", "-"], &[], b"{}").await;
+    assert!(expect(&unsaid, 2).contains("give --secret"));
+}
+
+#[tokio::test]
+async fn verify_knows_when_a_standard_webhook_came() {
+    // The example of the Standard Webhooks libraries.
+    let captured = "webhook-id: msg_p5jXN8AQM9LWM0D4loKWxJek\nwebhook-timestamp: 1614265330\n\
+                    webhook-signature: v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=\n";
+    let directory = tempfile::tempdir().unwrap();
+    let headers = directory.path().join("headers");
+    std::fs::write(&headers, captured).unwrap();
+    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let headers = headers.to_str().unwrap();
+    let arguments =
+        ["verify", "--dialect", "standard", "--secret", secret, "--headers", headers, "--body", "-"];
+    let body = br#"{"test": 2432232314}"#;
+    let then = run(&[&arguments[..], &["--now", "2021-02-25T15:02:10Z"]].concat(), &[], body).await;
+    expect(&then, 0);
+    let now = expect(&run(&arguments, &[], body).await, 1);
+    assert!(now.contains("genuine") && now.contains("--now"), "{now}");
+}
+
+#[tokio::test]
+async fn openapi_prints_the_document() {
+    let document: Value = serde_json::from_str(&expect(&run(&["openapi"], &[], b"").await, 0)).unwrap();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3."));
+    assert!(document["paths"]["/v1/keys"]["post"].is_object());
+}
+
+#[tokio::test]
+async fn keys_are_made_listed_and_revoked() {
+    let data = tempfile::tempdir().unwrap();
+    let (app, admin) = server(data.path()).await;
+    let environment = [("POSTCALL_URL", admin.base.as_str()), ("POSTCALL_ADMIN_KEY", KEY)];
+    let keys = async |arguments: &[&str]| run(&[&["keys"], arguments].concat(), &environment, b"").await;
+
+    let made = expect(&keys(&["create", "--name", "billing", "--json"]).await, 0);
+    let made: Value = serde_json::from_str(&made).unwrap();
+    let (id, key) = (made["id"].as_str().unwrap(), made["key"].as_str().unwrap());
+    assert_eq!(made["admin"], false);
+    let client = Client::new(app.address(), key);
+    client.get("/v1/keys").await.expect(200);
+
+    let listed = expect(&keys(&["list"]).await, 0);
+    let line = listed.lines().find(|line| line.contains(id)).expect("it is in the list");
+    assert!(line.contains("billing") && !line.contains("yes"), "{line}");
+    assert!(!listed.contains(key), "a key is shown once");
+
+    assert!(expect(&keys(&["revoke", id]).await, 0).contains(id));
+    client.get("/v1/keys").await.expect(401);
+    assert!(expect(&keys(&["revoke", id]).await, 2).contains("no such API key"));
+
+    let account = admin.post("/v1/accounts", json!({"name": "acme"})).await.expect(201).json();
+    let account = account["id"].as_str().unwrap();
+    let theirs = expect(&keys(&["create", "--name", "theirs", "--account", account]).await, 0);
+    assert!(theirs.starts_with("key_") && theirs.contains("pck_"), "{theirs}");
+
+    let stranger = run(&["keys", "list", "--key", "pck_wrong"], &environment[..1], b"").await;
+    assert!(expect(&stranger, 2).contains("Send a valid API key"));
+    assert!(expect(&run(&["keys", "list"], &environment[..1], b"").await, 2).contains("--key"));
+    app.stop().await;
+    assert!(expect(&keys(&["list"]).await, 2).contains("Is postcall running there?"));
+}
+
+/// Plays a vendor three times: new, again, and without its credential.
+async fn play(admin: &Client, dialect: &str) {
+    let source = admin.source(json!({"name": dialect, "dialect": dialect})).await;
+    let url = source["url"].as_str().unwrap();
+    let secret = source["secret"].as_str().or(source["bearer_token"].as_str());
+    let simulate = async |secret: Option<&str>| {
+        let mut arguments = vec!["simulate", "--url", url, "--dialect", dialect, "--json"];
+        arguments.extend(["--calls", "30", "--rate", "300", "--duplicates", "30", "--disorder", "30"]);
+        arguments.extend(
+            secret.iter().flat_map(|secret| [if dialect == "air" { "--bearer" } else { "--secret" }, secret]),
+        );
+        run(&arguments, &[], b"").await
+    };
+    let count = |tally: &Value, field: &str| tally[field].as_u64().unwrap();
+
+    let first: Value = serde_json::from_str(&expect(&simulate(secret).await, 0)).unwrap();
+    assert!(count(&first, "sent") > 10, "{dialect}: {first}");
+    assert_eq!(count(&first, "accepted"), count(&first, "sent"), "{dialect}: {first}");
+    assert_eq!(count(&first, "quarantined"), 0, "{dialect}: {first}");
+    assert!(count(&first, "duplicates") > 0, "{dialect}: {first}");
+
+    let again: Value = serde_json::from_str(&expect(&simulate(secret).await, 0)).unwrap();
+    assert_eq!(count(&again, "duplicates"), count(&first, "sent"), "{dialect}: {again}");
+
+    if secret.is_some() {
+        let stranger: Value = serde_json::from_str(&expect(&simulate(None).await, 1)).unwrap();
+        assert_eq!(stranger["other"]["401"], first["sent"], "{dialect}: {stranger}");
+    }
+}
+
+#[tokio::test]
+async fn a_simulated_vendor_is_heard_and_a_stranger_is_not() {
+    let data = tempfile::tempdir().unwrap();
+    let (app, admin) = server(data.path()).await;
+    let dialects = ["voicegenie", "cllr", "dialgen", "aloro", "air", "standard"];
+    futures_util::future::join_all(dialects.map(|dialect| play(&admin, dialect))).await;
+    app.stop().await;
+    let nonsense = ["simulate", "--url", "ftp://x", "--dialect", "air"];
+    assert!(expect(&run(&nonsense, &[], b"").await, 2).contains("https:"));
+}
+
+#[tokio::test]
+async fn the_demo_proves_that_everything_arrived() {
+    let arguments = ["demo", "--exit", "--calls", "5", "--listen", "127.0.0.1:0"];
+    let shown = expect(&run(&arguments, &[], b"").await, 0);
+    assert!(shown.contains("Everything that was owed was delivered, and every signature verified."));
+    assert_eq!(shown.lines().filter(|line| line.trim_end().ends_with("holds")).count(), 7, "{shown}");
+    let flaky = shown.lines().find(|line| line.contains("(flaky)")).expect("a line for it");
+    let retried = flaky.split_whitespace().nth(6).expect("a number");
+    assert_ne!(retried, "0", "{flaky}");
+    assert!(shown.is_ascii(), "plain when piped");
+}
