@@ -1,12 +1,14 @@
 //! The group commit: whatever arrives while one transaction commits forms the next one. The same for every store.
-//! A group that fails on data is split until the culprit is found; it goes to quarantine, its neighbours commit.
+//! A group that fails on data is halved until the culprit is found; it goes to quarantine, its neighbours commit.
 //! Refuses to know what is written and how.
 
+use std::mem::take;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{error, warn};
 
 use super::{Committed, Group, Incoming, Queues, Recorded, Settlement, Store, StoreError, What};
@@ -15,15 +17,21 @@ use crate::metrics::Metrics;
 
 /// The most that goes into one transaction: enough to share an fsync, few enough to stay within milliseconds.
 const MOST_IN_GROUP: usize = 512;
+/// The same in bytes of bodies, so that a few large ones do not make the others wait.
+const MOST_BYTES_IN_GROUP: usize = 8 * 1024 * 1024;
 /// Submissions that may wait for their group. Past that the door answers 503.
 const WAITING: usize = 8192;
+/// The same in bytes of bodies: memory is bounded however large the bodies are.
+const WAITING_BYTES: u32 = 64 * 1024 * 1024;
 /// How long a settlement waits for company: its delivery is done, nobody is waiting for the record.
 const SETTLE_PATIENCE: Duration = Duration::from_millis(5);
 /// Wait between two tries to write settlements while the store is unavailable.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
+type Told = oneshot::Sender<Result<Recorded, StoreError>>;
+
 enum Submission {
-    Record(Incoming, oneshot::Sender<Result<Recorded, StoreError>>),
+    Record(Incoming, Told, OwnedSemaphorePermit),
     Settle(Settlement, oneshot::Sender<()>),
 }
 
@@ -31,10 +39,12 @@ enum Submission {
 #[derive(Clone)]
 pub struct GroupWriter {
     submissions: mpsc::Sender<Submission>,
+    room: Arc<Semaphore>,
 }
 
 impl GroupWriter {
-    /// Starts the loop. The handle ends when every clone of the writer is dropped and all is written.
+    /// Starts the loop. The handle ends when every clone of the writer is dropped and all is written, however long
+    /// the store is away.
     pub fn start(
         store: Arc<dyn Store>,
         queues: Arc<dyn Queues>,
@@ -43,7 +53,8 @@ impl GroupWriter {
     ) -> (Self, JoinHandle<()>) {
         let (submissions, waiting) = mpsc::channel(WAITING);
         let handle = tokio::spawn(Committer { store, queues, clock, metrics }.run(waiting));
-        (Self { submissions }, handle)
+        let room = Arc::new(Semaphore::new(usize::try_from(WAITING_BYTES).unwrap_or(usize::MAX)));
+        (Self { submissions, room }, handle)
     }
 
     /// Records what came through a door. When this returns `Ok`, it is on disk.
@@ -51,14 +62,18 @@ impl GroupWriter {
     /// # Errors
     /// [`StoreError::Unavailable`] also when too much is waiting already: the caller answers 503.
     pub async fn record(&self, incoming: Incoming) -> Result<Recorded, StoreError> {
+        let too_much = || StoreError::Unavailable("too much is waiting to be written".to_owned());
+        let shutting_down = || StoreError::Unavailable("shutting down".to_owned());
+        let size = u32::try_from(incoming.raw.len()).unwrap_or(u32::MAX).clamp(1, WAITING_BYTES);
+        let room = Arc::clone(&self.room).try_acquire_many_owned(size).map_err(|_| too_much())?;
         let (answer, answered) = oneshot::channel();
-        self.submissions.try_send(Submission::Record(incoming, answer)).map_err(|refused| {
-            StoreError::Unavailable(match refused {
-                mpsc::error::TrySendError::Full(_) => "too much is waiting to be written".to_owned(),
-                mpsc::error::TrySendError::Closed(_) => "shutting down".to_owned(),
-            })
-        })?;
-        answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("shutting down".to_owned())))
+        self.submissions.try_send(Submission::Record(incoming, answer, room)).map_err(
+            |refused| match refused {
+                mpsc::error::TrySendError::Full(_) => too_much(),
+                mpsc::error::TrySendError::Closed(_) => shutting_down(),
+            },
+        )?;
+        answered.await.unwrap_or_else(|_| Err(shutting_down()))
     }
 
     /// Writes the result of an attempt; returns when it is on disk, however long the store is away.
@@ -71,20 +86,27 @@ impl GroupWriter {
     }
 }
 
+/// What waits for one transaction, and who waits for it.
 #[derive(Default)]
 struct Waiting {
     incoming: Vec<Incoming>,
-    recorded: Vec<oneshot::Sender<Result<Recorded, StoreError>>>,
+    recorded: Vec<Told>,
     settlements: Vec<Settlement>,
     settled: Vec<oneshot::Sender<()>>,
+    bytes: usize,
+    room: Vec<OwnedSemaphorePermit>,
+    /// It is one member, changed into something that any store can keep.
+    is_last_resort: bool,
 }
 
 impl Waiting {
     fn push(&mut self, submission: Submission) {
         match submission {
-            Submission::Record(incoming, answer) => {
+            Submission::Record(incoming, answer, room) => {
+                self.bytes += incoming.raw.len();
                 self.incoming.push(incoming);
                 self.recorded.push(answer);
+                self.room.push(room);
             }
             Submission::Settle(settlement, answer) => {
                 self.settlements.push(settlement);
@@ -96,10 +118,71 @@ impl Waiting {
     fn len(&self) -> usize {
         self.incoming.len() + self.settlements.len()
     }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn is_full(&self) -> bool {
+        self.len() >= MOST_IN_GROUP || self.bytes >= MOST_BYTES_IN_GROUP
+    }
+
+    /// Moves at most a group of settlements over from `other`.
+    fn take_settlements(&mut self, other: &mut Self) {
+        let count = other.settlements.len().min(MOST_IN_GROUP);
+        self.settlements.extend(other.settlements.drain(..count));
+        self.settled.extend(other.settled.drain(..count));
+    }
+
+    /// The later half; this keeps the earlier one.
+    fn split_off(&mut self) -> Self {
+        let half = self.len() / 2;
+        let (incoming, settlements) =
+            (half.min(self.incoming.len()), half.saturating_sub(self.incoming.len()));
+        Self {
+            incoming: self.incoming.split_off(incoming),
+            recorded: self.recorded.split_off(incoming),
+            settlements: self.settlements.split_off(settlements),
+            settled: self.settled.split_off(settlements),
+            ..Self::default()
+        }
+    }
+
+    /// Changes the one member that cannot be stored into something that can: a body without what it says, an attempt
+    /// without what came back.
+    fn strip(&mut self, why: &str) {
+        self.is_last_resort = true;
+        for incoming in &mut self.incoming {
+            incoming.what = What::Unreadable(format!("cannot be stored: {why}"));
+        }
+        for settlement in &mut self.settlements {
+            settlement.attempt.response_body = None;
+            settlement.attempt.error = Some(format!("what came back cannot be stored: {why}"));
+        }
+    }
+}
+
+/// Fills a group: all that waits; settlements alone wait a little for company.
+async fn gather(first: Submission, submissions: &mut mpsc::Receiver<Submission>) -> Waiting {
+    let deadline = Instant::now() + SETTLE_PATIENCE;
+    let mut waiting = Waiting::default();
+    waiting.push(first);
+    loop {
+        while !waiting.is_full() {
+            let Ok(submission) = submissions.try_recv() else { break };
+            waiting.push(submission);
+        }
+        if !waiting.incoming.is_empty() || waiting.is_full() {
+            return waiting;
+        }
+        match timeout_at(deadline, submissions.recv()).await {
+            Ok(Some(submission)) => waiting.push(submission),
+            Ok(None) | Err(_) => return waiting,
+        }
+    }
 }
 
 /// What it takes to commit a group.
-#[derive(Clone)]
 struct Committer {
     store: Arc<dyn Store>,
     queues: Arc<dyn Queues>,
@@ -107,73 +190,101 @@ struct Committer {
     metrics: Arc<Metrics>,
 }
 
-/// The next group: all that waits; settlements alone wait a little for company.
-async fn gather(submissions: &mut mpsc::Receiver<Submission>) -> Option<Waiting> {
-    let mut waiting = Waiting::default();
-    waiting.push(submissions.recv().await?);
-    loop {
-        while waiting.len() < MOST_IN_GROUP {
-            let Ok(submission) = submissions.try_recv() else { break };
-            waiting.push(submission);
-        }
-        if !waiting.incoming.is_empty() || waiting.len() >= MOST_IN_GROUP {
-            return Some(waiting);
-        }
-        match tokio::time::timeout(SETTLE_PATIENCE, submissions.recv()).await {
-            Ok(Some(submission)) => waiting.push(submission),
-            Ok(None) | Err(_) => return Some(waiting),
-        }
-    }
-}
-
 impl Committer {
     async fn run(self, mut submissions: mpsc::Receiver<Submission>) {
-        while let Some(waiting) = gather(&mut submissions).await {
-            self.commit(waiting).await;
+        // Settlements that the store would not take: tried again until it does, while the doors answer 503.
+        let mut unwritten = Waiting::default();
+        let mut again = Instant::now();
+        loop {
+            let first = match unwritten.is_empty() {
+                true => Ok(submissions.recv().await),
+                false => timeout_at(again, submissions.recv()).await,
+            };
+            let mut group = match first {
+                Ok(Some(first)) => gather(first, &mut submissions).await,
+                Ok(None) if unwritten.is_empty() => return,
+                Ok(None) => {
+                    sleep_until(again).await;
+                    Waiting::default()
+                }
+                Err(_) => Waiting::default(),
+            };
+            if Instant::now() >= again {
+                group.take_settlements(&mut unwritten);
+            }
+            let mut left = self.commit(group).await;
+            if !left.is_empty() {
+                again = Instant::now() + RETRY_PAUSE;
+                unwritten.settlements.append(&mut left.settlements);
+                unwritten.settled.append(&mut left.settled);
+            }
         }
+    }
+
+    /// Commits a group and answers everybody in it, but for the settlements that the store would not take just now:
+    /// those are given back.
+    async fn commit(&self, mut waiting: Waiting) -> Waiting {
+        let _room = take(&mut waiting.room);
+        let (mut parts, mut left) = (vec![waiting], Waiting::default());
+        while let Some(mut part) = parts.pop() {
+            let (recorded, settled) = (take(&mut part.recorded), take(&mut part.settled));
+            let group = Arc::new(Group {
+                now: self.clock.now(),
+                incoming: take(&mut part.incoming),
+                settlements: take(&mut part.settlements),
+            });
+            let error = match self.write(&group).await {
+                Ok(committed) => {
+                    self.announce(committed, recorded);
+                    for answer in settled {
+                        let _ = answer.send(());
+                    }
+                    continue;
+                }
+                Err(error) => error,
+            };
+            let Group { incoming, settlements, .. } = Arc::unwrap_or_clone(group);
+            part = Waiting { incoming, recorded, settlements, settled, ..part };
+            match error {
+                StoreError::Data(why) if part.len() > 1 => {
+                    warn!(%why, size = part.len(), "halving a group that holds a culprit");
+                    let later = part.split_off();
+                    parts.extend([later, part]);
+                }
+                StoreError::Data(why) if !part.is_last_resort => {
+                    part.strip(&why);
+                    parts.push(part);
+                }
+                error => {
+                    error!(%error, size = part.len(), "a group was not written");
+                    part.recorded.into_iter().for_each(|told| drop(told.send(Err(error.clone()))));
+                    // What no store can keep in any form is given up: its attempt is made again after the next start.
+                    if !matches!(error, StoreError::Data(_)) {
+                        left.settlements.append(&mut part.settlements);
+                        left.settled.append(&mut part.settled);
+                    }
+                }
+            }
+        }
+        left
     }
 
     /// Hands a group to the store, and counts it.
     async fn write(&self, group: &Arc<Group>) -> Result<Committed, StoreError> {
         let start = Instant::now();
+        let members = group.incoming.len() + group.settlements.len();
+        if members == 0 {
+            return Ok(Committed::default());
+        }
         let written = self.store.commit(Arc::clone(group), Arc::clone(&self.queues)).await;
         match &written {
-            Ok(_) => {
-                let members = group.incoming.len() + group.settlements.len();
-                self.metrics.group_committed(members, start.elapsed());
-            }
+            Ok(_) => self.metrics.group_committed(members, start.elapsed()),
             Err(_) => self.metrics.group_failed(),
         }
         written
     }
 
-    fn group(&self, incoming: Vec<Incoming>, settlements: Vec<Settlement>) -> Arc<Group> {
-        Arc::new(Group { now: self.clock.now(), incoming, settlements })
-    }
-
-    async fn commit(&self, waiting: Waiting) {
-        let Waiting { incoming, recorded, settlements, settled } = waiting;
-        let group = self.group(incoming, settlements);
-        match self.write(&group).await {
-            Ok(committed) => {
-                self.announce(committed, recorded);
-                release(settled);
-            }
-            Err(StoreError::Data(why)) => {
-                let size = group.incoming.len() + group.settlements.len();
-                warn!(%why, size, "splitting a group that holds a culprit");
-                self.record_alone(&group.incoming, recorded).await;
-                self.settle_alone(&group.settlements, settled).await;
-            }
-            Err(error) => {
-                error!(%error, "a group was not written");
-                recorded.into_iter().for_each(|answer| drop(answer.send(Err(error.clone()))));
-                self.settle_later(group.settlements.clone(), settled);
-            }
-        }
-    }
-
-    fn announce(&self, committed: Committed, answers: Vec<oneshot::Sender<Result<Recorded, StoreError>>>) {
+    fn announce(&self, committed: Committed, answers: Vec<Told>) {
         let Committed { recorded, owned, wake, wake_at, .. } = committed;
         if !owned.is_empty() {
             self.queues.dispatch(owned);
@@ -188,69 +299,5 @@ impl Committer {
         for (endpoint, due) in wake_at {
             self.queues.wake_at(endpoint, due);
         }
-    }
-
-    /// Commits each body alone; the one that still fails is the culprit and goes to quarantine.
-    async fn record_alone(
-        &self,
-        all: &[Incoming],
-        answers: Vec<oneshot::Sender<Result<Recorded, StoreError>>>,
-    ) {
-        for (incoming, answer) in all.iter().zip(answers) {
-            let mut result = self.write(&self.group(vec![incoming.clone()], Vec::new())).await;
-            if let Err(StoreError::Data(why)) = &result {
-                let what = What::Unreadable(format!("cannot be stored: {why}"));
-                let culprit = Incoming { what, ..incoming.clone() };
-                result = self.write(&self.group(vec![culprit], Vec::new())).await;
-            }
-            match result {
-                Ok(committed) => self.announce(committed, vec![answer]),
-                Err(error) => drop(answer.send(Err(error))),
-            }
-        }
-    }
-
-    async fn settle_alone(&self, all: &[Settlement], answers: Vec<oneshot::Sender<()>>) {
-        for (settlement, answer) in all.iter().zip(answers) {
-            match self.write(&self.group(Vec::new(), vec![settlement.clone()])).await {
-                Ok(committed) => {
-                    self.announce(committed, Vec::new());
-                    release(vec![answer]);
-                }
-                Err(StoreError::Data(why)) => {
-                    let delivery = settlement.delivery;
-                    error!(%why, delivery, "a settlement cannot be stored; its delivery stays pending");
-                }
-                Err(_) => self.settle_later(vec![settlement.clone()], vec![answer]),
-            }
-        }
-    }
-
-    /// Writes settlements as soon as the store is back, beside the loop: the doors go on answering 503 meanwhile.
-    fn settle_later(&self, settlements: Vec<Settlement>, settled: Vec<oneshot::Sender<()>>) {
-        if settlements.is_empty() {
-            return;
-        }
-        let committer = self.clone();
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(RETRY_PAUSE).await;
-                match committer.write(&committer.group(Vec::new(), settlements.clone())).await {
-                    Ok(committed) => {
-                        committer.announce(committed, Vec::new());
-                        return release(settled);
-                    }
-                    Err(StoreError::Data(_)) => return committer.settle_alone(&settlements, settled).await,
-                    Err(_) => {}
-                }
-            }
-        });
-    }
-}
-
-/// Tells those who wait that their settlement is on disk.
-fn release(settled: Vec<oneshot::Sender<()>>) {
-    for answer in settled {
-        let _ = answer.send(());
     }
 }

@@ -208,7 +208,7 @@ pub struct Settlement {
 }
 
 /// One group commit.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Group {
     /// When.
     pub now: Time,

@@ -18,6 +18,7 @@ mod logs;
 mod made;
 mod programs;
 mod receivers;
+mod store;
 mod vectors;
 mod vendors;
 mod wire;

@@ -1,0 +1,226 @@
+//! Accounts, keys, sources and endpoints: kept as they were given, shown at once, and still there after a crash.
+
+use std::time::Duration;
+
+use postcall::ledger::Next;
+use postcall::model::endpoint::{Delivering, EndpointState, Scope, Shape};
+use postcall::model::secret::{Credential, DatedSecret};
+use postcall::model::{AccountKey, DialectName, Endpoint, EventType, Outcome, Secret, Source, Step, Text};
+use postcall::store::{EndpointRef, StoreError};
+
+use super::scene::{Fixture, Scene, endpoint, numbers, says, source};
+
+const ENDED: Step = Step::Ended(Outcome::Completed);
+
+pub async fn accounts_are_found_by_key_and_tag<F: Fixture>(mut scene: Scene<F>) {
+    let made = scene.store.create_account("Acme".to_owned(), scene.now).await.unwrap().unwrap();
+    assert_eq!((made.name.as_str(), made.created_at), ("Acme", scene.now));
+    assert_eq!(
+        scene.store.create_account("Acme".to_owned(), scene.now).await.unwrap(),
+        None,
+        "the name is taken"
+    );
+    let link = ring::hmac::sign(scene.store.link_key(), b"x");
+    for reopened in [false, true] {
+        if reopened {
+            scene.crash().await;
+        }
+        let names: Vec<String> =
+            scene.store.accounts().iter().map(|config| config.account.name.clone()).collect();
+        assert_eq!(names, ["default", "Acme"]);
+        assert_eq!(scene.store.config(made.key).unwrap().account, made);
+        assert_eq!(scene.store.config_by_tag(made.tag).unwrap().account, made);
+        let default = scene.store.config(AccountKey::DEFAULT).unwrap();
+        assert_ne!(default.account.tag, made.tag);
+        assert!(scene.store.config(AccountKey(99)).is_none());
+        assert!(scene.store.config_by_tag(postcall::model::id::Tag(12)).is_none());
+        let again = ring::hmac::sign(scene.store.link_key(), b"x");
+        assert_eq!(again.as_ref(), link.as_ref(), "links outlive a restart");
+    }
+    scene.finish().await;
+}
+
+pub async fn keys_open_until_they_are_revoked<F: Fixture>(mut scene: Scene<F>) {
+    let (mine, other) = (scene.account, scene.other_account("other").await);
+    let make = async |account, name: &str, admin, hash| {
+        scene.store.create_key(account, name.to_owned(), admin, hash, scene.now).await
+    };
+    let admin = make(mine, "ops", true, [1; 32]).await.unwrap();
+    let plain = make(mine, "crm", false, [2; 32]).await.unwrap();
+    let theirs = make(other, "theirs", false, [3; 32]).await.unwrap();
+    assert_eq!((admin.number, plain.number, theirs.number), (1, 2, 1));
+    assert!(matches!(make(mine, "twice", false, [1; 32]).await, Err(StoreError::Data(_))));
+    assert!(matches!(make(AccountKey(77), "nobody", false, [4; 32]).await, Err(StoreError::Data(_))));
+    scene.crash().await;
+    let store = scene.store.clone();
+    assert_eq!(store.keys(mine).await.unwrap(), [admin.clone(), plain.clone()]);
+    assert_eq!(store.keys(other).await.unwrap(), [theirs.clone()]);
+    assert_eq!(store.find_key([2; 32]).await.unwrap(), Some(plain.clone()));
+    assert_eq!(store.find_key([3; 32]).await.unwrap(), Some(theirs));
+    assert_eq!(store.find_key([4; 32]).await.unwrap(), None);
+    assert_eq!(store.revoke_key(other, plain.number, scene.now).await, Ok(false), "not theirs to revoke");
+    assert_eq!(store.revoke_key(mine, plain.number, scene.now).await, Ok(true));
+    assert_eq!(store.revoke_key(mine, plain.number, scene.now).await, Ok(false));
+    assert_eq!(store.find_key([2; 32]).await.unwrap(), None);
+    assert_eq!(store.keys(mine).await.unwrap(), [admin]);
+    scene.finish().await;
+}
+
+pub async fn sources_are_kept_whole<F: Fixture>(mut scene: Scene<F>) {
+    let mut wanted = Source {
+        name: "Dialer Süd".to_owned(),
+        dialect: DialectName::Cllr,
+        credential: Credential {
+            secrets: vec![
+                DatedSecret {
+                    secret: Secret::new("old"),
+                    active_from: scene.now,
+                    expires_at: Some(scene.later(9)),
+                },
+                DatedSecret { secret: Secret::new([0, 255]), active_from: scene.later(5), expires_at: None },
+            ],
+            bearer_token: Some(Secret::new("bearer")),
+        },
+        url_token: Some(Secret::new("token")),
+        ..source(scene.account)
+    };
+    let made = scene.store.put_source(wanted.clone()).await.unwrap().unwrap();
+    (wanted.number, wanted.id) = (made.number, made.id.clone());
+    assert!(made.number != scene.source && made.id.starts_with("src_"));
+    for change in 0..3 {
+        if change == 1 {
+            wanted.name = "Dialer Nord".to_owned();
+            wanted.url_token = None;
+            wanted.credential = Credential::default();
+            scene.store.put_source(wanted.clone()).await.unwrap().unwrap();
+        }
+        if change == 2 {
+            scene.crash().await;
+        }
+        let config = scene.store.config(scene.account).unwrap();
+        assert_eq!(**config.source(wanted.number).unwrap(), wanted);
+        assert_eq!(config.sources.len(), 2);
+    }
+    assert_eq!(scene.store.delete_source(scene.account, wanted.number, scene.now).await, Ok(true));
+    assert_eq!(scene.store.delete_source(scene.account, wanted.number, scene.now).await, Ok(false));
+    assert!(scene.store.config(scene.account).unwrap().source(wanted.number).is_none());
+    assert_eq!(scene.store.put_source(wanted.clone()).await.unwrap(), None, "gone is gone");
+    let next = scene.store.put_source(source(scene.account)).await.unwrap().unwrap();
+    assert_eq!(next.number, wanted.number + 1, "no number is used twice");
+    assert_eq!(scene.store.put_source(source(AccountKey(77))).await.unwrap(), None);
+    scene.crash().await;
+    let config = scene.store.config(scene.account).unwrap();
+    assert_eq!(config.sources.iter().map(|source| source.number).collect::<Vec<_>>(), [1, 3]);
+    scene.finish().await;
+}
+
+pub async fn endpoints_are_kept_whole<F: Fixture>(mut scene: Scene<F>) {
+    let mut wanted = Endpoint {
+        url: "https://user:pass@crm.example/hook?key=1".to_owned(),
+        dialect: DialectName::Aloro,
+        shape: Shape { include_recording: false },
+        events: Some(vec![EventType::CallEnded, EventType::BatchFailed]),
+        scope: Scope {
+            agent_id: Some(Text::from_bytes(&b"\xed\xa0\xbd"[..])),
+            campaign_id: Some(Text::from("c")),
+            batch_id: Some(Text::from("")),
+        },
+        completed_only: true,
+        ordered: false,
+        headers: vec![("X-Key".to_owned(), "1".to_owned()), ("x-key".to_owned(), "2".to_owned())],
+        delivering: Delivering {
+            timeout: Some(Duration::from_millis(1500)),
+            retry_delays: Some(vec![Duration::ZERO, Duration::from_secs(86_400)]),
+            max_in_flight: Some(1),
+            rate_limit: Some(0.1),
+        },
+        credential: Credential::of_bearer(Secret::new("0123456789abcdef")),
+        ..endpoint(scene.account)
+    };
+    let plain = scene.endpoint(|_| {}).await;
+    let made = scene.store.put_endpoint(wanted.clone()).await.unwrap().unwrap();
+    (wanted.number, wanted.id, wanted.revision) = (made.number, made.id.clone(), made.revision);
+    assert!(made.number != plain && made.id.starts_with("ep_"));
+    for change in 0..3 {
+        if change == 1 {
+            wanted.events = None;
+            wanted.delivering = Delivering { retry_delays: Some(Vec::new()), ..Delivering::default() };
+            wanted.headers = Vec::new();
+            wanted.scope = Scope::default();
+            scene.store.put_endpoint(wanted.clone()).await.unwrap().unwrap();
+        }
+        if change == 2 {
+            scene.crash().await;
+        }
+        assert_eq!(*scene.configured(wanted.number), wanted);
+    }
+    let unknown = Endpoint { number: 99, ..wanted.clone() };
+    assert_eq!(scene.store.put_endpoint(unknown).await.unwrap(), None);
+    assert_eq!(scene.store.put_endpoint(endpoint(AccountKey(77))).await.unwrap(), None);
+    assert_eq!(scene.store.delete_endpoint(scene.account, 99, scene.now).await, Ok(false));
+    assert_eq!(scene.store.delete_endpoint(scene.account, wanted.number, scene.now).await, Ok(true));
+    assert_eq!(scene.store.delete_endpoint(scene.account, wanted.number, scene.now).await, Ok(false));
+    assert_eq!(scene.store.put_endpoint(wanted.clone()).await.unwrap(), None, "gone is gone");
+    let next = scene.endpoint(|_| {}).await;
+    assert_eq!(next, wanted.number + 1);
+    scene.crash().await;
+    let config = scene.store.config(scene.account).unwrap();
+    assert_eq!(config.endpoints.iter().map(|endpoint| endpoint.number).collect::<Vec<_>>(), [plain, next]);
+    let sums = scene.store.sums(scene.account, false).await.unwrap();
+    assert_eq!(sums.iter().map(|sum| sum.endpoint).collect::<Vec<_>>(), [plain, wanted.number, next]);
+    scene.finish().await;
+}
+
+pub async fn a_disabled_endpoint_is_owed_and_waits<F: Fixture>(mut scene: Scene<F>) {
+    let off = scene.endpoint(|_| {}).await;
+    let witness = scene.endpoint(|endpoint| endpoint.events = Some(vec![EventType::EndpointDisabled])).await;
+    let disable = async |scene: &Scene<F>, number, reason: &str| {
+        scene.store.disable_endpoint(scene.target(number), reason.to_owned(), scene.now).await.unwrap()
+    };
+    let woken = disable(&scene, off, "by hand").await.unwrap();
+    assert!(woken.contains(&scene.target(witness)), "{woken:?}");
+    assert_eq!(disable(&scene, off, "another reason").await, Some(Vec::new()), "it is disabled already");
+    assert_eq!(disable(&scene, 99, "nobody").await, None);
+    scene.crash().await;
+    let is_off = |reason: &str| EndpointState::Disabled { reason: reason.to_owned() };
+    assert_eq!(scene.configured(off).state, is_off("by hand"));
+    let kinds: Vec<EventType> = scene.feed().await.iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [EventType::EndpointDisabled], "told once");
+    assert_eq!(numbers(&scene.claim(witness, 9).await), [2]);
+
+    scene
+        .change(off, |endpoint| {
+            endpoint.url = "https://elsewhere.example".to_owned();
+            endpoint.state = EndpointState::Active;
+        })
+        .await;
+    assert_eq!(scene.configured(off).state, is_off("by hand"), "a change of settings enables nothing");
+    scene.room.set(0);
+    scene.hear([says("c-1", ENDED)]).await;
+    assert_eq!(scene.sum(off).await.pending, 2);
+    assert_eq!(scene.store.enable_endpoint(scene.target(off)).await, Ok(true));
+    assert_eq!(scene.store.enable_endpoint(scene.target(99)).await, Ok(false));
+    assert_eq!(scene.configured(off).state, EndpointState::Active);
+    let claimed = scene.claim(off, 9).await;
+    assert_eq!(claimed.len(), 2);
+    for owned in &claimed {
+        scene.settle(owned, Next::Delivered).await;
+    }
+    let nobody = EndpointRef { account: AccountKey(77), number: off };
+    assert_eq!(scene.store.enable_endpoint(nobody).await, Ok(false));
+    scene.finish().await;
+}
+
+/// What one transaction changed is what the next one goes by.
+pub async fn changes_count_from_the_next_event_on<F: Fixture>(scene: Scene<F>) {
+    let endpoint = scene.endpoint(|_| {}).await;
+    assert_eq!(scene.step("a", ENDED).await.len(), 1);
+    scene.change(endpoint, |endpoint| endpoint.events = Some(vec![EventType::CallFailed])).await;
+    assert_eq!(scene.step("b", ENDED).await.len(), 0);
+    let second = scene.endpoint(|_| {}).await;
+    assert_eq!(scene.step("c", ENDED).await[0].endpoint.number, second);
+    scene.store.delete_endpoint(scene.account, second, scene.now).await.unwrap();
+    assert_eq!(scene.step("d", ENDED).await.len(), 0);
+    scene.tidy_up().await;
+    scene.finish().await;
+}

@@ -1,0 +1,115 @@
+//! The suite of the store: plain functions over the trait, run over every store there is. A store joins with a
+//! `Fixture` and one line at the end of this file.
+
+mod by_hand;
+mod configuration;
+mod lists;
+mod order;
+mod ownership;
+mod recording;
+mod scene;
+mod settling;
+mod sqlite;
+mod upkeep;
+
+/// Makes each function a test over the store of a fixture.
+macro_rules! tests {
+    ($fixture:ty: $($file:ident { $($test:ident)+ })+) => {
+        $(mod $file {
+            use super::*;
+            $(#[tokio::test]
+            async fn $test() {
+                super::super::$file::$test(Scene::<$fixture>::new().await).await;
+            })+
+        })+
+    };
+}
+
+/// Every function of the suite.
+macro_rules! suite {
+    ($store:ident, $fixture:ty) => {
+        mod $store {
+            use super::scene::Scene;
+            tests! { $fixture:
+                recording {
+                    a_call_becomes_event_record_and_deliveries
+                    a_repeat_is_a_duplicate
+                    something_new_is_an_update
+                    a_real_end_replaces_a_lost_one
+                    a_batch_ends_once
+                    a_test_is_shown_and_nothing_else
+                    what_cannot_be_read_is_kept_up_to_a_quota
+                    one_body_may_tell_of_several_calls
+                    values_survive_as_they_came
+                    sources_do_not_share_calls
+                    a_group_is_written_whole_or_not_at_all
+                    positions_have_no_gap
+                }
+                ownership {
+                    a_reserved_delivery_is_never_claimable
+                    without_a_place_it_is_claimable_at_once
+                    some_places_are_not_places_for_all
+                    concurrent_claims_share_nothing
+                    only_what_is_due_is_claimed_earliest_first
+                    a_crash_makes_everything_claimable_again
+                    release_gives_back
+                    accounts_and_endpoints_claim_their_own
+                    what_is_owned_is_settled_whatever_came_between
+                }
+                order {
+                    a_later_event_waits_for_the_earlier_one
+                    a_retry_lets_nothing_pass_and_a_death_does
+                    a_promoted_one_needs_a_place_too
+                    unordered_endpoints_wait_for_nothing
+                    calls_do_not_wait_for_each_other
+                    one_endpoint_does_not_wait_for_another
+                    a_group_may_hear_and_settle_at_once
+                    the_order_outlives_a_crash
+                    turning_order_off_and_on_leaves_nothing_behind
+                }
+                settling {
+                    a_delivered_one_is_done
+                    a_retry_sends_the_bytes_of_the_first_attempt
+                    a_dead_one_is_given_up
+                    gone_disables_the_endpoint_and_tells
+                    an_attempt_under_way_outlives_a_cancel
+                    settling_twice_is_settling_once
+                    a_delivery_keeps_the_shape_it_was_planned_with
+                }
+                by_hand {
+                    a_retry_does_not_wait_for_its_time
+                    a_retry_out_of_line_lets_the_next_one_go
+                    a_waiting_one_can_be_sent_before_its_turn
+                    one_that_is_under_way_is_left_alone
+                    a_dead_one_rises_again
+                    what_is_over_cannot_be_retried
+                    a_dead_one_of_a_deleted_endpoint_stays_dead
+                    any_pending_one_can_be_called_off
+                    a_cancelled_one_makes_way
+                }
+                lists {
+                    deliveries_by_every_filter
+                    calls_by_every_filter
+                    made_up_numbers_find_nothing
+                    accounts_see_only_their_own
+                }
+                configuration {
+                    accounts_are_found_by_key_and_tag
+                    keys_open_until_they_are_revoked
+                    sources_are_kept_whole
+                    endpoints_are_kept_whole
+                    a_disabled_endpoint_is_owed_and_waits
+                    changes_count_from_the_next_event_on
+                }
+                upkeep {
+                    a_deleted_endpoint_is_owed_nothing_in_steps
+                    a_request_is_answered_once
+                    nothing_that_was_answered_is_lost
+                    a_closed_store_answers_that_it_is_closed
+                }
+            }
+        }
+    };
+}
+
+suite!(over_sqlite, crate::store::sqlite::Sqlite);

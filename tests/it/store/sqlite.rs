@@ -1,0 +1,222 @@
+//! The embedded store as a place for the suite, and what only holds for it: one process, one key, one disk.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use postcall::model::secret::Credential;
+use postcall::model::{AccountKey, Outcome, Secret, Step, Text};
+use postcall::store::sqlite::{Options, SqliteStore};
+use postcall::store::{Incoming, Store, StoreError, What};
+use tempfile::TempDir;
+
+use super::scene::{Fixture, Scene, done, endpoint, heard, says, some_time, source};
+
+const ENDED: Step = Step::Ended(Outcome::Completed);
+
+/// A data directory.
+pub struct Sqlite {
+    dir: TempDir,
+    store: Option<Arc<dyn Store>>,
+    /// Stores that crashed, with their directories: kept, because dropping one would let it tidy up.
+    crashed: Vec<(TempDir, Option<Arc<dyn Store>>)>,
+}
+
+fn open(dir: &Path, options: Options) -> Result<Arc<dyn Store>, String> {
+    Ok(Arc::new(SqliteStore::open(dir, some_time(), options)?))
+}
+
+fn options() -> Options {
+    Options { quarantine_quota: 3, ..Options::default() }
+}
+
+impl Fixture for Sqlite {
+    async fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), store: None, crashed: Vec::new() }
+    }
+
+    async fn open(&mut self) -> Arc<dyn Store> {
+        let store = open(self.dir.path(), options()).unwrap();
+        self.store = Some(Arc::clone(&store));
+        store
+    }
+
+    async fn reopen(&mut self) -> Arc<dyn Store> {
+        let left = as_a_crash_leaves_it(self.dir.path());
+        let crashed = std::mem::replace(&mut self.dir, left);
+        self.crashed.push((crashed, self.store.take()));
+        self.open().await
+    }
+}
+
+/// A crash leaves the files as they are at that moment; so they are copied under the hands of the store. The shared
+/// memory beside them is memory.
+fn as_a_crash_leaves_it(dir: &Path) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(dir).unwrap() {
+        let file = file.unwrap();
+        if file.file_name() != "postcall.db-shm" {
+            std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+        }
+    }
+    copy
+}
+
+fn holds(dir: &Path, needle: &[u8]) -> bool {
+    std::fs::read_dir(dir).unwrap().any(|file| {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        bytes.windows(needle.len()).any(|window| window == needle)
+    })
+}
+
+#[tokio::test]
+async fn secrets_cannot_be_read_in_the_files() {
+    let scene = Scene::<Sqlite>::new().await;
+    let secrets =
+        ["whsec_QUIET", "Bearer-QUIET-0123", "token-QUIET", "X-Api-QUIET", "user:QUIET@", "shown-QUIET"];
+    let [secret, bearer, token, header, user, shown] = secrets;
+    let credential =
+        Credential { bearer_token: Some(Secret::new(bearer)), ..Credential::of_secret(Secret::new(secret)) };
+    let mut door = source(scene.account);
+    door.credential = credential.clone();
+    door.url_token = Some(Secret::new(token));
+    scene.store.put_source(door).await.unwrap();
+    scene
+        .endpoint(|endpoint| {
+            endpoint.url = format!("https://{user}crm.example/");
+            endpoint.headers = vec![("X-Key".to_owned(), header.to_owned())];
+            endpoint.credential = credential;
+        })
+        .await;
+    let (store, key) = (scene.store.clone(), b"k".to_vec());
+    store.begin_idempotent(scene.account, key.clone(), [7; 32], scene.now).await.unwrap();
+    store.finish_idempotent(scene.account, key, Some((201, shown.as_bytes().to_vec()))).await.unwrap();
+    let key = "pk_QUIET_api_key";
+    let hash = postcall::store::vault::hash_api_key(key);
+    store.create_key(scene.account, "visible name".to_owned(), true, hash, scene.now).await.unwrap();
+    scene.step("visible call", ENDED).await;
+
+    let dir = scene.place.dir.path().to_owned();
+    for checkpointed in [false, true] {
+        if checkpointed {
+            store.close().await.unwrap();
+        }
+        assert!(
+            holds(&dir, b"visible call") && holds(&dir, b"visible name"),
+            "it is the right place to look"
+        );
+        for secret in secrets.iter().chain([&key]) {
+            assert!(!holds(&dir, secret.as_bytes()), "{secret} lies open");
+            let encoded = data_encoding::BASE64.encode(secret.as_bytes());
+            assert!(!holds(&dir, encoded.trim_end_matches('=').as_bytes()), "{secret} lies open, encoded");
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_process_has_the_directory() {
+    let scene = Scene::<Sqlite>::new().await;
+    let dir = scene.place.dir.path();
+    let refused = open(dir, options()).err().unwrap();
+    assert!(refused.contains("in use by another postcall"), "{refused}");
+    scene.store.close().await.unwrap();
+    open(dir, options()).unwrap();
+}
+
+#[tokio::test]
+async fn a_dropped_store_lets_go_of_its_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..3 {
+        let store = open(dir.path(), options()).unwrap();
+        store.put_endpoint(endpoint(AccountKey::DEFAULT)).await.unwrap();
+    }
+    let store = open(dir.path(), options()).unwrap();
+    assert_eq!(store.config(AccountKey::DEFAULT).unwrap().endpoints.len(), 3);
+}
+
+#[tokio::test]
+async fn another_key_opens_nothing() {
+    let mut scene = Scene::<Sqlite>::new().await;
+    scene.crash().await;
+    let copy = as_a_crash_leaves_it(scene.place.dir.path());
+    let key_file = copy.path().join("master.key");
+    let key = std::fs::read(&key_file).unwrap();
+
+    std::fs::write(&key_file, [7; 32]).unwrap();
+    let refused = open(copy.path(), options()).err().unwrap();
+    assert!(refused.contains("sealed under another master.key"), "{refused}");
+    std::fs::write(&key_file, b"short").unwrap();
+    let refused = open(copy.path(), options()).err().unwrap();
+    assert!(refused.contains("not 32 bytes"), "{refused}");
+    std::fs::remove_file(&key_file).unwrap();
+    let refused = open(copy.path(), options()).err().unwrap();
+    assert!(refused.contains("master.key is missing"), "{refused}");
+    assert!(!key_file.exists(), "no new one stands in the way of the old one");
+
+    std::fs::write(&key_file, key).unwrap();
+    let store = open(copy.path(), options()).unwrap();
+    assert_eq!(store.config(scene.account).unwrap().sources.len(), 1);
+}
+
+#[tokio::test]
+async fn the_data_of_a_newer_postcall_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path(), options()).unwrap().close().await.unwrap();
+    let db = rusqlite::Connection::open(dir.path().join("postcall.db")).unwrap();
+    db.pragma_update(None, "user_version", 1000).unwrap();
+    let refused = open(dir.path(), options()).err().unwrap();
+    assert!(refused.contains("newer postcall"), "{refused}");
+}
+
+/// A full disk costs what comes while it is full, and nothing of what was there.
+#[tokio::test]
+async fn a_full_disk_is_survived() {
+    let dir = tempfile::tempdir().unwrap();
+    let full = Options { quarantine_quota: 10_000, most_pages: Some(200) };
+    let mut scene = Scene::<Sqlite>::new().await;
+    scene.store = open(dir.path(), full).unwrap();
+    scene.source = scene.store.put_source(source(scene.account)).await.unwrap().unwrap().number;
+    let endpoint = scene.endpoint(|_| {}).await;
+    let owned = scene.step("before", ENDED).await;
+
+    // Bytes that do not compress, from a generator that every run repeats.
+    let mut state = 1u64;
+    let mut noise = move || -> Vec<u8> {
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        };
+        (0..50_000).map(|_| next()).collect()
+    };
+    let mut kept = 0;
+    let refused = loop {
+        let raw = Bytes::from(noise());
+        let body = Incoming { raw, ..scene.incoming(What::Unreadable("noise".to_owned())) };
+        match scene.try_commit(vec![body], Vec::new()).await {
+            Ok(_) => kept += 1,
+            Err(refused) => break refused,
+        }
+        assert!(kept < 100, "it must be full at some time");
+    };
+    assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
+    assert_eq!(scene.store.quarantine_size(scene.account).await, Ok(kept), "what was answered is there");
+    let mut large = heard("large", ENDED);
+    large.call.transcript.text = Some(Text::from(data_encoding::BASE64.encode(&noise()).as_str()));
+    let large = || What::Heard(vec![postcall::model::event::Heard::Call(Box::new(large.clone()))]);
+    let refused = scene.try_commit(vec![scene.incoming(large())], Vec::new()).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    assert_eq!(scene.feed().await.len(), 1);
+    assert_eq!(scene.room.taken(), 1, "its place is given back");
+
+    // Somebody makes room; everything goes on in the same process.
+    assert_eq!(scene.store.discard(scene.account, 1).await, Ok(true));
+    assert_eq!(scene.store.discard(scene.account, 2).await, Ok(true));
+    let committed = scene.hear([large()]).await;
+    assert_eq!(committed.recorded, [done(postcall::dialect::ReceiptKind::Recorded, 1)]);
+    assert_eq!(committed.owned[0].event.position, 2);
+    assert_eq!(scene.store.ready().await, Ok(()));
+    scene.settle(&owned[0], postcall::ledger::Next::Delivered).await;
+    assert_eq!(scene.sum(endpoint).await.delivered, 1);
+    scene.hear([says("after", ENDED)]).await;
+    scene.finish().await;
+}
