@@ -3,6 +3,7 @@
 
 mod by_hand;
 mod configuration;
+mod group;
 mod lists;
 mod order;
 mod ownership;
@@ -10,6 +11,7 @@ mod recording;
 mod scene;
 mod settling;
 mod sqlite;
+mod troubled;
 mod upkeep;
 
 /// Makes each function a test over the store of a fixture.
@@ -100,6 +102,15 @@ macro_rules! suite {
                     endpoints_are_kept_whole
                     a_disabled_endpoint_is_owed_and_waits
                     changes_count_from_the_next_event_on
+                }
+                group {
+                    the_queues_are_told_after_the_commit
+                    a_culprit_goes_to_quarantine_and_its_neighbours_commit
+                    a_settlement_is_kept_without_what_cannot_be
+                    while_the_store_is_away_doors_say_so_and_settlements_wait
+                    a_commit_that_nobody_heard_of_counts_once
+                    what_was_submitted_is_written_before_the_end
+                    only_so_much_may_wait
                 }
                 upkeep {
                     a_deleted_endpoint_is_owed_nothing_in_steps
