@@ -7,6 +7,7 @@ mod group;
 mod lists;
 mod order;
 mod ownership;
+mod random;
 mod recording;
 mod scene;
 mod settling;
@@ -32,6 +33,12 @@ macro_rules! suite {
     ($store:ident, $fixture:ty) => {
         mod $store {
             use super::scene::Scene;
+
+            #[test]
+            fn whatever_happens_in_whatever_order() {
+                super::random::whatever_happens_in_whatever_order::<$fixture>();
+            }
+
             tests! { $fixture:
                 recording {
                     a_call_becomes_event_record_and_deliveries
