@@ -35,7 +35,7 @@ pub struct Server {
     #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
     /// The API key; POSTCALL_KEY or POSTCALL_ADMIN_KEY unless said
-    #[arg(long, global = true, value_name = "KEY")]
+    #[arg(long, global = true, value_name = "KEY", allow_hyphen_values = true)]
     key: Option<String>,
 }
 

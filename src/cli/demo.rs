@@ -21,6 +21,7 @@ use super::dialer::sending::{Tally, Target, play};
 use super::dialer::{Disorder, Script};
 use super::progress::Progress;
 use super::receivers::{Departures, Receiver};
+use super::say;
 use crate::api::auth::new_api_key;
 use crate::app::{App, Settings};
 use crate::clock::{Clock, System, random_bytes};
@@ -93,7 +94,7 @@ pub async fn run(demo: Demo) -> Result<ExitCode, String> {
     settings.allow_networks = "127.0.0.0/8".parse().into_iter().collect();
     let app = App::start(settings).await?;
     let base = format!("http://{}", app.address());
-    println!("postcall is at {base} and keeps its data in {}.\n", directory.0.display());
+    say(&format!("postcall is at {base} and keeps its data in {}.\n\n", directory.0.display()))?;
     let done = tokio::select! {
         done = show(&demo, &base, &key) => done,
         stopped = stopped() => match stopped {
@@ -122,28 +123,28 @@ async fn stopped() -> Result<(), String> {
 async fn show(demo: &Demo, base: &str, key: &str) -> Result<ExitCode, String> {
     let client = Client::new(base, key)?;
     let cast = gather(&client).await?;
-    println!(
-        "{} calls from each of {} vendors, {}% of their events twice and {}% late, to {} endpoints:\n",
+    say(&format!(
+        "{} calls from each of {} vendors, {}% of their events twice and {}% late, to {} endpoints:\n\n",
         demo.calls,
         cast.vendors.len(),
         DISORDER.duplicates,
         DISORDER.late,
         cast.customers.len()
-    );
+    ))?;
     let started = Instant::now();
     let tallies = perform(demo, &cast).await?;
     let books = settled(&client).await?;
     let report = report(&cast, &tallies, &books, started.elapsed());
-    println!("{}", report.text());
+    say(&format!("{}\n", report.text()))?;
     let missing = report.missing();
     match missing.as_slice() {
-        [] => println!("Everything that was owed was delivered, and every signature verified."),
+        [] => say("Everything that was owed was delivered, and every signature verified.\n")?,
         _ => eprintln!("postcall: not everything is proven: {}.", missing.join("; ")),
     }
     if demo.exit {
         return Ok(if missing.is_empty() { ExitCode::SUCCESS } else { super::NO });
     }
-    println!("{}", invitation(base, key, &cast));
+    say(&format!("{}\n", invitation(base, key, &cast)))?;
     std::future::pending().await
 }
 

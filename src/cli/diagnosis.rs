@@ -278,7 +278,7 @@ mod tests {
     use super::*;
     use http::{HeaderName, HeaderValue};
 
-    /// Computed with Python's hmac (`vendors.md` 5).
+    /// Computed with Python's hmac.
     const ALORO: &str = r#"{"event":"call.ended","test":true,"data":{"call":{"id":"test_call_123"}}}"#;
     const ALORO_DIGITS: &str = "c6362a2b5a13bec3ddc64da87c06962ef2e0f6cd55cc5346166a8aa22f5c450b";
     const DIALGEN: &str =

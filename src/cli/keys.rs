@@ -49,30 +49,30 @@ enum Action {
 /// A sentence when the server does not answer or refuses.
 pub async fn run(keys: Keys) -> Result<ExitCode, String> {
     let client = keys.server.client()?;
-    match keys.action {
+    let (answer, shown) = match keys.action {
         Action::Create { name, account, admin } => {
             let mut asked = json!({"name": name, "admin": admin});
             if let Some(account) = account {
                 asked["account_id"] = account.into();
             }
             let made = client.post("/v1/keys", &asked).await?;
-            print!("{}", if keys.json { format!("{made}\n") } else { created(&made) });
+            let shown = created(&made);
+            (made, shown)
         }
         Action::List => {
             let found = client.get("/v1/keys").await?;
-            print!("{}", if keys.json { format!("{found}\n") } else { listed(&found) });
+            let shown = listed(&found);
+            (found, shown)
         }
         Action::Revoke { id } => {
             if id.is_empty() || id.contains(['/', '?', '#', '%']) {
                 return Err(format!("{id:?} is no id of a key; `postcall keys list` shows them"));
             }
             client.delete(&format!("/v1/keys/{id}")).await?;
-            print!(
-                "{}",
-                if keys.json { format!("{}\n", json!({"revoked": id})) } else { format!("revoked {id}\n") }
-            );
+            (json!({"revoked": id}), format!("revoked {id}\n"))
         }
-    }
+    };
+    super::say(&if keys.json { format!("{answer}\n") } else { shown })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,6 +1,5 @@
 //! `postcall openapi`: prints the document of the API, for generators of clients. Refuses to know what is in it.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use crate::api;
@@ -14,7 +13,6 @@ pub struct OpenApi {}
 /// # Errors
 /// When standard output cannot be written to.
 pub fn run(_: &OpenApi) -> Result<ExitCode, String> {
-    let written = std::io::stdout().write_all(api::openapi::JSON.as_bytes());
-    written.map_err(|error| format!("cannot write the document: {error}"))?;
+    super::say(&api::openapi::JSON)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -256,7 +256,7 @@ mod tests {
         verify(dialect, secret, &headers, body.as_bytes(), 0)
     }
 
-    /// Digits: Python's hmac (`vendors.md` 5).
+    /// Digits: Python's hmac.
     #[test]
     fn receivers_check_as_the_samples_do() {
         let aloro = r#"{"event":"call.ended","test":true,"data":{"call":{"id":"test_call_123"}}}"#;

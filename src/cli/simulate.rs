@@ -24,10 +24,10 @@ pub struct Simulate {
     #[arg(long, value_name = "DIALECT", value_parser = super::dialect_name)]
     dialect: DialectName,
     /// The signing secret of the source; left out, nothing is signed
-    #[arg(long, value_name = "SECRET", conflicts_with = "bearer")]
+    #[arg(long, value_name = "SECRET", allow_hyphen_values = true, conflicts_with = "bearer")]
     secret: Option<String>,
     /// The bearer token of the source, for air
-    #[arg(long, value_name = "TOKEN")]
+    #[arg(long, value_name = "TOKEN", allow_hyphen_values = true)]
     bearer: Option<String>,
     /// How many calls; one call is up to five events
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -65,7 +65,7 @@ pub async fn run(simulate: Simulate) -> Result<ExitCode, String> {
     let progress = Progress::new("calls", simulate.calls);
     let tally = play(&wire, script.plan(), target, |calls| progress.at(calls), |_| {}).await;
     progress.finish();
-    print!("{}", if simulate.json { json(&tally) } else { summary(&simulate, &tally) });
+    super::say(&if simulate.json { json(&tally) } else { summary(&simulate, &tally) })?;
     Ok(if tally.other.is_empty() { ExitCode::SUCCESS } else { super::NO })
 }
 

@@ -19,7 +19,7 @@ pub struct Verify {
     #[arg(long, value_name = "DIALECT", value_parser = super::dialect_name)]
     dialect: DialectName,
     /// The signing secret; for air the bearer token
-    #[arg(long, alias = "bearer", value_name = "SECRET")]
+    #[arg(long, alias = "bearer", value_name = "SECRET", allow_hyphen_values = true)]
     secret: Option<String>,
     /// The body as it came, byte for byte; `-` reads standard input
     #[arg(long, value_name = "FILE")]
@@ -44,7 +44,7 @@ pub struct Verify {
 /// A sentence when a file cannot be read or an option makes no sense.
 pub fn run(verify: &Verify) -> Result<ExitCode, String> {
     let diagnosis = check(verify)?;
-    print!("{}", if verify.json { json(&diagnosis) } else { text(&diagnosis) });
+    super::say(&if verify.json { json(&diagnosis) } else { text(&diagnosis) })?;
     Ok(if diagnosis.ok { ExitCode::SUCCESS } else { super::NO })
 }
 

@@ -65,7 +65,7 @@ impl Dialect for Air {
         signature::bearer_header(credential).into_iter().collect()
     }
 
-    /// The seed is silent about both: the standard dialect's schedule, without its jitter (`dialects.md`).
+    /// The seed is silent about both: the standard dialect's schedule, without its jitter (`docs/dialects.md`).
     fn policy(&self) -> Policy {
         Policy {
             timeout: Duration::from_secs(20),
@@ -170,5 +170,5 @@ fn number_where_it_is_one(id: &Text) -> Raw {
     is_number.then(|| Raw::parse(&id.to_str())).flatten().unwrap_or_else(|| Raw::from_value(id))
 }
 
-/// The seed's example as its site prints it (`vendors.md` 1.5), with values of ours where it has none.
+/// The seed's example as its site prints it, with values of ours where it has none.
 const SAMPLE: &str = r#"{"call":{"sid":"CA00000000000000000000000000000123","llmAnsweredBy":"human","promptId":25673,"callRecordingUrl":"https://api.twilio.com/2010-04-01/Accounts/AC00000000000000000000000000000000/Recordings/RE00000000000000000000000000000000","fromNumber":"+15550100001","toNumber":"+15550100002","direction":"outbound-api","duration":44,"campaignId":null,"cachedLeadName":"Tyler","transcript":"BOT: ~ \"Hey, Tyler!\"\nHUMAN:  how's it going\nBOT: \"Going well. Do you have a minute?\"\nHUMAN:  sure","createdAt":"2023-12-31 23:12:05.62705+00","leadData":null},"headers":{}}"#;

@@ -139,7 +139,7 @@ fn read_full(mut body: Part<'_>) -> Taken<HeardCall> {
     Ok(read::heard(step, at, call, leftovers))
 }
 
-/// The other shape, which the same site prints elsewhere (`vendors.md` 1.4).
+/// The other shape, which the same site prints elsewhere.
 fn read_flat(mut body: Part<'_>) -> Taken<HeardCall> {
     let mut call = Call { call_id: body.required_id("call_id")?, ..Call::default() };
     let at = body.time("timestamp")?;

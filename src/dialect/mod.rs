@@ -4,7 +4,6 @@
 pub mod air;
 pub mod aloro;
 pub mod cllr;
-pub mod diagnosis;
 pub mod dialgen;
 pub mod js_json;
 mod read;
@@ -162,7 +161,7 @@ pub enum ReceiptKind {
 }
 
 impl Receipt {
-    /// `{"received":true}` with its marks: the answer of every door but voicegenie's (`dialects.md`).
+    /// `{"received":true}` with its marks: the answer of every door but voicegenie's (`docs/dialects.md`).
     pub fn plain_answer(&self) -> String {
         match self.kind {
             ReceiptKind::Recorded | ReceiptKind::Ignored => r#"{"received":true}"#,
@@ -221,7 +220,7 @@ pub struct Policy {
 mod tests {
     use super::*;
 
-    /// DESIGN section 6 and the seeds: timeout and waits in seconds.
+    /// The seeds: timeout and waits in seconds.
     #[test]
     fn policies_are_those_of_the_seeds() {
         const STANDARD: &[u64] = &[5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];

@@ -56,7 +56,7 @@ pub fn unknown_status(word: &str) -> Unreadable {
     Unreadable(format!("unknown status `{}`", shortened(word)))
 }
 
-/// A vendor's word for how a call ended, and whether it was handed to a person (`vendors.md` 2.10).
+/// A vendor's word for how a call ended, and whether it was handed to a person.
 pub fn outcome(word: &str) -> Option<(Outcome, Option<bool>)> {
     if ["transferred", "human_escalation"].iter().any(|known| word.trim().eq_ignore_ascii_case(known)) {
         return Some((Outcome::Completed, Some(true)));

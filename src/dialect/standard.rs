@@ -23,7 +23,7 @@ use crate::model::{Batch, DialectName, Event, EventBody, EventType, Outcome, Sta
 /// The dialect of Standard Webhooks.
 pub struct Standard;
 
-/// Waits between attempts (DESIGN section 6), also for dialects whose seed is silent.
+/// Waits between attempts, also for dialects whose seed is silent.
 pub fn retry_delays() -> Vec<Duration> {
     const MINUTE: u64 = 60;
     const HOUR: u64 = 60 * MINUTE;

@@ -181,7 +181,7 @@ fn write_body(body: &mut Writer<'_>, event: &Event, call: &Call, shape: &Shape) 
     body.put("timestamp", &event.at.rfc3339_seconds());
 }
 
-/// Seed 000 "Success Response", with what `dialects.md` adds at the top.
+/// Seed 000 "Success Response", with what `docs/dialects.md` adds at the top.
 fn answer(receipt: &Receipt) -> String {
     #[derive(Serialize)]
     struct Answer<'a> {

@@ -25,7 +25,7 @@ pub fn body(fill: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
     out
 }
 
-/// A body that JavaScript parses and stringifies to the very same bytes (DESIGN section 7).
+/// A body that JavaScript parses and stringifies to the very same bytes.
 pub fn js_body(fill: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
     // What the writer writes is valid UTF-8; were it not, the bytes would go out as they are.
     match String::from_utf8(body(fill)) {

@@ -40,7 +40,7 @@ pub struct Decision {
 /// The most that chance adds to a wait, as a part of it.
 const JITTER: f64 = 0.1;
 
-/// Decides after an attempt that ended at `now`. Every non-2xx is retried but 410 (`dialects.md`). `Retry-After` on 429
+/// Decides after an attempt that ended at `now`. Every non-2xx is retried but 410 (`docs/dialects.md`). `Retry-After` on 429
 /// and 503 may lengthen a wait, to the following step's at most. `dice` is between 0 and 1.
 pub fn decide(outcome: Outcome, policy: &Policy, now: Time, dice: f64) -> Decision {
     let next = match outcome.status {

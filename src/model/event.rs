@@ -155,7 +155,7 @@ impl Outcome {
         }
     }
 
-    /// Reads a vendor's word for an outcome, whatever its case, hyphens or spaces (`vendors.md` 2.10). `None` for a
+    /// Reads a vendor's word for an outcome, whatever its case, hyphens or spaces. `None` for a
     /// word that says nothing about how the call ended.
     pub fn parse(word: &str) -> Option<Self> {
         let word = word.trim().to_ascii_lowercase().replace(['-', ' '], "_");
@@ -173,7 +173,7 @@ impl Outcome {
         })
     }
 
-    /// The outcome decides the type of the terminal event, not the vendor's name for it (`dialects.md`).
+    /// The outcome decides the type of the terminal event, not the vendor's name for it (`docs/dialects.md`).
     pub fn event_type(self) -> EventType {
         match self {
             Self::Completed | Self::Voicemail => EventType::CallEnded,

@@ -81,6 +81,11 @@ async fn verify_says_why() {
 
     let absent = run(&["verify", "--dialect", "cllr", "--body", "/no/such/file"], &[], b"").await;
     assert!(expect(&absent, 2).contains("cannot read /no/such/file"));
+    // One in 64 of the tokens that postcall makes begins so.
+    let token = "-token-of-air-0123456789";
+    let header = format!("Authorization: Bearer {token}");
+    let air = ["verify", "--dialect", "air", "--bearer", token, "--body", "-", "--header", &header];
+    expect(&run(&air, &[], b"{}").await, 0);
     let unsaid = run(&["verify", "--dialect", "air", "--body", "-"], &[], b"{}").await;
     assert!(expect(&unsaid, 2).contains("give --secret"));
 }

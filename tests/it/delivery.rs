@@ -357,3 +357,40 @@ async fn an_inbound_test_is_shown_and_goes_nowhere() {
     assert_eq!(api.get("/v1/deliveries").await.expect(200).json()["data"], json!([]));
     assert!(receiver.got().is_empty());
 }
+
+/// Memory holds a thousand deliveries of one endpoint; the rest lies in the store until there is room.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_larger_than_memory_arrives_complete_and_each_call_in_its_order() {
+    let house = House::start().await;
+    let (api, receiver) = (&house.api, Receiver::start().await);
+    let door = dialer(api).await;
+    receiver.shut();
+    api.endpoint(json!({"url": receiver.url("/"), "dialect": "voicegenie", "timeout_seconds": 60})).await;
+    let calls = 1600;
+    let mut telling = tokio::task::JoinSet::new();
+    for worker in 0..20 {
+        let (api, door) = (api.clone(), door.clone());
+        telling.spawn(async move {
+            for call in (worker..calls).step_by(20) {
+                for event in ["call_initiated", "call_ended"] {
+                    tell(&api, &door, &format!("call-{call}"), event).await;
+                }
+            }
+        });
+    }
+    telling.join_all().await;
+    receiver.open();
+    let got = receiver.wait_for(2 * calls).await;
+    let mut events: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for request in &got {
+        let body = request.json();
+        let call = body["call_uuid"].as_str().unwrap().to_owned();
+        events.entry(call).or_default().push(body["event"].as_str().unwrap().to_owned());
+    }
+    assert_eq!((got.len(), events.len()), (2 * calls, calls), "each once");
+    for (call, events) in &events {
+        assert_eq!(events, &["call_initiated", "call_ended"], "{call}");
+    }
+    api.deliveries_when("state=pending", <[Value]>::is_empty).await;
+    api.check_sums().await;
+}
