@@ -301,3 +301,60 @@ impl Committer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Decision, Next};
+    use crate::model::{AccountKey, Attempt, Time};
+    use crate::store::EndpointRef;
+
+    fn settlement() -> Submission {
+        let attempt = Attempt {
+            number: 1,
+            at: Time::MIN,
+            latency_ms: 0.0,
+            status: None,
+            error: None,
+            response_body: None,
+            slow: false,
+        };
+        let settlement = Settlement {
+            endpoint: EndpointRef { account: AccountKey::DEFAULT, number: 1 },
+            delivery: 1,
+            ordered_call: None,
+            event: 1,
+            revision: 1,
+            attempt,
+            decision: Decision { next: Next::Delivered, disable_endpoint: false },
+            body: bytes::Bytes::new(),
+        };
+        Submission::Settle(settlement, oneshot::channel().0)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trickle_of_settlements_does_not_hold_the_first_one() {
+        let (sender, mut submissions) = mpsc::channel(100);
+        tokio::spawn(async move {
+            while sender.send(settlement()).await.is_ok() {
+                tokio::time::sleep(SETTLE_PATIENCE / 5 * 4).await;
+            }
+        });
+        let first = submissions.recv().await.unwrap();
+        let start = Instant::now();
+        let group = gather(first, &mut submissions).await;
+        assert_eq!(group.len(), 2);
+        assert_eq!(start.elapsed(), SETTLE_PATIENCE);
+    }
+
+    #[test]
+    fn halves_make_the_whole() {
+        for (members, halves) in [(2, [1, 1]), (5, [2, 3])] {
+            let mut whole = Waiting::default();
+            (0..members).for_each(|_| whole.push(settlement()));
+            let later = whole.split_off();
+            assert_eq!([whole.len(), later.len()], halves);
+            assert_eq!([whole.settled.len(), later.settled.len()], halves);
+        }
+    }
+}

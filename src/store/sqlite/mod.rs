@@ -5,6 +5,8 @@
 mod codec;
 mod config;
 mod log;
+#[cfg(test)]
+mod plans;
 mod read;
 mod readers;
 mod record;

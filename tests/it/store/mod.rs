@@ -3,13 +3,16 @@
 
 mod by_hand;
 mod configuration;
+mod group;
 mod lists;
 mod order;
 mod ownership;
+mod random;
 mod recording;
 mod scene;
 mod settling;
 mod sqlite;
+mod troubled;
 mod upkeep;
 
 /// Makes each function a test over the store of a fixture.
@@ -30,6 +33,12 @@ macro_rules! suite {
     ($store:ident, $fixture:ty) => {
         mod $store {
             use super::scene::Scene;
+
+            #[test]
+            fn whatever_happens_in_whatever_order() {
+                super::random::whatever_happens_in_whatever_order::<$fixture>();
+            }
+
             tests! { $fixture:
                 recording {
                     a_call_becomes_event_record_and_deliveries
@@ -100,6 +109,15 @@ macro_rules! suite {
                     endpoints_are_kept_whole
                     a_disabled_endpoint_is_owed_and_waits
                     changes_count_from_the_next_event_on
+                }
+                group {
+                    the_queues_are_told_after_the_commit
+                    a_culprit_goes_to_quarantine_and_its_neighbours_commit
+                    a_settlement_is_kept_without_what_cannot_be
+                    while_the_store_is_away_doors_say_so_and_settlements_wait
+                    a_commit_that_nobody_heard_of_counts_once
+                    what_was_submitted_is_written_before_the_end
+                    only_so_much_may_wait
                 }
                 upkeep {
                     a_deleted_endpoint_is_owed_nothing_in_steps

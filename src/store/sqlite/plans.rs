@@ -1,0 +1,236 @@
+//! Proof that no statement walks over rows that it neither shows nor changes: each is counted in steps of SQLite's
+//! machine, in a store where thousands of other rows lie between. Only a test.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use rusqlite::StatementStatus;
+use rusqlite::trace::{TraceEvent, TraceEventCodes};
+
+use super::*;
+use crate::ledger::{Decision, Next};
+use crate::model::endpoint::{Delivering, EndpointState, Scope, Shape};
+use crate::model::event::{Heard, HeardCall};
+use crate::model::secret::Credential;
+use crate::model::{Attempt, Call, DeliveryState, DialectName, EventType, Outcome, Step, Text};
+use crate::store::{Incoming, Settlement, What};
+
+/// Rows of the endpoint, the outcome and the state that nobody asks for.
+const OTHERS: usize = 2000;
+/// What a page of [`PAGE`] may cost. A walk over the others takes three steps for each at the least.
+const MOST_STEPS: i32 = 1500;
+const PAGE: usize = 10;
+const ACCOUNT: AccountKey = AccountKey::DEFAULT;
+
+struct Room;
+
+impl Queues for Room {
+    fn reserve(&self, _: EndpointRef, bytes: usize) -> Option<Place> {
+        Place::take((&Arc::default(), usize::MAX), (&Arc::default(), usize::MAX), bytes)
+    }
+    fn dispatch(&self, _: Vec<Owned>) {}
+    fn wake(&self, _: Vec<EndpointRef>) {}
+    fn wake_at(&self, _: EndpointRef, _: Time) {}
+}
+
+fn now() -> Time {
+    Time::from_micros(1_000_000)
+}
+
+fn target(number: i64) -> EndpointRef {
+    EndpointRef { account: ACCOUNT, number }
+}
+
+async fn endpoint(store: &SqliteStore, events: Vec<EventType>) -> i64 {
+    let made = store.put_endpoint(Endpoint {
+        account: ACCOUNT,
+        number: 0,
+        id: String::new(),
+        revision: 0,
+        url: String::new(),
+        dialect: DialectName::Standard,
+        shape: Shape::default(),
+        events: Some(events),
+        scope: Scope::default(),
+        completed_only: false,
+        ordered: true,
+        headers: Vec::new(),
+        delivering: Delivering::default(),
+        credential: Credential::default(),
+        state: EndpointState::Active,
+        created_at: now(),
+    });
+    made.await.unwrap().unwrap().number
+}
+
+fn says(call: usize, step: Step) -> Incoming {
+    let call = Call { call_id: Text::from(format!("c-{call}")), ..Call::default() };
+    Incoming {
+        account: ACCOUNT,
+        source: 1,
+        received_at: now(),
+        raw: Bytes::new(),
+        content_type: None,
+        what: What::Heard(vec![Heard::Call(Box::new(HeardCall { step, at: None, call }))]),
+    }
+}
+
+fn settled(owned: &Owned, next: Next) -> Settlement {
+    let number = owned.attempt;
+    Settlement {
+        endpoint: owned.endpoint,
+        delivery: owned.delivery,
+        ordered_call: owned.ordered_call,
+        event: owned.event.position,
+        revision: owned.revision,
+        attempt: Attempt {
+            number,
+            at: now(),
+            latency_ms: 0.0,
+            status: None,
+            error: None,
+            response_body: None,
+            slow: false,
+        },
+        decision: Decision { next, disable_endpoint: false },
+        body: Bytes::new(),
+    }
+}
+
+async fn commit(
+    store: &SqliteStore,
+    incoming: Vec<Incoming>,
+    settlements: Vec<Settlement>,
+    has_room: bool,
+) -> Vec<Owned> {
+    let queues: Arc<dyn Queues> = if has_room { Arc::new(Room) } else { Arc::new(NoQueues) };
+    let group = Arc::new(Group { now: now(), incoming, settlements });
+    store.commit(group, queues).await.unwrap().owned
+}
+
+/// Calls that end like this, their deliveries settled like this (or left open).
+async fn calls(store: &SqliteStore, from: usize, count: usize, outcome: Outcome, next: Option<Next>) {
+    let incoming = (from..from + count).map(|call| says(call, Step::Ended(outcome))).collect();
+    let owned = commit(store, incoming, Vec::new(), next.is_some()).await;
+    if let Some(next) = next {
+        let all = owned.iter().map(|owned| settled(owned, next)).collect();
+        commit(store, Vec::new(), all, true).await;
+    }
+}
+
+#[tokio::test]
+async fn no_statement_walks_over_what_it_does_not_show() {
+    use EventType::{CallAnswered, CallEnded, CallFailed, CallInitiated, CallRinging};
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(dir.path(), now(), Options::default()).unwrap();
+    // A few rows at the beginning, thousands of others after them: the newest first is the worst way to look.
+    let quiet = endpoint(&store, vec![CallEnded, CallAnswered]).await;
+    let gone = endpoint(&store, vec![CallRinging]).await;
+    let busy = endpoint(&store, vec![CallFailed, CallInitiated]).await;
+    let call = Outcome::Completed;
+    calls(&store, 0, 20, call, Some(Next::Delivered)).await;
+    calls(&store, 20, 20, call, Some(Next::Dead)).await;
+    calls(&store, 40, 20, call, Some(Next::RetryAt(now()))).await;
+    calls(&store, 60, 20, call, None).await;
+    commit(&store, (0..20).map(|call| says(call, Step::Ringing)).collect(), Vec::new(), false).await;
+    store.cancel(ACCOUNT, 1 + 20 + 20 + 20 + 20, now()).await.unwrap();
+    calls(&store, 1_000, OTHERS, Outcome::Failed, None).await;
+    calls(&store, 10_000, OTHERS, Outcome::Failed, Some(Next::Dead)).await;
+    calls(&store, 20_000, OTHERS, Outcome::NoAnswer, Some(Next::Delivered)).await;
+    store.delete_endpoint(ACCOUNT, gone, now()).await.unwrap();
+    for key in 0..OTHERS {
+        let begun = store.begin_idempotent(ACCOUNT, key.to_be_bytes().to_vec(), [0; 32], now());
+        begun.await.unwrap();
+    }
+
+    let counted: Arc<Mutex<BTreeMap<String, i32>>> = Arc::default();
+    let count = Arc::clone(&counted);
+    let traced = store.writer.run(Lane::Api, move |writer| {
+        // Counted anew for each run, so nothing prepared may be kept.
+        writer.db.set_prepared_statement_cache_capacity(0);
+        let note = move |event: TraceEvent<'_>| {
+            if let TraceEvent::Profile(statement, _) = event {
+                let steps = statement.get_status(StatementStatus::VmStep);
+                let mut counted = count.lock().unwrap();
+                let most = counted.entry(statement.sql().into_owned()).or_default();
+                *most = steps.max(*most);
+            }
+        };
+        writer.db.trace_v2(TraceEventCodes::SQLITE_TRACE_PROFILE, Some(note))?;
+        Ok(())
+    });
+    traced.await.unwrap();
+
+    // What commits and claims do.
+    let claimed =
+        store.claim(target(quiet), now(), (0..5).filter_map(|_| Room.reserve(target(quiet), 0)).collect());
+    let claimed = claimed.await.unwrap().owned;
+    assert_eq!(claimed.len(), 5);
+    let outcomes = [Next::Delivered, Next::Dead, Next::RetryAt(now()), Next::Delivered, Next::Delivered];
+    let all = claimed.iter().zip(outcomes).map(|(owned, next)| settled(owned, next)).collect();
+    let heard = [
+        says(60, Step::Answered),
+        says(60, Step::Ringing),
+        says(1, Step::Ended(call)),
+        says(99_999, Step::Initiated),
+    ];
+    commit(&store, heard.to_vec(), all, true).await;
+    store.release(ACCOUNT, vec![claimed[0].delivery]).await.unwrap();
+    let claimed = store.claim(target(busy), now(), vec![Room.reserve(target(busy), 0).unwrap()]);
+    let owned = claimed.await.unwrap().owned;
+    commit(&store, Vec::new(), vec![settled(&owned[0], Next::Delivered)], true).await;
+    for delivery in [25, 45, 65, 30_000] {
+        store.retry(ACCOUNT, delivery, now()).await.unwrap();
+        store.cancel(ACCOUNT, delivery, now()).await.unwrap();
+    }
+    while store.chore(now()).await.unwrap() {}
+    store.begin_idempotent(ACCOUNT, b"new".to_vec(), [0; 32], now()).await.unwrap();
+    store.finish_idempotent(ACCOUNT, b"new".to_vec(), None).await.unwrap();
+    store.disable_endpoint(target(busy), String::new(), now()).await.unwrap();
+
+    // What lists do, on the connection that is traced.
+    let tag = store.tag(ACCOUNT);
+    let lists = store.writer.run(Lane::Api, move |writer| {
+        let db = &writer.db;
+        for after in [None, Some(100)] {
+            let page = Page { after, limit: PAGE };
+            read::events(db, tag, ACCOUNT, page)?;
+            read::quarantine(db, ACCOUNT, page)?;
+            for outcome in Outcome::ALL.into_iter().map(Some).chain([None]) {
+                read::calls(db, ACCOUNT, &CallFilter { call_id: None, outcome }, page)?;
+            }
+            let named = CallFilter { call_id: Some(Text::from("c-3")), outcome: None };
+            read::calls(db, ACCOUNT, &named, page)?;
+            for endpoint in [None, Some(quiet), Some(gone), Some(busy)] {
+                for state in DeliveryState::ALL.into_iter().map(Some).chain([None]) {
+                    let filter = DeliveryFilter { endpoint, state, ..DeliveryFilter::default() };
+                    read::deliveries(db, tag, ACCOUNT, &filter, page)?;
+                }
+            }
+            let of_call = DeliveryFilter { call: Some(3), ..DeliveryFilter::default() };
+            read::deliveries(db, tag, ACCOUNT, &of_call, page)?;
+        }
+        read::next_due(db, ACCOUNT, quiet)?;
+        read::next_due(db, ACCOUNT, gone)?;
+        read::sums(db, ACCOUNT)?;
+        read::quarantine_size(db, ACCOUNT)?;
+        config::find_key(db, &[0; 32])?;
+        config::keys(db, ACCOUNT)?;
+        Ok(())
+    });
+    lists.await.unwrap();
+
+    let counted = std::mem::take(&mut *counted.lock().unwrap());
+    assert!(counted.len() > 40, "the statements were counted: {}", counted.len());
+    let db = Connection::open(dir.path().join("postcall.db")).unwrap();
+    for (sql, steps) in counted {
+        let plan = || -> Vec<String> {
+            let mut explained = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let rows = explained.raw_query().mapped(|row| row.get(3)).collect::<Result<_, _>>();
+            rows.unwrap()
+        };
+        assert!(steps < MOST_STEPS, "{steps} steps for {sql}\nby {:#?}", plan());
+    }
+    store.close().await.unwrap();
+}

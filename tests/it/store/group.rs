@@ -1,0 +1,198 @@
+//! The group commit over any store: a culprit harms nobody else, and what was submitted is written.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use postcall::clock::System;
+use postcall::dialect::ReceiptKind::{Duplicate, Quarantined, Recorded};
+use postcall::ledger::Next;
+use postcall::metrics::Metrics;
+use postcall::model::{DeliveryState, EventType, Outcome, Step};
+use postcall::store::group::GroupWriter;
+use postcall::store::{Incoming, Page, StoreError, What};
+use tokio::task::JoinHandle;
+
+use super::scene::{Fixture, Scene, attempted, done, numbers, says};
+use super::troubled::{CULPRIT, Fault, Notes, Troubled};
+
+const ENDED: Step = Step::Ended(Outcome::Completed);
+
+struct Rig {
+    troubled: Arc<Troubled>,
+    notes: Arc<Notes>,
+    writer: GroupWriter,
+    handle: JoinHandle<()>,
+}
+
+impl Rig {
+    fn over<F: Fixture>(scene: &Scene<F>, faults: impl IntoIterator<Item = Fault>) -> Self {
+        let troubled = Troubled::over(Arc::clone(&scene.store), faults);
+        let notes = Notes::with(&scene.room);
+        let (store, queues) = (Arc::clone(&troubled), Arc::clone(&notes));
+        let (writer, handle) = GroupWriter::start(store, queues, System::shared(), Arc::new(Metrics::new()));
+        Self { troubled, notes, writer, handle }
+    }
+
+    /// Submits bodies so that they meet in one group: the store takes nothing before all are there.
+    async fn together(&self, bodies: Vec<Incoming>) -> Vec<Result<postcall::store::Recorded, StoreError>> {
+        let all = bodies.into_iter().map(|body| self.writer.record(body));
+        tokio::join!(join_all(all), async { self.troubled.open() }).0
+    }
+}
+
+pub async fn the_queues_are_told_after_the_commit<F: Fixture>(scene: Scene<F>) {
+    let endpoint = scene.endpoint(|_| {}).await;
+    let rig = Rig::over(&scene, []);
+    rig.troubled.open();
+    let recorded = rig.writer.record(scene.incoming(says("a", Step::Answered))).await;
+    assert_eq!(recorded, Ok(done(Recorded, 1)));
+    let owned = rig.notes.dispatched();
+    assert_eq!(numbers(&owned), [1], "dispatched before the door answers");
+    rig.writer.settle(attempted(&owned[0], scene.now, Next::RetryAt(scene.later(9)))).await;
+    scene.room.set(0);
+    rig.writer.record(scene.incoming(says("b", ENDED))).await.unwrap();
+    // The queues are told after the answer, so the next answer proves it.
+    rig.writer.record(scene.incoming(says("b", ENDED))).await.unwrap();
+    assert_eq!(rig.notes.alarms(), [(scene.target(endpoint), scene.later(9))]);
+    assert_eq!(rig.notes.woken(), [scene.target(endpoint)]);
+    assert!(rig.notes.dispatched().is_empty());
+    scene.finish().await;
+}
+
+pub async fn a_culprit_goes_to_quarantine_and_its_neighbours_commit<F: Fixture>(scene: Scene<F>) {
+    scene.endpoint(|_| {}).await;
+    let rig = Rig::over(&scene, []);
+    let mut bodies: Vec<Incoming> =
+        (0..30).map(|call| scene.incoming(says(&format!("c-{call}"), ENDED))).collect();
+    let raw = Bytes::from_static(b"what nobody can keep");
+    bodies.insert(11, Incoming { raw: raw.clone(), ..scene.incoming(says(CULPRIT, ENDED)) });
+    bodies.insert(7, scene.incoming(says("line", Step::Initiated)));
+    bodies.insert(20, scene.incoming(says("line", Step::Answered)));
+    let recorded = rig.together(bodies).await;
+    for (at, recorded) in recorded.into_iter().enumerate() {
+        let expected = if at == 12 { done(Quarantined, 0) } else { done(Recorded, 1) };
+        assert_eq!(recorded, Ok(expected), "body {at}");
+    }
+    let groups = rig.troubled.groups();
+    assert_eq!(groups[0], 33, "they met in one group");
+    assert!(groups.len() <= 1 + 2 * 6 + 1, "found by halving: {groups:?}");
+    let kept = scene.store.quarantined(scene.account, 1).await.unwrap().unwrap();
+    assert_eq!(kept.body, raw);
+    assert!(kept.reason.contains("told to refuse it"), "{}", kept.reason);
+    let line: Vec<EventType> = scene
+        .feed()
+        .await
+        .iter()
+        .filter(|event| event.call_id().is_some_and(|id| *id == *"line"))
+        .map(|event| event.kind)
+        .collect();
+    assert_eq!(line, [EventType::CallInitiated, EventType::CallAnswered], "in the order in which they came");
+    scene.finish().await;
+}
+
+pub async fn a_settlement_is_kept_without_what_cannot_be<F: Fixture>(scene: Scene<F>) {
+    let endpoint = scene.endpoint(|_| {}).await;
+    let owned = scene.hear(["a", "b", "c"].map(|call| says(call, ENDED))).await.owned;
+    let rig = Rig::over(&scene, []);
+    let settled = owned.iter().map(|owned| {
+        let mut settlement = attempted(owned, scene.now, Next::Delivered);
+        settlement.attempt.response_body = (owned.delivery == 2).then(|| CULPRIT.to_owned());
+        rig.writer.settle(settlement)
+    });
+    let opened = async { rig.troubled.open() };
+    tokio::join!(join_all(settled), opened);
+    assert_eq!(scene.sum(endpoint).await.delivered, 3);
+    let kept = scene.delivery(2).await;
+    assert_eq!((kept.state, kept.attempts[0].status), (DeliveryState::Delivered, Some(200)));
+    assert_eq!(kept.attempts[0].response_body, None);
+    assert!(kept.attempts[0].error.as_ref().is_some_and(|error| error.contains("told to refuse it")));
+    scene.finish().await;
+}
+
+pub async fn while_the_store_is_away_doors_say_so_and_settlements_wait<F: Fixture>(scene: Scene<F>) {
+    let endpoint = scene.endpoint(|_| {}).await;
+    let owned = scene.hear([says("a", Step::Answered), says("a", ENDED)]).await.owned;
+    let rig = Rig::over(&scene, [Fault::Unavailable; 3]);
+    let settling = rig.writer.settle(attempted(&owned[0], scene.now, Next::Delivered));
+    let recording = rig.together(["b", "c"].map(|call| scene.incoming(says(call, ENDED))).to_vec());
+    let ((), recorded) = tokio::join!(settling, recording);
+    for recorded in recorded {
+        assert!(matches!(recorded, Err(StoreError::Unavailable(_))), "{recorded:?}");
+    }
+    assert_eq!(scene.state(1).await, DeliveryState::Delivered, "written as soon as the store was back");
+    let next: Vec<i64> = numbers(&rig.notes.dispatched());
+    assert_eq!(next, [2], "and what it let go went");
+    assert_eq!(rig.writer.record(scene.incoming(says("b", ENDED))).await, Ok(done(Recorded, 1)));
+    assert_eq!(scene.sum(endpoint).await.owed, 3);
+    scene.finish().await;
+}
+
+pub async fn a_commit_that_nobody_heard_of_counts_once<F: Fixture>(scene: Scene<F>) {
+    let endpoint = scene.endpoint(|_| {}).await;
+    let owned = scene.step("a", ENDED).await;
+    let rig = Rig::over(&scene, [Fault::UnheardOf, Fault::UnheardOf]);
+    rig.troubled.open();
+    let recorded = rig.writer.record(scene.incoming(says("b", ENDED))).await;
+    assert!(matches!(recorded, Err(StoreError::Unknown(_))), "{recorded:?}");
+    assert!(rig.notes.dispatched().is_empty());
+    assert_eq!(
+        rig.writer.record(scene.incoming(says("b", ENDED))).await.map(drop),
+        Err(StoreError::Unknown("told to keep quiet".to_owned()))
+    );
+    assert_eq!(rig.writer.record(scene.incoming(says("b", ENDED))).await, Ok(done(Duplicate, 0)));
+
+    let rig = Rig::over(&scene, [Fault::UnheardOf]);
+    rig.troubled.open();
+    rig.writer.settle(attempted(&owned[0], scene.now, Next::Delivered)).await;
+    assert_eq!(rig.troubled.groups(), [1, 1], "made again");
+    assert_eq!(scene.delivery(1).await.attempts.len(), 1, "written once");
+    let sum = scene.sum(endpoint).await;
+    assert_eq!((sum.owed, sum.delivered, sum.pending), (2, 1, 1));
+    scene.finish().await;
+}
+
+pub async fn what_was_submitted_is_written_before_the_end<F: Fixture>(scene: Scene<F>) {
+    let endpoint = scene.endpoint(|_| {}).await;
+    let owned = scene.hear((0..20).map(|call| says(&format!("c-{call}"), ENDED))).await.owned;
+    let Rig { troubled, writer, handle, .. } = Rig::over(&scene, [Fault::Unavailable; 2]);
+    let submit = |settlement| {
+        let writer = writer.clone();
+        tokio::spawn(async move { writer.settle(settlement).await })
+    };
+    let settling: Vec<_> =
+        owned.iter().map(|owned| submit(attempted(owned, scene.now, Next::Delivered))).collect();
+    tokio::task::yield_now().await;
+    drop(writer);
+    troubled.open();
+    handle.await.unwrap();
+    for settled in settling {
+        settled.await.unwrap();
+    }
+    assert_eq!(scene.sum(endpoint).await.delivered, 20);
+    scene.finish().await;
+}
+
+/// Memory is bounded: what would not fit is refused at once, and what was taken is written.
+pub async fn only_so_much_may_wait<F: Fixture>(scene: Scene<F>) {
+    let rig = Rig::over(&scene, []);
+    let large = Bytes::from(vec![b' '; 16 << 20]);
+    let body =
+        |call: usize| Incoming { raw: large.clone(), ..scene.incoming(says(&format!("c-{call}"), ENDED)) };
+    let recorded = rig.together((0..7).map(body).collect()).await;
+    let taken = recorded.iter().filter(|recorded| **recorded == Ok(done(Recorded, 0))).count();
+    let refused =
+        recorded.iter().filter(|recorded| matches!(recorded, Err(StoreError::Unavailable(_)))).count();
+    assert_eq!((taken, refused), (4, 3), "64 MiB may wait");
+    assert!(rig.troubled.groups().iter().all(|&members| members == 1), "large ones go one by one");
+    assert_eq!(rig.writer.record(body(9)).await, Ok(done(Recorded, 0)), "there is room again");
+    let huge = Incoming { raw: Bytes::from(vec![b' '; 65 << 20]), ..body(10) };
+    assert_eq!(rig.writer.record(huge).await, Ok(done(Recorded, 0)), "one alone may be larger than all");
+    assert_eq!(
+        rig.writer.record(scene.incoming(What::Unreadable("x".to_owned()))).await,
+        Ok(done(Quarantined, 0))
+    );
+    let page = Page { after: None, limit: 10 };
+    assert_eq!(scene.store.quarantine(scene.account, page).await.unwrap().len(), 1);
+    scene.finish().await;
+}

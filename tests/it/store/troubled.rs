@@ -1,0 +1,190 @@
+//! A store that fails as it is told to, before or after the real one did its work, and queues that note what they
+//! are told. Refuses to know what is written.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use postcall::model::account::Account;
+use postcall::model::event::Heard;
+use postcall::model::id::Tag;
+use postcall::model::{AccountKey, ApiKey, Endpoint, Event, Source, Time};
+use postcall::store::{
+    AccountConfig, Answer, CallFilter, CallView, Claimed, Committed, DeliveryFilter, DeliveryView,
+    EndpointRef, Group, Idempotent, Owned, Page, Place, Quarantined, Queues, Store, StoreError, Sum, Turned,
+    What,
+};
+use tokio::sync::Semaphore;
+
+use super::scene::Room;
+
+/// A call or a response with this name cannot be stored.
+pub const CULPRIT: &str = "culprit";
+
+/// What happens to a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The store is away.
+    Unavailable,
+    /// It was committed, and nobody heard of it.
+    UnheardOf,
+}
+
+/// A store with faults.
+pub struct Troubled {
+    store: Arc<dyn Store>,
+    faults: Mutex<VecDeque<Fault>>,
+    gate: Semaphore,
+    groups: Mutex<Vec<usize>>,
+}
+
+impl Troubled {
+    /// Fails the next commits like this, one after the other.
+    pub fn over(store: Arc<dyn Store>, faults: impl IntoIterator<Item = Fault>) -> Arc<Self> {
+        let faults = Mutex::new(faults.into_iter().collect());
+        Arc::new(Self { store, faults, gate: Semaphore::new(0), groups: Mutex::default() })
+    }
+
+    /// Lets commits through from now on. Until then they wait.
+    pub fn open(&self) {
+        self.gate.close();
+    }
+
+    /// Members of each group that was tried, in order.
+    pub fn groups(&self) -> Vec<usize> {
+        self.groups.lock().unwrap().clone()
+    }
+}
+
+fn holds_culprit(group: &Group) -> bool {
+    let in_bodies = group.incoming.iter().any(|incoming| match &incoming.what {
+        What::Heard(all) => {
+            all.iter().any(|heard| matches!(heard, Heard::Call(heard) if heard.call.call_id == *CULPRIT))
+        }
+        What::Test(_) | What::Unreadable(_) => false,
+    });
+    let answered = |answer: &Option<String>| answer.as_deref() == Some(CULPRIT);
+    in_bodies || group.settlements.iter().any(|settlement| answered(&settlement.attempt.response_body))
+}
+
+/// Methods that the real store answers.
+macro_rules! pass_on {
+    ($(fn $name:ident($($argument:ident: $kind:ty),*) -> $answer:ty;)+) => {
+        $(fn $name(&self, $($argument: $kind),*) -> $answer {
+            self.store.$name($($argument),*)
+        })+
+    };
+}
+
+impl Store for Troubled {
+    fn link_key(&self) -> &ring::hmac::Key {
+        self.store.link_key()
+    }
+
+    fn commit<'a>(&'a self, group: Arc<Group>, queues: Arc<dyn Queues>) -> Answer<'a, Committed> {
+        Box::pin(async move {
+            // A closed gate of this kind is an open one.
+            let _ = self.gate.acquire().await;
+            self.groups.lock().unwrap().push(group.incoming.len() + group.settlements.len());
+            let fault = self.faults.lock().unwrap().pop_front();
+            if fault == Some(Fault::Unavailable) {
+                return Err(StoreError::Unavailable("told to be".to_owned()));
+            }
+            if holds_culprit(&group) {
+                return Err(StoreError::Data("told to refuse it".to_owned()));
+            }
+            let committed = self.store.commit(group, queues).await;
+            match fault {
+                Some(Fault::UnheardOf) => Err(StoreError::Unknown("told to keep quiet".to_owned())),
+                _ => committed,
+            }
+        })
+    }
+
+    pass_on! {
+        fn config(account: AccountKey) -> Option<Arc<AccountConfig>>;
+        fn config_by_tag(tag: Tag) -> Option<Arc<AccountConfig>>;
+        fn accounts() -> Vec<Arc<AccountConfig>>;
+        fn claim(endpoint: EndpointRef, now: Time, places: Vec<Place>) -> Answer<'_, Claimed>;
+        fn release(account: AccountKey, deliveries: Vec<i64>) -> Answer<'_, ()>;
+        fn next_due(endpoint: EndpointRef) -> Answer<'_, Option<Time>>;
+        fn create_account(name: String, now: Time) -> Answer<'_, Option<Account>>;
+        fn create_key(account: AccountKey, name: String, admin: bool, hash: [u8; 32], now: Time) -> Answer<'_, ApiKey>;
+        fn find_key(hash: [u8; 32]) -> Answer<'_, Option<ApiKey>>;
+        fn keys(account: AccountKey) -> Answer<'_, Vec<ApiKey>>;
+        fn revoke_key(account: AccountKey, number: i64, now: Time) -> Answer<'_, bool>;
+        fn put_source(source: Source) -> Answer<'_, Option<Arc<Source>>>;
+        fn delete_source(account: AccountKey, number: i64, now: Time) -> Answer<'_, bool>;
+        fn put_endpoint(endpoint: Endpoint) -> Answer<'_, Option<Arc<Endpoint>>>;
+        fn disable_endpoint(endpoint: EndpointRef, reason: String, now: Time) -> Answer<'_, Option<Vec<EndpointRef>>>;
+        fn enable_endpoint(endpoint: EndpointRef) -> Answer<'_, bool>;
+        fn delete_endpoint(account: AccountKey, number: i64, now: Time) -> Answer<'_, bool>;
+        fn call(account: AccountKey, number: i64) -> Answer<'_, Option<CallView>>;
+        fn calls(account: AccountKey, filter: CallFilter, page: Page) -> Answer<'_, Vec<CallView>>;
+        fn events(account: AccountKey, page: Page) -> Answer<'_, Vec<Event>>;
+        fn deliveries(account: AccountKey, filter: DeliveryFilter, page: Page) -> Answer<'_, Vec<DeliveryView>>;
+        fn delivery(account: AccountKey, number: i64) -> Answer<'_, Option<DeliveryView>>;
+        fn sums(account: AccountKey, recount: bool) -> Answer<'_, Vec<Sum>>;
+        fn quarantine(account: AccountKey, page: Page) -> Answer<'_, Vec<Quarantined>>;
+        fn quarantined(account: AccountKey, number: i64) -> Answer<'_, Option<Quarantined>>;
+        fn quarantine_size(account: AccountKey) -> Answer<'_, i64>;
+        fn retry(account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned>;
+        fn cancel(account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned>;
+        fn discard(account: AccountKey, number: i64) -> Answer<'_, bool>;
+        fn begin_idempotent(account: AccountKey, key: Vec<u8>, fingerprint: [u8; 32], now: Time) -> Answer<'_, Idempotent>;
+        fn finish_idempotent(account: AccountKey, key: Vec<u8>, answer: Option<(u16, Vec<u8>)>) -> Answer<'_, ()>;
+        fn chore(now: Time) -> Answer<'_, bool>;
+        fn ready() -> Answer<'_, ()>;
+        fn close() -> Answer<'_, ()>;
+    }
+}
+
+/// Queues that note what they are told.
+pub struct Notes {
+    room: Arc<Room>,
+    dispatched: Mutex<Vec<Owned>>,
+    woken: Mutex<Vec<EndpointRef>>,
+    alarms: Mutex<Vec<(EndpointRef, Time)>>,
+}
+
+impl Notes {
+    /// Queues with this room.
+    pub fn with(room: &Arc<Room>) -> Arc<Self> {
+        let room = Arc::clone(room);
+        Arc::new(Self {
+            room,
+            dispatched: Mutex::default(),
+            woken: Mutex::default(),
+            alarms: Mutex::default(),
+        })
+    }
+
+    /// What was dispatched since the last time.
+    pub fn dispatched(&self) -> Vec<Owned> {
+        std::mem::take(&mut self.dispatched.lock().unwrap())
+    }
+
+    /// Who was woken since the last time.
+    pub fn woken(&self) -> Vec<EndpointRef> {
+        std::mem::take(&mut self.woken.lock().unwrap())
+    }
+
+    /// Who is to be woken when, since the last time.
+    pub fn alarms(&self) -> Vec<(EndpointRef, Time)> {
+        std::mem::take(&mut self.alarms.lock().unwrap())
+    }
+}
+
+impl Queues for Notes {
+    fn reserve(&self, endpoint: EndpointRef, bytes: usize) -> Option<Place> {
+        self.room.reserve(endpoint, bytes)
+    }
+    fn dispatch(&self, owned: Vec<Owned>) {
+        self.dispatched.lock().unwrap().extend(owned);
+    }
+    fn wake(&self, endpoints: Vec<EndpointRef>) {
+        self.woken.lock().unwrap().extend(endpoints);
+    }
+    fn wake_at(&self, endpoint: EndpointRef, due: Time) {
+        self.alarms.lock().unwrap().push((endpoint, due));
+    }
+}
