@@ -54,7 +54,7 @@ pub async fn keys_open_until_they_are_revoked<F: Fixture>(mut scene: Scene<F>) {
     scene.crash().await;
     let store = scene.store.clone();
     assert_eq!(store.keys(mine).await.unwrap(), [admin.clone(), plain.clone()]);
-    assert_eq!(store.keys(other).await.unwrap(), [theirs.clone()]);
+    assert_eq!(store.keys(other).await.unwrap(), std::slice::from_ref(&theirs));
     assert_eq!(store.find_key([2; 32]).await.unwrap(), Some(plain.clone()));
     assert_eq!(store.find_key([3; 32]).await.unwrap(), Some(theirs));
     assert_eq!(store.find_key([4; 32]).await.unwrap(), None);
