@@ -165,7 +165,7 @@ impl Inner {
             if !places.is_empty() {
                 state.claiming = true;
                 self.runtime.spawn(Arc::clone(self).claim(Arc::clone(lane), places));
-            } else if lane.taken() == 0 {
+            } else if state.in_flight == 0 && state.queue.is_empty() {
                 // The house is full of other endpoints' deliveries; nothing of this one will come by to try again.
                 self.pump_later(lane, &mut state, CLAIM_PAUSE);
             }
@@ -245,30 +245,31 @@ impl Inner {
         self.pump(&lane);
     }
 
-    /// Wakes the lane when its next delivery falls due. One alarm a lane: an earlier one replaces a later one.
+    /// Wakes the lane when its next delivery falls due. One alarm a lane: an earlier one takes the place of a later one,
+    /// which would otherwise sleep on for as long as a day.
     fn set_alarm(self: &Arc<Self>, lane: &Arc<Lane>, due: Time) {
-        {
-            let mut state = lane.state();
-            if state.alarm.is_some_and(|set| set <= due) {
-                return;
-            }
-            state.alarm = Some(due);
+        let mut state = lane.state();
+        if state.alarm.as_ref().is_some_and(|(set, _)| *set <= due) {
+            return;
         }
-        let (inner, lane) = (Arc::clone(self), Arc::clone(lane));
-        self.runtime.spawn(async move {
+        let (inner, theirs) = (Arc::clone(self), Arc::clone(lane));
+        let timer = self.runtime.spawn(async move {
             // A claim asks for what is due by the same clock; a millisecond more saves one that comes too early.
             tokio::time::sleep(due.since(inner.clock.now()) + Duration::from_millis(1)).await;
             {
-                let mut state = lane.state();
-                if state.alarm != Some(due) {
+                let mut state = theirs.state();
+                if state.alarm.as_ref().is_none_or(|(set, _)| *set != due) {
                     return;
                 }
                 state.alarm = None;
                 state.backlog = true;
                 state.woken = state.claiming;
             }
-            inner.pump(&lane);
+            inner.pump(&theirs);
         });
+        if let Some((_, later)) = state.alarm.replace((due, timer.abort_handle())) {
+            later.abort();
+        }
     }
 
     /// The endpoint was disabled: what waits in memory goes back to the store, where it stays pending.

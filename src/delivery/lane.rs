@@ -2,8 +2,10 @@
 //! backlog. Bounded by places. Refuses to know HTTP.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::task::AbortHandle;
 
 use super::breaker::Breaker;
 use super::pace::Pace;
@@ -40,8 +42,8 @@ pub struct State {
     pub claiming: bool,
     /// Whether more became due while a claim was under way.
     pub woken: bool,
-    /// When an alarm is set for.
-    pub alarm: Option<Time>,
+    /// When an alarm is set for, and its timer.
+    pub alarm: Option<(Time, AbortHandle)>,
     /// Whether a timer of the rate limit is running.
     pub pausing: bool,
     /// The rate limit.
@@ -75,10 +77,5 @@ impl Lane {
     pub fn places(&self, house: (&Arc<AtomicUsize>, usize)) -> Vec<Place> {
         let places = (0..CLAIM).map_while(|_| Place::take((&self.taken, CAPACITY), house, TYPICAL));
         places.collect()
-    }
-
-    /// Places that are taken.
-    pub fn taken(&self) -> usize {
-        self.taken.load(Ordering::Acquire)
     }
 }

@@ -434,7 +434,7 @@ pub trait Store: Send + Sync {
     // The hot path.
 
     /// Records what came in and settles what was attempted, in one transaction on disk when it returns. Places
-    /// in queues are reserved through `queues`.
+    /// in queues are reserved through `queues`. Settling the same attempt again changes nothing.
     fn commit<'a>(&'a self, group: Arc<Group>, queues: Arc<dyn Queues>) -> Answer<'a, Committed>;
     /// Takes ownership of deliveries of one endpoint that are due, oldest first; one for each place at most.
     fn claim(&self, endpoint: EndpointRef, now: Time, places: Vec<Place>) -> Answer<'_, Claimed>;
@@ -510,9 +510,10 @@ pub trait Store: Send + Sync {
 
     // By hand.
 
-    /// Puts a dead or pending delivery up for an attempt now.
+    /// Puts a dead or pending delivery up for an attempt now, out of its call's order; one under way is left alone. A
+    /// dead one of a deleted endpoint is not in a state for that. The caller wakes the endpoint.
     fn retry(&self, account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned>;
-    /// Calls a pending delivery off.
+    /// Calls a pending delivery off. The caller wakes the endpoint: the next one of the call may go.
     fn cancel(&self, account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned>;
     /// Takes a body out of quarantine; false if it is not there.
     fn discard(&self, account: AccountKey, number: i64) -> Answer<'_, bool>;

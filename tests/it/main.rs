@@ -19,6 +19,7 @@ mod made;
 mod programs;
 mod receivers;
 mod store;
+mod tidy;
 mod vectors;
 mod vendors;
 mod wire;

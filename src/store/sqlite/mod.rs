@@ -80,6 +80,8 @@ struct Writer {
     options: Options,
     /// The last commit, unless something failed since.
     proven: Option<Instant>,
+    /// Whether commits wait for the disk.
+    is_durable: bool,
     /// Held for as long as anything may be written: a second process would break ownership, which lives in memory.
     _lock: File,
 }
@@ -138,6 +140,7 @@ impl SqliteStore {
             vault: Arc::clone(&vault),
             options,
             proven: None,
+            is_durable: true,
             _lock: lock,
         };
         Ok(Self {
@@ -195,9 +198,32 @@ impl Writer {
         &mut self,
         work: impl FnOnce(&Connection, &Self) -> Result<(T, Vec<Changed>), StoreError>,
     ) -> Result<T, StoreError> {
+        self.run(true, work)
+    }
+
+    /// The same for who owns what: nobody owns anything after a start, so it need not outlive a power cut and no door
+    /// has to wait for the disk to keep it.
+    fn transact_ownership<T>(
+        &mut self,
+        work: impl FnOnce(&Connection, &Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.run(false, |db, writer| Ok((work(db, writer)?, Vec::new())))
+    }
+
+    fn run<T>(
+        &mut self,
+        is_durable: bool,
+        work: impl FnOnce(&Connection, &Self) -> Result<(T, Vec<Changed>), StoreError>,
+    ) -> Result<T, StoreError> {
         // Work that broke off may have left a transaction open.
         self.roll_back();
         let proven = self.proven.take();
+        if self.is_durable != is_durable {
+            // Should this fail, so does the transaction; nothing is taken for durable that is not.
+            self.db.pragma_update(None, "synchronous", if is_durable { "FULL" } else { "NORMAL" })?;
+            self.is_durable = is_durable;
+        }
+        let changes = self.db.total_changes();
         self.db.execute_batch("BEGIN IMMEDIATE")?;
         let (done, configs) =
             match work(&self.db, self).and_then(|(done, changed)| Ok((done, self.reload(&changed)?))) {
@@ -215,7 +241,9 @@ impl Writer {
             self.roll_back();
             return Err(StoreError::Unavailable(error.to_string()));
         }
-        self.proven = Some(Instant::now());
+        // A commit of nothing touches no disk, so it proves nothing.
+        let has_written = self.db.total_changes() != changes;
+        self.proven = if is_durable && has_written { Some(Instant::now()) } else { proven };
         for config in configs {
             self.directory.put(config);
         }
@@ -253,6 +281,10 @@ impl Writer {
         Ok(configs)
     }
 
+    fn record<'a>(&'a self, db: &'a Connection, queues: &'a dyn Queues, now: Time) -> Recording<'a> {
+        Recording::new(db, &self.directory, queues, self.options.quarantine_quota, now)
+    }
+
     /// Runs work that records or settles, in one transaction.
     fn recording<T>(
         &mut self,
@@ -261,8 +293,7 @@ impl Writer {
         work: impl FnOnce(&mut Recording<'_>) -> Result<T, StoreError>,
     ) -> Result<(T, Committed), StoreError> {
         self.transact(|db, writer| {
-            let quota = writer.options.quarantine_quota;
-            let mut recording = Recording::new(db, &writer.directory, queues, quota, now);
+            let mut recording = writer.record(db, queues, now);
             let done = work(&mut recording)?;
             let committed = recording.finish()?;
             let changed = committed.disabled.iter().map(|&endpoint| Changed::Endpoint(endpoint)).collect();
@@ -327,15 +358,18 @@ impl Store for SqliteStore {
 
     fn claim(&self, endpoint: EndpointRef, now: Time, places: Vec<Place>) -> Answer<'_, Claimed> {
         self.writer.run(Lane::Claim, move |writer| {
-            let work = |recording: &mut Recording<'_>| recording.claim(endpoint, places);
-            let (more, committed) = writer.recording(&NoQueues, now, work)?;
-            Ok(Claimed { owned: committed.owned, more })
+            writer.transact_ownership(|db, writer| {
+                let mut recording = writer.record(db, &NoQueues, now);
+                let more = recording.claim(endpoint, places)?;
+                Ok(Claimed { owned: recording.finish()?.owned, more })
+            })
         })
     }
 
     fn release(&self, account: AccountKey, deliveries: Vec<i64>) -> Answer<'_, ()> {
-        self.writer
-            .run(Lane::Claim, move |writer| writer.write(|db, _| settle::release(db, account, &deliveries)))
+        self.writer.run(Lane::Claim, move |writer| {
+            writer.transact_ownership(|db, _| settle::release(db, account, &deliveries))
+        })
     }
 
     fn next_due(&self, endpoint: EndpointRef) -> Answer<'_, Option<Time>> {
@@ -557,5 +591,73 @@ impl Store for SqliteStore {
             self.writer.close();
             copied
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(db: &Connection, name: &str) -> Result<(), StoreError> {
+        db.execute("INSERT INTO meta (name, value) VALUES (?, x'')", [name])?;
+        Ok(())
+    }
+
+    fn open() -> (tempfile::TempDir, SqliteStore) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(dir.path(), Time::from_micros(0), Options::default()).unwrap();
+        (dir, store)
+    }
+
+    #[tokio::test]
+    async fn work_that_breaks_off_leaves_nothing_behind() {
+        let (_dir, store) = open();
+        let broken: Answer<'_, ()> = store.writer.run(Lane::Api, |writer| {
+            writer.write(|db, _| {
+                note(db, "half")?;
+                panic!("a bug")
+            })
+        });
+        assert!(matches!(broken.await, Err(StoreError::Unknown(_))));
+        store.writer.run(Lane::Api, |writer| writer.write(|db, _| note(db, "whole"))).await.unwrap();
+        let names = store.readers.read(|db| {
+            let mut names = db.prepare("SELECT name FROM meta WHERE name IN ('half', 'whole')")?;
+            let names: rusqlite::Result<Vec<String>> = names.raw_query().mapped(|row| row.get(0)).collect();
+            Ok(names?)
+        });
+        assert_eq!(names.await.unwrap(), ["whole"]);
+    }
+
+    #[tokio::test]
+    async fn only_a_commit_that_reached_the_disk_proves_the_store() {
+        let (_dir, store) = open();
+        let look = |store: &SqliteStore| {
+            store.writer.run(Lane::Chore, |writer| {
+                let synchronous: i64 = writer.db.pragma_query_value(None, "synchronous", |row| row.get(0))?;
+                Ok((writer.proven.is_some(), synchronous))
+            })
+        };
+        let (full, normal) = (2, 1);
+        store.chore(Time::from_micros(0)).await.unwrap();
+        assert_eq!(look(&store).await, Ok((false, full)), "nothing was written");
+        let target = EndpointRef { account: AccountKey::DEFAULT, number: 1 };
+        store.claim(target, Time::from_micros(0), Vec::new()).await.unwrap();
+        assert_eq!(look(&store).await, Ok((false, normal)), "ownership does not wait for the disk");
+        store.ready().await.unwrap();
+        assert_eq!(look(&store).await, Ok((true, full)), "everything else does");
+        store.writer.run(Lane::Api, |writer| writer.write(|db, _| note(db, "ready"))).await.unwrap_err();
+        assert_eq!(
+            look(&store).await,
+            Ok((true, full)),
+            "data that does not fit says nothing about the store"
+        );
+    }
+
+    #[tokio::test]
+    async fn space_can_be_given_back_to_the_disk() {
+        let (_dir, store) = open();
+        let incremental = 2;
+        let mode = store.readers.read(|db| Ok(db.pragma_query_value(None, "auto_vacuum", |row| row.get(0))?));
+        assert_eq!(mode.await, Ok(incremental));
     }
 }

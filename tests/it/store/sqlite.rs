@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use postcall::ledger::Next;
 use postcall::model::secret::Credential;
 use postcall::model::{AccountKey, Outcome, Secret, Step, Text};
 use postcall::store::sqlite::{Options, SqliteStore};
 use postcall::store::{Incoming, Store, StoreError, What};
 use tempfile::TempDir;
 
-use super::scene::{Fixture, Scene, done, endpoint, heard, says, some_time, source};
+use super::scene::{Fixture, Scene, attempted, done, endpoint, heard, says, some_time, source};
 
 const ENDED: Step = Step::Ended(Outcome::Completed);
 
@@ -215,8 +216,44 @@ async fn a_full_disk_is_survived() {
     assert_eq!(committed.recorded, [done(postcall::dialect::ReceiptKind::Recorded, 1)]);
     assert_eq!(committed.owned[0].event.position, 2);
     assert_eq!(scene.store.ready().await, Ok(()));
-    scene.settle(&owned[0], postcall::ledger::Next::Delivered).await;
+    scene.settle(&owned[0], Next::Delivered).await;
     assert_eq!(scene.sum(endpoint).await.delivered, 1);
     scene.hear([says("after", ENDED)]).await;
+    scene.finish().await;
+}
+
+/// One row that cannot be read costs its own delivery some time, and nobody else anything.
+#[tokio::test]
+async fn a_damaged_row_harms_nobody_else() {
+    let mut scene = Scene::<Sqlite>::new().await;
+    let endpoint = scene.endpoint(|_| {}).await;
+    scene.room.set(0);
+    scene.hear(["a", "b", "c"].map(|call| says(call, Step::Answered))).await;
+    scene.hear(["a", "c"].map(|call| says(call, ENDED))).await;
+    let db = rusqlite::Connection::open(scene.place.dir.path().join("postcall.db")).unwrap();
+    let damage = |event: i64| {
+        let (key, nonsense) = ((1 << 40) | event, b"nonsense".to_vec());
+        let changed = db.execute("UPDATE events SET body = ? WHERE id = ?", rusqlite::params![nonsense, key]);
+        assert_eq!(changed, Ok(1));
+    };
+    damage(2);
+    damage(5);
+    let claimed = scene.claim(endpoint, 9).await;
+    assert_eq!(super::scene::numbers(&claimed), [1, 3], "the second is passed over");
+    assert_eq!(scene.sum(endpoint).await.pending, 5);
+
+    scene.room.set(usize::MAX);
+    let settled = claimed.iter().map(|owned| attempted(owned, scene.now, Next::Delivered));
+    let committed = scene.commit(Vec::new(), settled.collect()).await;
+    assert_eq!(super::scene::numbers(&committed.owned), [4], "the fifth cannot be promoted into memory");
+    assert_eq!(scene.sum(endpoint).await.delivered, 2, "but what was before it is settled");
+
+    let refused = scene.try_commit(vec![scene.incoming(says("b", ENDED))], Vec::new()).await;
+    assert!(matches!(refused, Err(StoreError::Data(_))), "a culprit for the group commit: {refused:?}");
+    let shown = scene.store.delivery(scene.account, 2).await;
+    assert!(matches!(shown, Err(StoreError::Unavailable(_))), "{shown:?}");
+    scene.wait(3600);
+    assert!(scene.claim(endpoint, 9).await.is_empty(), "looked at again, and still damaged");
+    assert_eq!(scene.store.next_due(scene.target(endpoint)).await, Ok(Some(scene.later(3600))));
     scene.finish().await;
 }
