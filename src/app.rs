@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
+use url::Url;
 
 use crate::api::{self, ApiState, Courier, Sent};
 use crate::clock::{Clock, System, random_bytes};
@@ -30,7 +31,7 @@ use crate::model::{AccountKey, DialectName, Source};
 use crate::store::group::GroupWriter;
 use crate::store::sqlite::{Options, SqliteStore};
 use crate::store::vault::hash_api_key;
-use crate::store::{Queues, Store};
+use crate::store::{Queues, Store, StoreError};
 
 /// How long a shutdown waits for what is under way. A request takes 30 seconds at most unless configured.
 const PATIENCE: Duration = Duration::from_secs(35);
@@ -103,6 +104,11 @@ impl App {
     pub async fn start(settings: Settings) -> Result<Self, String> {
         let clock = System::shared();
         let metrics = Arc::new(Metrics::new());
+        // Whatever may be wrong with the settings comes before the first start: what that makes is shown only once.
+        settings.public_url.as_deref().map_or(Ok(()), check_public_url)?;
+        let guard = Guard::new(settings.allow_networks.clone());
+        let roots = settings.extra_roots.as_deref().map(read_roots).transpose()?;
+        let wire = Wire::new(guard.clone(), roots.as_deref()).map_err(|error| error.to_string())?;
         let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
             format!("cannot listen on {}: {error}. Choose another address with --listen.", settings.listen)
         })?;
@@ -111,9 +117,6 @@ impl App {
             Arc::new(SqliteStore::open(&settings.data, clock.now(), Options::default())?);
         let first_start = first_start(&store, clock.as_ref(), &settings).await?;
 
-        let guard = Guard::new(settings.allow_networks.clone());
-        let roots = settings.extra_roots.as_deref().map(read_roots).transpose()?;
-        let wire = Wire::new(guard.clone(), roots.as_deref()).map_err(|error| error.to_string())?;
         let mut api = api::Settings::new(settings.public_url.as_deref(), address);
         api.max_body = settings.max_body;
 
@@ -174,6 +177,17 @@ impl App {
     }
 }
 
+/// Links are made by appending a path.
+fn check_public_url(given: &str) -> Result<(), String> {
+    let url = Url::parse(given).ok().filter(|url| matches!(url.scheme(), "https" | "http"));
+    match url {
+        Some(url) if url.has_host() && url.query().is_none() && url.fragment().is_none() => Ok(()),
+        _ => Err(format!(
+            "the public URL {given:?} cannot begin a link; write it like https://calls.example.com"
+        )),
+    }
+}
+
 fn read_roots(path: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
 }
@@ -192,52 +206,62 @@ async fn chores(store: Arc<dyn Store>, clock: Arc<dyn Clock>) {
     }
 }
 
-/// Makes what a new data directory needs: an admin key, and the source of `POST /aiDialerCallbackWithData`.
+/// Makes what a new data directory needs: the source of `POST /aiDialerCallbackWithData`, and an admin key.
 async fn first_start(
     store: &Arc<dyn Store>,
     clock: &dyn Clock,
     settings: &Settings,
 ) -> Result<Option<FirstStart>, String> {
-    let trouble = |error: crate::store::StoreError| error.to_string();
+    let trouble = |error: StoreError| error.to_string();
     let account = AccountKey::DEFAULT;
+    if settings.admin_key.as_ref().is_some_and(|key| key.len() < SHORTEST_KEY) {
+        return Err(format!("the admin key that was set is shorter than {SHORTEST_KEY} characters"));
+    }
     let is_first = store.keys(account).await.map_err(trouble)?.is_empty();
-    if let Some(key) = &settings.admin_key {
-        if key.len() < SHORTEST_KEY {
-            return Err(format!("the admin key that was set is shorter than {SHORTEST_KEY} characters"));
-        }
-        if store.find_key(hash_api_key(key)).await.map_err(trouble)?.is_none() {
-            let name = "admin (set by hand)".to_owned();
-            store.create_key(account, name, true, hash_api_key(key), clock.now()).await.map_err(trouble)?;
-        }
+    // The keys come last: until there is one, a start that broke off begins anew.
+    let dialer_secret =
+        if is_first { Some(dialer_secret(store, clock).await.map_err(trouble)?) } else { None };
+    if let Some(key) = &settings.admin_key
+        && store.find_key(hash_api_key(key)).await.map_err(trouble)?.is_none()
+    {
+        let name = "admin (set by hand)".to_owned();
+        store.create_key(account, name, true, hash_api_key(key), clock.now()).await.map_err(trouble)?;
     }
-    if !is_first {
-        return Ok(None);
-    }
-    let mut made = FirstStart { admin_key: None, admin_key_file: None, dialer_secret: String::new() };
+    let Some(dialer_secret) = dialer_secret else { return Ok(None) };
+    let mut made = FirstStart { admin_key: None, admin_key_file: None, dialer_secret };
     if settings.admin_key.is_none() {
         let key = api::auth::new_api_key();
         let file = settings.data.join("admin.key");
         write_private(&file, &key).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
-        store
-            .create_key(account, "admin".to_owned(), true, hash_api_key(&key), clock.now())
-            .await
-            .map_err(trouble)?;
+        let name = "admin".to_owned();
+        store.create_key(account, name, true, hash_api_key(&key), clock.now()).await.map_err(trouble)?;
         made.admin_key = Some(key);
         made.admin_key_file = Some(file);
     }
-    made.dialer_secret = data_encoding::HEXLOWER.encode(&random_bytes::<32>());
+    Ok(Some(made))
+}
+
+/// The secret of the source behind `POST /aiDialerCallbackWithData`, which is made unless an earlier start got so far.
+async fn dialer_secret(store: &Arc<dyn Store>, clock: &dyn Clock) -> Result<String, StoreError> {
+    let (account, dialect, now) = (AccountKey::DEFAULT, DialectName::Voicegenie, clock.now());
+    let config = store.config(account);
+    let earlier = config.as_ref().and_then(|config| config.sources.iter().find(|it| it.dialect == dialect));
+    if let Some(secret) = earlier.and_then(|source| source.credential.signing(now)) {
+        return Ok(String::from_utf8_lossy(secret.expose()).into_owned());
+    }
+    let secret = data_encoding::HEXLOWER.encode(&random_bytes::<32>());
     let source = Source {
         account,
         number: 0,
         id: String::new(),
         name: "AI dialer callback".to_owned(),
-        dialect: DialectName::Voicegenie,
-        credential: Credential::of_secret(Secret::new(made.dialer_secret.clone())),
+        dialect,
+        credential: Credential::of_secret(Secret::new(secret.clone())),
         url_token: None,
-        created_at: clock.now(),
+        created_at: now,
     };
-    store.put_source(source).await.map_err(trouble)?;
-    Ok(Some(made))
+    store.put_source(source).await?;
+    Ok(secret)
 }
 
 fn write_private(path: &Path, key: &str) -> std::io::Result<()> {

@@ -195,8 +195,10 @@ impl Metrics {
         );
 
         let states = Family::<State, Counter>::default();
-        let settled = array::from_fn(|state| {
-            states.get_or_create_owned(&State { state: DeliveryState::ALL[state].as_str() })
+        let settled = array::from_fn(|state| match DeliveryState::ALL[state] {
+            // No attempt leaves a delivery cancelled.
+            DeliveryState::Cancelled => Counter::default(),
+            state => states.get_or_create_owned(&State { state: state.as_str() }),
         });
         registry.register(
             "deliveries_settled",
@@ -237,7 +239,7 @@ impl Metrics {
             gauge
         };
         let in_flight = gauge("attempts_in_flight", "Attempts under way");
-        let queued = gauge("deliveries_queued", "Deliveries in memory queues");
+        let queued = gauge("deliveries_queued", "Deliveries in memory that wait for their attempt");
 
         Self {
             registry,
@@ -308,9 +310,14 @@ impl Metrics {
         &self.in_flight
     }
 
-    /// Deliveries in memory queues.
-    pub fn queued(&self) -> &Gauge {
-        &self.queued
+    /// Deliveries joined the memory queues.
+    pub fn queued(&self, deliveries: usize) {
+        self.queued.inc_by(i64::try_from(deliveries).unwrap_or(i64::MAX));
+    }
+
+    /// Deliveries left the memory queues.
+    pub fn unqueued(&self, deliveries: usize) {
+        self.queued.dec_by(i64::try_from(deliveries).unwrap_or(i64::MAX));
     }
 
     /// An API request was answered. `route` is the template, never the path: ids would make a series each.
@@ -345,6 +352,8 @@ mod tests {
         metrics.group_committed(64, second);
         metrics.api_answered("GET", "/v1/sources/{id}", 404, second);
         metrics.in_flight().inc();
+        metrics.queued(5);
+        metrics.unqueued(2);
         let text = metrics.text();
         for line in [
             "postcall_events_received_total{dialect=\"aloro\",result=\"duplicate\"} 1",
@@ -357,6 +366,7 @@ mod tests {
             "postcall_door_seconds_sum 1.0",
             "postcall_api_requests_total{method=\"GET\",route=\"/v1/sources/{id}\",status=\"404\"} 1",
             "postcall_attempts_in_flight 1",
+            "postcall_deliveries_queued 3",
             "# UNIT postcall_door_seconds seconds",
         ] {
             assert!(text.lines().any(|known| known == line), "{line} is not in:\n{text}");

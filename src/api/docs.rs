@@ -116,7 +116,7 @@ fn put_operation(page: &mut String, path: &str, method: &str, operation: &Value)
                     "<tr><td><code>{}</code></td><td>{}</td><td>{}</td></tr>",
                     escape(text(&parameter["name"])),
                     escape(text(&parameter["in"])),
-                    escape(text(&parameter["description"])),
+                    marked(text(&parameter["description"])),
                 ),
             );
         }
@@ -135,7 +135,7 @@ fn put_operation(page: &mut String, path: &str, method: &str, operation: &Value)
                 "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
                 escape(status),
                 content.map(|(_, content)| kind(&content["schema"])).unwrap_or_default(),
-                escape(text(&response["description"])),
+                marked(text(&response["description"])),
             ),
         );
     }
@@ -164,7 +164,7 @@ fn put_schema(page: &mut String, name: &str, schema: &Value) {
                     "<tr><td><code>{}</code></td><td>{}</td><td>{}</td></tr>",
                     escape(field),
                     kind(schema),
-                    escape(text(&schema["description"])),
+                    marked(text(&schema["description"])),
                 ),
             );
         }
@@ -205,13 +205,18 @@ fn anchor(tag: &str) -> String {
 fn paragraphs(text: &str) -> String {
     let mut out = String::new();
     for paragraph in text.split("\n\n").filter(|paragraph| !paragraph.trim().is_empty()) {
-        let marked = escape(paragraph);
-        let parts = marked.split('`').enumerate();
-        let parts = parts
-            .map(|(at, part)| if at % 2 == 1 { format!("<code>{part}</code>") } else { part.to_owned() });
-        put(&mut out, format_args!("<p>{}</p>", parts.collect::<String>()));
+        put(&mut out, format_args!("<p>{}</p>", marked(paragraph)));
     }
     out
+}
+
+/// A line with `code` in it.
+fn marked(line: &str) -> String {
+    let escaped = escape(line);
+    let parts = escaped.split('`').enumerate();
+    parts
+        .map(|(at, part)| if at % 2 == 1 { format!("<code>{part}</code>") } else { part.to_owned() })
+        .collect()
 }
 
 fn escape(text: &str) -> String {

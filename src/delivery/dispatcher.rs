@@ -101,6 +101,7 @@ impl Queues for Dispatcher {
 
     fn dispatch(&self, owned: Vec<Owned>) {
         let mut touched: Vec<EndpointRef> = Vec::new();
+        self.0.metrics.queued(owned.len());
         for delivery in owned {
             let endpoint = delivery.endpoint;
             self.0.lane(endpoint).state().queue.push_back(delivery);
@@ -181,6 +182,7 @@ impl Inner {
                 return;
             }
             let Some(owned) = state.queue.pop_front() else { return };
+            self.metrics.unqueued(1);
             state.in_flight += 1;
             self.busy.send_modify(|count| *count += 1);
             self.runtime.spawn(Arc::clone(self).deliver(Arc::clone(lane), Arc::clone(endpoint), owned));
@@ -229,6 +231,7 @@ impl Inner {
                 Ok(Claimed { owned, more }) => {
                     let is_exhausted = !more && !woken;
                     state.backlog = !is_exhausted;
+                    self.metrics.queued(owned.len());
                     state.queue.extend(owned);
                     is_exhausted
                 }
@@ -282,19 +285,23 @@ impl Inner {
         if queue.is_empty() {
             return;
         }
-        let (inner, account) = (Arc::clone(self), lane.target.account);
+        self.metrics.unqueued(queue.len());
+        let (inner, lane, account) = (Arc::clone(self), Arc::clone(lane), lane.target.account);
         self.runtime.spawn(async move {
             let deliveries: Vec<i64> = queue.iter().map(|owned| owned.delivery).collect();
             while let Err(error) = inner.store.release(account, deliveries.clone()).await {
                 warn!(%error, "deliveries of a disabled endpoint were not given back; tried again");
                 tokio::time::sleep(CLAIM_PAUSE).await;
             }
+            // It may have been enabled in the meantime, and have claimed before these were there to be claimed.
+            Dispatcher(inner).wake(vec![lane.target]);
         });
     }
 
     /// The endpoint was deleted: a chore calls its deliveries off.
     fn forget(&self, lane: &Arc<Lane>) {
-        lane.state().queue.clear();
+        let queue = std::mem::take(&mut lane.state().queue);
+        self.metrics.unqueued(queue.len());
         self.lanes.write().unwrap_or_else(PoisonError::into_inner).remove(&lane.target);
     }
 }

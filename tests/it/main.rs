@@ -18,6 +18,7 @@ mod logs;
 mod made;
 mod programs;
 mod receivers;
+mod start;
 mod store;
 mod tidy;
 mod vectors;
