@@ -119,6 +119,8 @@ impl App {
 
         let mut api = api::Settings::new(settings.public_url.as_deref(), address);
         api.max_body = settings.max_body;
+        // Also the largest body has to fit, and a few beside it.
+        api.max_load = api.max_load.max(settings.max_body.saturating_mul(4));
 
         let attempter = Attempter {
             wire: wire.clone(),

@@ -1,5 +1,7 @@
 //! Reads bodies: never more than the limit, never longer than the patience. Refuses to know what is in them.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use bytes::{Bytes, BytesMut};
@@ -18,17 +20,53 @@ const MOST_DRAINED: usize = 16 << 20;
 /// Why a body was not read.
 enum Unread {
     TooLarge,
+    TooMany,
     Broken,
 }
 
-/// Reads a body whole.
+/// What bodies weigh that came through doors and are not yet on disk: anybody may send them, so it is bounded.
+#[derive(Debug, Default)]
+pub struct Load(AtomicUsize);
+
+impl Load {
+    /// An empty part of the load, that of one body.
+    pub fn begin<'a>(&'a self, settings: &Settings) -> Share<'a> {
+        Share { load: self, bytes: 0, most: settings.max_load }
+    }
+}
+
+/// One body's part of the load, given back when this is dropped.
+#[derive(Debug)]
+pub struct Share<'a> {
+    load: &'a Load,
+    bytes: usize,
+    most: usize,
+}
+
+impl Share<'_> {
+    /// Adds to it; false when that is too much for all together.
+    fn add(&mut self, bytes: usize) -> bool {
+        let before = self.load.0.fetch_add(bytes, Ordering::AcqRel);
+        self.bytes += bytes;
+        before.saturating_add(bytes) <= self.most
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        self.load.0.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+/// Reads a body whole. What comes through a door weighs on its share of the load.
 ///
 /// # Errors
-/// 413 when it is too large, 408 when it takes too long, 400 when it breaks off.
-pub async fn read(body: Body, settings: &Settings) -> Result<Bytes, Problem> {
+/// 413 when it is too large, 503 when all together are, 408 when it takes too long, 400 when it breaks off.
+pub async fn read(body: Body, settings: &Settings, share: Option<&mut Share<'_>>) -> Result<Bytes, Problem> {
     let most = settings.max_body;
-    match tokio::time::timeout(settings.body_patience, gather(body, most)).await {
+    match tokio::time::timeout(settings.body_patience, gather(body, most, share)).await {
         Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(Unread::TooMany)) => Err(Problem::unavailable()),
         Ok(Err(Unread::TooLarge)) => {
             let detail = format!("The body is larger than {most} bytes. Send less at once.");
             Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail))
@@ -46,19 +84,22 @@ pub async fn read(body: Body, settings: &Settings) -> Result<Bytes, Problem> {
 }
 
 /// Most bodies come in one piece, which is passed on as it is.
-async fn gather(mut body: Body, most: usize) -> Result<Bytes, Unread> {
+async fn gather(mut body: Body, most: usize, mut share: Option<&mut Share<'_>>) -> Result<Bytes, Unread> {
+    let most_read = MOST_DRAINED.max(most);
     let announced = body.size_hint().lower();
-    if announced > MOST_DRAINED as u64 {
+    if announced > most_read as u64 {
         return Err(Unread::TooLarge);
     }
     let (mut first, mut all, mut read) = (Bytes::new(), BytesMut::new(), 0);
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() else { continue };
         read += data.len();
-        if read > MOST_DRAINED {
+        if read > most_read {
             return Err(Unread::TooLarge);
         } else if read > most {
             (first, all) = <_>::default();
+        } else if share.as_deref_mut().is_some_and(|share| !share.add(data.len())) {
+            return Err(Unread::TooMany);
         } else if first.is_empty() {
             first = data;
         } else {
@@ -84,7 +125,7 @@ impl FromRequest<ApiState> for Json {
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let bytes = read(body, &state.settings).await?;
+        let bytes = read(body, &state.settings, None).await?;
         if !bytes.is_empty() && !is_json(&parts.headers) {
             let detail = "Send JSON, and say so: \"Content-Type: application/json\".";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail));

@@ -52,6 +52,8 @@ pub struct DoorAnswer {
     responses(
         (status = 200, description = "It is on disk", body = DoorAnswer),
         (status = 401, description = "No such source, or not proven: always `{\"error\":\"Invalid signature\"}`"),
+        (status = 413, description = "The body is too large"),
+        (status = 503, description = "Nothing was written: send it again in a moment"),
         (status = 507, description = "The source's quarantine is full"),
     ),
 )]
@@ -71,6 +73,8 @@ pub async fn source(State(state): State<ApiState>, request: Request) -> Response
     responses(
         (status = 200, description = "It is on disk", body = Object),
         (status = 401, description = "Not proven: always `{\"error\":\"Invalid signature\"}`"),
+        (status = 413, description = "The body is too large"),
+        (status = 503, description = "Nothing was written: send it again in a moment"),
         (status = 507, description = "The source's quarantine is full"),
     ),
 )]
@@ -110,7 +114,8 @@ fn is_same(key: &hmac::Key, expected: &[u8], given: &[u8]) -> bool {
 /// Also for a door that is not there the body is read first: the answer tells nobody which doors exist.
 async fn answer(state: &ApiState, source: Option<Arc<Source>>, request: Request, start: Instant) -> Response {
     let (parts, body) = request.into_parts();
-    let body = match body::read(body, &state.settings).await {
+    let mut share = state.load.begin(&state.settings);
+    let body = match body::read(body, &state.settings, Some(&mut share)).await {
         Ok(body) => body,
         Err(problem) => return problem.into_response(),
     };
@@ -119,6 +124,7 @@ async fn answer(state: &ApiState, source: Option<Arc<Source>>, request: Request,
         return refused();
     };
     let (arrival, response) = take_in(state, &source, &parts.headers, body).await;
+    drop(share);
     state.metrics.arrived(source.dialect, arrival, start.elapsed());
     response
 }

@@ -58,6 +58,8 @@ pub struct Settings {
     pub public_url: String,
     /// The largest body in bytes.
     pub max_body: usize,
+    /// What all bodies together may weigh that came through doors and are not yet on disk, in bytes; past that 503.
+    pub max_load: usize,
     /// How long a body may take to come.
     pub body_patience: Duration,
 }
@@ -70,7 +72,7 @@ impl Settings {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => format!("http://{host}:{}", listen.port()),
         };
-        Self { public_url, max_body: 1 << 20, body_patience: Duration::from_secs(30) }
+        Self { public_url, max_body: 1 << 20, max_load: 128 << 20, body_patience: Duration::from_secs(30) }
     }
 }
 
@@ -102,6 +104,7 @@ pub struct Parts {
     /// What can be set.
     pub settings: Settings,
     keys: auth::Remembered,
+    load: body::Load,
     /// Held while settings are read, changed and written back: no change is lost to another one.
     changing: tokio::sync::Mutex<()>,
 }
@@ -117,8 +120,19 @@ impl ApiState {
         courier: Arc<dyn Courier>,
         settings: Settings,
     ) -> Self {
-        let (keys, changing) = (auth::Remembered::default(), tokio::sync::Mutex::new(()));
-        Self(Arc::new(Parts { store, writer, queues, clock, metrics, courier, settings, keys, changing }))
+        let (keys, load, changing) = <_>::default();
+        Self(Arc::new(Parts {
+            store,
+            writer,
+            queues,
+            clock,
+            metrics,
+            courier,
+            settings,
+            keys,
+            load,
+            changing,
+        }))
     }
 }
 

@@ -242,8 +242,18 @@ impl Inner {
                 }
             }
         };
-        if is_exhausted && let Ok(Some(due)) = self.store.next_due(lane.target).await {
-            self.set_alarm(&lane, due);
+        if is_exhausted {
+            match self.store.next_due(lane.target).await {
+                Ok(Some(due)) => self.set_alarm(&lane, due),
+                Ok(None) => {}
+                Err(error) => {
+                    warn!(%error, "when the next delivery falls due is not known; asked again");
+                    let mut state = lane.state();
+                    state.backlog = true;
+                    self.pump_later(&lane, &mut state, CLAIM_PAUSE);
+                    return;
+                }
+            }
         }
         self.pump(&lane);
     }
