@@ -33,7 +33,8 @@ pub struct RotateForm {
     secret: Option<String>,
     /// The new token of `Authorization: Bearer`. Left out, one is made. It takes over at once.
     bearer_token: Option<String>,
-    /// When the new secret takes over; now, if left out.
+    /// When the new secret takes over; now, if left out. The standard dialect signs with both from now on and sources
+    /// take both, so there it only says from when the grace counts.
     #[schema(value_type = Option<String>, format = DateTime)]
     activate_at: Option<()>,
     /// How long the old secret counts after that. Default a day.
