@@ -80,7 +80,10 @@ pub async fn source(State(state): State<ApiState>, request: Request) -> Response
 )]
 pub async fn ai_dialer_callback(State(state): State<ApiState>, request: Request) -> Response {
     let start = Instant::now();
-    let account = match auth::seed_key(request.headers()) {
+    let key = auth::seed_key(request.headers());
+    // Without a signature the proof would be a URL, and this one can be guessed; then only a key will do.
+    let needs_secret = key.is_none();
+    let account = match key {
         None => Some(AccountKey::DEFAULT),
         Some(key) => match auth::find(&state, key).await {
             Ok(found) => found.map(|key| key.account),
@@ -90,6 +93,7 @@ pub async fn ai_dialer_callback(State(state): State<ApiState>, request: Request)
     let config = account.and_then(|account| state.store.config(account));
     let is_voicegenie = |source: &&Arc<Source>| source.dialect == DialectName::Voicegenie;
     let source = config.and_then(|config| config.sources.iter().find(is_voicegenie).cloned());
+    let source = source.filter(|source| !needs_secret || !source.credential.secrets.is_empty());
     answer(&state, source, request, start).await
 }
 

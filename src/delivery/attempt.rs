@@ -2,11 +2,14 @@
 //! What is said is the delivery's and pinned; where and how it is sent is the endpoint's of this moment.
 //! Refuses to know queues and the store.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::header::RETRY_AFTER;
+use tracing::error;
 
 use super::trouble::Trouble;
 use super::wire::{Answer, Exchange, Wire, check_header};
@@ -44,10 +47,30 @@ pub struct Attempted {
 }
 
 impl Attempter {
-    /// Attempts a delivery once.
+    /// Attempts a delivery once. Should a defect of ours break the attempt off, that is an attempt that failed: the
+    /// delivery goes on by its policy, and so does everything else.
     pub async fn attempt(&self, endpoint: &Endpoint, owned: &Owned) -> Attempted {
         let dialect = dialect::get(owned.dialect);
         let policy = policy(endpoint, dialect);
+        let at = self.clock.now();
+        match AssertUnwindSafe(self.exchange(endpoint, owned, dialect, &policy)).catch_unwind().await {
+            Ok(attempted) => attempted,
+            Err(_) => {
+                error!(event = %owned.event.id, endpoint = %endpoint.id, "an attempt broke off; this is a defect");
+                let latency = self.clock.now().since(at);
+                let answer = Answer { latency, result: Err(Trouble::Internal) };
+                self.settlement(owned, &policy, at, answer, owned.body.clone().unwrap_or_default())
+            }
+        }
+    }
+
+    async fn exchange(
+        &self,
+        endpoint: &Endpoint,
+        owned: &Owned,
+        dialect: &dyn Dialect,
+        policy: &Policy,
+    ) -> Attempted {
         let body = match &owned.body {
             Some(body) => body.clone(),
             None => Bytes::from(dialect.encode(&owned.event, &owned.shape, &self.links(owned))),
@@ -60,7 +83,7 @@ impl Attempter {
         let exchange =
             Exchange { url: endpoint.url.clone(), headers, body: body.clone(), timeout: policy.timeout };
         let answer = self.wire.post(exchange).await;
-        self.settlement(owned, &policy, at, answer, body)
+        self.settlement(owned, policy, at, answer, body)
     }
 
     fn settlement(
@@ -169,7 +192,7 @@ fn kind_of(trouble: &Trouble) -> AttemptResult {
         Trouble::Timeout { .. } => AttemptResult::Timeout,
         Trouble::Refused(_) | Trouble::UrlInvalid(_) => AttemptResult::Refused,
         Trouble::Resolve(_) | Trouble::Connect(_) | Trouble::Tls(_) => AttemptResult::Connect,
-        Trouble::Reset(_) | Trouble::Protocol(_) => AttemptResult::Broken,
+        Trouble::Reset(_) | Trouble::Protocol(_) | Trouble::Internal => AttemptResult::Broken,
     }
 }
 

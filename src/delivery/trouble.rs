@@ -37,6 +37,9 @@ pub enum Trouble {
     /// What came back is not HTTP/1, or a head of more than 64 KiB.
     #[error("what came back cannot be read as HTTP/1: {0}")]
     Protocol(String),
+    /// A defect of postcall broke the attempt off.
+    #[error("postcall itself failed to make this attempt; its log says more")]
+    Internal,
     /// The URL cannot be posted to; `guard::parse_url` says why.
     #[error("{0}")]
     UrlInvalid(String),
@@ -53,6 +56,7 @@ impl Trouble {
             Self::Tls(_) => "tls",
             Self::Reset(_) => "reset",
             Self::Protocol(_) => "protocol",
+            Self::Internal => "internal",
             Self::UrlInvalid(_) => "url_invalid",
         }
     }

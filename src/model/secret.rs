@@ -69,10 +69,11 @@ impl Credential {
             .map(|dated| &dated.secret)
     }
 
-    /// The one secret that signs now: the newest whose time has come. For dialects with a single signature.
+    /// The one secret that signs now: of those whose time has come the one that was given last, so that a planned switch
+    /// which was overtaken by another rotation never comes back. For dialects with a single signature.
     pub fn signing(&self, now: Time) -> Option<&Secret> {
-        let started = self.secrets.iter().filter(|dated| dated.active_from <= now);
-        started.max_by_key(|dated| dated.active_from).map(|dated| &dated.secret)
+        let started = self.secrets.iter().rev().find(|dated| dated.active_from <= now);
+        started.map(|dated| &dated.secret)
     }
 }
 
@@ -95,6 +96,15 @@ mod tests {
         assert_eq!(credential.signing(at(99)).unwrap().expose(), b"old");
         assert_eq!(credential.signing(at(100)).unwrap().expose(), b"new");
         assert_eq!(valid(150), [b"new", b"old"]);
+        // Overtaken before its time came: the last word stands, then and later.
+        let mut overtaken = credential.clone();
+        overtaken.secrets.push(DatedSecret {
+            secret: Secret::new("last"),
+            active_from: at(50),
+            expires_at: None,
+        });
+        assert_eq!(overtaken.signing(at(60)).unwrap().expose(), b"last");
+        assert_eq!(overtaken.signing(at(150)).unwrap().expose(), b"last");
         assert_eq!(valid(200), [b"new"]);
     }
 }

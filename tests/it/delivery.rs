@@ -394,3 +394,27 @@ async fn a_backlog_larger_than_memory_arrives_complete_and_each_call_in_its_orde
     api.deliveries_when("state=pending", <[Value]>::is_empty).await;
     api.check_sums().await;
 }
+
+/// The seed's own path can be guessed, so an unsigned source behind it opens to an API key alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_dialers_path_is_never_open_to_strangers() {
+    let house = House::start().await;
+    let api = &house.api;
+    let first = api.get("/v1/sources").await.expect(200).json()["data"][0]["id"].as_str().unwrap().to_owned();
+    api.api(http::Method::DELETE, &format!("/v1/sources/{first}"), None).await.expect(204);
+    api.source(json!({"name": "open", "dialect": "voicegenie", "secret": null})).await;
+    let body = json!({"call_uuid": "c-1", "event": "call_ended"}).to_string();
+    let post = |headers: Vec<(&'static str, String)>| {
+        let body = body.clone();
+        async move {
+            let headers: Vec<(&str, &str)> =
+                headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let path = "/aiDialerCallbackWithData";
+            api.send(http::Method::POST, path, &headers, body).await.expect("an answer")
+        }
+    };
+    let refused = post(Vec::new()).await.expect(401);
+    assert_eq!(refused.json(), json!({"error": "Invalid signature"}));
+    post(vec![("x-api-key", "pck_of-nobody".to_owned())]).await.expect(401);
+    post(vec![("x-api-key", api.key.clone())]).await.expect(200);
+}

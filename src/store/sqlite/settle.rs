@@ -65,8 +65,11 @@ impl Recording<'_> {
         Ok(())
     }
 
-    /// A retry sends the same bytes, also one by hand after the last attempt failed.
+    /// A retry sends the same bytes, also one by hand after the last attempt failed. Nothing was sent when there are none.
     fn keep_body(&self, id: i64, settlement: &Settlement) -> Result<(), StoreError> {
+        if settlement.body.is_empty() {
+            return Ok(());
+        }
         self.db
             .prepare_cached("INSERT OR IGNORE INTO bodies (delivery, body) VALUES (?, ?)")?
             .execute(params![id, pack_bytes(&settlement.body)?])?;

@@ -362,7 +362,7 @@ impl<F: Fixture> Both<F> {
 /// Records, claims, settlements, retries and cancels by hand, changes of endpoints and crashes, in any order.
 pub fn whatever_happens_in_whatever_order<F: Fixture>() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let config = Config { cases: 100, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 40, failure_persistence: None, ..Config::default() };
     let actions = prop::collection::vec(action(), 1..50);
     let run = TestRunner::new(config).run(&actions, |actions| {
         runtime.block_on(async {
