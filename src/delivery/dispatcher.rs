@@ -3,12 +3,14 @@
 //! Refuses to know how a request is made (`attempt`) and what follows from it (`ledger::settle`).
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::attempt::{Attempted, Attempter};
 use super::lane::{CLAIM, Lane, State};
@@ -205,16 +207,25 @@ impl Inner {
     /// disk; the place is not.
     async fn deliver(self: Arc<Self>, lane: Arc<Lane>, endpoint: Arc<Endpoint>, owned: Owned) {
         self.metrics.in_flight().inc();
-        let Attempted { settlement, answered } = self.attempter.attempt(&endpoint, &owned).await;
+        // A bug in an encoder must not take the endpoint's connections with it, one by one.
+        let attempted = AssertUnwindSafe(self.attempter.attempt(&endpoint, &owned)).catch_unwind().await;
         self.metrics.in_flight().dec();
         {
             let mut state = lane.state();
             state.in_flight -= 1;
-            state.breaker.note(answered);
+            if let Ok(Attempted { answered, .. }) = &attempted {
+                state.breaker.note(*answered);
+            }
         }
         self.pump(&lane);
-        if let Some(writer) = self.writer.get() {
-            writer.settle(settlement).await;
+        match (attempted, self.writer.get()) {
+            (Ok(Attempted { settlement, .. }), Some(writer)) => writer.settle(settlement).await,
+            (Ok(_), None) => {}
+            (Err(_), _) => error!(
+                delivery = owned.delivery,
+                dialect = %owned.dialect,
+                "an attempt broke off; its delivery stays pending and is tried again after the next start"
+            ),
         }
         drop(owned);
         self.busy.send_modify(|count| *count -= 1);

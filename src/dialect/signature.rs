@@ -191,7 +191,9 @@ impl Key {
             };
             return match pair {
                 Ok(pair) => Ok(Self::Private(Box::new(pair))),
-                Err(rejected) => Err(format!("`whsk_` holds no ed25519 key: {rejected}")),
+                Err(_) => {
+                    Err("`whsk_` holds no ed25519 key: its two halves do not belong together".to_owned())
+                }
             };
         }
         if let Some(encoded) = secret.strip_prefix(b"whpk_") {
@@ -309,9 +311,10 @@ pub fn check_secret(proof: Proof, secret: &str) -> Result<(), String> {
     match proof {
         Proof::Unsigned => Err("this dialect signs nothing; leave the secret out".to_owned()),
         Proof::HmacHex => Ok(()),
-        Proof::Bearer if secret.chars().count() < SHORTEST_BEARER_TOKEN => {
-            Err(format!("the bearer token has {} characters; it needs 16 or more", secret.chars().count()))
-        }
+        Proof::Bearer if secret.chars().count() < SHORTEST_BEARER_TOKEN => Err(format!(
+            "the bearer token needs 16 characters or more; this one has {}",
+            secret.chars().count()
+        )),
         Proof::Bearer if !secret.bytes().all(|byte| byte.is_ascii_graphic()) => {
             Err("the bearer token may hold visible ASCII characters only, no spaces".to_owned())
         }
@@ -363,7 +366,7 @@ mod tests {
         let bad = [
             (Proof::Unsigned, "x", "signs nothing"),
             (Proof::HmacHex, "", "empty"),
-            (Proof::Bearer, "123456789012345", "has 15 characters"),
+            (Proof::Bearer, "123456789012345", "has 15"),
             (Proof::Bearer, "1234567890 123456", "no spaces"),
             (Proof::Bearer, "ééééééééééééééééé", "visible ASCII"),
             (Proof::StandardWebhooks, "whsec_", "nothing follows"),
