@@ -274,9 +274,11 @@ fn write_private(path: &Path, key: &str) -> std::io::Result<()> {
 }
 
 /// Lends the API the wire that deliveries use.
-struct WireCourier {
-    wire: Wire,
-    guard: Guard,
+pub struct WireCourier {
+    /// What sends.
+    pub wire: Wire,
+    /// What may be sent to.
+    pub guard: Guard,
 }
 
 impl Courier for WireCourier {

@@ -2,17 +2,15 @@
 //! is missing: deliveries stay where the store put them, and a bell notes who was woken.
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
 use postcall::api::auth::new_api_key;
-use postcall::api::{ApiState, Courier, Sent, Settings, router, server};
+use postcall::api::{ApiState, Settings, router, server};
+use postcall::app::WireCourier;
 use postcall::clock::{Clock, System};
 use postcall::delivery::guard::Guard;
-use postcall::delivery::wire::{Exchange, Wire, check_header};
+use postcall::delivery::wire::Wire;
 use postcall::metrics::Metrics;
 use postcall::model::{AccountKey, Time};
 use postcall::store::group::GroupWriter;
@@ -48,44 +46,6 @@ impl Bell {
     /// Who was woken since the last time.
     pub fn take(&self) -> Vec<EndpointRef> {
         std::mem::take(&mut self.0.lock().unwrap())
-    }
-}
-
-struct OverWire {
-    guard: Guard,
-    wire: Wire,
-}
-
-impl Courier for OverWire {
-    fn check_url(&self, url: &str) -> Result<(), String> {
-        self.guard.check_url(url).map(drop)
-    }
-
-    fn check_header(&self, name: &str, value: &str) -> Result<(), String> {
-        check_header(name, value).map(drop)
-    }
-
-    fn send<'a>(
-        &'a self,
-        url: &'a str,
-        headers: Vec<(HeaderName, HeaderValue)>,
-        body: Bytes,
-        timeout: Duration,
-    ) -> Pin<Box<dyn Future<Output = Sent> + Send + 'a>> {
-        Box::pin(async move {
-            let answer = self.wire.post(Exchange { url: url.to_owned(), headers, body, timeout }).await;
-            let latency = answer.latency;
-            match answer.result {
-                Err(trouble) => Sent { latency, error: Some(trouble.to_string()), ..Sent::default() },
-                Ok(response) => {
-                    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-                    let headers =
-                        response.headers.iter().map(|(name, value)| (name.to_string(), text(value)));
-                    let headers = headers.collect();
-                    Sent { status: Some(response.status), latency, error: None, headers, body: response.body }
-                }
-            }
-        })
     }
 }
 
@@ -125,7 +85,7 @@ impl House {
         set(&mut settings);
         let guard = Guard::new(vec!["127.0.0.0/8".parse().unwrap()]);
         let wire = Wire::new(guard.clone(), None).unwrap();
-        let courier = Arc::new(OverWire { guard, wire });
+        let courier = Arc::new(WireCourier { wire, guard });
         let queues = Arc::clone(&bell) as Arc<dyn Queues>;
         let (store_too, writer_too) = (Arc::clone(&store), writer.clone());
         let state = ApiState::new(store_too, writer_too, queues, clock, metrics, courier, settings);
