@@ -3,14 +3,12 @@
 //! Refuses to know how a request is made (`attempt`) and what follows from it (`ledger::settle`).
 
 use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use tokio::sync::watch;
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::attempt::{Attempted, Attempter};
 use super::lane::{CLAIM, Lane, State};
@@ -207,25 +205,16 @@ impl Inner {
     /// disk; the place is not.
     async fn deliver(self: Arc<Self>, lane: Arc<Lane>, endpoint: Arc<Endpoint>, owned: Owned) {
         self.metrics.in_flight().inc();
-        // A bug in an encoder must not take the endpoint's connections with it, one by one.
-        let attempted = AssertUnwindSafe(self.attempter.attempt(&endpoint, &owned)).catch_unwind().await;
+        let Attempted { settlement, answered } = self.attempter.attempt(&endpoint, &owned).await;
         self.metrics.in_flight().dec();
         {
             let mut state = lane.state();
             state.in_flight -= 1;
-            if let Ok(Attempted { answered, .. }) = &attempted {
-                state.breaker.note(*answered);
-            }
+            state.breaker.note(answered);
         }
         self.pump(&lane);
-        match (attempted, self.writer.get()) {
-            (Ok(Attempted { settlement, .. }), Some(writer)) => writer.settle(settlement).await,
-            (Ok(_), None) => {}
-            (Err(_), _) => error!(
-                delivery = owned.delivery,
-                dialect = %owned.dialect,
-                "an attempt broke off; its delivery stays pending and is tried again after the next start"
-            ),
+        if let Some(writer) = self.writer.get() {
+            writer.settle(settlement).await;
         }
         drop(owned);
         self.busy.send_modify(|count| *count -= 1);
