@@ -1,6 +1,6 @@
 //! `postcall serve`: runs the server until it is told to stop.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -24,7 +24,7 @@ pub struct Serve {
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
     /// A private network that endpoints may be in, such as 10.1.0.0/16. May be given more than once.
-    #[arg(long = "allow-network", value_name = "CIDR")]
+    #[arg(long = "allow-network", value_name = "CIDR", value_parser = network)]
     allow_networks: Vec<IpNet>,
     /// The largest body that a door takes, in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
@@ -32,6 +32,12 @@ pub struct Serve {
     /// PEM file of root certificates that endpoints may be signed by, beside the public ones.
     #[arg(long, value_name = "FILE")]
     extra_roots: Option<PathBuf>,
+}
+
+/// A network, or an address as the network of itself.
+fn network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    network.ok_or_else(|| "give a network such as 10.1.0.0/16 or ::1/128, or one address".to_owned())
 }
 
 /// Runs until SIGINT or SIGTERM, then finishes what is in flight.
