@@ -431,6 +431,8 @@ reads('dialgen', 'dial_callback', 'The callback of /call/dial: batchId is an emp
 reads('dialgen', 'metrics', 'Custom metrics keep their types; an escalation is a transfer', dialgen({ metricJson: { intent: 'INTERESTED', callStatus: 'HUMAN_ESCALATION', customerSatisfaction: 5, keyPoints: ['a'], actionItems: ['b'] } }),
   ended({ call_id: 'c1', transferred: true, analysis: { classification: 'INTERESTED', action_items: ['b'] }, variables: { callStatus: 'HUMAN_ESCALATION', customerSatisfaction: 5, keyPoints: ['a'] } }, null));
 reads('dialgen', 'long_id', 'A numeric id past 2^53 keeps its digits', '{"callData":{"id":12345678901234567891}}', ended({ call_id: '12345678901234567891' }, null));
+reads('dialgen', 'words_unknown', 'Words that nobody knows are kept, and a success that is none', '{"success":false,"callData":{"id":"c1","direction":"SIDEWAYS"}}',
+  ended({ call_id: 'c1', metadata: { success: false, 'callData.direction': 'SIDEWAYS' } }, null));
 const BATCH_COMPLETED = `{
 "event": "batch.completed",
 "batchId": "batch_123",
@@ -494,6 +496,7 @@ for (const [status, step] of [['Initiated', 'initiated'], ['Ringing', 'ringing']
   reads('aloro', `status_${status.toLowerCase().replace(' ', '_')}`, 'A call that is not over', aloro({ status }), { step, outcome: null, at: null, call: { call_id: 'c1' } });
 }
 reads('aloro', 'status_unknown', 'A status that says nothing', aloro({ status: 'Rescheduled' }), { unreadable: 'unknown status `Rescheduled`' });
+reads('aloro', 'direction_unknown', 'A word that nobody knows is kept', aloro({ direction: 'internal' }), ended({ call_id: 'c1', metadata: { 'data.call.direction': 'internal' } }, null));
 reads('aloro', 'unknown_event', 'An event name that the seed does not have', '{"event":"call.paused","data":{"call":{"id":"c1"}}}', { unreadable: 'unknown event `call.paused`' });
 reads('aloro', 'no_call', 'Data without a call', '{"event":"call.ended","data":{}}', { unreadable: 'no object `data.call`' });
 reads('aloro', 'no_id', 'No call id', '{"event":"call.ended","data":{"call":{}}}', { unreadable: 'no `data.call.id`' });
@@ -503,6 +506,7 @@ const air = (call) => JSON.stringify({ call: { sid: 'c1', ...call }, headers: {}
 reads('air', 'nulls', 'Seed 004: campaignId and leadData may be null', air({ campaignId: null, leadData: null }), ended({ call_id: 'c1' }, null));
 reads('air', 'inbound', 'Inbound: the remote party is the caller', air({ direction: 'inbound', fromNumber: '+1 (555) 000-1111', toNumber: '+15550002222' }), ended({ call_id: 'c1', direction: 'inbound', contact: { phone: '+15550001111' }, line: { number: '+15550002222' } }, null));
 reads('air', 'machine', 'A machine answered', air({ llmAnsweredBy: 'machine_start' }), ended({ call_id: 'c1', answered_by: 'machine' }, null, 'voicemail'));
+reads('air', 'words_unknown', 'Words that nobody knows are kept; who answered is then not known', air({ llmAnsweredBy: 'fax', direction: 'trunk' }), ended({ call_id: 'c1', metadata: { 'call.llmAnsweredBy': 'fax', 'call.direction': 'trunk' } }, null));
 reads('air', 'post_call_outcome', 'POST_CALL_OUTCOME adds three fields', air({ outcome: 'Interested', primaryOutcomeAchieved: true, notes: 'Call back on Monday' }), ended({ call_id: 'c1', analysis: { success: true, result: 'Interested' }, metadata: { 'call.notes': 'Call back on Monday' } }, null));
 reads('air', 'headers', 'What stands in headers is kept', '{"call":{"sid":"c1"},"headers":{"x":"y"}}', ended({ call_id: 'c1', metadata: { headers: { x: 'y' } } }, null));
 reads('air', 'no_call', 'No call', '{"headers":{}}', { unreadable: 'no object `call`' });

@@ -105,11 +105,11 @@ fn read_full(mut body: Part<'_>) -> Taken<HeardCall> {
     let mut call = Call { call_id: about.required_id("id")?, ..Call::default() };
     let step = read_status(&mut about, &mut call)?;
     call.contact.phone = about.phone("phone");
-    call.direction = match about.word("direction").map(|word| word.to_ascii_lowercase()).as_deref() {
-        Some("inbound") => Some(Direction::Inbound),
-        Some("outbound") => Some(Direction::Outbound),
+    call.direction = about.known("direction", |word| match word.to_ascii_lowercase().as_str() {
+        "inbound" => Some(Direction::Inbound),
+        "outbound" => Some(Direction::Outbound),
         _ => None,
-    };
+    });
     call.duration_seconds = about.seconds("duration")?;
     call.started_at = about.time("started_at")?;
     call.ended_at = about.time("ended_at")?;

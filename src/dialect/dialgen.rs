@@ -103,11 +103,11 @@ fn read_call(mut body: Part<'_>) -> Taken<Reading> {
     call.agent.id = data.id("agentId");
     call.batch_id = data.id("batchId");
     call.user_id = data.id("userId");
-    call.direction = match data.word("direction").map(|word| word.to_ascii_uppercase()).as_deref() {
-        Some("OUTBOUND") => Some(Direction::Outbound),
-        Some("INBOUND") => Some(Direction::Inbound),
+    call.direction = data.known("direction", |word| match word.to_ascii_uppercase().as_str() {
+        "OUTBOUND" => Some(Direction::Outbound),
+        "INBOUND" => Some(Direction::Inbound),
         _ => None,
-    };
+    });
     call.created_at = data.time("createdAt")?;
     call.started_at = data.time("startTime")?;
     call.ended_at = data.time("endTime")?.or(data.time("endedAt")?);
@@ -132,8 +132,8 @@ fn read_call(mut body: Part<'_>) -> Taken<Reading> {
         call.transferred = Some(true);
     }
     call.metric_schema = body.raw_container("metricSchema");
-    // `success` is the envelope's, not the call's.
-    body.flag("success");
+    // `success` is the envelope's, not the call's: `true` says nothing.
+    body.known("success", |word| (word == "true").then_some(()));
     let mut leftovers = Leftovers::new();
     body.leave(&mut leftovers);
     data.leave(&mut leftovers);
