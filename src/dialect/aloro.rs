@@ -232,7 +232,7 @@ fn write_body(body: &mut Writer<'_>, event: &Event, call: &Call, shape: &Shape) 
     });
 }
 
-fn write_named(part: &mut Writer<'_>, id: Option<&Text>, name_key: &str, name: Option<&Text>) {
+fn write_named(part: &mut Writer<'_>, id: Option<&Text>, name_key: &'static str, name: Option<&Text>) {
     part.maybe("id", id);
     part.maybe(name_key, name);
 }
@@ -241,7 +241,7 @@ fn write_variables(variables: &mut Writer<'_>, call: &Call) {
     let is_completed = call.outcome.map(|outcome| outcome == Outcome::Completed);
     variables.maybe("status", call.analysis.success.or(is_completed));
     variables.maybe("summary", call.analysis.summary.as_ref());
-    write::custom_values(variables, call);
+    write::custom_values(variables, call, &[("status", write::is_flag), ("summary", write::is_text)]);
 }
 
 /// The seed's test payload.
