@@ -383,6 +383,8 @@ reads('voicegenie', 'id_past_2_53', 'An id written as a number keeps its digits'
 reads('voicegenie', 'half_emoji', 'Vendors cut emoji in half', String.raw`{"call_uuid":"c1","event":"call_ended","call_data":{"custom_data":{"note":"cut \ud83d off"},"transcript":[{"role":"user","content":"\ude00 \ud83d\ude00"}]}}`,
   ended(verbatim(String.raw`{"call_id":"c1","transcript":{"turns":[{"role":"user","text":"\ude00 😀"}]},"variables":{"note":"cut \ud83d off"}}`), null));
 reads('voicegenie', 'repeated_key', 'The last value counts, as in JavaScript', '{"call_uuid":"old","event":"call_ended","call_uuid":"new"}', ended({ call_id: 'new' }, null));
+reads('voicegenie', 'turn_seconds', 'A small number is seconds into the call, a large one a time', vg({ event: 'call_ended', call_data: { transcript: [{ role: 'user', content: 'Hi', timestamp: 3 }, { role: 'user', content: 'Ho', timestamp: 1705401300 }] } }),
+  ended({ call_id: 'c1', transcript: { turns: [{ role: 'user', text: 'Hi', offset_seconds: 3 }, { role: 'user', text: 'Ho', at: '2024-01-16T10:35:00Z' }] } }, null));
 reads('voicegenie', 'huge_numbers', 'Digits are kept, also those that no float can hold', '{"call_uuid":"c1","event":"call_ended","call_data":{"custom_data":{"a":1e400,"b":0.30,"c":12345678901234567890}}}',
   ended(verbatim('{"call_id":"c1","variables":{"a":1e400,"b":0.30,"c":12345678901234567890}}'), null));
 reads('voicegenie', 'duration_as_text', 'A duration may come as text', vg({ event: 'call_ended', call_data: { duration: '61' } }), ended({ call_id: 'c1', duration_seconds: 61 }, null));
