@@ -825,6 +825,18 @@ for (const dialect of ['voicegenie', 'dialgen', 'aloro']) {
 says('aloro', 'custom_names_known', 'status and summary are the documented ones, score the known one', 'call.failed',
   over('failed', { analysis: { summary: 'S', success: true, score: 7 }, variables: { status: 'won', summary: 'mine', score: 1, x: 1 } }),
   { text: `{"event":"call.ended","timestamp":"2024-05-01T12:00:00Z","data":{"call":{"id":"c1","status":"failed","ended_at":"2024-05-01T12:00:00Z"},"assistant":{},"phone_number":{},"campaign":{},"variables":{"status":true,"summary":"S","score":7,"x":1},"transcript":{"formatted":"","timestamped":[]},"recording":{},"cost":{"breakdown":{}}}}` });
+const judged = (status, word) => `{"event":"call.ended","timestamp":"2024-05-01T12:00:00Z","data":{"call":{"id":"c1","status":"${word}","ended_at":"2024-05-01T12:00:00Z"},"assistant":{},"phone_number":{},"campaign":{},"variables":{"status":${status}},"transcript":{"formatted":"","timestamped":[]},"recording":{},"cost":{"breakdown":{}}}}`;
+says('aloro', 'success_known', 'A completed call that did not succeed: the known success is the status', 'call.ended', over('completed', { analysis: { success: false } }), { text: judged(false, 'completed') });
+for (const [from, body, status, word] of [
+  ['voicegenie', vg({ event: 'call_ended', timestamp: AT, call_data: { outcome: 'completed', custom_data: { status: 'won' } } }), true, 'completed'],
+  ['dialgen', dialgen({ status: 'MISSED', endTime: AT, metricJson: { status: true } }), false, 'unanswered'],
+]) {
+  const text = judged(status, word);
+  write('aloro', `out_success_of_${from}`, 'The outcome is the success where nothing else tells; a custom status is not the documented one', 'out', {
+    received: { dialect: from, body, at: AT }, ...SECRETS.aloro, now: NOW,
+    expected: { headers: headersOf('aloro', text, 'evt_1', NOW, SECRETS.aloro), body: text },
+  });
+}
 says('aloro', 'custom_names_of_type', 'No summary known: a text of that name stands; the status is known from the outcome', 'call.ended',
   over('completed', { variables: { status: false, summary: 'mine', score: '9' } }),
   { text: `{"event":"call.ended","timestamp":"2024-05-01T12:00:00Z","data":{"call":{"id":"c1","status":"completed","ended_at":"2024-05-01T12:00:00Z"},"assistant":{},"phone_number":{},"campaign":{},"variables":{"status":true,"summary":"mine","score":"9"},"transcript":{"formatted":"","timestamped":[]},"recording":{},"cost":{"breakdown":{}}}}` });
