@@ -383,6 +383,8 @@ reads('voicegenie', 'id_past_2_53', 'An id written as a number keeps its digits'
 reads('voicegenie', 'half_emoji', 'Vendors cut emoji in half', String.raw`{"call_uuid":"c1","event":"call_ended","call_data":{"custom_data":{"note":"cut \ud83d off"},"transcript":[{"role":"user","content":"\ude00 \ud83d\ude00"}]}}`,
   ended(verbatim(String.raw`{"call_id":"c1","transcript":{"turns":[{"role":"user","text":"\ude00 😀"}]},"variables":{"note":"cut \ud83d off"}}`), null));
 reads('voicegenie', 'repeated_key', 'The last value counts, as in JavaScript', '{"call_uuid":"old","event":"call_ended","call_uuid":"new"}', ended({ call_id: 'new' }, null));
+reads('voicegenie', 'turn_seconds', 'A small number is seconds into the call, a large one a time', vg({ event: 'call_ended', call_data: { transcript: [{ role: 'user', content: 'Hi', timestamp: 3 }, { role: 'user', content: 'Ho', timestamp: 1705401300 }] } }),
+  ended({ call_id: 'c1', transcript: { turns: [{ role: 'user', text: 'Hi', offset_seconds: 3 }, { role: 'user', text: 'Ho', at: '2024-01-16T10:35:00Z' }] } }, null));
 reads('voicegenie', 'huge_numbers', 'Digits are kept, also those that no float can hold', '{"call_uuid":"c1","event":"call_ended","call_data":{"custom_data":{"a":1e400,"b":0.30,"c":12345678901234567890}}}',
   ended(verbatim('{"call_id":"c1","variables":{"a":1e400,"b":0.30,"c":12345678901234567890}}'), null));
 reads('voicegenie', 'duration_as_text', 'A duration may come as text', vg({ event: 'call_ended', call_data: { duration: '61' } }), ended({ call_id: 'c1', duration_seconds: 61 }, null));
@@ -431,6 +433,8 @@ reads('dialgen', 'dial_callback', 'The callback of /call/dial: batchId is an emp
 reads('dialgen', 'metrics', 'Custom metrics keep their types; an escalation is a transfer', dialgen({ metricJson: { intent: 'INTERESTED', callStatus: 'HUMAN_ESCALATION', customerSatisfaction: 5, keyPoints: ['a'], actionItems: ['b'] } }),
   ended({ call_id: 'c1', transferred: true, analysis: { classification: 'INTERESTED', action_items: ['b'] }, variables: { callStatus: 'HUMAN_ESCALATION', customerSatisfaction: 5, keyPoints: ['a'] } }, null));
 reads('dialgen', 'long_id', 'A numeric id past 2^53 keeps its digits', '{"callData":{"id":12345678901234567891}}', ended({ call_id: '12345678901234567891' }, null));
+reads('dialgen', 'words_unknown', 'Words that nobody knows are kept, and a success that is none', '{"success":false,"callData":{"id":"c1","direction":"SIDEWAYS"}}',
+  ended({ call_id: 'c1', metadata: { success: false, 'callData.direction': 'SIDEWAYS' } }, null));
 const BATCH_COMPLETED = `{
 "event": "batch.completed",
 "batchId": "batch_123",
@@ -494,6 +498,7 @@ for (const [status, step] of [['Initiated', 'initiated'], ['Ringing', 'ringing']
   reads('aloro', `status_${status.toLowerCase().replace(' ', '_')}`, 'A call that is not over', aloro({ status }), { step, outcome: null, at: null, call: { call_id: 'c1' } });
 }
 reads('aloro', 'status_unknown', 'A status that says nothing', aloro({ status: 'Rescheduled' }), { unreadable: 'unknown status `Rescheduled`' });
+reads('aloro', 'direction_unknown', 'A word that nobody knows is kept', aloro({ direction: 'internal' }), ended({ call_id: 'c1', metadata: { 'data.call.direction': 'internal' } }, null));
 reads('aloro', 'unknown_event', 'An event name that the seed does not have', '{"event":"call.paused","data":{"call":{"id":"c1"}}}', { unreadable: 'unknown event `call.paused`' });
 reads('aloro', 'no_call', 'Data without a call', '{"event":"call.ended","data":{}}', { unreadable: 'no object `data.call`' });
 reads('aloro', 'no_id', 'No call id', '{"event":"call.ended","data":{"call":{}}}', { unreadable: 'no `data.call.id`' });
@@ -503,6 +508,7 @@ const air = (call) => JSON.stringify({ call: { sid: 'c1', ...call }, headers: {}
 reads('air', 'nulls', 'Seed 004: campaignId and leadData may be null', air({ campaignId: null, leadData: null }), ended({ call_id: 'c1' }, null));
 reads('air', 'inbound', 'Inbound: the remote party is the caller', air({ direction: 'inbound', fromNumber: '+1 (555) 000-1111', toNumber: '+15550002222' }), ended({ call_id: 'c1', direction: 'inbound', contact: { phone: '+15550001111' }, line: { number: '+15550002222' } }, null));
 reads('air', 'machine', 'A machine answered', air({ llmAnsweredBy: 'machine_start' }), ended({ call_id: 'c1', answered_by: 'machine' }, null, 'voicemail'));
+reads('air', 'words_unknown', 'Words that nobody knows are kept; who answered is then not known', air({ llmAnsweredBy: 'fax', direction: 'trunk' }), ended({ call_id: 'c1', metadata: { 'call.llmAnsweredBy': 'fax', 'call.direction': 'trunk' } }, null));
 reads('air', 'post_call_outcome', 'POST_CALL_OUTCOME adds three fields', air({ outcome: 'Interested', primaryOutcomeAchieved: true, notes: 'Call back on Monday' }), ended({ call_id: 'c1', analysis: { success: true, result: 'Interested' }, metadata: { 'call.notes': 'Call back on Monday' } }, null));
 reads('air', 'headers', 'What stands in headers is kept', '{"call":{"sid":"c1"},"headers":{"x":"y"}}', ended({ call_id: 'c1', metadata: { headers: { x: 'y' } } }, null));
 reads('air', 'no_call', 'No call', '{"headers":{}}', { unreadable: 'no object `call`' });
@@ -538,6 +544,12 @@ const millis = (time) => new Date(time).toISOString();
 const endOf = (c, ev) => c.ended_at ?? (c.outcome ? ev.timestamp : undefined);
 const present = (object) => Object.fromEntries(Object.entries(object).filter(([, v]) => v !== undefined));
 const has = (value) => value ?? {};
+// Free-form values beside documented members, which win; for those that have a type nothing of another type stands.
+const beside = (documented, free, types = {}) => {
+  const known = present(documented);
+  const stands = ([key, value]) => !Object.hasOwn(known, key) && (!Object.hasOwn(types, key) || typeof value === types[key]);
+  return { ...known, ...Object.fromEntries(Object.entries(has(free)).filter(stands)) };
+};
 const named = { assistant: ['assistant', 'ai', 'AI', 'BOT'], user: ['user', 'customer', 'Customer', 'HUMAN'] };
 const saidBy = (role, column) => named[role]?.[column] ?? role;
 const spokenTurns = (c) => c.transcript?.turns ?? [];
@@ -564,14 +576,14 @@ const WRITERS = {
       recording_url: recordingOf(c, options),
       transcript: spokenTurns(c).map((t) => {
         const time = turnTime(c, t);
-        return present({ timestamp: time && seconds(time), role: saidBy(t.role, 0), content: t.text });
+        return beside({ timestamp: time && seconds(time), role: saidBy(t.role, 0), content: t.text }, t.more);
       }),
       outcome: { canceled: 'failed', lost: 'failed' }[c.outcome] ?? c.outcome,
       sentiment: present({ overall: feeling(c), confidence: c.analysis?.sentiment_confidence }),
-      custom_data: present({
+      custom_data: beside({
         score: c.analysis?.score, classification: c.analysis?.classification, action_items: c.analysis?.action_items,
-        interests_and_needs: c.analysis?.interests_and_needs, ...c.variables,
-      }),
+        interests_and_needs: c.analysis?.interests_and_needs,
+      }, c.variables),
     }),
     timestamp: seconds(ev.timestamp),
   }),
@@ -579,7 +591,7 @@ const WRITERS = {
     callId: c.call_id,
     recordingUri: recordingOf(c, options),
     transcriptUri: c.transcript?.url ?? options.transcript_url,
-    callerDetails: present({ name: c.contact?.name, phoneNumber: c.contact?.phone, email: c.contact?.email, ...c.contact?.details }),
+    callerDetails: beside({ name: c.contact?.name, phoneNumber: c.contact?.phone, email: c.contact?.email }, c.contact?.details),
     callAnalysis: present({
       summary: c.analysis?.summary,
       mood: c.analysis?.mood ?? c.analysis?.sentiment,
@@ -588,7 +600,7 @@ const WRITERS = {
       classification: c.analysis?.classification,
       interestsAndNeeds: has(c.analysis?.interests_and_needs),
       actionItems: has(c.analysis?.action_items),
-      sentiment: present({ overall: c.analysis?.sentiment, confidence: c.analysis?.sentiment_confidence, ...c.analysis?.sentiment_detail }),
+      sentiment: beside({ overall: c.analysis?.sentiment, confidence: c.analysis?.sentiment_confidence }, c.analysis?.sentiment_detail),
     }),
   }),
   dialgen: (c, ev, options) => {
@@ -621,15 +633,15 @@ const WRITERS = {
         contactName: c.contact?.name,
         transcription: spokenTurns(c).map((t) => {
           const time = turnTime(c, t);
-          return present({ role: saidBy(t.role, 0), content: t.text, timestamp: time && millis(time) });
+          return beside({ role: saidBy(t.role, 0), content: t.text, timestamp: time && millis(time) }, t.more);
         }),
         recordingUrl: recordingOf(c, options),
         summary: c.analysis?.summary,
         error: c.failure?.reason,
-        metricJson: present({
+        metricJson: beside({
           intent: c.analysis?.classification, sentiment: feeling(c), confidence: c.analysis?.sentiment_confidence, score: c.analysis?.score,
-          actionItems: c.analysis?.action_items, interestsAndNeeds: c.analysis?.interests_and_needs, ...c.variables,
-        }),
+          actionItems: c.analysis?.action_items, interestsAndNeeds: c.analysis?.interests_and_needs,
+        }, c.variables, { intent: 'string', sentiment: 'string', confidence: 'number' }),
       }),
       metricSchema: has(c.metric_schema),
     };
@@ -650,15 +662,15 @@ const WRITERS = {
       assistant: present({ id: c.agent?.id, name: c.agent?.name }),
       phone_number: present({ id: c.line?.id, number: c.line?.number }),
       campaign: present({ id: campaignOf(c), name: c.campaign?.name }),
-      variables: present({
+      variables: beside({
         status: c.analysis?.success ?? c.outcome === 'completed', summary: c.analysis?.summary, score: c.analysis?.score,
-        classification: c.analysis?.classification, action_items: c.analysis?.action_items, interests_and_needs: c.analysis?.interests_and_needs, ...c.variables,
-      }),
+        classification: c.analysis?.classification, action_items: c.analysis?.action_items, interests_and_needs: c.analysis?.interests_and_needs,
+      }, c.variables, { status: 'boolean', summary: 'string' }),
       transcript: {
         formatted: c.transcript?.text?.startsWith('AI:') ? c.transcript.text : oneString(c, 2),
         timestamped: spokenTurns(c).map((t) => {
           const offset = turnOffset(c, t);
-          return present({ speaker: saidBy(t.role, 1), text: t.text, timestamp: offset === undefined ? undefined : mmss(offset) });
+          return beside({ speaker: saidBy(t.role, 1), text: t.text, timestamp: offset === undefined ? undefined : mmss(offset) }, t.more);
         }),
       },
       recording: options.include_recording === false ? undefined
@@ -807,6 +819,44 @@ for (const dialect of ['voicegenie', 'dialgen', 'aloro']) {
   const members = NASTY.slice(1, -1);
   says(dialect, 'nasty_json', 'Numbers, keys and strings where naive writers differ from JavaScript', 'call.ended', data,
     { text: js(JSON.stringify(marked).replace('"NASTY":1', members)) });
+}
+
+// Free-form values that are named like documented members: these win, also over what has another type than theirs.
+says('aloro', 'custom_names_known', 'status and summary are the documented ones, score the known one', 'call.failed',
+  over('failed', { analysis: { summary: 'S', success: true, score: 7 }, variables: { status: 'won', summary: 'mine', score: 1, x: 1 } }),
+  { text: `{"event":"call.ended","timestamp":"2024-05-01T12:00:00Z","data":{"call":{"id":"c1","status":"failed","ended_at":"2024-05-01T12:00:00Z"},"assistant":{},"phone_number":{},"campaign":{},"variables":{"status":true,"summary":"S","score":7,"x":1},"transcript":{"formatted":"","timestamped":[]},"recording":{},"cost":{"breakdown":{}}}}` });
+const judged = (status, word) => `{"event":"call.ended","timestamp":"2024-05-01T12:00:00Z","data":{"call":{"id":"c1","status":"${word}","ended_at":"2024-05-01T12:00:00Z"},"assistant":{},"phone_number":{},"campaign":{},"variables":{"status":${status}},"transcript":{"formatted":"","timestamped":[]},"recording":{},"cost":{"breakdown":{}}}}`;
+says('aloro', 'success_known', 'A completed call that did not succeed: the known success is the status', 'call.ended', over('completed', { analysis: { success: false } }), { text: judged(false, 'completed') });
+for (const [from, body, status, word] of [
+  ['voicegenie', vg({ event: 'call_ended', timestamp: AT, call_data: { outcome: 'completed', custom_data: { status: 'won' } } }), true, 'completed'],
+  ['dialgen', dialgen({ status: 'MISSED', endTime: AT, metricJson: { status: true } }), false, 'unanswered'],
+]) {
+  const text = judged(status, word);
+  write('aloro', `out_success_of_${from}`, 'The outcome is the success where nothing else tells; a custom status is not the documented one', 'out', {
+    received: { dialect: from, body, at: AT }, ...SECRETS.aloro, now: NOW,
+    expected: { headers: headersOf('aloro', text, 'evt_1', NOW, SECRETS.aloro), body: text },
+  });
+}
+says('aloro', 'custom_names_of_type', 'No summary known: a text of that name stands; the status is known from the outcome', 'call.ended',
+  over('completed', { variables: { status: false, summary: 'mine', score: '9' } }),
+  { text: `{"event":"call.ended","timestamp":"2024-05-01T12:00:00Z","data":{"call":{"id":"c1","status":"completed","ended_at":"2024-05-01T12:00:00Z"},"assistant":{},"phone_number":{},"campaign":{},"variables":{"status":true,"summary":"mine","score":"9"},"transcript":{"formatted":"","timestamped":[]},"recording":{},"cost":{"breakdown":{}}}}` });
+says('aloro', 'custom_names_of_other_type', 'No summary known, and a number is none', 'call.failed', over('busy', { variables: { summary: 5 } }),
+  { text: `{"event":"call.ended","timestamp":"2024-05-01T12:00:00Z","data":{"call":{"id":"c1","status":"busy","ended_at":"2024-05-01T12:00:00Z"},"assistant":{},"phone_number":{},"campaign":{},"variables":{"status":false},"transcript":{"formatted":"","timestamped":[]},"recording":{},"cost":{"breakdown":{}}}}` });
+const metrics = (json) => `{"success":true,"callData":{"id":"c1","status":"COMPLETED","endTime":"2024-05-01T12:00:00.000Z","transcription":[],"metricJson":${json}},"metricSchema":{}}`;
+says('dialgen', 'custom_names_known', 'Known metrics win', 'call.ended',
+  over('completed', { analysis: { classification: 'A', mood: 'calm', sentiment_confidence: 0.5, score: 7, action_items: ['a'] }, variables: { intent: 'B', sentiment: 'angry', confidence: 1, score: 1, actionItems: [], x: 1 } }),
+  { text: metrics('{"intent":"A","sentiment":"calm","confidence":0.5,"score":7,"actionItems":["a"],"x":1}') });
+says('dialgen', 'custom_names_unknown', 'Nothing known: what has the documented type stands', 'call.ended',
+  over('completed', { variables: { intent: 5, sentiment: 'angry', confidence: 'high', score: 'B' } }),
+  { text: metrics('{"sentiment":"angry","score":"B"}') });
+says('voicegenie', 'custom_names_known', 'Known analysis wins', 'call.ended', over('completed', { analysis: { score: 7 }, variables: { score: 1, classification: 5 } }),
+  { text: `{"call_uuid":"c1","event":"call_ended","call_data":{"transcript":[],"outcome":"completed","sentiment":{},"custom_data":{"score":7,"classification":5}},"timestamp":"2024-05-01T12:00:00Z"}` });
+says('cllr', 'details_names', 'No key twice: the known name and number win, an email is only among the details', 'call.ended',
+  over('completed', { contact: { name: 'N', phone: '+1', details: { phoneNumber: '+2', name: 'M', email: 'e@example.com', city: 'B' } }, analysis: { sentiment: 'good', sentiment_detail: { overall: 'bad', peaks: [1] } } }),
+  { text: '{"callId":"c1","callerDetails":{"name":"N","phoneNumber":"+1","email":"e@example.com","city":"B"},"callAnalysis":{"mood":"good","interestsAndNeeds":{},"actionItems":{},"sentiment":{"overall":"good","peaks":[1]}}}' });
+for (const dialect of ['voicegenie', 'dialgen', 'aloro']) {
+  says(dialect, 'turn_names', 'What else a turn has does not take the place of what it documents', 'call.ended',
+    over('completed', { started_at: AT, transcript: { turns: [{ role: 'user', text: 'Hi', offset_seconds: 3, more: { role: 5, speaker: 6, content: 7, text: 8, timestamp: 'soon', confidence: 0.5 } }] } }));
 }
 
 // Batches.

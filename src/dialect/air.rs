@@ -88,20 +88,18 @@ fn read_body(body: &[u8]) -> Taken<Reading> {
     }
     let mut about = body.part("call", "call");
     let mut call = Call { call_id: about.required_id("sid")?, ..Call::default() };
-    let outcome = match about.word("llmAnsweredBy").map(|word| word.to_ascii_lowercase()).as_deref() {
-        Some("human") => {
-            call.answered_by = Some(AnsweredBy::Human);
-            Outcome::Completed
-        }
-        Some(word) if word.starts_with("machine") || word == "voicemail" => {
-            call.answered_by = Some(AnsweredBy::Machine);
-            Outcome::Voicemail
-        }
+    call.answered_by = about.known("llmAnsweredBy", |word| match word.to_ascii_lowercase().as_str() {
+        "human" => Some(AnsweredBy::Human),
+        word if word.starts_with("machine") || word == "voicemail" => Some(AnsweredBy::Machine),
+        _ => None,
+    });
+    let outcome = match call.answered_by {
+        Some(AnsweredBy::Machine) => Outcome::Voicemail,
         _ => Outcome::Completed,
     };
     call.agent.id = about.id("promptId");
     call.recording.url = about.text("callRecordingUrl");
-    call.direction = about.word("direction").and_then(|word| read_direction(&word));
+    call.direction = about.known("direction", read_direction);
     let (from, to) = (about.phone("fromNumber"), about.phone("toNumber"));
     (call.line.number, call.contact.phone) =
         if call.direction == Some(Direction::Inbound) { (to, from) } else { (from, to) };

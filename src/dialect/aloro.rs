@@ -105,11 +105,11 @@ fn read_full(mut body: Part<'_>) -> Taken<HeardCall> {
     let mut call = Call { call_id: about.required_id("id")?, ..Call::default() };
     let step = read_status(&mut about, &mut call)?;
     call.contact.phone = about.phone("phone");
-    call.direction = match about.word("direction").map(|word| word.to_ascii_lowercase()).as_deref() {
-        Some("inbound") => Some(Direction::Inbound),
-        Some("outbound") => Some(Direction::Outbound),
+    call.direction = about.known("direction", |word| match word.to_ascii_lowercase().as_str() {
+        "inbound" => Some(Direction::Inbound),
+        "outbound" => Some(Direction::Outbound),
         _ => None,
-    };
+    });
     call.duration_seconds = about.seconds("duration")?;
     call.started_at = about.time("started_at")?;
     call.ended_at = about.time("ended_at")?;
@@ -232,7 +232,7 @@ fn write_body(body: &mut Writer<'_>, event: &Event, call: &Call, shape: &Shape) 
     });
 }
 
-fn write_named(part: &mut Writer<'_>, id: Option<&Text>, name_key: &str, name: Option<&Text>) {
+fn write_named(part: &mut Writer<'_>, id: Option<&Text>, name_key: &'static str, name: Option<&Text>) {
     part.maybe("id", id);
     part.maybe(name_key, name);
 }
@@ -241,7 +241,7 @@ fn write_variables(variables: &mut Writer<'_>, call: &Call) {
     let is_completed = call.outcome.map(|outcome| outcome == Outcome::Completed);
     variables.maybe("status", call.analysis.success.or(is_completed));
     variables.maybe("summary", call.analysis.summary.as_ref());
-    write::custom_values(variables, call);
+    write::custom_values(variables, call, &[("status", write::is_flag), ("summary", write::is_text)]);
 }
 
 /// The seed's test payload.

@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue};
 use super::read::{self, Leftovers, Part, Taken, Unreadable};
 use super::signature::HexSignature;
 use super::transcript::{self, Speakers};
-use super::write::{self, Writer};
+use super::write::{self, IsOfType, Writer};
 use super::{Arrived, Dialect, Links, Mismatch, Outgoing, Policy, Proof, Reading, js_json};
 use crate::model::batch::{Batch, Statistics};
 use crate::model::call::{ASSISTANT, Call, Direction, USER};
@@ -103,11 +103,11 @@ fn read_call(mut body: Part<'_>) -> Taken<Reading> {
     call.agent.id = data.id("agentId");
     call.batch_id = data.id("batchId");
     call.user_id = data.id("userId");
-    call.direction = match data.word("direction").map(|word| word.to_ascii_uppercase()).as_deref() {
-        Some("OUTBOUND") => Some(Direction::Outbound),
-        Some("INBOUND") => Some(Direction::Inbound),
+    call.direction = data.known("direction", |word| match word.to_ascii_uppercase().as_str() {
+        "OUTBOUND" => Some(Direction::Outbound),
+        "INBOUND" => Some(Direction::Inbound),
         _ => None,
-    };
+    });
     call.created_at = data.time("createdAt")?;
     call.started_at = data.time("startTime")?;
     call.ended_at = data.time("endTime")?.or(data.time("endedAt")?);
@@ -132,8 +132,8 @@ fn read_call(mut body: Part<'_>) -> Taken<Reading> {
         call.transferred = Some(true);
     }
     call.metric_schema = body.raw_container("metricSchema");
-    // `success` is the envelope's, not the call's.
-    body.flag("success");
+    // `success` is the envelope's, not the call's: `true` says nothing.
+    body.known("success", |word| (word == "true").then_some(()));
     let mut leftovers = Leftovers::new();
     body.leave(&mut leftovers);
     data.leave(&mut leftovers);
@@ -189,6 +189,10 @@ fn status_word(outcome: Outcome) -> &'static str {
     }
 }
 
+/// The metrics that the seed prints; all others have what type a `metricSchema` gives them.
+const METRICS: &[(&str, IsOfType)] =
+    &[("intent", write::is_text), ("sentiment", write::is_text), ("confidence", write::is_number)];
+
 fn write_call(body: &mut Writer<'_>, event: &Event, call: &Call, shape: &Shape) {
     body.put("success", &true);
     body.object("callData", |data| {
@@ -227,7 +231,7 @@ fn write_call(body: &mut Writer<'_>, event: &Event, call: &Call, shape: &Shape) 
             metrics.maybe("score", call.analysis.score.as_ref());
             metrics.maybe("actionItems", call.analysis.action_items.as_ref());
             metrics.maybe("interestsAndNeeds", call.analysis.interests_and_needs.as_ref());
-            metrics.fields(&call.variables);
+            metrics.fields_beside(METRICS, &call.variables);
         });
     });
     body.object_or_empty("metricSchema", call.metric_schema.as_ref());

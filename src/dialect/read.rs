@@ -138,6 +138,11 @@ impl<'a> Part<'a> {
         self.text(key).map(|text| text.to_str().into_owned())
     }
 
+    /// What `read` knows of a word. One that it does not know stays for `metadata`.
+    pub fn known<T>(&mut self, key: &str, read: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+        self.take_as(key, |token| read(&written(token)))
+    }
+
     /// An identifier: a string, or a number with its digits as they were written.
     pub fn id(&mut self, key: &str) -> Option<Text> {
         self.text(key).or_else(|| self.number(key).map(|number| Text::from(number.get())))

@@ -61,10 +61,10 @@ pub fn read_turn(mut element: Object<'_>) -> Turn {
     let mut turn = Turn { role: role(speaker), text, ..Turn::default() };
     if let Some(token) = element.take("timestamp") {
         let written = written(token);
-        if let Some(at) = Time::parse(&written) {
-            turn.at = Some(at);
-        } else if let Some(offset) = read_clock(&written) {
+        if let Some(offset) = read_seconds(&written).or_else(|| read_clock(&written)) {
             turn.offset_seconds = Some(offset);
+        } else if let Some(at) = Time::parse(&written) {
+            turn.at = Some(at);
         } else {
             element.put("timestamp", token);
         }
@@ -83,6 +83,14 @@ fn take_text(element: &mut Object<'_>, keys: &[&str]) -> Option<Text> {
         }
     }
     None
+}
+
+/// Reads seconds from the start of the call. A number that as seconds of the epoch reaches 1973 is no offset but
+/// a time.
+fn read_seconds(number: &str) -> Option<Millis> {
+    const FIRST_TIME: f64 = 1e8;
+    let seconds = number.trim().parse().ok().filter(|&seconds| seconds < FIRST_TIME)?;
+    Millis::from_seconds(seconds)
 }
 
 /// Reads `MM:SS` or `HH:MM:SS` from the start of the call.
@@ -258,6 +266,26 @@ mod tests {
         }
         assert_eq!(clock(Millis(3_665_900)), "61:05");
         assert_eq!(clock(Millis(0)), "00:00");
+    }
+
+    #[test]
+    fn small_numbers_are_seconds_into_the_call() {
+        let read = |timestamp: &str| {
+            let raw =
+                Raw::parse(&format!(r#"{{"role":"user","content":"Hi","timestamp":{timestamp}}}"#)).unwrap();
+            let turn = read_turn(raw.as_object().unwrap());
+            (turn.offset_seconds, turn.at)
+        };
+        for (written, millis) in
+            [("0", 0), ("3", 3_000), ("12.5", 12_500), (r#""3""#, 3_000), ("99999999", 99_999_999_000)]
+        {
+            assert_eq!(read(written), (Some(Millis(millis)), None), "{written}");
+        }
+        assert_eq!(read("100000000"), (None, Some(time("1973-03-03T09:46:40Z"))));
+        assert_eq!(read("1705401300"), (None, Some(time("2024-01-16T10:35:00Z"))));
+        assert_eq!(read("1705401300000"), (None, Some(time("2024-01-16T10:35:00Z"))));
+        assert_eq!(read("-3").0, None);
+        assert_eq!(read(r#""NaN""#), (None, None));
     }
 
     #[test]

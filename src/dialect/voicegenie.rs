@@ -175,7 +175,7 @@ fn write_body(body: &mut Writer<'_>, event: &Event, call: &Call, shape: &Shape) 
             sentiment.maybe("confidence", call.analysis.sentiment_confidence.as_ref());
         });
         data.object("custom_data", |custom| {
-            write::custom_values(custom, call);
+            write::custom_values(custom, call, &[]);
         });
     });
     body.put("timestamp", &event.at.rfc3339_seconds());

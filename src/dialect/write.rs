@@ -12,10 +12,12 @@ use crate::model::json::{Fields, Raw, Text};
 use crate::model::time::Millis;
 use crate::model::{Event, EventBody, Time};
 
-/// A JSON object that is being written.
+/// A JSON object that is being written. What a dialect documents comes first; free-form fields come last and never
+/// take the place of it.
 pub struct Writer<'a> {
     out: &'a mut Vec<u8>,
     is_first: bool,
+    documented: Vec<&'static str>,
 }
 
 /// A body: one object, written by `fill`.
@@ -36,7 +38,7 @@ pub fn js_body(fill: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
 
 fn write_object(out: &mut Vec<u8>, fill: impl FnOnce(&mut Writer<'_>)) {
     out.push(b'{');
-    fill(&mut Writer { out, is_first: true });
+    fill(&mut Writer { out, is_first: true, documented: Vec::new() });
     out.push(b'}');
 }
 
@@ -49,6 +51,11 @@ fn write_value(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
 }
 
 impl Writer<'_> {
+    fn documented_key(&mut self, key: &'static str) {
+        self.documented.push(key);
+        self.key(key);
+    }
+
     fn key(&mut self, key: &(impl Serialize + ?Sized)) {
         if !std::mem::take(&mut self.is_first) {
             self.out.push(b',');
@@ -58,27 +65,27 @@ impl Writer<'_> {
     }
 
     /// A member that is always there.
-    pub fn put(&mut self, key: &str, value: &(impl Serialize + ?Sized)) {
-        self.key(key);
+    pub fn put(&mut self, key: &'static str, value: &(impl Serialize + ?Sized)) {
+        self.documented_key(key);
         write_value(self.out, value);
     }
 
     /// A member that is left out when nothing is known.
-    pub fn maybe(&mut self, key: &str, value: Option<impl Serialize>) {
+    pub fn maybe(&mut self, key: &'static str, value: Option<impl Serialize>) {
         if let Some(value) = value {
             self.put(key, &value);
         }
     }
 
     /// A member that is an object.
-    pub fn object(&mut self, key: &str, fill: impl FnOnce(&mut Writer<'_>)) {
-        self.key(key);
+    pub fn object(&mut self, key: &'static str, fill: impl FnOnce(&mut Writer<'_>)) {
+        self.documented_key(key);
         write_object(self.out, fill);
     }
 
     /// A member that is an array of objects.
-    pub fn objects<T>(&mut self, key: &str, items: &[T], mut fill: impl FnMut(&mut Writer<'_>, &T)) {
-        self.key(key);
+    pub fn objects<T>(&mut self, key: &'static str, items: &[T], mut fill: impl FnMut(&mut Writer<'_>, &T)) {
+        self.documented_key(key);
         self.out.push(b'[');
         for (at, item) in items.iter().enumerate() {
             if at > 0 {
@@ -90,7 +97,7 @@ impl Writer<'_> {
     }
 
     /// A member that is some JSON object, `{}` when nothing is known.
-    pub fn object_or_empty(&mut self, key: &str, value: Option<&Raw>) {
+    pub fn object_or_empty(&mut self, key: &'static str, value: Option<&Raw>) {
         match value {
             Some(value) => self.put(key, value),
             None => self.object(key, |_| {}),
@@ -104,22 +111,50 @@ impl Writer<'_> {
         }
     }
 
-    /// All entries of free-form fields as members.
+    /// All entries of free-form fields as members, save those whose key is written already.
     pub fn fields(&mut self, fields: &Fields) {
+        self.fields_beside(&[], fields);
+    }
+
+    /// The same beside documented members with a type: where such a member is not known, a field of its name may
+    /// stand for it if it has that type.
+    pub fn fields_beside(&mut self, typed: &[(&str, IsOfType)], fields: &Fields) {
         for (key, value) in fields.iter() {
+            let is_other_type = typed.iter().any(|(name, is_of_type)| key == *name && !is_of_type(value));
+            if is_other_type || self.documented.iter().any(|name| key == *name) {
+                continue;
+            }
             self.key(key);
             write_value(self.out, value);
         }
     }
 }
 
-/// The inverse of `read::custom_values`.
-pub fn custom_values(custom: &mut Writer<'_>, call: &Call) {
+/// Whether a value has the type that a dialect documents.
+pub type IsOfType = fn(&Raw) -> bool;
+
+/// `true` or `false`.
+pub fn is_flag(value: &Raw) -> bool {
+    matches!(value.get(), "true" | "false")
+}
+
+/// A string.
+pub fn is_text(value: &Raw) -> bool {
+    value.get().starts_with('"')
+}
+
+/// A number.
+pub fn is_number(value: &Raw) -> bool {
+    value.get().starts_with(|first: char| first == '-' || first.is_ascii_digit())
+}
+
+/// The inverse of `read::custom_values`, beside the members that the dialect documents there.
+pub fn custom_values(custom: &mut Writer<'_>, call: &Call, typed: &[(&str, IsOfType)]) {
     custom.maybe("score", call.analysis.score.as_ref());
     custom.maybe("classification", call.analysis.classification.as_ref());
     custom.maybe("action_items", call.analysis.action_items.as_ref());
     custom.maybe("interests_and_needs", call.analysis.interests_and_needs.as_ref());
-    custom.fields(&call.variables);
+    custom.fields_beside(typed, &call.variables);
 }
 
 /// The call of an event; `None` for a batch or an endpoint.
