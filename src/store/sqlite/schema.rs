@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use crate::model::AccountKey;
 
@@ -122,6 +123,9 @@ pub fn configure(connection: &Connection) -> rusqlite::Result<()> {
          PRAGMA wal_autocheckpoint = 0; PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY;
          PRAGMA cache_size = -65536; PRAGMA mmap_size = 0;",
     )?;
+    // Without this guarantee SQLite plans some statements anew each time they are run, in case the value of a parameter
+    // makes a partial index usable.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.busy_timeout(BUSY_PATIENCE)?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(())
