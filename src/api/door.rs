@@ -146,7 +146,7 @@ async fn take_in(state: &ApiState, source: &Source, headers: &HeaderMap, body: B
         }
         Reading::Events(heard) => {
             let call_id = heard.iter().find_map(call_id);
-            (What::Heard(heard), call_id)
+            (What::heard(heard), call_id)
         }
         Reading::Test(heard) => {
             let call_id = Some(heard.call.call_id.clone());

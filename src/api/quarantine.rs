@@ -139,7 +139,7 @@ pub async fn reprocess(
         Problem::conflict("source_deleted", "Its source is deleted, and with it the dialect. Discard it.")
     })?;
     let what = match dialect::get(source.dialect).read(&found.body) {
-        Reading::Events(heard) => What::Heard(heard),
+        Reading::Events(heard) => What::heard(heard),
         Reading::Test(heard) => What::Test(heard),
         Reading::Ignored(_) => {
             state.store.discard(caller.account, found.number).await?;

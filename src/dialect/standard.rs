@@ -2,6 +2,7 @@
 //! postcall can feed another. Digits and half emoji go through untouched.
 //! Refuses to know any vendor's names.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
@@ -90,7 +91,7 @@ fn write_event(body: &mut Writer<'_>, event: &Event, shape: &Shape) {
     body.put("timestamp", &event.at);
     let written = match &event.body {
         EventBody::Call { call, changed } if !shape.include_recording => {
-            let call = Box::new(Call { recording: Recording::default(), ..(**call).clone() });
+            let call = Arc::new(Call { recording: Recording::default(), ..(**call).clone() });
             let is_said = |name: &&String| !name.starts_with("recording.");
             EventBody::Call { call, changed: changed.iter().filter(is_said).cloned().collect() }.to_json()
         }
@@ -198,10 +199,10 @@ fn sample_event(kind: EventType, now: Time) -> Event {
             reason: "410 Gone".to_owned(),
         }),
         EventType::CallUpdated => EventBody::Call {
-            call: Box::new(sample_call(kind, now)),
+            call: Arc::new(sample_call(kind, now)),
             changed: vec!["analysis.summary".to_owned()],
         },
-        _ => EventBody::Call { call: Box::new(sample_call(kind, now)), changed: Vec::new() },
+        _ => EventBody::Call { call: Arc::new(sample_call(kind, now)), changed: Vec::new() },
     };
     Event { position: 0, id: "evt_test".to_owned(), kind, at: now, test: true, source_id: None, body }
 }

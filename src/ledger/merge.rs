@@ -4,6 +4,7 @@
 //! Refuses to know who is told about the change.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -37,8 +38,8 @@ pub struct Marks {
 /// One call in the books.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallBook {
-    /// The record as it stands.
-    pub call: Call,
+    /// The record as it stands; shared with the snapshot of its last event.
+    pub call: Arc<Call>,
     /// What it takes to go on.
     pub marks: Marks,
 }
@@ -60,12 +61,13 @@ pub enum Change {
 pub fn hear(book: Option<CallBook>, heard: HeardCall) -> (CallBook, Change) {
     let rank = Rank { stage: heard.step.stage(), at: heard.at };
     let mut book = book.unwrap_or_else(|| CallBook {
-        call: Call { call_id: heard.call.call_id.clone(), ..Call::default() },
+        call: Arc::new(Call { call_id: heard.call.call_id.clone(), ..Call::default() }),
         marks: Marks { stages: Vec::new(), terminals: Vec::new(), base: rank, ranks: BTreeMap::new() },
     });
 
     let mut fold = Fold { marks: &mut book.marks, rank, changed: Vec::new(), renewed: false };
-    book.call.merge(heard.call, &mut fold);
+    let call = Arc::make_mut(&mut book.call);
+    call.merge(heard.call, &mut fold);
     let Fold { mut changed, renewed, .. } = fold;
 
     let is_first = match heard.step {
@@ -83,7 +85,8 @@ pub fn hear(book: Option<CallBook>, heard: HeardCall) -> (CallBook, Change) {
         book.marks.stages.push(reached);
         book.marks.stages.sort_unstable();
     }
-    book.call.stage = book.call.stage.max(reached);
+    let call = Arc::make_mut(&mut book.call);
+    call.stage = call.stage.max(reached);
 
     let change = if is_first {
         Change::Step(heard.step.event_type())
@@ -110,11 +113,12 @@ fn end(book: &mut CallBook, outcome: Outcome, at: Option<Time>) -> (bool, bool) 
     }
     terminals.sort_unstable_by_key(|&(outcome, at)| (outcome == Outcome::Lost, at.is_none(), at, outcome));
 
-    let before = (book.call.outcome, std::mem::take(&mut book.call.contradicting_outcomes));
-    book.call.outcome = terminals.first().map(|&(outcome, _)| outcome);
-    book.call.contradicting_outcomes =
+    let call = Arc::make_mut(&mut book.call);
+    let before = (call.outcome, std::mem::take(&mut call.contradicting_outcomes));
+    call.outcome = terminals.first().map(|&(outcome, _)| outcome);
+    call.contradicting_outcomes =
         terminals.iter().skip(1).map(|&(outcome, _)| outcome).filter(|&o| o != Outcome::Lost).collect();
-    let changed = before != (book.call.outcome, book.call.contradicting_outcomes.clone());
+    let changed = before != (call.outcome, call.contradicting_outcomes.clone());
     let is_first = if outcome == Outcome::Lost { was_empty } else { !had_real };
     (is_first, changed)
 }
@@ -325,11 +329,12 @@ mod tests {
             for body in bodies {
                 book = Some(hear(book, body.clone()).0);
             }
-            let mut book = book.expect("at least one body");
-            let mut variables: Vec<_> = book.call.variables.clone().into_iter().collect();
+            let book = book.expect("at least one body");
+            let mut call = Arc::unwrap_or_clone(book.call);
+            let mut variables: Vec<_> = call.variables.into_iter().collect();
             variables.sort_by(|a, b| a.0.cmp(&b.0));
-            book.call.variables = variables.into_iter().collect();
-            (book.call, (book.marks.terminals, book.marks.stages))
+            call.variables = variables.into_iter().collect();
+            (call, (book.marks.terminals, book.marks.stages))
         }
 
         proptest! {

@@ -1,6 +1,8 @@
 //! Events: immutable facts, with the snapshot of what was known then.
 //! Refuses to know who hears them.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::batch::Batch;
@@ -258,7 +260,7 @@ pub enum EventBody {
     /// A call, as it was known when the event was recorded.
     Call {
         /// The snapshot.
-        call: Box<Call>,
+        call: Arc<Call>,
         /// For `call.updated`: the dotted names of what is new. Empty otherwise.
         changed: Vec<String>,
     },
@@ -315,7 +317,7 @@ impl EventBody {
     /// The snapshot as JSON text: what the store keeps and what the standard dialect sends as `data`.
     pub fn to_json(&self) -> String {
         let written = match self {
-            Self::Call { call, .. } => serde_json::to_string(call),
+            Self::Call { call, .. } => serde_json::to_string(&**call),
             Self::Batch(batch) => serde_json::to_string(batch),
             Self::Endpoint(endpoint) => serde_json::to_string(endpoint),
         };
@@ -349,7 +351,7 @@ impl EventBody {
                     EventType::CallUpdated => serde_json::from_str::<Changed>(json)?.changed,
                     _ => Vec::new(),
                 };
-                Self::Call { call: serde_json::from_str(json)?, changed }
+                Self::Call { call: Arc::new(serde_json::from_str(json)?), changed }
             }
         })
     }

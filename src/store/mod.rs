@@ -4,7 +4,9 @@
 
 pub mod group;
 pub mod link;
+pub mod packed;
 pub mod sqlite;
+pub mod told;
 pub mod vault;
 
 use std::future::Future;
@@ -14,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
+use self::told::Told;
 use crate::dialect::ReceiptKind;
 use crate::model::account::Account;
 use crate::model::endpoint::Shape;
@@ -133,7 +136,7 @@ pub struct Owned {
     /// In which dialect, pinned.
     pub dialect: DialectName,
     /// In which shape, pinned.
-    pub shape: Arc<Shape>,
+    pub shape: Shape,
     /// The revision of dialect and shape.
     pub revision: i64,
     /// The number of the call in the books, for links.
@@ -165,11 +168,18 @@ pub struct Incoming {
 #[derive(Clone, Debug)]
 pub enum What {
     /// Events.
-    Heard(Vec<Heard>),
+    Heard(Vec<Told>),
     /// A test: recorded and shown, nothing else.
     Test(Box<crate::model::event::HeardCall>),
     /// Nothing that could be read, and why.
     Unreadable(String),
+}
+
+impl What {
+    /// What was heard, made ready for the transaction.
+    pub fn heard(all: impl IntoIterator<Item = Heard>) -> Self {
+        Self::Heard(all.into_iter().map(Told::from).collect())
+    }
 }
 
 /// What became of one [`Incoming`].

@@ -1,6 +1,8 @@
 //! JSON documents, calls and events made at random, nastier than vendors are.
 //! Refuses to know what is done with them.
 
+use std::sync::Arc;
+
 use postcall::model::call::{AnsweredBy, Direction, Turn};
 use postcall::model::event::EndpointDisabled;
 use postcall::model::time::Millis;
@@ -307,14 +309,14 @@ fn event_of(at: Time, body: EventBody, kind: EventType) -> Event {
 /// The event of a call that ended.
 pub fn ended(call: Call, at: Time) -> Event {
     let kind = call.outcome.map_or(EventType::CallEnded, Outcome::event_type);
-    event_of(at, EventBody::Call { call: Box::new(call), changed: Vec::new() }, kind)
+    event_of(at, EventBody::Call { call: Arc::new(call), changed: Vec::new() }, kind)
 }
 
 /// Any event, also one whose type does not fit its body.
 pub fn absurd_event() -> impl Strategy<Value = Event> {
-    let empty = Just(EventBody::Call { call: Box::default(), changed: Vec::new() });
+    let empty = Just(EventBody::Call { call: Arc::default(), changed: Vec::new() });
     let full = (absurd_call(), vec(".{0,9}", 0..3))
-        .prop_map(|(call, changed)| EventBody::Call { call: Box::new(call), changed });
+        .prop_map(|(call, changed)| EventBody::Call { call: Arc::new(call), changed });
     let batch =
         (id(), of(text()), of(any_time()), fields()).prop_map(|(batch_id, error, completed_at, metadata)| {
             EventBody::Batch(Box::new(Batch { batch_id, error, completed_at, metadata, ..Batch::default() }))

@@ -2,6 +2,7 @@
 //! Knows the format; refuses to know any dialect.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use data_encoding::BASE64;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -155,7 +156,7 @@ fn event_of(received: &Case<'_>) -> Event {
         at: heard.at.or(received.time("at")).unwrap(),
         test: false,
         source_id: None,
-        body: EventBody::Call { call: Box::new(call), changed: Vec::new() },
+        body: EventBody::Call { call: Arc::new(call), changed: Vec::new() },
     }
 }
 

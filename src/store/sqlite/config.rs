@@ -6,13 +6,13 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::codec::damaged;
 use super::schema::{MOST_ACCOUNTS, pack, unpack};
 use super::sealed::{self, SealedEndpoint, SealedSource};
 use crate::model::account::Account;
 use crate::model::endpoint::{Delivering, EndpointState, Scope};
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, ApiKey, Endpoint, EventType, Source, Time};
+use crate::store::packed::damaged;
 use crate::store::vault::Vault;
 use crate::store::{AccountConfig, EndpointRef, StoreError};
 

@@ -66,7 +66,7 @@ impl From<rusqlite::Error> for StoreError {
             Some(ConstraintViolation | TooBig | TypeMismatch) => Self::Data(error.to_string()),
             Some(_) => Self::Unavailable(error.to_string()),
             // SQLite did as it was told; what it gave back is not what was written.
-            None => codec::damaged(error),
+            None => super::packed::damaged(error),
         }
     }
 }

@@ -72,7 +72,7 @@ fn says(call: usize, step: Step) -> Incoming {
         received_at: now(),
         raw: Bytes::new(),
         content_type: None,
-        what: What::Heard(vec![Heard::Call(Box::new(HeardCall { step, at: None, call }))]),
+        what: What::heard([Heard::Call(Box::new(HeardCall { step, at: None, call }))]),
     }
 }
 

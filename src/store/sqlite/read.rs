@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::codec::{damaged, outcome_code, state_code, state_of, unpack_attempts, unpack_bytes, unpack_text};
+use super::codec::{outcome_code, state_code, state_of, unpack_attempts};
 use super::record::{CLAIMABLE, call_hash};
 use super::schema::{pack, unpack};
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, Call, DeliveryState, Event, EventBody, EventType, Text, Time};
+use crate::store::packed::{damaged, unpack_bytes, unpack_text};
 use crate::store::{CallFilter, CallView, DeliveryFilter, DeliveryView, Page, Quarantined, StoreError, Sum};
 
 fn limit(page: Page) -> i64 {

@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::codec::{damaged, outcome_code, pack_bytes, unpack_text};
+use super::codec::outcome_code;
 use super::schema::{pack, unpack};
 use crate::dialect::ReceiptKind;
 use crate::ledger::{self, BatchBook, CallBook, Change};
-use crate::model::event::{Heard, HeardBatch, HeardCall};
+use crate::model::event::HeardBatch;
 use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, Call, Event, EventBody, EventType, Text, Time};
+use crate::store::packed::{damaged, pack_bytes, unpack_text};
+use crate::store::told::{Snapshot, Told, ToldCall};
 use crate::store::{
     AccountConfig, Committed, EndpointRef, Incoming, Owned, Queues, Recorded, StoreError, Sum, What,
 };
@@ -31,6 +33,8 @@ struct Head {
 struct Loaded {
     number: i64,
     book: Option<CallBook>,
+    /// What opened the book in this group, as long as nothing was added.
+    told: Option<Arc<ToldCall>>,
     last_event: i64,
     is_new: bool,
     /// Whether the record differs from the last event's snapshot.
@@ -88,8 +92,8 @@ impl<'a> Recording<'a> {
                 let (mut kind, mut planned) = (ReceiptKind::Duplicate, 0);
                 for heard in all {
                     let events = match heard {
-                        Heard::Call(heard) => self.hear_call(incoming, heard)?,
-                        Heard::Batch(heard) => self.hear_batch(incoming, heard)?,
+                        Told::Call(told) => self.hear_call(incoming, told)?,
+                        Told::Batch(heard) => self.hear_batch(incoming, heard)?,
                     };
                     if let Some(deliveries) = events {
                         kind = ReceiptKind::Recorded;
@@ -108,9 +112,9 @@ impl<'a> Recording<'a> {
                     },
                     ..heard.call.clone()
                 };
-                let body = EventBody::Call { call: Box::new(call), changed: Vec::new() };
+                let body = EventBody::Call { call: Arc::new(call), changed: Vec::new() };
                 let about = About { source: Some(incoming.source), test: true, ..About::default() };
-                self.append(account, heard.step.event_type(), at, about, body)?;
+                self.append(account, heard.step.event_type(), at, about, body, None)?;
                 Ok(Recorded::Done { kind: ReceiptKind::Recorded, planned: 0 })
             }
             What::Unreadable(reason) => self.quarantine(incoming, reason),
@@ -118,40 +122,52 @@ impl<'a> Recording<'a> {
     }
 
     /// Folds a call's step into the books. Gives the deliveries planned, or `None` for a duplicate.
-    fn hear_call(&mut self, incoming: &Incoming, heard: &HeardCall) -> Result<Option<usize>, StoreError> {
-        let key = (pack(incoming.account, incoming.source), heard.call.call_id.clone());
+    fn hear_call(&mut self, incoming: &Incoming, told: &Arc<ToldCall>) -> Result<Option<usize>, StoreError> {
+        let key = (pack(incoming.account, incoming.source), told.call_id().clone());
         let mut loaded = match self.calls.remove(&key) {
             Some(loaded) => loaded,
             None => self.load_call(incoming.account, &key)?,
         };
-        let marks_before = loaded.book.as_ref().map(|book| book.marks.clone());
-        let (book, change) = ledger::hear(loaded.book.take(), heard.clone());
-        let is_marked = marks_before.as_ref() != Some(&book.marks);
-        let call = book.call.clone();
-        loaded.book = Some(book);
-        let event = match change {
-            Change::Step(kind) => Some((kind, Vec::new())),
-            Change::Updated(changed) => Some((EventType::CallUpdated, changed)),
-            Change::Renewed => {
-                loaded.differs = true;
-                None
+        let (event, ready) = match loaded.book.take() {
+            None => {
+                let ready = told.snapshot.as_ref().map_err(Clone::clone)?;
+                loaded.book = Some(told.book.clone());
+                loaded.told = Some(Arc::clone(told));
+                (Some((told.first_event(), Vec::new())), Some(ready))
             }
-            Change::Nothing => None,
+            Some(book) => {
+                let marks_before = book.marks.clone();
+                let (book, change) = ledger::hear(Some(book), told.heard());
+                loaded.dirty |= book.marks != marks_before;
+                loaded.book = Some(book);
+                loaded.told = None;
+                let event = match change {
+                    Change::Step(kind) => Some((kind, Vec::new())),
+                    Change::Updated(changed) => Some((EventType::CallUpdated, changed)),
+                    Change::Renewed => {
+                        loaded.differs = true;
+                        None
+                    }
+                    Change::Nothing => None,
+                };
+                (event, None)
+            }
         };
-        loaded.dirty |= is_marked || loaded.differs || event.is_some();
+        loaded.dirty |= loaded.differs || event.is_some();
         let Some((kind, changed)) = event else {
             self.calls.insert(key, loaded);
             return Ok(None);
         };
+        let call = loaded.book.as_ref().map(|book| Arc::clone(&book.call)).unwrap_or_default();
         let about = About {
             source: Some(incoming.source),
             call: Some(loaded.number),
             previous: (!loaded.is_first()).then_some(loaded.last_event),
             test: false,
         };
-        let at = heard.at.unwrap_or(incoming.received_at);
-        let body = EventBody::Call { call: Box::new(call), changed };
-        let (position, planned) = self.append(incoming.account, kind, at, about, body)?;
+        let at = told.at.unwrap_or(incoming.received_at);
+        let body = EventBody::Call { call, changed };
+        let (position, planned) = self.append(incoming.account, kind, at, about, body, ready)?;
         loaded.last_event = position;
         loaded.differs = false;
         self.calls.insert(key, loaded);
@@ -179,7 +195,7 @@ impl<'a> Recording<'a> {
         let about = About { source: Some(incoming.source), ..About::default() };
         let body = EventBody::Batch(Box::new(heard.batch.clone()));
         let at = heard.at.unwrap_or(incoming.received_at);
-        let (_, planned) = self.append(incoming.account, kind, at, about, body)?;
+        let (_, planned) = self.append(incoming.account, kind, at, about, body, None)?;
         Ok(Some(planned))
     }
 
@@ -221,6 +237,7 @@ impl<'a> Recording<'a> {
         at: Time,
         about: About,
         body: EventBody,
+        ready: Option<&Snapshot>,
     ) -> Result<(i64, usize), StoreError> {
         let config = self.config(account)?;
         let head = self.head(account)?;
@@ -238,12 +255,19 @@ impl<'a> Recording<'a> {
             body,
         });
 
-        let json = event.data_json();
+        let made;
+        let snapshot = match ready {
+            Some(ready) => ready,
+            None => {
+                made = Snapshot::of(&event.body)?;
+                &made
+            }
+        };
         let mut planned = 0;
         for endpoint in &config.endpoints {
             if ledger::hears(endpoint, &event) {
                 let delivery = first_delivery + planned;
-                self.plan(endpoint, &event, json.len(), delivery, &about)?;
+                self.plan(endpoint, &event, snapshot.size, delivery, &about)?;
                 planned += 1;
             }
         }
@@ -263,7 +287,7 @@ impl<'a> Recording<'a> {
                 about.test,
                 first_delivery,
                 planned,
-                pack_bytes(json.as_bytes())?
+                snapshot.packed
             ])?;
         Ok((position, usize::try_from(planned).unwrap_or(0)))
     }
@@ -314,7 +338,7 @@ impl<'a> Recording<'a> {
                 attempt: 1,
                 event: Arc::clone(event),
                 dialect: endpoint.dialect,
-                shape: Arc::new(endpoint.shape.clone()),
+                shape: endpoint.shape.clone(),
                 revision: endpoint.revision,
                 call: about.call,
                 body: None,
@@ -397,7 +421,8 @@ impl<'a> Recording<'a> {
             let call = serde_json::from_str(&unpack_text(&packed)?).map_err(damaged)?;
             return Ok(Loaded {
                 number: unpack(id).1,
-                book: Some(CallBook { call, marks }),
+                book: Some(CallBook { call: Arc::new(call), marks }),
+                told: None,
                 last_event,
                 is_new: false,
                 differs,
@@ -407,7 +432,15 @@ impl<'a> Recording<'a> {
         let head = self.head(account)?;
         head.calls += 1;
         let number = head.calls;
-        Ok(Loaded { number, book: None, last_event: 0, is_new: true, differs: false, dirty: true })
+        Ok(Loaded {
+            number,
+            book: None,
+            told: None,
+            last_event: 0,
+            is_new: true,
+            differs: false,
+            dirty: true,
+        })
     }
 
     /// Writes what was gathered: calls, sums, heads. The caller commits.
@@ -417,10 +450,17 @@ impl<'a> Recording<'a> {
         for ((source, call_id), loaded) in &self.calls {
             let Some(book) = loaded.book.as_ref().filter(|_| loaded.dirty) else { continue };
             let id = pack(unpack(*source).0, loaded.number);
-            let marks = serde_json::to_vec(&book.marks).map_err(|e| StoreError::Data(e.to_string()))?;
+            let made;
+            let marks = match &loaded.told {
+                Some(told) => &told.marks,
+                None => {
+                    made = serde_json::to_vec(&book.marks).map_err(|e| StoreError::Data(e.to_string()))?;
+                    &made
+                }
+            };
             let record = match loaded.differs {
                 true => Some(pack_bytes(
-                    &serde_json::to_vec(&book.call).map_err(|e| StoreError::Data(e.to_string()))?,
+                    &serde_json::to_vec(&*book.call).map_err(|e| StoreError::Data(e.to_string()))?,
                 )?),
                 false => None,
             };

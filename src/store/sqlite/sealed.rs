@@ -6,11 +6,11 @@ use std::time::Duration;
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
-use super::codec::damaged;
 use crate::model::endpoint::Shape;
 use crate::model::secret::{Credential, DatedSecret, Secret};
 use crate::model::{DialectName, Endpoint, Source, Text, Time};
 use crate::store::StoreError;
+use crate::store::packed::damaged;
 use crate::store::vault::Vault;
 
 #[derive(Serialize, Deserialize)]

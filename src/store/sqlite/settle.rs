@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 use tracing::error;
 
-use super::codec::{damaged, pack_attempt, pack_bytes, state_code, state_of, unpack_attempts, unpack_bytes};
+use super::codec::{pack_attempt, state_code, state_of, unpack_attempts};
 use super::config;
 use super::read;
 use super::record::{About, CLAIMABLE, OWNED, Recording, WAITING};
@@ -18,6 +18,7 @@ use crate::ledger::Next;
 use crate::model::event::EndpointDisabled;
 use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, DeliveryState, EventBody, EventType, Time};
+use crate::store::packed::{damaged, pack_bytes, unpack_bytes};
 use crate::store::{EndpointRef, Owned, Place, Settlement, StoreError, Turned};
 
 /// When a delivery that cannot be read is looked at again: somebody may have repaired it.
@@ -202,7 +203,7 @@ impl Recording<'_> {
             endpoint_id: id::format(Kind::Endpoint, tag, endpoint.number),
             reason: reason.to_owned(),
         });
-        self.append(endpoint.account, EventType::EndpointDisabled, self.now, About::default(), body)?;
+        self.append(endpoint.account, EventType::EndpointDisabled, self.now, About::default(), body, None)?;
         Ok(())
     }
 
@@ -396,7 +397,7 @@ fn own(
         attempt: tries + 1,
         event: Arc::new(event),
         dialect: dialect_of(&dialect)?,
-        shape: Arc::new(serde_json::from_str(&shape).map_err(damaged)?),
+        shape: serde_json::from_str(&shape).map_err(damaged)?,
         revision,
         call,
         body: body.map(|packed| unpack_bytes(&packed).map(bytes::Bytes::from)).transpose()?,

@@ -23,7 +23,7 @@ fn call_of(body: &EventBody) -> &Call {
 fn with(call_id: &str, step: Step, fill: impl FnOnce(&mut Call)) -> What {
     let mut heard = heard(call_id, step);
     fill(&mut heard.call);
-    What::Heard(vec![Heard::Call(Box::new(heard))])
+    What::heard(vec![Heard::Call(Box::new(heard))])
 }
 
 pub async fn a_call_becomes_event_record_and_deliveries<F: Fixture>(scene: Scene<F>) {
@@ -115,7 +115,7 @@ pub async fn a_batch_ends_once<F: Fixture>(mut scene: Scene<F>) {
     scene.endpoint(|endpoint| endpoint.dialect = DialectName::Dialgen).await;
     let ends = |kind| {
         let batch = Batch { batch_id: Text::from("b-1"), ..Batch::default() };
-        What::Heard(vec![Heard::Batch(Box::new(HeardBatch { kind, at: None, batch }))])
+        What::heard(vec![Heard::Batch(Box::new(HeardBatch { kind, at: None, batch }))])
     };
     let committed = scene.hear([ends(EventType::BatchCompleted), ends(EventType::BatchCompleted)]).await;
     assert_eq!(committed.recorded, [done(Recorded, 1), done(Duplicate, 0)]);
@@ -199,13 +199,13 @@ pub async fn one_body_may_tell_of_several_calls<F: Fixture>(scene: Scene<F>) {
     let endpoint = scene.endpoint(|_| {}).await;
     let call = |id, step| Heard::Call(Box::new(heard(id, step)));
     let body =
-        What::Heard(vec![call("a", Step::Answered), call("b", ENDED), call("a", ENDED), call("b", ENDED)]);
+        What::heard(vec![call("a", Step::Answered), call("b", ENDED), call("a", ENDED), call("b", ENDED)]);
     let committed = scene.hear([body]).await;
     assert_eq!(committed.recorded, [done(Recorded, 3)]);
     assert_eq!(committed.owned.len(), 2, "the second of call a waits");
-    let known = What::Heard(vec![call("a", ENDED), call("c", Step::Ringing)]);
+    let known = What::heard(vec![call("a", ENDED), call("c", Step::Ringing)]);
     assert_eq!(scene.hear([known]).await.recorded, [done(Recorded, 1)], "something in it was new");
-    let known = What::Heard(vec![call("a", ENDED), call("c", Step::Ringing)]);
+    let known = What::heard(vec![call("a", ENDED), call("c", Step::Ringing)]);
     assert_eq!(scene.hear([known]).await.recorded, [done(Duplicate, 0)]);
     assert_eq!(scene.sum(endpoint).await.owed, 4);
     scene.finish().await;
@@ -225,7 +225,7 @@ pub async fn values_survive_as_they_came<F: Fixture>(mut scene: Scene<F>) {
             .into_iter()
             .map(|(key, value)| (Text::from(key), Raw::parse(value).unwrap()))
             .collect();
-    let committed = scene.hear([What::Heard(vec![Heard::Call(Box::new(heard.clone()))])]).await;
+    let committed = scene.hear([What::heard(vec![Heard::Call(Box::new(heard.clone()))])]).await;
     let said = committed.owned[0].event.clone();
     assert_eq!(said.at, heard.at.unwrap());
     assert_eq!(call_of(&said.body).variables, heard.call.variables);

@@ -99,7 +99,7 @@ pub fn heard(call_id: &str, step: Step) -> HeardCall {
 
 /// The same, as what a body says.
 pub fn says(call_id: &str, step: Step) -> What {
-    What::Heard(vec![Heard::Call(Box::new(heard(call_id, step)))])
+    What::heard(vec![Heard::Call(Box::new(heard(call_id, step)))])
 }
 
 /// What became of something that was recorded.

@@ -203,7 +203,7 @@ async fn a_full_disk_is_survived() {
     assert_eq!(scene.store.quarantine_size(scene.account).await, Ok(kept), "what was answered is there");
     let mut large = heard("large", ENDED);
     large.call.transcript.text = Some(Text::from(data_encoding::BASE64.encode(&noise()).as_str()));
-    let large = || What::Heard(vec![postcall::model::event::Heard::Call(Box::new(large.clone()))]);
+    let large = || What::heard(vec![postcall::model::event::Heard::Call(Box::new(large.clone()))]);
     let refused = scene.try_commit(vec![scene.incoming(large())], Vec::new()).await;
     assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
     assert_eq!(scene.feed().await.len(), 1);

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use postcall::model::account::Account;
-use postcall::model::event::Heard;
 use postcall::model::id::Tag;
 use postcall::model::{AccountKey, ApiKey, Endpoint, Event, Source, Time};
+use postcall::store::told::Told;
 use postcall::store::{
     AccountConfig, Answer, CallFilter, CallView, Claimed, Committed, DeliveryFilter, DeliveryView,
     EndpointRef, Group, Idempotent, Owned, Page, Place, Quarantined, Queues, Store, StoreError, Sum, Turned,
@@ -58,7 +58,7 @@ impl Troubled {
 fn holds_culprit(group: &Group) -> bool {
     let in_bodies = group.incoming.iter().any(|incoming| match &incoming.what {
         What::Heard(all) => {
-            all.iter().any(|heard| matches!(heard, Heard::Call(heard) if heard.call.call_id == *CULPRIT))
+            all.iter().any(|told| matches!(told, Told::Call(told) if *told.call_id() == *CULPRIT))
         }
         What::Test(_) | What::Unreadable(_) => false,
     });
