@@ -1,9 +1,11 @@
 //! The write-ahead log, kept short without stalling commits: a thread of its own copies it into the database while
-//! the writer goes on. Only when readers held it open for too long does the writer wait for them, and not for long.
+//! the writer goes on. The writer itself copies the little that was added meanwhile; then the next commit begins the log
+//! afresh, in blocks that the file has already. Only when readers held it open for too long does the writer wait for
+//! them, and not for long.
 //! Refuses to know what is in it.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,6 +17,8 @@ use super::schema;
 
 /// Pages of 4 KiB after which the background thread copies: 16 MiB.
 const COPY_PAGES: u32 = 4 * 1024;
+/// The most that the writer copies itself when the thread is done, in pages: 4 MiB, a few milliseconds.
+const FINISH_PAGES: u32 = 1024;
 /// Pages at which the writer itself copies and starts the log afresh: 256 MiB.
 const FORCE_PAGES: u32 = 64 * 1024;
 /// How long it waits for readers then. Reads are pages; one that takes longer must not hold up the doors.
@@ -23,34 +27,50 @@ const FORCE_PATIENCE: Duration = Duration::from_millis(100);
 /// What the log needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
+    /// Nothing.
     Nothing,
+    /// The thread shall copy.
     Copy,
+    /// The thread has copied all but a little.
+    Finish,
+    /// It is too long, whoever is in the way.
     Force,
 }
 
 /// What was done for the log, by its length in pages. The file's length would not do: it never shrinks by itself.
 #[derive(Debug)]
 struct Schedule {
+    /// Its length when a copy was last begun.
     copied_at: u32,
+    /// Whether that copy is under way.
+    copying: bool,
     force_at: u32,
 }
 
 impl Schedule {
     fn new() -> Self {
-        Self { copied_at: 0, force_at: FORCE_PAGES }
+        Self { copied_at: 0, copying: false, force_at: FORCE_PAGES }
     }
 
-    fn need(&mut self, pages: u32) -> Need {
+    /// What to do at this length; `is_copied` tells once that the thread has done what it was asked for.
+    fn need(&mut self, pages: u32, is_copied: bool) -> Need {
         if pages < self.copied_at {
             // The log began afresh: all of it had been copied.
             *self = Self::new();
         }
+        let has_copied = self.copying && is_copied;
+        self.copying &= !is_copied;
+        let added = pages - self.copied_at;
         if pages >= self.force_at {
             // Should it fail, the next try is a good while off; not each commit pays for a long read.
             self.force_at = pages + FORCE_PAGES / 4;
             Need::Force
-        } else if pages - self.copied_at >= COPY_PAGES {
+        } else if has_copied && added <= FINISH_PAGES {
             self.copied_at = pages;
+            Need::Finish
+        } else if has_copied || (added >= COPY_PAGES && !self.copying) {
+            self.copied_at = pages;
+            self.copying = true;
             Need::Copy
         } else {
             Need::Nothing
@@ -64,6 +84,8 @@ pub struct Log {
     pages: Arc<AtomicU32>,
     schedule: Schedule,
     nudges: Option<std::sync::mpsc::SyncSender<()>>,
+    /// Set by the thread when it has copied.
+    copied: Arc<AtomicBool>,
     /// Held while either side copies: SQLite does not wait, it refuses the second.
     copying: Arc<Mutex<()>>,
     thread: Option<JoinHandle<()>>,
@@ -86,31 +108,43 @@ impl Log {
         let connection = Connection::open(path).map_err(|error| error.to_string())?;
         schema::configure(&connection).map_err(|error| error.to_string())?;
         let copying = Arc::new(Mutex::new(()));
-        let theirs = Arc::clone(&copying);
+        let copied = Arc::new(AtomicBool::new(false));
+        let (theirs, done) = (Arc::clone(&copying), Arc::clone(&copied));
         let (nudges, nudged) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("postcall-log".to_owned())
             .spawn(move || {
                 while nudged.recv().is_ok() {
                     let _copying = theirs.lock().unwrap_or_else(PoisonError::into_inner);
-                    if let Err(error) = connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE);") {
-                        warn!(%error, "the log was not copied; the next time tries again");
-                    }
+                    copy(&connection);
+                    done.store(true, Ordering::Release);
                 }
             })
             .map_err(|error| error.to_string())?;
-        Ok(Self { pages, schedule: Schedule::new(), nudges: Some(nudges), copying, thread: Some(thread) })
+        Ok(Self {
+            pages,
+            schedule: Schedule::new(),
+            nudges: Some(nudges),
+            copied,
+            copying,
+            thread: Some(thread),
+        })
     }
 
     /// Does what the log needs after a commit.
     pub fn tend(&mut self, writer: &Connection) {
-        match self.schedule.need(self.pages.load(Ordering::Relaxed)) {
+        let is_copied = self.copied.swap(false, Ordering::Acquire);
+        match self.schedule.need(self.pages.load(Ordering::Relaxed), is_copied) {
             Need::Nothing => {}
             Need::Copy => {
                 // One that is asked for already is enough.
                 if let Some(nudges) = &self.nudges {
                     let _ = nudges.try_send(());
                 }
+            }
+            Need::Finish => {
+                let _copying = self.copying.lock().unwrap_or_else(PoisonError::into_inner);
+                copy(writer);
             }
             Need::Force => {
                 let _copying = self.copying.lock().unwrap_or_else(PoisonError::into_inner);
@@ -119,6 +153,13 @@ impl Log {
                 }
             }
         }
+    }
+}
+
+/// Copies what no reader is in the way of.
+fn copy(connection: &Connection) {
+    if let Err(error) = connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE);") {
+        warn!(%error, "the log was not copied; the next time tries again");
     }
 }
 
@@ -148,19 +189,25 @@ mod tests {
     #[test]
     fn the_log_is_copied_in_steps_and_forced_only_past_all_measure() {
         let mut schedule = Schedule::new();
-        assert_eq!(schedule.need(COPY_PAGES - 1), Need::Nothing);
-        assert_eq!(schedule.need(COPY_PAGES), Need::Copy);
-        assert_eq!(schedule.need(COPY_PAGES + 1), Need::Nothing, "not at each commit from then on");
-        assert_eq!(schedule.need(3), Need::Nothing, "it began afresh");
-        assert_eq!(schedule.need(COPY_PAGES + 3), Need::Copy);
-        assert_eq!(schedule.need(FORCE_PAGES), Need::Force);
+        let mut need = |pages, is_copied| schedule.need(pages, is_copied);
+        assert_eq!(need(COPY_PAGES - 1, false), Need::Nothing);
+        assert_eq!(need(COPY_PAGES, false), Need::Copy);
+        assert_eq!(need(COPY_PAGES * 2, false), Need::Nothing, "not again while it is under way");
+        assert_eq!(need(COPY_PAGES * 2 + 1, true), Need::Copy, "too much was added meanwhile");
+        assert_eq!(need(COPY_PAGES * 2 + 9, true), Need::Finish);
+        assert_eq!(need(COPY_PAGES * 2 + 20, false), Need::Nothing, "a reader was in the way");
+        assert_eq!(need(COPY_PAGES * 3 + 20, false), Need::Copy);
+        assert_eq!(need(COPY_PAGES * 3 + 30, true), Need::Finish);
+        assert_eq!(need(3, false), Need::Nothing, "it began afresh");
+        assert_eq!(need(COPY_PAGES + 3, false), Need::Copy);
+        assert_eq!(need(FORCE_PAGES, false), Need::Force);
         assert_eq!(
-            schedule.need(FORCE_PAGES + 100),
-            Need::Copy,
+            need(FORCE_PAGES + 100, false),
+            Need::Nothing,
             "a reader was in the way: not again at once"
         );
-        assert_eq!(schedule.need(FORCE_PAGES * 2), Need::Force);
-        assert_eq!(schedule.need(10), Need::Nothing);
+        assert_eq!(need(FORCE_PAGES * 2, false), Need::Force);
+        assert_eq!(need(10, false), Need::Nothing);
         assert_eq!(schedule.force_at, FORCE_PAGES);
     }
 
