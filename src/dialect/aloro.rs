@@ -211,7 +211,7 @@ fn write_body(body: &mut Writer<'_>, event: &Event, call: &Call, shape: &Shape) 
             spoken.put("formatted", &*transcript::text_for(call, NAMES).unwrap_or_default());
             let turns = transcript::turns(call);
             spoken.objects("timestamped", &turns, |segment, turn| {
-                segment.put("speaker", &*SPEAKERS.name(&turn.role));
+                segment.put("speaker", &SPEAKERS.name(&turn.role));
                 segment.put("text", &turn.text);
                 segment.maybe("timestamp", transcript::offset_of(call, &turns, turn).map(transcript::clock));
                 segment.fields(&turn.more);

@@ -216,7 +216,7 @@ fn write_call(body: &mut Writer<'_>, event: &Event, call: &Call, shape: &Shape) 
         data.maybe("phoneNumber", call.contact.phone.as_ref());
         data.maybe("contactName", call.contact.name.as_ref());
         data.objects("transcription", &transcript::turns(call), |writer, turn| {
-            writer.put("role", &*SPEAKERS.name(&turn.role));
+            writer.put("role", &SPEAKERS.name(&turn.role));
             writer.put("content", &turn.text);
             writer.maybe("timestamp", transcript::time_of(call, turn).map(Time::rfc3339_millis));
             writer.fields(&turn.more);

@@ -153,7 +153,7 @@ fn write_number(token: &str, out: &mut Vec<u8>) {
 }
 
 /// The key as an array index, which JavaScript puts first: `0` to `4294967294` without leading zeros.
-fn array_index(key: &[u8]) -> Option<u32> {
+pub(super) fn array_index(key: &[u8]) -> Option<u32> {
     let is_canonical = match key {
         [b'0'] => true,
         [b'1'..=b'9', rest @ ..] => rest.len() <= 9 && rest.iter().all(u8::is_ascii_digit),

@@ -212,10 +212,8 @@ impl<'a> Part<'a> {
         if written.is_empty() {
             return Ok(None);
         }
-        let name = self.name(key);
-        read(&written)
-            .map(Some)
-            .ok_or_else(|| Unreadable(format!("`{name}` is `{}`: {what}", shortened(&written))))
+        let unreadable = || Unreadable(format!("`{}` is `{}`: {what}", self.name(key), shortened(&written)));
+        read(&written).map(Some).ok_or_else(unreadable)
     }
 
     /// The turns of a transcript array; `None` when it is empty or not an array of objects.

@@ -97,7 +97,7 @@ fn write_event(body: &mut Writer<'_>, event: &Event, shape: &Shape) {
         }
         _ => event.data_json(),
     };
-    body.maybe("data", Raw::parse(&written));
+    body.put_json("data", &written);
 }
 
 fn read_body(body: &[u8]) -> Taken<Reading> {

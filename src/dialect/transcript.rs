@@ -5,6 +5,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::model::Time;
 use crate::model::call::{ASSISTANT, Call, Turn, USER};
 use crate::model::json::{Object, Text, written};
@@ -24,13 +26,32 @@ pub struct Speakers {
 
 impl Speakers {
     /// This dialect's word for a canonical role; other roles keep the vendor's word.
-    pub fn name<'a>(&self, role: &'a Text) -> Cow<'a, Text> {
+    pub fn name<'a>(&self, role: &'a Text) -> Speaker<'a> {
         if *role == *ASSISTANT {
-            Cow::Owned(Text::from(self.assistant))
+            Speaker::Known(self.assistant)
         } else if *role == *USER {
-            Cow::Owned(Text::from(self.user))
+            Speaker::Known(self.user)
         } else {
-            Cow::Borrowed(role)
+            Speaker::Other(role)
+        }
+    }
+}
+
+/// What a speaker is called.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Speaker<'a> {
+    /// In the dialect's word.
+    Known(&'static str),
+    /// In the vendor's.
+    Other(&'a Text),
+}
+
+impl Speaker<'_> {
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Known(word) => word.as_bytes(),
+            Self::Other(word) => word.as_bytes(),
         }
     }
 }
@@ -95,12 +116,8 @@ fn read_seconds(number: &str) -> Option<Millis> {
 
 /// Reads `MM:SS` or `HH:MM:SS` from the start of the call.
 pub fn read_clock(clock: &str) -> Option<Millis> {
-    let parts: Vec<&str> = clock.trim().split(':').collect();
-    let (hours, minutes, seconds) = match parts[..] {
-        [minutes, seconds] => ("0", minutes, seconds),
-        [hours, minutes, seconds] => (hours, minutes, seconds),
-        _ => return None,
-    };
+    let (rest, seconds) = clock.trim().rsplit_once(':')?;
+    let (hours, minutes) = rest.split_once(':').unwrap_or(("0", rest));
     let whole =
         |digits: &str| digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<u32>().ok())?;
     let seconds: f64 = seconds.parse().ok().filter(|&seconds| (0.0..60.0).contains(&seconds))?;

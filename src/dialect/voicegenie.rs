@@ -165,7 +165,7 @@ fn write_body(body: &mut Writer<'_>, event: &Event, call: &Call, shape: &Shape) 
         data.maybe("recording_url", write::recording_url(call, shape));
         data.objects("transcript", &transcript::turns(call), |writer, turn| {
             writer.maybe("timestamp", transcript::time_of(call, turn).map(Time::rfc3339_seconds));
-            writer.put("role", &*SPEAKERS.name(&turn.role));
+            writer.put("role", &SPEAKERS.name(&turn.role));
             writer.put("content", &turn.text);
             writer.fields(&turn.more);
         });

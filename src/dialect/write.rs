@@ -15,59 +15,134 @@ use crate::model::{Event, EventBody, Time};
 /// A JSON object that is being written. What a dialect documents comes first; free-form fields come last and never
 /// take the place of it.
 pub struct Writer<'a> {
-    out: &'a mut Vec<u8>,
-    is_first: bool,
+    page: &'a mut Page,
+    /// Where the object begins, its brace included.
+    start: usize,
+    /// The first of its keys in `Page::documented`.
+    first_key: usize,
+    /// Whether a key that no dialect documents is an array index, which JavaScript puts first.
+    has_index: bool,
+}
+
+/// What is written so far.
+struct Page {
+    out: Vec<u8>,
+    form: Form,
+    /// The documented keys of every object that is open.
     documented: Vec<&'static str>,
+}
+
+/// In which form values are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// As they are kept.
+    Kept,
+    /// As JavaScript writes them.
+    Js,
 }
 
 /// A body: one object, written by `fill`.
 pub fn body(fill: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
-    let mut out = Vec::with_capacity(2048);
-    write_object(&mut out, fill);
-    out
+    write_body(Form::Kept, fill)
 }
 
 /// A body that JavaScript parses and stringifies to the very same bytes.
 pub fn js_body(fill: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
-    // What the writer writes is valid UTF-8; were it not, the bytes would go out as they are.
-    match String::from_utf8(body(fill)) {
-        Ok(text) => js_json::rewrite(&text),
-        Err(error) => error.into_bytes(),
+    write_body(Form::Js, fill)
+}
+
+fn write_body(form: Form, fill: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+    let mut page = Page { out: Vec::with_capacity(2048), form, documented: Vec::new() };
+    page.object(fill);
+    page.out
+}
+
+impl Page {
+    fn object(&mut self, fill: impl FnOnce(&mut Writer<'_>)) {
+        let (start, first_key) = (self.out.len(), self.documented.len());
+        self.out.push(b'{');
+        let mut writer = Writer { page: self, start, first_key, has_index: false };
+        fill(&mut writer);
+        let has_index = writer.has_index;
+        self.documented.truncate(first_key);
+        self.out.push(b'}');
+        if has_index {
+            self.rewrite(start);
+        }
+    }
+
+    fn value(&mut self, value: &(impl Serialize + ?Sized)) {
+        let start = self.out.len();
+        if serde_json::to_writer(&mut self.out, value).is_err() {
+            self.out.truncate(start);
+            self.out.extend_from_slice(b"null");
+        }
+        if self.form == Form::Js && !is_js(&self.out[start..]) {
+            self.rewrite(start);
+        }
+    }
+
+    /// Puts what was written from there on into JavaScript's form.
+    fn rewrite(&mut self, start: usize) {
+        // What the writer writes is valid UTF-8; were it not, the bytes would go out as they are.
+        let Ok(text) = std::str::from_utf8(&self.out[start..]) else { return };
+        let rewritten = js_json::rewrite(text);
+        self.out.truncate(start);
+        self.out.extend_from_slice(&rewritten);
     }
 }
 
-fn write_object(out: &mut Vec<u8>, fill: impl FnOnce(&mut Writer<'_>)) {
-    out.push(b'{');
-    fill(&mut Writer { out, is_first: true, documented: Vec::new() });
-    out.push(b'}');
-}
-
-fn write_value(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
-    let start = out.len();
-    if serde_json::to_writer(&mut *out, value).is_err() {
-        out.truncate(start);
-        out.extend_from_slice(b"null");
+/// Whether a value is plainly what JavaScript would write: a string without escapes, a word, or a short integer.
+fn is_js(value: &[u8]) -> bool {
+    const DIGITS_THAT_A_DOUBLE_KEEPS: usize = 15;
+    match value.first() {
+        Some(b'"') => !value.contains(&b'\\'),
+        Some(b't' | b'f' | b'n') => true,
+        _ => value.len() <= DIGITS_THAT_A_DOUBLE_KEEPS && value.iter().all(u8::is_ascii_digit),
     }
 }
 
 impl Writer<'_> {
     fn documented_key(&mut self, key: &'static str) {
-        self.documented.push(key);
-        self.key(key);
+        debug_assert!(js_json::array_index(key.as_bytes()).is_none() && !key.contains(['"', '\\']));
+        self.page.documented.push(key);
+        self.comma();
+        self.page.out.push(b'"');
+        self.page.out.extend_from_slice(key.as_bytes());
+        self.page.out.extend_from_slice(b"\":");
     }
 
-    fn key(&mut self, key: &(impl Serialize + ?Sized)) {
-        if !std::mem::take(&mut self.is_first) {
-            self.out.push(b',');
+    fn free_key(&mut self, key: &Text) {
+        self.has_index |= self.page.form == Form::Js && js_json::array_index(key.as_bytes()).is_some();
+        self.comma();
+        self.page.value(key);
+        self.page.out.push(b':');
+    }
+
+    fn comma(&mut self) {
+        if self.page.out.len() > self.start + 1 {
+            self.page.out.push(b',');
         }
-        write_value(self.out, key);
-        self.out.push(b':');
+    }
+
+    fn is_documented(&self, key: &Text) -> bool {
+        self.page.documented[self.first_key..].iter().any(|name| key == *name)
+    }
+
+    /// A member whose value is JSON already.
+    pub fn put_json(&mut self, key: &'static str, json: &str) {
+        self.documented_key(key);
+        let start = self.page.out.len();
+        self.page.out.extend_from_slice(json.as_bytes());
+        if self.page.form == Form::Js {
+            self.page.rewrite(start);
+        }
     }
 
     /// A member that is always there.
     pub fn put(&mut self, key: &'static str, value: &(impl Serialize + ?Sized)) {
         self.documented_key(key);
-        write_value(self.out, value);
+        self.page.value(value);
     }
 
     /// A member that is left out when nothing is known.
@@ -80,20 +155,20 @@ impl Writer<'_> {
     /// A member that is an object.
     pub fn object(&mut self, key: &'static str, fill: impl FnOnce(&mut Writer<'_>)) {
         self.documented_key(key);
-        write_object(self.out, fill);
+        self.page.object(fill);
     }
 
     /// A member that is an array of objects.
     pub fn objects<T>(&mut self, key: &'static str, items: &[T], mut fill: impl FnMut(&mut Writer<'_>, &T)) {
         self.documented_key(key);
-        self.out.push(b'[');
+        self.page.out.push(b'[');
         for (at, item) in items.iter().enumerate() {
             if at > 0 {
-                self.out.push(b',');
+                self.page.out.push(b',');
             }
-            write_object(self.out, |writer| fill(writer, item));
+            self.page.object(|writer| fill(writer, item));
         }
-        self.out.push(b']');
+        self.page.out.push(b']');
     }
 
     /// A member that is some JSON object, `{}` when nothing is known.
@@ -121,11 +196,11 @@ impl Writer<'_> {
     pub fn fields_beside(&mut self, typed: &[(&str, IsOfType)], fields: &Fields) {
         for (key, value) in fields.iter() {
             let is_other_type = typed.iter().any(|(name, is_of_type)| key == *name && !is_of_type(value));
-            if is_other_type || self.documented.iter().any(|name| key == *name) {
+            if is_other_type || self.is_documented(key) {
                 continue;
             }
-            self.key(key);
-            write_value(self.out, value);
+            self.free_key(key);
+            self.page.value(value);
         }
     }
 }

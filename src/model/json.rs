@@ -374,6 +374,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
 /// ones through a map, so that a hostile body cannot make this quadratic.
 fn last_of_each<K: Clone + Eq + std::hash::Hash, V>(entries: Vec<(K, V)>) -> Vec<(K, V)> {
     const SMALL: usize = 32;
+    let is_repeated = |place: usize| entries[..place].iter().any(|(key, _)| *key == entries[place].0);
+    if entries.len() <= SMALL && !(1..entries.len()).any(is_repeated) {
+        return entries;
+    }
     let mut places = std::collections::HashMap::new();
     let mut kept: Vec<(K, V)> = Vec::with_capacity(entries.len());
     let is_small = entries.len() <= SMALL;
