@@ -103,11 +103,12 @@ async fn measure(run: Run) -> Result<ExitCode, String> {
             continue;
         }
         eprintln!("{}: {}", measure.name(), measure.about());
-        let known = report.rows.len();
+        let (known, start) = (report.rows.len(), clock::now());
         if let Err(why) = measure.run(&mut stage, &mut report).await {
             eprintln!("  {why}");
             report.failures.push(format!("{}: {why}", measure.name()));
         }
+        stage.note(&format!("took {:.0} s", clock::seconds(clock::now() - start)));
         for row in &mut report.rows[known..] {
             row.measure = measure.name().to_owned();
         }

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use crate::report::{Served, Step, grouped};
 
 const WIDTH: f64 = 960.0;
-const HEIGHT: f64 = 430.0;
+const HEIGHT: f64 = 446.0;
 /// Where the panels begin and end from top to bottom.
 const TOP: f64 = 62.0;
 const BOTTOM: f64 = 366.0;
@@ -42,7 +42,7 @@ impl Axis {
             }
             return ticks;
         }
-        let step = round_step(self.to / 5.0);
+        let step = round_step(self.to / 6.0);
         let mut ticks = vec![0.0];
         while ticks.last().is_some_and(|last| last + step <= self.to * 1.001) {
             ticks.push(ticks.last().copied().unwrap_or_default() + step);
@@ -110,7 +110,14 @@ fn latency(svg: &mut String, sweep: &[Step], offered_most: f64) {
     let x = Axis { from: 0.0, to: offered_most * 1.04, start: 556.0, end: 944.0, is_log: false };
     let y = Axis { from, to, start: BOTTOM, end: TOP, is_log: true };
     let shown = |value: f64| if value < 1.0 { format!("{value}") } else { grouped(value) };
-    frame(svg, &x, &y, "Latency, from when a call was due to its arrival", "milliseconds", shown);
+    frame(
+        svg,
+        &x,
+        &y,
+        "Latency",
+        "milliseconds from when a call was due to its arrival at the endpoint",
+        shown,
+    );
     for (served, colour) in
         [((|step: &Step| step.relay) as fn(&Step) -> Served, RELAY), (|step: &Step| step.postcall, POSTCALL)]
     {
@@ -207,7 +214,7 @@ mod tests {
         assert_eq!(log.at(0.0), 0.0, "what is below the scale stands at its foot");
         assert_eq!(log.ticks().len(), 5);
         let axis = Axis { from: 0.0, to: 29_120.0, start: 0.0, end: 1.0, is_log: false };
-        assert_eq!(axis.ticks(), [0.0, 10_000.0, 20_000.0]);
+        assert_eq!(axis.ticks(), [0.0, 5_000.0, 10_000.0, 15_000.0, 20_000.0, 25_000.0]);
     }
 
     #[test]

@@ -28,7 +28,7 @@ impl Measure for FanOut {
 
     fn run<'a>(&'a self, stage: &'a mut Stage, report: &'a mut Report) -> Done<'a> {
         Box::pin(async {
-            let deliveries = stage.pick(20_000, 150_000);
+            let deliveries = stage.pick(20_000, 100_000);
             let mut relay = Vec::new();
             let mut by_width = WIDTHS.map(|_| Vec::new());
             for _ in 0..stage.pick(1, 2) {

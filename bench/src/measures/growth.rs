@@ -37,7 +37,7 @@ impl Measure for Growth {
         Box::pin(async {
             let data = stage.data()?;
             let (window, sizes) =
-                stage.pick((40_000, &[0, 60_000][..]), (200_000, &[0, 1_000_000, 5_000_000][..]));
+                stage.pick((20_000, &[0, 50_000][..]), (200_000, &[0, 1_000_000, 5_000_000][..]));
             let mut growing = Growing::new(&data).await?;
             let mut first: Option<(f64, f64)> = None;
             for &size in sizes {

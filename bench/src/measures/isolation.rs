@@ -39,7 +39,7 @@ impl Measure for Isolation {
             let postcall = stage.postcall(&data).await?;
             let door = postcall.door(&postcall.source().await?);
             // Tried again soon and for long: there is always something to try.
-            let delays = vec![10; 50];
+            let delays = vec![1; 50];
             let bad = json!({"campaign_id": RESTING, "retry_delays_seconds": delays, "timeout_seconds": 5});
             let bad =
                 [postcall.endpoint(&hanging.url, bad.clone()).await?, postcall.endpoint(CLOSED, bad).await?];
@@ -54,7 +54,7 @@ impl Measure for Isolation {
             let lasting = stage.seconds(1.5, 4.0);
             let bodies = Bodies::new(ORDINARY, FRESH);
             let (mut alone, mut beside, mut tried) = (Vec::new(), Vec::new(), Vec::new());
-            for _ in 0..stage.pick(1, 5) {
+            for _ in 0..stage.pick(1, 4) {
                 alone.push({
                     let sent = Load::of(&door, &bodies).steady(RATE, lasting, &sink).await?;
                     sink.complete(&sent).await?.late.p99

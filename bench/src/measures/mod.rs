@@ -57,11 +57,6 @@ pub async fn bare_relay(sink: &str) -> Result<Part, String> {
     Part::start(&["relay", sink]).await
 }
 
-/// The thinnest relay before a sink.
-pub async fn thinnest_relay(sink: &str) -> Result<Part, String> {
-    Part::start(&["thinnest", sink]).await
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

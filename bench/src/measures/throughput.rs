@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{Done, Measure, bare_relay, thinnest_relay};
+use super::{Done, Measure};
 use crate::bodies::{Bodies, LARGE, ORDINARY};
 use crate::cost::{Cost, Reading};
 use crate::load::{Load, Until};
@@ -36,16 +36,12 @@ impl Measure for Throughput {
 
 /// 2 KB bodies, with both relays.
 async fn ordinary(stage: &Stage, report: &mut Report) -> Result<(), String> {
-    let until = Until::Time(stage.seconds(2.0, 10.0));
+    let until = Until::Time(stage.seconds(2.0, 8.0));
     let (mut bare, mut thinnest, mut ours) = (Vec::new(), Vec::new(), Vec::new());
     let mut costs = [Cost::default(), Cost::default(), Cost::default()];
     for _ in 0..stage.pick(1, 3) {
-        let sink = Sink::start().await?;
-        let relay = bare_relay(sink.url()).await?;
-        bare.push(relayed("bare relay", &relay, &sink, ORDINARY, until, &mut costs[0]).await?);
-        let sink = Sink::start().await?;
-        let relay = thinnest_relay(sink.url()).await?;
-        thinnest.push(relayed("thinnest relay", &relay, &sink, ORDINARY, until, &mut costs[1]).await?);
+        bare.push(relayed("relay", ORDINARY, until, &mut costs[0]).await?);
+        thinnest.push(relayed("thinnest", ORDINARY, until, &mut costs[1]).await?);
         ours.push(through_postcall(stage, ORDINARY, until, &mut costs[2]).await?);
     }
     let (relay, least) = (median(&bare), median(&thinnest));
@@ -64,12 +60,10 @@ async fn ordinary(stage: &Stage, report: &mut Report) -> Result<(), String> {
 
 /// 40 KB bodies.
 async fn large(stage: &Stage, report: &mut Report) -> Result<(), String> {
-    let until = Until::Time(stage.seconds(1.5, 6.0));
+    let until = Until::Time(stage.seconds(1.5, 5.0));
     let (mut bare, mut ours) = (Vec::new(), Vec::new());
     for _ in 0..stage.pick(1, 3) {
-        let sink = Sink::start().await?;
-        let relay = bare_relay(sink.url()).await?;
-        bare.push(relayed("bare relay", &relay, &sink, LARGE, until, &mut Cost::default()).await?);
+        bare.push(relayed("relay", LARGE, until, &mut Cost::default()).await?);
         ours.push(through_postcall(stage, LARGE, until, &mut Cost::default()).await?);
     }
     report.add(Row::of("bare relay, 40 KB", Unit::PerSecond, &bare));
@@ -77,16 +71,11 @@ async fn large(stage: &Stage, report: &mut Report) -> Result<(), String> {
     Ok(())
 }
 
-async fn relayed(
-    name: &'static str,
-    relay: &Part,
-    sink: &Sink,
-    size: usize,
-    until: Until,
-    cost: &mut Cost,
-) -> Result<f64, String> {
+async fn relayed(which: &'static str, size: usize, until: Until, cost: &mut Cost) -> Result<f64, String> {
+    let sink = Sink::start().await?;
+    let relay = Part::start(&[which, sink.url()]).await?;
     let bodies = Bodies::new(size, "fresh");
-    let parts = [("generator", std::process::id()), (name, relay.pid()), ("sink", sink.pid())];
+    let parts = [("generator", std::process::id()), (which, relay.pid()), ("sink", sink.pid())];
     let reading = Reading::before(&parts);
     let sent = Load::of(&relay.url, &bodies).flat_out(until).await?;
     let rate = sink.delivered_per_second(&sent).await?;
