@@ -1,82 +1,109 @@
-//! The generator: posts what was signed ahead, flat out or at a steady rate. At a steady rate each latency counts from
-//! when the request was due, not from when it could be sent, so that a stall is not hidden (coordinated omission).
+//! The generator: posts calls flat out or at a steady rate. At a steady rate each latency counts from when the request
+//! was due, not from when it could be sent, so that a stall is not hidden (coordinated omission).
+//! Refuses to know who answers.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::Bytes;
-use hdrhistogram::Histogram;
 use http_body_util::Full;
 use hyper::Request;
 use tokio::task::{JoinSet, LocalSet};
 
-use crate::bodies::Signed;
-use crate::parts::Part;
-use crate::sink::{Schedule, millis, now};
+use crate::bodies::Bodies;
+use crate::clock::now;
+use crate::lateness::{Lateness, Quantiles};
+use crate::pacer::Pacer;
+use crate::part::Sink;
+use crate::sink::Schedule;
 use crate::wire;
+
+/// Requests under way at a time, whoever is measured.
+pub const CONNECTIONS: usize = 128;
+/// Time for the connections to be opened before the first request of a steady load is due, in microseconds.
+const HEAD_START: u64 = 100_000;
 
 /// Where to send what.
 pub struct Load<'a> {
     url: &'a str,
-    bodies: &'a Rc<[Signed]>,
+    bodies: &'a Rc<Bodies>,
+}
+
+/// When a load ends.
+#[derive(Clone, Copy)]
+pub enum Until {
+    /// After so long.
+    Time(Duration),
+    /// After so many calls.
+    Count(u64),
+    /// When the other side is gone, which is no error then.
+    Cut,
 }
 
 /// What came of it.
+#[derive(Clone, Copy, Debug)]
 pub struct Sent {
-    /// When it began, in microseconds since 1970.
+    /// When it began, in microseconds.
     pub start: u64,
     /// Requests that were answered 200.
     pub accepted: u64,
-    /// Half of the answers came within this, in milliseconds.
-    pub p50: f64,
-    /// 99 of 100 did.
-    pub p99: f64,
+    /// How long the answers took.
+    pub answers: Quantiles,
 }
 
-/// Connections of the steady load: enough that none is ever waited for.
-const STEADY_CONNECTIONS: usize = 64;
-
 impl<'a> Load<'a> {
-    /// Sends these bodies there, each once.
-    pub fn of(url: &'a str, bodies: &'a Rc<[Signed]>) -> Self {
+    /// Sends these calls there.
+    pub fn of(url: &'a str, bodies: &'a Rc<Bodies>) -> Self {
         Self { url, bodies }
     }
 
-    /// As fast as answers come, on so many connections.
-    pub async fn flat_out(&self, connections: usize, lasting: Duration) -> Result<Sent, String> {
-        self.run(connections, lasting, None).await
+    /// As fast as answers come.
+    pub async fn flat_out(&self, until: Until) -> Result<Sent, String> {
+        self.run(until, None).await
     }
 
-    /// So many per second, whatever the answers do. The sink is told the schedule.
-    pub async fn steady(&self, per_second: u32, lasting: Duration, sink: &Part) -> Result<Sent, String> {
-        let schedule = Schedule { start: now() + 100_000, interval: 1_000_000.0 / f64::from(per_second) };
-        sink.follow(schedule).await?;
-        self.run(STEADY_CONNECTIONS, lasting, Some(schedule)).await
+    /// So many per second, whatever the answers do. The sink begins anew with this schedule.
+    pub async fn steady(&self, per_second: u32, lasting: Duration, sink: &Sink) -> Result<Sent, String> {
+        let schedule = Schedule {
+            first: self.bodies.upcoming(),
+            start: now() + HEAD_START,
+            interval: 1e6 / f64::from(per_second),
+        };
+        sink.begin(Some(schedule)).await?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "calls of one run")]
+        let count = (f64::from(per_second) * lasting.as_secs_f64()) as u64;
+        let until = Until::Time(lasting + Duration::from_micros(HEAD_START));
+        self.run(until, Some((schedule, count))).await
     }
 
-    async fn run(
-        &self,
-        connections: usize,
-        lasting: Duration,
-        schedule: Option<Schedule>,
-    ) -> Result<Sent, String> {
+    async fn run(&self, until: Until, pace: Option<(Schedule, u64)>) -> Result<Sent, String> {
         let (host, path) = wire::split(self.url)?;
+        let start = pace.map_or_else(now, |(schedule, _)| schedule.start);
+        let pacer = pace.map(|(schedule, count)| Pacer::start(schedule, count)).transpose()?;
+        let (end, most) = match until {
+            Until::Time(lasting) => {
+                (now() + u64::try_from(lasting.as_micros()).unwrap_or(u64::MAX), u64::MAX)
+            }
+            Until::Count(count) => (u64::MAX, count),
+            Until::Cut => (u64::MAX, u64::MAX),
+        };
         let run = Rc::new(Run {
             host,
             path,
             bodies: Rc::clone(self.bodies),
-            schedule,
-            until: Instant::now() + lasting,
-            next: Cell::new(0),
+            end,
+            most: pace.map_or(most, |(_, count)| count),
+            may_be_cut: matches!(until, Until::Cut),
+            schedule: pace.map(|(schedule, _)| schedule),
+            pacer,
+            taken: Cell::new(0),
             accepted: Cell::new(0),
-            lateness: RefCell::new(Histogram::new(3).map_err(|error| error.to_string())?),
+            answers: RefCell::new(Lateness::new()),
         });
-        let start = now();
         LocalSet::new()
             .run_until(async {
                 let mut all = JoinSet::new();
-                for _ in 0..connections {
+                for _ in 0..CONNECTIONS {
                     all.spawn_local(Rc::clone(&run).connection());
                 }
                 while let Some(done) = all.join_next().await {
@@ -85,12 +112,7 @@ impl<'a> Load<'a> {
                 Ok::<(), String>(())
             })
             .await?;
-        if run.next.get() >= run.bodies.len() {
-            eprintln!("note: everything that was signed ahead was sent before the time was up");
-        }
-        let lateness = run.lateness.borrow();
-        let quantile = |quantile| millis(lateness.value_at_quantile(quantile));
-        Ok(Sent { start, accepted: run.accepted.get(), p50: quantile(0.5), p99: quantile(0.99) })
+        Ok(Sent { start, accepted: run.accepted.get(), answers: run.answers.borrow().quantiles() })
     }
 }
 
@@ -98,40 +120,70 @@ impl<'a> Load<'a> {
 struct Run {
     host: String,
     path: String,
-    bodies: Rc<[Signed]>,
+    bodies: Rc<Bodies>,
+    end: u64,
+    most: u64,
+    may_be_cut: bool,
     schedule: Option<Schedule>,
-    until: Instant,
-    next: Cell<usize>,
+    pacer: Option<Pacer>,
+    taken: Cell<u64>,
     accepted: Cell<u64>,
-    lateness: RefCell<Histogram<u64>>,
+    answers: RefCell<Lateness>,
 }
 
 impl Run {
-    /// Sends one request after the other on one connection.
     async fn connection(self: Rc<Self>) -> Result<(), String> {
-        let mut sender = wire::connect(&self.host).await?;
-        while Instant::now() < self.until {
-            let number = self.next.get();
-            let Some(signed) = self.bodies.get(number) else { break };
-            self.next.set(number + 1);
-            let due = self.schedule.map_or_else(now, |schedule| schedule.due(number));
-            let early = due.saturating_sub(now());
-            if early > 0 {
-                tokio::time::sleep(Duration::from_micros(early)).await;
-            }
+        match self.send_all().await {
+            Err(_) if self.may_be_cut => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Sends one request after the other on one connection.
+    async fn send_all(&self) -> Result<(), String> {
+        let mut connection = wire::connect(&self.host).await?;
+        while let Some(due) = self.next_due().await {
+            let call = self.bodies.next();
             let request = Request::post(&self.path)
                 .header("host", &self.host)
                 .header("content-type", "application/json")
-                .header("x-webhook-signature", &signed.signature)
-                .body(Full::new(Bytes::clone(&signed.body)))
+                .header("x-webhook-signature", call.signature)
+                .body(Full::new(call.body))
                 .map_err(|error| error.to_string())?;
-            let (status, body) = wire::send(&mut sender, request).await?;
+            let (status, body) = wire::send(&mut connection, request).await?;
             if status != 200 {
                 return Err(format!("answered {status}: {}", String::from_utf8_lossy(&body)));
             }
             self.accepted.set(self.accepted.get() + 1);
-            self.lateness.borrow_mut().saturating_record(now().saturating_sub(due));
+            self.answers.borrow_mut().record(now().saturating_sub(due));
         }
         Ok(())
+    }
+
+    /// When the next request is due, once it is; `None` when there is no more to send.
+    async fn next_due(&self) -> Option<u64> {
+        if let Some(pacer) = &self.pacer {
+            pacer.permits.acquire().await.ok()?.forget();
+        }
+        let place = self.taken.get();
+        if place >= self.most || now() >= self.end {
+            self.close();
+            return None;
+        }
+        self.taken.set(place + 1);
+        if place + 1 == self.most {
+            self.close();
+        }
+        match self.schedule {
+            None => Some(now()),
+            Some(schedule) => schedule.due(schedule.first + place),
+        }
+    }
+
+    /// Nobody is to wait for a permit that never comes.
+    fn close(&self) {
+        if let Some(pacer) = &self.pacer {
+            pacer.permits.close();
+        }
     }
 }

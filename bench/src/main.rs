@@ -1,92 +1,119 @@
 //! `cargo xtask bench`: how fast postcall is beside a bare relay, on this machine, in one run.
 //! Every part is a process of its own on loopback: sink, relay, `postcall serve`, and this one, which drives them in turns.
-//! Knows HTTP and clocks; refuses to know how postcall works inside.
+//! Knows HTTP, clocks and processes; but for the measures of the store itself it refuses to know how postcall works inside.
 
+mod arguments;
+mod backlog;
 mod bodies;
+mod clock;
+mod cost;
+mod embedded;
+mod hang;
+mod lateness;
 mod load;
-mod parts;
+mod machine;
+mod measures;
+mod pacer;
+mod part;
+mod plot;
+mod postcall;
+mod process;
+mod procfs;
+mod publish;
 mod relay;
 mod report;
 mod sink;
+mod stage;
+mod tables;
+mod thinnest;
 mod wire;
 
-use std::time::Duration;
+use std::path::Path;
+use std::process::ExitCode;
 
-use load::Load;
-use parts::{Part, Postcall};
-use report::{Goal, Measure, Report};
+use ::postcall::clock::{Clock, System};
+use clap::Parser;
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
 
-/// What is run, and for how long.
-struct Plan {
-    rounds: usize,
-    each: Duration,
-    latency: Duration,
-}
+use arguments::{Arguments, Run, What};
+use machine::Machine;
+use report::Report;
+use stage::Stage;
 
-/// Requests under way at a time when throughput is measured.
-const CONNECTIONS: usize = 128;
-/// Events per second when latency is measured.
-const STEADY: u32 = 1000;
-/// Distinct calls, signed before the clock starts.
-const SIGNED_AHEAD: usize = 400_000;
+/// The same allocator as postcall's, in every part: a difference between two of them is not the allocator's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let done = match args.as_slice() {
-        ["sink"] => sink::run().await,
-        ["relay", target] => relay::run(target).await,
-        [binary, rest @ ..] => compare(binary, rest.contains(&"--quick")).await,
-        [] => Err("usage: bench PATH-TO-POSTCALL [--quick]; or `cargo xtask bench`".to_owned()),
+/// The status of a program that was interrupted, as shells have it.
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    let what = Arguments::parse().what;
+    // Only the bare relay gets the threads that a server has; every other part is one thread.
+    let mut runtime = match what {
+        What::Relay { .. } => Builder::new_multi_thread(),
+        _ => Builder::new_current_thread(),
     };
-    if let Err(why) = done {
+    let done = match runtime.enable_all().build() {
+        Ok(runtime) => runtime.block_on(perform(what)),
+        Err(error) => Err(error.to_string()),
+    };
+    done.unwrap_or_else(|why| {
         eprintln!("bench: {why}");
-        std::process::exit(1);
+        ExitCode::FAILURE
+    })
+}
+
+async fn perform(what: What) -> Result<ExitCode, String> {
+    match what {
+        What::Sink => sink::run().await?,
+        What::Relay { url } => relay::run(&url).await?,
+        What::Thinnest { url } => thinnest::run(&url).await?,
+        What::Hang => hang::run().await?,
+        What::Run(run) => return until_interrupted(run).await,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Interrupted, it drops what it was doing, and with it every process and every directory that belongs to it.
+async fn until_interrupted(run: Run) -> Result<ExitCode, String> {
+    let listen = |kind| signal(kind).map_err(|error| error.to_string());
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    tokio::select! {
+        done = measure(run) => done,
+        _ = interrupt.recv() => Ok(ExitCode::from(INTERRUPTED)),
+        _ = terminate.recv() => Ok(ExitCode::from(INTERRUPTED)),
     }
 }
 
-async fn compare(binary: &str, quick: bool) -> Result<(), String> {
-    let plan = match quick {
-        true => Plan { rounds: 1, each: Duration::from_secs(5), latency: Duration::from_secs(5) },
-        false => Plan { rounds: 3, each: Duration::from_secs(15), latency: Duration::from_secs(20) },
-    };
-    let mut report = Report::default();
-    for (size, name) in [(2 << 10, "2 KB"), (40 << 10, "40 KB")] {
-        // Large bodies: fewer of them, so that signing ahead fits into memory.
-        let ahead = if size > 4096 { SIGNED_AHEAD / 20 } else { SIGNED_AHEAD };
-        let rounds = if size > 4096 { 1 } else { plan.rounds };
-        let mut through_relay = Vec::new();
-        let mut through_postcall = Vec::new();
-        for round in 0..rounds {
-            let bodies = bodies::signed(ahead, size, round);
-            let sink = Part::start(&["sink"]).await?;
-            let relay = Part::start(&["relay", &sink.url]).await?;
-            let bare = Load::of(&relay.url, &bodies).flat_out(CONNECTIONS, plan.each).await?;
-            through_relay.push(sink.delivered_per_second(&bare).await?);
-            let sink = Part::start(&["sink"]).await?;
-            let postcall = Postcall::start(binary, &sink.url).await?;
-            let ours = Load::of(&postcall.door, &bodies).flat_out(CONNECTIONS, plan.each).await?;
-            through_postcall.push(sink.delivered_per_second(&ours).await?);
-            postcall.check_sums(ours.accepted).await?;
-        }
-        let (bare, ours) = (report::median(&mut through_relay), report::median(&mut through_postcall));
-        report.add(Measure::rate(format!("bare relay, {name}"), bare));
-        report.add(Measure::rate(format!("accepted and delivered, {name}"), ours));
-        let goal = (size == 2 << 10).then_some(Goal::AtLeast(0.45));
-        report.add(Measure::ratio(format!("over the bare relay's, {name}"), ours / bare, goal));
+async fn measure(run: Run) -> Result<ExitCode, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    if run.publish {
+        return publish::publish(&root).map(|()| ExitCode::SUCCESS);
     }
-
-    let bodies = bodies::signed(SIGNED_AHEAD / 10, 2 << 10, 99);
-    let sink = Part::start(&["sink"]).await?;
-    let postcall = Postcall::start(binary, &sink.url).await?;
-    let steady = Load::of(&postcall.door, &bodies).steady(STEADY, plan.latency, &sink).await?;
-    postcall.check_sums(steady.accepted).await?;
-    let latency = sink.complete(&steady).await?;
-    report.add(Measure::millis("door to endpoint at 1,000/s, p50", latency.p50, Some(Goal::Below(3.0))));
-    report.add(Measure::millis("door to endpoint at 1,000/s, p99", latency.p99, Some(Goal::Below(15.0))));
-    report.add(Measure::millis("door's answer at 1,000/s, p50", steady.p50, None));
-    report.add(Measure::millis("door's answer at 1,000/s, p99", steady.p99, None));
-    report.print();
-    Ok(())
+    let directory = publish::directory(&root)?;
+    let is_whole = !run.quick && run.only.is_empty();
+    let machine = Machine::this(&run.postcall, &directory);
+    let date = System.now().rfc3339_seconds();
+    let mut report = Report::new(date, run.typed(), is_whole, machine);
+    let mut stage = Stage::new(run.postcall, directory.clone(), run.quick);
+    for measure in measures::ALL {
+        if !run.only.is_empty() && !run.only.iter().any(|name| name == measure.name()) {
+            continue;
+        }
+        eprintln!("{}: {}", measure.name(), measure.about());
+        let (known, start) = (report.rows.len(), clock::now());
+        if let Err(why) = measure.run(&mut stage, &mut report).await {
+            eprintln!("  {why}");
+            report.failures.push(format!("{}: {why}", measure.name()));
+        }
+        stage.note(&format!("took {:.0} s", clock::seconds(clock::now() - start)));
+        for row in &mut report.rows[known..] {
+            row.measure = measure.name().to_owned();
+        }
+    }
+    publish::print(&report);
+    publish::save(&report, &directory)?;
+    Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,44 +1,54 @@
-//! The bare relay: takes a POST, posts its body to the sink, answers. No storage, no signature, no books: the limit that
-//! postcall is measured against.
+//! The bare relay: takes a POST, posts its body to the sink, answers. No storage, no signature, no books: the limit
+//! that postcall is measured against. Written as a server is: axum at the door, hyper-util's pooled client behind it,
+//! on tokio's threads as `#[tokio::main]` gives them. Refuses to know what it passes on.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::SendRequest;
-use hyper::{Request, Response};
+use hyper::header::CONTENT_TYPE;
+use hyper::{Request, StatusCode, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 
 use crate::wire;
 
-type Idle = Rc<RefCell<Vec<SendRequest<Full<Bytes>>>>>;
+/// What each request needs.
+#[derive(Clone)]
+struct Relay {
+    client: Client<HttpConnector, Full<Bytes>>,
+    target: Uri,
+}
 
 /// Relays to the sink until it is killed.
 pub async fn run(target: &str) -> Result<(), String> {
-    let (host, _) = wire::split(target)?;
-    let idle = Idle::default();
-    wire::answer(move |request| {
-        let (idle, host) = (Rc::clone(&idle), host.clone());
-        async move {
-            let status = relay(request, &idle, &host).await.unwrap_or(502);
-            let mut response = Response::new(Full::new(Bytes::from_static(b"{\"received\":true}")));
-            *response.status_mut() = status.try_into().unwrap_or_default();
-            response
-        }
-    })
-    .await
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    let relay = Relay {
+        client: Client::builder(TokioExecutor::new()).build(connector),
+        target: target.parse().map_err(|error| format!("{target} is not a URL: {error}"))?,
+    };
+    let router = Router::new().route("/", post(pass_on)).with_state(relay);
+    let listener = axum::serve::ListenerExt::tap_io(wire::listen().await?, |stream| {
+        // Without it small answers wait for company.
+        let _ = stream.set_nodelay(true);
+    });
+    axum::serve(listener, router).await.map_err(|error| error.to_string())
 }
 
-async fn relay(request: Request<hyper::body::Incoming>, idle: &Idle, host: &str) -> Result<u16, String> {
-    let body = request.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
-    let kept = idle.borrow_mut().pop();
-    let mut sender = match kept {
-        Some(sender) => sender,
-        None => wire::connect(host).await?,
-    };
-    let onward = Request::post("/").header("host", host).header("content-type", "application/json");
-    let onward = onward.body(Full::new(body)).map_err(|error| error.to_string())?;
-    let (status, _) = wire::send(&mut sender, onward).await?;
-    idle.borrow_mut().push(sender);
-    Ok(status)
+async fn pass_on(State(relay): State<Relay>, body: Bytes) -> Response {
+    let status = send(&relay, body).await.unwrap_or(StatusCode::BAD_GATEWAY);
+    (status, [(CONTENT_TYPE, "application/json")], "{\"received\":true}").into_response()
+}
+
+async fn send(relay: &Relay, body: Bytes) -> Option<StatusCode> {
+    let onward = Request::post(&relay.target).header(CONTENT_TYPE, "application/json");
+    let answer = relay.client.request(onward.body(Full::new(body)).ok()?).await.ok()?;
+    let status = answer.status();
+    // The connection goes back to the pool only when the answer was read.
+    answer.into_body().collect().await.ok()?;
+    Some(status)
 }

@@ -1,9 +1,10 @@
 //! The least HTTP that a benchmark needs: a connection to post on, and a loop that answers.
+//! Refuses to know what is said.
 
 use std::convert::Infallible;
 use std::future::Future;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
@@ -11,6 +12,16 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::bodies::Body;
+
+/// A connection.
+pub type Connection = SendRequest<Full<Body>>;
+
+/// A body of one piece.
+pub fn whole(body: impl Into<Bytes>) -> Full<Body> {
+    Full::new(body.into().chain(Bytes::new()))
+}
 
 /// The host and port of `http://host:port/path`, and the path.
 pub fn split(url: &str) -> Result<(String, String), String> {
@@ -20,7 +31,7 @@ pub fn split(url: &str) -> Result<(String, String), String> {
 }
 
 /// Opens a connection.
-pub async fn connect(host: &str) -> Result<SendRequest<Full<Bytes>>, String> {
+pub async fn connect(host: &str) -> Result<Connection, String> {
     let stream = TcpStream::connect(host).await.map_err(|error| format!("{host}: {error}"))?;
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
     let (sender, connection) =
@@ -30,13 +41,10 @@ pub async fn connect(host: &str) -> Result<SendRequest<Full<Bytes>>, String> {
 }
 
 /// Sends one request; gives status and body.
-pub async fn send(
-    sender: &mut SendRequest<Full<Bytes>>,
-    request: Request<Full<Bytes>>,
-) -> Result<(u16, Bytes), String> {
+pub async fn send(connection: &mut Connection, request: Request<Full<Body>>) -> Result<(u16, Bytes), String> {
     let trouble = |error: hyper::Error| error.to_string();
-    sender.ready().await.map_err(trouble)?;
-    let response = sender.send_request(request).await.map_err(trouble)?;
+    connection.ready().await.map_err(trouble)?;
+    let response = connection.send_request(request).await.map_err(trouble)?;
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.map_err(trouble)?.to_bytes();
     Ok((status, body))
@@ -54,18 +62,24 @@ pub async fn once(
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let request = request.body(Full::new(Bytes::from(body))).map_err(|error| error.to_string())?;
+    let request = request.body(whole(body)).map_err(|error| error.to_string())?;
     send(&mut connect(&host).await?, request).await
 }
 
-/// Answers for ever on a free port, whose URL is the first line printed.
+/// A free port on loopback, whose URL is the first line printed: that is how whoever started this learns it.
+pub async fn listen() -> Result<TcpListener, String> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.map_err(|error| error.to_string())?;
+    println!("http://{}", listener.local_addr().map_err(|error| error.to_string())?);
+    Ok(listener)
+}
+
+/// Answers for ever on a free port, on the one thread that this runs on.
 pub async fn answer<F, A>(respond: F) -> Result<(), String>
 where
     F: Fn(Request<Incoming>) -> A + Clone + 'static,
     A: Future<Output = Response<Full<Bytes>>> + 'static,
 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.map_err(|error| error.to_string())?;
-    println!("http://{}", listener.local_addr().map_err(|error| error.to_string())?);
+    let listener = listen().await?;
     let local = tokio::task::LocalSet::new();
     local
         .run_until(async move {

@@ -11,19 +11,21 @@ const USAGE: &str = "usage: cargo xtask <command>
 
   test [-- FILTER]   install what the tests need (Debian packages when root, npm and PyPI packages), then run the
                      tests whose names contain FILTER, or every test
-  bench [--quick]    measure postcall beside a bare relay on this machine, everything on loopback
+  bench              measure postcall beside a bare relay on this machine, everything on loopback; `--quick` takes
+                     less than a minute, `--only NAME,NAME` runs single measures, `--publish` writes the last whole
+                     run into docs/performance.md
   audit              check licences, duplicate versions and sources of all dependencies";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match args.first().map(String::as_str) {
-        Some("test") => test(&args[1..]),
+        Some("test") => test(&args[1..]).map(|()| ExitCode::SUCCESS),
         Some("bench") => bench(&args[1..]),
-        Some("audit") => audit::run(),
+        Some("audit") => audit::run().map(|()| ExitCode::SUCCESS),
         _ => Err(USAGE.to_owned()),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(why) => {
             eprintln!("{why}");
             ExitCode::FAILURE
@@ -36,8 +38,9 @@ fn test(rest: &[String]) -> Result<(), String> {
     run(Command::new("cargo").args(["test", "--workspace", "--locked"]).args(rest))
 }
 
-/// Builds both in release and measures. Nothing is asserted: a machine may be busy.
-fn bench(rest: &[String]) -> Result<(), String> {
+/// Builds both in release and measures; the benchmark's status is the command's. Nothing is asserted: a machine may be
+/// busy.
+fn bench(rest: &[String]) -> Result<ExitCode, String> {
     run(Command::new("cargo").args([
         "build",
         "--release",
@@ -49,7 +52,11 @@ fn bench(rest: &[String]) -> Result<(), String> {
         "bench",
     ]))?;
     let binaries = root().join("target/release");
-    run(Command::new(binaries.join("bench")).arg(binaries.join("postcall")).args(rest))
+    let mut command = Command::new(binaries.join("bench"));
+    command.arg("run").arg(binaries.join("postcall")).args(rest).current_dir(root());
+    let status = command.status().map_err(|error| format!("cannot start {command:?}: {error}"))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 /// The root of the repository, where every command runs.

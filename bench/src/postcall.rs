@@ -1,0 +1,224 @@
+//! `postcall serve` as a process, and as much of its API as the measures need.
+//! Refuses to know how it works inside; it is asked as any client asks.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::bodies::SECRET;
+use crate::clock::now;
+use crate::process::Process;
+use crate::wire;
+
+const KEY: &str = "bench-admin-key-of-this-run";
+/// How long the books may stand still before what they lack is taken for lost.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks at the books.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A running postcall.
+pub struct Postcall {
+    url: String,
+    process: Process,
+    /// When its process was started, in microseconds.
+    pub started: u64,
+    /// How long it was until it said that it was ready, in microseconds.
+    pub took: u64,
+}
+
+/// What one endpoint is owed, by its books.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Sum {
+    /// Which one.
+    pub endpoint_id: String,
+    /// All deliveries ever planned.
+    pub owed: u64,
+    /// Of them delivered.
+    pub delivered: u64,
+    /// Still to be tried.
+    pub pending: u64,
+}
+
+impl Postcall {
+    /// Starts it on a directory and waits until it is ready.
+    pub async fn start(binary: &Path, data: &Path) -> Result<Self, String> {
+        let mut command = Command::new(binary);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--allow-network", "127.0.0.0/8", "--data"]);
+        command.arg(data).env("POSTCALL_ADMIN_KEY", KEY).env("POSTCALL_LOG", "error");
+        let started = now();
+        let listening = |line: &str| line.strip_prefix("listening on ").map(str::to_owned);
+        let (process, url) = Process::start(&mut command, listening).await?;
+        let (status, _) = wire::once("GET", &format!("{url}/readyz"), &[], String::new()).await?;
+        if status != 200 {
+            return Err(format!("/readyz was answered {status}"));
+        }
+        Ok(Self { url, process, started, took: now() - started })
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Finishes what is in flight and ends.
+    pub async fn stop(mut self) -> Result<(), String> {
+        self.process.stop().await
+    }
+
+    /// Ends as in a crash.
+    pub async fn kill(&mut self) -> Result<(), String> {
+        self.process.kill().await
+    }
+
+    /// Asks the API; gives status and answer.
+    pub async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Result<(u16, Value), String> {
+        let bearer = format!("Bearer {KEY}");
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
+        let (status, answer) = wire::once(method, &format!("{}{path}", self.url), &headers, body).await?;
+        let text = String::from_utf8_lossy(&answer);
+        Ok((status, serde_json::from_str(&text).unwrap_or_else(|_| Value::from(text.into_owned()))))
+    }
+
+    async fn api(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value, String> {
+        match self.ask(method, path, body).await? {
+            (200..300, answer) => Ok(answer),
+            (status, answer) => Err(format!("{method} {path} was answered {status}: {answer}")),
+        }
+    }
+
+    /// Makes a signed source; gives the path of its door.
+    pub async fn source(&self) -> Result<String, String> {
+        let source = json!({"name": "bench", "dialect": "voicegenie", "secret": SECRET});
+        let source = self.api("POST", "/v1/sources", Some(source)).await?;
+        wire::split(source["url"].as_str().ok_or("the source has no URL")?).map(|(_, path)| path)
+    }
+
+    /// The URL of a door.
+    pub fn door(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    /// Makes an endpoint of the same dialect; `more` says what is not at its default. Gives its id.
+    pub async fn endpoint(&self, url: &str, mut more: Value) -> Result<String, String> {
+        more["url"] = url.into();
+        more["dialect"] = "voicegenie".into();
+        let made = self.api("POST", "/v1/endpoints", Some(more)).await?;
+        made["id"].as_str().map(str::to_owned).ok_or_else(|| "the endpoint has no id".to_owned())
+    }
+
+    /// Nothing is sent there any more; what it is owed stays pending.
+    pub async fn disable(&self, endpoint: &str) -> Result<(), String> {
+        self.api("POST", &format!("/v1/endpoints/{endpoint}/disable"), Some(json!({}))).await.map(drop)
+    }
+
+    /// It is sent what it is owed again.
+    pub async fn enable(&self, endpoint: &str) -> Result<(), String> {
+        self.api("POST", &format!("/v1/endpoints/{endpoint}/enable"), Some(json!({}))).await.map(drop)
+    }
+
+    /// The books of every endpoint, counted at each transition or anew from the rows.
+    pub async fn sums(&self, recount: bool) -> Result<Vec<Sum>, String> {
+        let sums = self.api("GET", &format!("/v1/reconciliation?recount={recount}"), None).await?;
+        serde_json::from_value(sums["endpoints"].clone()).map_err(|error| error.to_string())
+    }
+
+    /// The books of one endpoint.
+    pub async fn sum(&self, endpoint: &str) -> Result<Sum, String> {
+        let sum = self.sums(false).await?.into_iter().find(|sum| sum.endpoint_id == endpoint);
+        sum.ok_or_else(|| "the books do not know the endpoint".to_owned())
+    }
+
+    /// Waits until the books say what `is_done` wants.
+    pub async fn until(&self, is_done: impl Fn(&[Sum]) -> bool) -> Result<Vec<Sum>, String> {
+        let (mut last, mut since) = (Vec::new(), now());
+        loop {
+            let sums = self.sums(false).await?;
+            if is_done(&sums) {
+                return Ok(sums);
+            }
+            if sums != last {
+                (last, since) = (sums, now());
+            } else if u128::from(now() - since) > PATIENCE.as_micros() {
+                return Err(format!("the books stand still at {last:?}"));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// A run counts only if everything that was accepted is owed to each of these endpoints and delivered, and if the
+    /// sums are what a recount of all rows gives.
+    pub async fn balance(&self, endpoints: &[String], accepted: u64) -> Result<(), String> {
+        let is_theirs = |sum: &&Sum| endpoints.contains(&sum.endpoint_id);
+        let counted =
+            self.until(|sums| sums.iter().filter(is_theirs).all(|sum| sum.delivered >= accepted)).await?;
+        if let Some(wrong) = counted.iter().filter(is_theirs).find(|sum| sum.owed != accepted) {
+            return Err(format!("{accepted} were accepted, but the books say {wrong:?}"));
+        }
+        self.recount().await
+    }
+
+    /// The sums have to be what a recount of all rows gives.
+    pub async fn recount(&self) -> Result<(), String> {
+        let (counted, recounted) = (self.sums(false).await?, self.sums(true).await?);
+        if counted == recounted {
+            Ok(())
+        } else {
+            Err(format!("{counted:?} was counted, {recounted:?} is there"))
+        }
+    }
+
+    /// Attempts since the process started, delivered or not.
+    pub async fn attempts(&self) -> Result<u64, String> {
+        let (_, text) = wire::once("GET", &format!("{}/metrics", self.url), &[], String::new()).await?;
+        Ok(total(&String::from_utf8_lossy(&text), "attempts_total"))
+    }
+}
+
+/// The sum of a counter over its labels, in OpenMetrics text.
+fn total(text: &str, counter: &str) -> u64 {
+    let its = text.lines().filter(|line| !line.starts_with('#'));
+    let its = its.filter_map(|line| line.split_once(' ')).filter(|(name, _)| {
+        name.split('{').next().is_some_and(|name| name.trim_start_matches("postcall_") == counter)
+    });
+    its.filter_map(|(_, value)| value.parse::<u64>().ok()).sum()
+}
+
+/// Bytes of the database and its log in a directory.
+pub fn bytes_on_disk(data: &Path) -> u64 {
+    let size = |name: &str| data.join(name).metadata().map_or(0, |file| file.len());
+    size("postcall.db") + size("postcall.db-wal")
+}
+
+/// A directory of data, removed when dropped.
+pub struct Data(tempfile::TempDir);
+
+impl Data {
+    /// An empty one.
+    pub fn new(beside: &Path) -> Result<Self, String> {
+        let made = tempfile::Builder::new().prefix("data-").tempdir_in(beside);
+        made.map(Self).map_err(|error| format!("cannot make a directory in {}: {error}", beside.display()))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> PathBuf {
+        self.0.path().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_is_summed_over_its_labels() {
+        let text = "# HELP postcall_attempts Attempts.\n# TYPE postcall_attempts counter\n\
+            postcall_attempts_total{dialect=\"cllr\",result=\"delivered\"} 3\n\
+            postcall_attempts_total{dialect=\"voicegenie\",result=\"refused\"} 40\n\
+            postcall_attempts_other_total 500\n# EOF\n";
+        assert_eq!(total(text, "attempts_total"), 43);
+    }
+}

@@ -1,0 +1,61 @@
+//! What the measures share: the postcall to measure, how long to take, a place for data, and a store with a backlog
+//! that is filled once. Refuses to know what is measured.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::backlog::Backlog;
+use crate::postcall::{Data, Postcall};
+
+/// The stage on which every measure plays.
+pub struct Stage {
+    binary: PathBuf,
+    beside: PathBuf,
+    is_quick: bool,
+    backlog: Option<Backlog>,
+}
+
+impl Stage {
+    /// A stage with nothing on it. Data lies `beside` the report: on a disk, where fsync costs what it costs.
+    pub fn new(binary: PathBuf, beside: PathBuf, is_quick: bool) -> Self {
+        Self { binary, beside, is_quick, backlog: None }
+    }
+
+    /// What a quick run takes, or what a whole one does.
+    pub fn pick<T>(&self, quick: T, whole: T) -> T {
+        if self.is_quick { quick } else { whole }
+    }
+
+    /// The same in seconds.
+    pub fn seconds(&self, quick: f64, whole: f64) -> Duration {
+        Duration::from_secs_f64(self.pick(quick, whole))
+    }
+
+    /// Tells whoever waits how far it is.
+    pub fn note(&self, text: &str) {
+        eprintln!("  {text}");
+    }
+
+    /// A new directory for data.
+    pub fn data(&self) -> Result<Data, String> {
+        Data::new(&self.beside)
+    }
+
+    /// Starts postcall on a directory.
+    pub async fn postcall(&self, data: &Data) -> Result<Postcall, String> {
+        Postcall::start(&self.binary, &data.path()).await
+    }
+
+    /// The store with the backlog; filled by whoever asks first. Taken: one process may have it.
+    pub async fn take_backlog(&mut self) -> Result<Backlog, String> {
+        match self.backlog.take() {
+            Some(backlog) => Ok(backlog),
+            None => Backlog::fill(self).await,
+        }
+    }
+
+    /// Gives it back for the next one.
+    pub fn give_back(&mut self, backlog: Backlog) {
+        self.backlog = Some(backlog);
+    }
+}
