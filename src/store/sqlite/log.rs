@@ -102,16 +102,19 @@ impl Log {
         Ok(Self { pages, schedule: Schedule::new(), nudges: Some(nudges), copying, thread: Some(thread) })
     }
 
+    /// Has the log copied into the database soon, however short it is.
+    pub fn copy(&self) {
+        // One that is asked for already is enough.
+        if let Some(nudges) = &self.nudges {
+            let _ = nudges.try_send(());
+        }
+    }
+
     /// Does what the log needs after a commit.
     pub fn tend(&mut self, writer: &Connection) {
         match self.schedule.need(self.pages.load(Ordering::Relaxed)) {
             Need::Nothing => {}
-            Need::Copy => {
-                // One that is asked for already is enough.
-                if let Some(nudges) = &self.nudges {
-                    let _ = nudges.try_send(());
-                }
-            }
+            Need::Copy => self.copy(),
             Need::Force => {
                 let _copying = self.copying.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Err(error) = restart(writer) {

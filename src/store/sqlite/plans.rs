@@ -38,6 +38,13 @@ fn now() -> Time {
     Time::from_micros(1_000_000)
 }
 
+/// When the first twenty calls of each kind are past the retention, and the thousands after them are not.
+const KEPT: Duration = Duration::from_secs(3600);
+
+fn much_later() -> Time {
+    now().after(KEPT)
+}
+
 fn target(number: i64) -> EndpointRef {
     EndpointRef { account: ACCOUNT, number }
 }
@@ -62,6 +69,16 @@ async fn endpoint(store: &SqliteStore, events: Vec<EventType>) -> i64 {
         created_at: now(),
     });
     made.await.unwrap().unwrap().number
+}
+
+fn unreadable(now: Time) -> Incoming {
+    Incoming { received_at: now, what: What::Unreadable(String::new()), ..says(0, Step::Ringing) }
+}
+
+fn batch(number: usize) -> Incoming {
+    let batch = Batch { batch_id: Text::from(format!("b-{number}")), ..Batch::default() };
+    let heard = HeardBatch { kind: EventType::BatchCompleted, at: None, batch };
+    Incoming { what: What::Heard(vec![Heard::Batch(Box::new(heard))]), ..says(0, Step::Ringing) }
 }
 
 fn says(call: usize, step: Step) -> Incoming {
@@ -184,7 +201,7 @@ async fn no_statement_walks_over_what_it_does_not_show() {
         store.retry(ACCOUNT, delivery, now()).await.unwrap();
         store.cancel(ACCOUNT, delivery, now()).await.unwrap();
     }
-    while store.chore(now()).await.unwrap() {}
+    while store.chore(now()).await.unwrap().more {}
     store.begin_idempotent(ACCOUNT, b"new".to_vec(), [0; 32], now()).await.unwrap();
     store.finish_idempotent(ACCOUNT, b"new".to_vec(), None).await.unwrap();
     store.disable_endpoint(target(busy), String::new(), now()).await.unwrap();

@@ -176,7 +176,7 @@ impl<F: Fixture> Both<F> {
     /// Every event that is new in the feed is owed to every endpoint that is there, in order.
     async fn learn(&mut self) {
         let page = Page { after: Some(self.model.events), limit: usize::MAX };
-        for event in self.scene.store.events(self.scene.account, page).await.unwrap() {
+        for event in self.scene.store.events(self.scene.account, page).await.unwrap().unwrap() {
             self.model.events += 1;
             assert_eq!(event.position, self.model.events);
             for (&endpoint, &ordered) in &self.model.endpoints {
