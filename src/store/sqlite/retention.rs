@@ -499,21 +499,26 @@ pub enum Space {
 pub fn give_back(db: &Connection) -> Result<Space, StoreError> {
     let may_purge =
         db.prepare_cached("SELECT 1 FROM accounts WHERE purge_at IS NOT NULL LIMIT 1")?.exists([])?;
-    let before = if may_purge { surplus(db)? } else { 0 };
-    if before == 0 {
+    if !may_purge || surplus(db)? <= 0 {
         return Ok(Space::None);
     }
-    db.execute_batch(&format!("PRAGMA incremental_vacuum({STEP_PAGES})"))?;
-    match surplus(db)? {
-        0 => Ok(Space::Given),
-        after if after < before => Ok(Space::More),
-        // A file from elsewhere may not be able to.
-        _ => Ok(Space::None),
+    // One row for each page; those that are not asked for are not given back.
+    let mut statement = db.prepare(&format!("PRAGMA incremental_vacuum({STEP_PAGES})"))?;
+    let mut rows = statement.query([])?;
+    let mut given = 0;
+    while rows.next()?.is_some() {
+        given += 1;
+    }
+    // A file from elsewhere may not be able to give back any.
+    match (given, surplus(db)?) {
+        (0, _) => Ok(Space::None),
+        (_, 1..) => Ok(Space::More),
+        _ => Ok(Space::Given),
     }
 }
 
+/// Free pages beyond the reserve.
 fn surplus(db: &Connection) -> Result<i64, StoreError> {
     let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let reserve = RESERVE.max(number("page_count")? / RESERVE_PART);
-    Ok((number("freelist_count")? - reserve).max(0))
+    Ok(number("freelist_count")? - RESERVE.max(number("page_count")? / RESERVE_PART))
 }
