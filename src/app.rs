@@ -31,7 +31,7 @@ use crate::model::{AccountKey, DialectName, Source};
 use crate::store::group::GroupWriter;
 use crate::store::sqlite::{Options, SqliteStore};
 use crate::store::vault::hash_api_key;
-use crate::store::{Queues, Store, StoreError};
+use crate::store::{Progress, Queues, Store, StoreError};
 
 /// How long a shutdown waits for what is under way. A request takes 30 seconds at most unless configured.
 const PATIENCE: Duration = Duration::from_secs(35);
@@ -140,7 +140,7 @@ impl App {
         );
         dispatcher.start(writer.clone());
 
-        let chores = tokio::spawn(chores(Arc::clone(&store), Arc::clone(&clock)));
+        let chores = tokio::spawn(chores(Arc::clone(&store), Arc::clone(&queues), Arc::clone(&clock)));
         let courier = Arc::new(WireCourier { wire, guard });
         let state = ApiState::new(Arc::clone(&store), writer, queues, clock, metrics, courier, api);
         let (shut_down, shutting_down) = oneshot::channel::<()>();
@@ -195,11 +195,16 @@ fn read_roots(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 /// Background work in small steps, behind everything else.
-async fn chores(store: Arc<dyn Store>, clock: Arc<dyn Clock>) {
+async fn chores(store: Arc<dyn Store>, queues: Arc<dyn Queues>, clock: Arc<dyn Clock>) {
     loop {
         match store.chore(clock.now()).await {
-            Ok(true) => tokio::task::yield_now().await,
-            Ok(false) => tokio::time::sleep(CHORE_PAUSE).await,
+            Ok(Progress { more, wake }) => {
+                queues.wake(wake);
+                match more {
+                    true => tokio::task::yield_now().await,
+                    false => tokio::time::sleep(CHORE_PAUSE).await,
+                }
+            }
             Err(error) => {
                 warn!(%error, "background work failed; it is tried again");
                 tokio::time::sleep(CHORE_PAUSE).await;

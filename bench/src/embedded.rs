@@ -114,7 +114,7 @@ impl Embedded {
                 received_at: now(),
                 raw,
                 content_type: Some("application/json".to_owned()),
-                what: What::Heard(heard),
+                what: What::heard(heard),
             })
         };
         (0..count).map(one).collect()

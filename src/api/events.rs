@@ -3,6 +3,7 @@
 
 use axum::Json as Answer;
 use axum::extract::{RawQuery, State};
+use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -56,14 +57,18 @@ impl EventView {
 
 /// Read the feed
 ///
-/// To follow it, pass the last event's `id`, or `next_cursor` while there is one, as `after`.
+/// To follow it, pass the last event's `id`, or `next_cursor` while there is one, as `after`. Without `after` it begins
+/// with the oldest event that the account still keeps.
 #[utoipa::path(
     get, path = "/v1/events", tag = "Events",
     params(
         ("after" = Option<String>, Query, description = "A `next_cursor`, or the `id` of the last event that was seen"),
         ("limit" = Option<u32>, Query, description = "1 to 1000, default 50"),
     ),
-    responses((status = 200, description = "Oldest first", body = Listed<EventView>)),
+    responses(
+        (status = 200, description = "Oldest first", body = Listed<EventView>),
+        (status = 410, description = "`cursor_expired`: events after the cursor are past the account's retention"),
+    ),
 )]
 pub async fn list(
     State(state): State<ApiState>,
@@ -81,7 +86,11 @@ pub async fn list(
     });
     let page = Page { after, limit: query.limit(DEFAULT_LIMIT, MOST) + 1 };
     query.finish()?;
-    let found = state.store.events(caller.account, page).await?;
+    let found = state.store.events(caller.account, page).await?.ok_or_else(|| {
+        let detail = "Events after this cursor are older than the account keeps them, and gone. Leave \"after\" out to \
+            read on from the oldest event that is there.";
+        Problem::new(StatusCode::GONE, "cursor_expired", detail)
+    })?;
     let (found, next_cursor) = List::Events.cut(found, page, key, caller.tag, |event| event.position);
     Ok(Answer(Listed { data: found.into_iter().map(EventView::of).collect(), next_cursor }))
 }

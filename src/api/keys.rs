@@ -7,6 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::ApiState;
+use super::account::Days;
 use super::auth::{self, Caller, new_api_key, require_admin};
 use super::body::{Id, Json};
 use super::form::{Form, Given};
@@ -24,6 +25,9 @@ pub struct AccountView {
     name: String,
     #[schema(value_type = String, format = DateTime)]
     created_at: Time,
+    /// For how many days it keeps what it recorded; `null` is for ever.
+    #[schema(value_type = Option<f64>)]
+    retention_days: Option<Days>,
     /// Its first API key, shown once.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
@@ -78,9 +82,15 @@ pub struct Accounts {
 }
 
 impl AccountView {
-    fn of(account: &Account, key: Option<String>) -> Self {
-        let id = id::format(Kind::Account, account.tag, account.key.0);
-        Self { id, name: account.name.clone(), created_at: account.created_at, key }
+    /// As it is shown: with its first key when that was made just now.
+    pub fn of(account: &Account, key: Option<String>) -> Self {
+        Self {
+            id: id::format(Kind::Account, account.tag, account.key.0),
+            name: account.name.clone(),
+            created_at: account.created_at,
+            retention_days: account.retention.map(Days),
+            key,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! Turns HTTP into calls of the store and back; refuses to know databases and delivery. It meets the latter only
 //! through `store::Queues` and the [`Courier`].
 
+pub mod account;
 pub mod auth;
 mod body;
 pub mod calls;
@@ -164,6 +165,7 @@ fn open() -> OpenApiRouter<ApiState> {
 fn keyed() -> OpenApiRouter<ApiState> {
     OpenApiRouter::default()
         .routes(routes!(keys::accounts, keys::create_account))
+        .routes(routes!(account::read, account::change))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::revoke))
         .routes(routes!(sources::list, sources::create))

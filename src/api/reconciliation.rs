@@ -25,7 +25,8 @@ pub struct Reconciliation {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EndpointSum {
     endpoint_id: String,
-    /// All deliveries ever planned: the sum of the other four.
+    /// All deliveries ever planned: the sum of the other four. Those that are gone by the account's retention still
+    /// count, in the state in which they went.
     owed: i64,
     delivered: i64,
     pending: i64,
@@ -36,7 +37,7 @@ pub struct EndpointSum {
 /// Read the sums
 #[utoipa::path(
     get, path = "/v1/reconciliation", tag = "Deliveries",
-    params(("recount" = Option<bool>, Query, description = "Count the rows anew instead of reading the counters")),
+    params(("recount" = Option<bool>, Query, description = "Count the rows anew, and add what is gone by the account's retention, instead of reading the counters")),
     responses((status = 200, description = "The sums", body = Reconciliation)),
 )]
 pub async fn read(

@@ -1,6 +1,8 @@
 //! Accounts and the keys that open them.
 //! Refuses to know how a key is checked or kept.
 
+use std::time::Duration;
+
 use super::id::Tag;
 use super::time::Time;
 
@@ -24,6 +26,8 @@ pub struct Account {
     pub name: String,
     /// When it was made.
     pub created_at: Time,
+    /// How long what is recorded is kept; `None` is for ever.
+    pub retention: Option<Duration>,
 }
 
 /// What is known about an API key. The key itself is kept only as a hash.

@@ -13,6 +13,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -252,6 +253,15 @@ pub struct Claimed {
     pub more: bool,
 }
 
+/// What a step of background work came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Whether there is more to do.
+    pub more: bool,
+    /// Endpoints that have something due by it.
+    pub wake: Vec<EndpointRef>,
+}
+
 /// An account with all that is configured in it: sources and endpoints, secrets opened. A snapshot.
 #[derive(Debug)]
 pub struct AccountConfig {
@@ -457,6 +467,14 @@ pub trait Store: Send + Sync {
 
     /// Makes an account.
     fn create_account(&self, name: String, now: Time) -> Answer<'_, Option<Account>>;
+    /// Sets for how long an account keeps what is recorded, from its recording on; `None` is for ever. Older events go
+    /// with their deliveries in steps of [`Self::chore`]. Gives the account, or `None` if there is none.
+    fn set_retention(
+        &self,
+        account: AccountKey,
+        retention: Option<Duration>,
+        now: Time,
+    ) -> Answer<'_, Option<Account>>;
     /// Makes a key from its hash.
     fn create_key(
         &self,
@@ -498,8 +516,8 @@ pub trait Store: Send + Sync {
     fn call(&self, account: AccountKey, number: i64) -> Answer<'_, Option<CallView>>;
     /// Calls, newest first.
     fn calls(&self, account: AccountKey, filter: CallFilter, page: Page) -> Answer<'_, Vec<CallView>>;
-    /// The feed, oldest first, from after a position.
-    fn events(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<Event>>;
+    /// The feed, oldest first, from after a position; `None` when something that came after it is gone by its age.
+    fn events(&self, account: AccountKey, page: Page) -> Answer<'_, Option<Vec<Event>>>;
     /// Deliveries, newest first.
     fn deliveries(
         &self,
@@ -545,8 +563,9 @@ pub trait Store: Send + Sync {
 
     // Upkeep.
 
-    /// One small step of background work; true when there is more to do.
-    fn chore(&self, now: Time) -> Answer<'_, bool>;
+    /// One small step of background work: calls off what deleted endpoints are owed, removes what is past its
+    /// account's retention, gives space back. The caller wakes the endpoints.
+    fn chore(&self, now: Time) -> Answer<'_, Progress>;
     /// Whether the store can be written.
     fn ready(&self) -> Answer<'_, ()>;
     /// Finishes what is queued, checkpoints, closes.

@@ -51,9 +51,17 @@ async fn furnish(house: &House, key: &str) {
 /// All that an account can see of itself.
 async fn everything(house: &House, key: &str) -> String {
     let mut all = String::new();
-    for path in
-        ["sources", "endpoints", "calls", "events", "deliveries", "quarantine", "keys", "reconciliation"]
-    {
+    for path in [
+        "account",
+        "sources",
+        "endpoints",
+        "calls",
+        "events",
+        "deliveries",
+        "quarantine",
+        "keys",
+        "reconciliation",
+    ] {
         let reply = house.call(key, "GET", &format!("/v1/{path}"), &Value::Null).await;
         assert_eq!(reply.status, 200);
         all.push_str(reply.text());

@@ -1,5 +1,6 @@
 //! The one integration binary: behaviour through the public door.
 
+mod api_account;
 mod api_bad_input;
 mod api_door;
 mod api_idempotency;

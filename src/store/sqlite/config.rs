@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::retention;
 use super::schema::{MOST_ACCOUNTS, pack, unpack};
 use super::sealed::{self, SealedEndpoint, SealedSource};
 use crate::model::account::Account;
@@ -65,7 +66,7 @@ pub fn account_keys(db: &Connection) -> Result<Vec<AccountKey>, StoreError> {
 /// A part of the configuration that a transaction changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Changed {
-    /// An account was made.
+    /// An account was made, or how long it keeps what is recorded was changed.
     Account(AccountKey),
     /// A source was made, changed or deleted.
     Source(AccountKey, i64),
@@ -88,16 +89,7 @@ const ENDPOINT_COLUMNS: &str = "id, revision, sealed, disabled, created_at";
 
 /// Reads an account with all that is configured in it.
 pub fn load(db: &Connection, vault: &Vault, key: AccountKey) -> Result<AccountConfig, StoreError> {
-    let account = db
-        .prepare_cached("SELECT account, tag, name, created_at FROM accounts WHERE account = ?")?
-        .query_row([key.0], |row| {
-            Ok(Account {
-                key: AccountKey(row.get(0)?),
-                tag: Tag::from_random(row.get::<_, i64>(1)?.cast_unsigned()),
-                name: row.get(2)?,
-                created_at: Time::from_micros(row.get(3)?),
-            })
-        })?;
+    let account = account_of(db, key)?;
     let tag = account.tag;
     let range = [pack(key, 0), pack(AccountKey(key.0 + 1), 0)];
     let select = |columns, table| {
@@ -115,6 +107,21 @@ pub fn load(db: &Connection, vault: &Vault, key: AccountKey) -> Result<AccountCo
         config.endpoints.push(Arc::new(endpoint_of(row, vault, tag)?));
     }
     Ok(config)
+}
+
+fn account_of(db: &Connection, key: AccountKey) -> Result<Account, StoreError> {
+    let mut statement = db
+        .prepare_cached("SELECT account, tag, name, created_at, retention FROM accounts WHERE account = ?")?;
+    let account = statement.query_row([key.0], |row| {
+        Ok(Account {
+            key: AccountKey(row.get(0)?),
+            tag: Tag::from_random(row.get::<_, i64>(1)?.cast_unsigned()),
+            name: row.get(2)?,
+            created_at: Time::from_micros(row.get(3)?),
+            retention: row.get::<_, Option<i64>>(4)?.map(retention::length),
+        })
+    })?;
+    Ok(account)
 }
 
 /// An account after a change to it. Only what changed is read and unsealed: an account may have many endpoints.
@@ -135,7 +142,7 @@ pub fn reload(
     let select =
         |columns, table| format!("SELECT {columns} FROM {table} WHERE id = ? AND deleted_at IS NULL");
     match changed {
-        Changed::Account(_) => {}
+        Changed::Account(_) => config.account = account_of(db, account)?,
         Changed::Source(_, number) => {
             let mut statement = db.prepare_cached(&select(SOURCE_COLUMNS, "sources"))?;
             let mut rows = statement.query([pack(account, number)])?;

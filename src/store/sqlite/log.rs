@@ -131,17 +131,20 @@ impl Log {
         })
     }
 
+    /// Has the log copied into the database soon, however short it is.
+    pub fn copy(&self) {
+        // One that is asked for already is enough.
+        if let Some(nudges) = &self.nudges {
+            let _ = nudges.try_send(());
+        }
+    }
+
     /// Does what the log needs after a commit.
     pub fn tend(&mut self, writer: &Connection) {
         let is_copied = self.copied.swap(false, Ordering::Acquire);
         match self.schedule.need(self.pages.load(Ordering::Relaxed), is_copied) {
             Need::Nothing => {}
-            Need::Copy => {
-                // One that is asked for already is enough.
-                if let Some(nudges) = &self.nudges {
-                    let _ = nudges.try_send(());
-                }
-            }
+            Need::Copy => self.copy(),
             Need::Finish => {
                 let _copying = self.copying.lock().unwrap_or_else(PoisonError::into_inner);
                 copy(writer);

@@ -10,6 +10,7 @@ mod plans;
 mod read;
 mod readers;
 mod record;
+mod retention;
 mod schema;
 mod sealed;
 mod settle;
@@ -28,12 +29,14 @@ use self::config::{Changed, Directory};
 use self::log::Log;
 use self::readers::Readers;
 use self::record::Recording;
+use self::retention::Space;
 use self::schema::pack;
 use self::thread::{Lane, WriterThread};
 use super::vault::Vault;
 use super::{
     AccountConfig, Answer, CallFilter, CallView, Claimed, Committed, DeliveryFilter, DeliveryView,
-    EndpointRef, Group, Idempotent, Owned, Page, Place, Quarantined, Queues, Store, StoreError, Sum, Turned,
+    EndpointRef, Group, Idempotent, Owned, Page, Place, Progress, Quarantined, Queues, Store, StoreError,
+    Sum, Turned,
 };
 use crate::clock::random_bytes;
 use crate::model::account::Account;
@@ -201,9 +204,9 @@ impl Writer {
         self.run(true, work)
     }
 
-    /// The same for who owns what: nobody owns anything after a start, so it need not outlive a power cut and no door
-    /// has to wait for the disk to keep it.
-    fn transact_ownership<T>(
+    /// The same for what need not outlive a power cut, so that no door has to wait for the disk to keep it: who owns
+    /// what (nobody owns anything after a start), and chores (what was undone is done again).
+    fn transact_lightly<T>(
         &mut self,
         work: impl FnOnce(&Connection, &Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
@@ -301,6 +304,16 @@ impl Writer {
         })
     }
 
+    /// Gives some free space back to the disk; true when there is more. The file itself is cut when the log is copied
+    /// into it, so the last step sees to that.
+    fn give_back(&mut self) -> Result<bool, StoreError> {
+        let given = self.transact_lightly(|db, _| retention::give_back(db))?;
+        if given == Space::Given {
+            self.log.copy();
+        }
+        Ok(given == Space::More)
+    }
+
     /// Writes something so that it can be seen whether that works, unless it was just seen.
     fn prove(&mut self) -> Result<(), StoreError> {
         if self.proven.is_some_and(|proven| proven.elapsed() < PROVEN) {
@@ -358,7 +371,7 @@ impl Store for SqliteStore {
 
     fn claim(&self, endpoint: EndpointRef, now: Time, places: Vec<Place>) -> Answer<'_, Claimed> {
         self.writer.run(Lane::Claim, move |writer| {
-            writer.transact_ownership(|db, writer| {
+            writer.transact_lightly(|db, writer| {
                 let mut recording = writer.record(db, &NoQueues, now);
                 let more = recording.claim(endpoint, places)?;
                 Ok(Claimed { owned: recording.finish()?.owned, more })
@@ -368,7 +381,7 @@ impl Store for SqliteStore {
 
     fn release(&self, account: AccountKey, deliveries: Vec<i64>) -> Answer<'_, ()> {
         self.writer.run(Lane::Claim, move |writer| {
-            writer.transact_ownership(|db, _| settle::release(db, account, &deliveries))
+            writer.transact_lightly(|db, _| settle::release(db, account, &deliveries))
         })
     }
 
@@ -384,6 +397,24 @@ impl Store for SqliteStore {
             })?;
             let config = made.and_then(|account| writer.directory.get(account));
             Ok(config.map(|config| config.account.clone()))
+        })
+    }
+
+    fn set_retention(
+        &self,
+        account: AccountKey,
+        retention: Option<Duration>,
+        now: Time,
+    ) -> Answer<'_, Option<Account>> {
+        self.writer.run(Lane::Api, move |writer| {
+            if writer.directory.get(account).is_none() {
+                return Ok(None);
+            }
+            writer.transact(|db, _| {
+                retention::set(db, account, retention, now)?;
+                Ok(((), vec![Changed::Account(account)]))
+            })?;
+            Ok(writer.directory.get(account).map(|config| config.account.clone()))
         })
     }
 
@@ -490,7 +521,7 @@ impl Store for SqliteStore {
         self.readers.read(move |db| read::calls(db, account, &filter, page))
     }
 
-    fn events(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<Event>> {
+    fn events(&self, account: AccountKey, page: Page) -> Answer<'_, Option<Vec<Event>>> {
         let tag = self.tag(account);
         self.readers.read(move |db| read::events(db, tag, account, page))
     }
@@ -572,8 +603,18 @@ impl Store for SqliteStore {
         })
     }
 
-    fn chore(&self, now: Time) -> Answer<'_, bool> {
-        self.writer.run(Lane::Chore, move |writer| Ok(writer.recording(&NoQueues, now, upkeep::step)?.0))
+    fn chore(&self, now: Time) -> Answer<'_, Progress> {
+        self.writer.run(Lane::Chore, move |writer| {
+            let done = writer.transact_lightly(|db, writer| {
+                let mut recording = writer.record(db, &NoQueues, now);
+                let more = upkeep::step(&mut recording)?;
+                Ok(Progress { more, wake: recording.finish()?.wake })
+            })?;
+            if done.more {
+                return Ok(done);
+            }
+            Ok(Progress { more: writer.give_back()?, ..done })
+        })
     }
 
     fn ready(&self) -> Answer<'_, ()> {
@@ -639,10 +680,12 @@ mod tests {
         };
         let (full, normal) = (2, 1);
         store.chore(Time::from_micros(0)).await.unwrap();
+        assert_eq!(look(&store).await, Ok((false, normal)), "chores do not wait for the disk");
+        store.discard(AccountKey::DEFAULT, 1).await.unwrap();
         assert_eq!(look(&store).await, Ok((false, full)), "nothing was written");
         let target = EndpointRef { account: AccountKey::DEFAULT, number: 1 };
         store.claim(target, Time::from_micros(0), Vec::new()).await.unwrap();
-        assert_eq!(look(&store).await, Ok((false, normal)), "ownership does not wait for the disk");
+        assert_eq!(look(&store).await, Ok((false, normal)), "nor does ownership");
         store.ready().await.unwrap();
         assert_eq!(look(&store).await, Ok((true, full)), "everything else does");
         store.writer.run(Lane::Api, |writer| writer.write(|db, _| note(db, "ready"))).await.unwrap_err();

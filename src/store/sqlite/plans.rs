@@ -11,9 +11,9 @@ use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use super::*;
 use crate::ledger::{Decision, Next};
 use crate::model::endpoint::{Delivering, EndpointState, Scope, Shape};
-use crate::model::event::{Heard, HeardCall};
+use crate::model::event::{Heard, HeardBatch, HeardCall};
 use crate::model::secret::Credential;
-use crate::model::{Attempt, Call, DeliveryState, DialectName, EventType, Outcome, Step, Text};
+use crate::model::{Attempt, Batch, Call, DeliveryState, DialectName, EventType, Outcome, Step, Text};
 use crate::store::{Incoming, Settlement, What};
 
 /// Rows of the endpoint, the outcome and the state that nobody asks for.
@@ -64,6 +64,16 @@ async fn endpoint(store: &SqliteStore, events: Vec<EventType>) -> i64 {
     made.await.unwrap().unwrap().number
 }
 
+fn unreadable(received_at: Time) -> Incoming {
+    Incoming { received_at, what: What::Unreadable(String::new()), ..says(0, Step::Ringing) }
+}
+
+fn batch(number: usize) -> Incoming {
+    let batch = Batch { batch_id: Text::from(format!("b-{number}")), ..Batch::default() };
+    let heard = HeardBatch { kind: EventType::BatchCompleted, at: None, batch };
+    Incoming { what: What::heard([Heard::Batch(Box::new(heard))]), ..says(0, Step::Ringing) }
+}
+
 fn says(call: usize, step: Step) -> Incoming {
     let call = Call { call_id: Text::from(format!("c-{call}")), ..Call::default() };
     Incoming {
@@ -105,7 +115,17 @@ async fn commit(
     has_room: bool,
 ) -> Vec<Owned> {
     let queues: Arc<dyn Queues> = if has_room { Arc::new(Room) } else { Arc::new(NoQueues) };
-    let group = Arc::new(Group { now: now(), incoming, settlements });
+    commit_at(store, now(), incoming, settlements, queues).await
+}
+
+async fn commit_at(
+    store: &SqliteStore,
+    now: Time,
+    incoming: Vec<Incoming>,
+    settlements: Vec<Settlement>,
+    queues: Arc<dyn Queues>,
+) -> Vec<Owned> {
+    let group = Arc::new(Group { now, incoming, settlements });
     store.commit(group, queues).await.unwrap().owned
 }
 
@@ -144,23 +164,7 @@ async fn no_statement_walks_over_what_it_does_not_show() {
         begun.await.unwrap();
     }
 
-    let counted: Arc<Mutex<BTreeMap<String, i32>>> = Arc::default();
-    let count = Arc::clone(&counted);
-    let traced = store.writer.run(Lane::Api, move |writer| {
-        // Counted anew for each run, so nothing prepared may be kept.
-        writer.db.set_prepared_statement_cache_capacity(0);
-        let note = move |event: TraceEvent<'_>| {
-            if let TraceEvent::Profile(statement, _) = event {
-                let steps = statement.get_status(StatementStatus::VmStep);
-                let mut counted = count.lock().unwrap();
-                let most = counted.entry(statement.sql().into_owned()).or_default();
-                *most = steps.max(*most);
-            }
-        };
-        writer.db.trace_v2(TraceEventCodes::SQLITE_TRACE_PROFILE, Some(note))?;
-        Ok(())
-    });
-    traced.await.unwrap();
+    let counted = trace(&store).await;
 
     // What commits and claims do.
     let claimed =
@@ -184,7 +188,7 @@ async fn no_statement_walks_over_what_it_does_not_show() {
         store.retry(ACCOUNT, delivery, now()).await.unwrap();
         store.cancel(ACCOUNT, delivery, now()).await.unwrap();
     }
-    while store.chore(now()).await.unwrap() {}
+    while store.chore(now()).await.unwrap().more {}
     store.begin_idempotent(ACCOUNT, b"new".to_vec(), [0; 32], now()).await.unwrap();
     store.finish_idempotent(ACCOUNT, b"new".to_vec(), None).await.unwrap();
     store.disable_endpoint(target(busy), String::new(), now()).await.unwrap();
@@ -221,9 +225,113 @@ async fn no_statement_walks_over_what_it_does_not_show() {
     });
     lists.await.unwrap();
 
+    judge(&counted, 40, dir.path());
+    store.close().await.unwrap();
+}
+
+/// What a removal by age takes away lies in front of thousands of other rows, in every table.
+#[tokio::test]
+async fn no_removal_walks_over_what_it_leaves() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(dir.path(), now(), Options::default()).unwrap();
+    let kept = Duration::from_secs(3600);
+    store.set_retention(ACCOUNT, Some(kept), now()).await.unwrap();
+    let source = Source {
+        account: ACCOUNT,
+        number: 0,
+        id: String::new(),
+        name: String::new(),
+        dialect: DialectName::Standard,
+        credential: Credential::default(),
+        url_token: None,
+        created_at: now(),
+    };
+    store.put_source(source).await.unwrap();
+    let number = endpoint(&store, EventType::ALL.to_vec()).await;
+    let mut changed = Endpoint::clone(store.config(ACCOUNT).unwrap().endpoint(number).unwrap());
+    let young = now().after(kept / 2);
+    for (at, count) in [(now(), 20), (young, OTHERS)] {
+        let from = if at == young { 1000 } else { 0 };
+        let ended = (from..from + count).map(|call| says(call, Step::Ended(Outcome::Completed)));
+        let incoming = ended.chain((from..from + count).map(batch)).chain((0..count).map(|_| unreadable(at)));
+        let owned = commit_at(&store, at, incoming.collect(), Vec::new(), Arc::new(Room)).await;
+        let settlements = owned.iter().filter_map(|owned| {
+            let next = match owned.delivery % 4 {
+                0 => Next::Delivered,
+                1 => Next::Dead,
+                2 => Next::RetryAt(at),
+                // One in twenty stays under way.
+                _ if owned.delivery % 20 == 3 => return None,
+                _ => Next::RetryAt(now().after(kept * 2)),
+            };
+            Some(Settlement { body: Bytes::from_static(b"body"), ..settled(owned, next) })
+        });
+        let settlements = settlements.collect();
+        commit_at(&store, at, Vec::new(), settlements, Arc::new(Room)).await;
+        changed.shape.include_recording = !changed.shape.include_recording;
+        store.put_endpoint(changed.clone()).await.unwrap();
+    }
+    let crowd = store.writer.run(Lane::Api, move |writer| {
+        writer.write(|db, _| {
+            // Slots, shapes and counts of thousands of others, beside what the store has made itself.
+            let numbers = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000)";
+            let (account, end) = (ACCOUNT.0, young.after(Duration::from_secs(60)).as_micros());
+            db.execute_batch(&format!(
+                "{numbers} INSERT INTO slots SELECT {account}, {end} + x, 4000 + x FROM n;
+                 {numbers} INSERT INTO slots SELECT 1000 + x, x, 1 FROM n;
+                 {numbers} INSERT INTO shapes SELECT -x, 1, '', '' FROM n;
+                 {numbers} INSERT INTO purged SELECT -x, 0, 0, 0 FROM n;
+                 {numbers} INSERT INTO accounts (account, tag, name, created_at) SELECT 1000 + x, x, x, 0 FROM n;"
+            ))?;
+            Ok(())
+        })
+    });
+    crowd.await.unwrap();
+
+    let counted = trace(&store).await;
+    let later = now().after(kept + Duration::from_secs(60));
+    let empty = store.create_account("empty".to_owned(), later).await.unwrap().unwrap();
+    store.set_retention(empty.key, Some(kept), later).await.unwrap();
+    while store.chore(later).await.unwrap().more {}
+    commit_at(&store, later, vec![says(1, Step::Ringing)], Vec::new(), Arc::new(Room)).await;
+    store.set_retention(ACCOUNT, Some(kept), later).await.unwrap();
+    judge(&counted, 25, dir.path());
+    let page = Page { after: None, limit: usize::MAX };
+    let left = store.events(ACCOUNT, page).await.unwrap().unwrap();
+    assert_eq!(left.len(), 2 * OTHERS + 1, "the others are there");
+    assert_eq!(store.quarantine_size(ACCOUNT).await, Ok(i64::try_from(OTHERS).unwrap()));
+    assert_eq!(store.sums(ACCOUNT, false).await, store.sums(ACCOUNT, true).await);
+    store.close().await.unwrap();
+}
+
+type Counted = Arc<Mutex<BTreeMap<String, i32>>>;
+
+/// From now on counts what every statement of the writer takes.
+async fn trace(store: &SqliteStore) -> Counted {
+    let counted: Counted = Arc::default();
+    let count = Arc::clone(&counted);
+    let traced = store.writer.run(Lane::Api, move |writer| {
+        // Counted anew for each run, so nothing prepared may be kept.
+        writer.db.set_prepared_statement_cache_capacity(0);
+        let note = move |event: TraceEvent<'_>| {
+            if let TraceEvent::Profile(statement, _) = event {
+                let steps = statement.get_status(StatementStatus::VmStep);
+                let mut counted = count.lock().unwrap();
+                let most = counted.entry(statement.sql().into_owned()).or_default();
+                *most = steps.max(*most);
+            }
+        };
+        writer.db.trace_v2(TraceEventCodes::SQLITE_TRACE_PROFILE, Some(note))?;
+        Ok(())
+    });
+    traced.await.unwrap();
+    counted
+}
+
+fn judge(counted: &Counted, least: usize, dir: &Path) {
     let counted = std::mem::take(&mut *counted.lock().unwrap());
-    assert!(counted.len() > 40, "the statements were counted: {}", counted.len());
-    let db = Connection::open(dir.path().join("postcall.db")).unwrap();
+    assert!(counted.len() > least, "the statements were counted: {}", counted.len());
+    let db = Connection::open(dir.join("postcall.db")).unwrap();
     for (sql, steps) in counted {
         let plan = || -> Vec<String> {
             let mut explained = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
@@ -232,5 +340,4 @@ async fn no_statement_walks_over_what_it_does_not_show() {
         };
         assert!(steps < MOST_STEPS, "{steps} steps for {sql}\nby {:#?}", plan());
     }
-    store.close().await.unwrap();
 }

@@ -60,9 +60,22 @@ pub fn event(
     event_of(row, tag)
 }
 
-/// The feed from after a position.
-pub fn events(db: &Connection, tag: Tag, account: AccountKey, page: Page) -> Result<Vec<Event>, StoreError> {
-    let [after, end] = range_after(account, page.after);
+/// The feed from after a position; `None` when something after it is gone. From its beginning it is what is there.
+pub fn events(
+    db: &Connection,
+    tag: Tag,
+    account: AccountKey,
+    page: Page,
+) -> Result<Option<Vec<Event>>, StoreError> {
+    let purged: Option<i64> = db
+        .prepare_cached("SELECT purged FROM accounts WHERE account = ?")?
+        .query_row([account.0], |row| row.get(0))
+        .optional()?;
+    let purged = purged.unwrap_or(0);
+    if page.after.is_some_and(|after| after.max(0) < purged) {
+        return Ok(None);
+    }
+    let [after, end] = range_after(account, page.after.or(Some(purged)));
     let mut statement = db.prepare_cached(&format!(
         "SELECT {EVENT_COLUMNS} FROM events WHERE id > ? AND id < ? ORDER BY id LIMIT ?"
     ))?;
@@ -71,7 +84,7 @@ pub fn events(db: &Connection, tag: Tag, account: AccountKey, page: Page) -> Res
     while let Some(row) = rows.next()? {
         events.push(event_of(row, tag)?.0);
     }
-    Ok(events)
+    Ok(Some(events))
 }
 
 fn call_of(db: &Connection, row: &Row<'_>) -> Result<CallView, StoreError> {
@@ -392,7 +405,7 @@ pub fn sums(db: &Connection, account: AccountKey) -> Result<Vec<Sum>, StoreError
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The sums counted anew from the rows.
+/// The sums counted anew from the rows, with those that are gone by their age as they were counted when they went.
 pub fn recount(db: &Connection, account: AccountKey) -> Result<Vec<Sum>, StoreError> {
     let [first, end] = range_after(account, None);
     let mut sums: BTreeMap<i64, Sum> = sums(db, account)?
@@ -406,7 +419,10 @@ pub fn recount(db: &Connection, account: AccountKey) -> Result<Vec<Sum>, StoreEr
          WHERE state = 1 AND endpoint > ?1 AND endpoint < ?2 GROUP BY endpoint
          UNION ALL
          SELECT endpoint, state, COUNT(*) FROM settled
-         WHERE state <> 1 AND endpoint > ?1 AND endpoint < ?2 GROUP BY endpoint, state",
+         WHERE state <> 1 AND endpoint > ?1 AND endpoint < ?2 GROUP BY endpoint, state
+         UNION ALL SELECT endpoint, 1, delivered FROM purged WHERE endpoint > ?1 AND endpoint < ?2
+         UNION ALL SELECT endpoint, 2, dead FROM purged WHERE endpoint > ?1 AND endpoint < ?2
+         UNION ALL SELECT endpoint, 3, cancelled FROM purged WHERE endpoint > ?1 AND endpoint < ?2",
     )?;
     let mut rows = statement.query([first, end])?;
     while let Some(row) = rows.next()? {

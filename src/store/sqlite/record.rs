@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::codec::outcome_code;
+use super::retention;
 use super::schema::{pack, unpack};
 use crate::dialect::ReceiptKind;
 use crate::ledger::{self, BatchBook, CallBook, Change};
@@ -27,6 +28,7 @@ struct Head {
     calls: i64,
     deliveries: i64,
     quarantined: i64,
+    slot_ends: i64,
 }
 
 /// A call as this group knows it.
@@ -240,9 +242,13 @@ impl<'a> Recording<'a> {
         ready: Option<&Snapshot>,
     ) -> Result<(i64, usize), StoreError> {
         let config = self.config(account)?;
+        let (db, now) = (self.db, self.now);
         let head = self.head(account)?;
         head.position += 1;
         let position = head.position;
+        if now.as_micros() >= head.slot_ends {
+            head.slot_ends = retention::begin_slot(db, account, config.account.retention, position, now)?;
+        }
         let first_delivery = head.deliveries + 1;
         let tag = config.account.tag;
         let event = Arc::new(Event {
@@ -381,7 +387,7 @@ impl<'a> Recording<'a> {
             let head = self
                 .db
                 .prepare_cached(
-                    "SELECT position, calls, deliveries, quarantined FROM accounts WHERE account = ?",
+                    "SELECT position, calls, deliveries, quarantined, slot_ends FROM accounts WHERE account = ?",
                 )?
                 .query_row([account.0], |row| {
                     Ok(Head {
@@ -389,6 +395,7 @@ impl<'a> Recording<'a> {
                         calls: row.get(1)?,
                         deliveries: row.get(2)?,
                         quarantined: row.get(3)?,
+                        slot_ends: row.get(4)?,
                     })
                 })?;
             self.heads.insert(account, head);

@@ -29,7 +29,8 @@ pub fn unpack(key: i64) -> (AccountKey, i64) {
 }
 
 /// Every migration, oldest first; `user_version` counts those that were applied. Never edit one that was released.
-const MIGRATIONS: [&str; 1] = [r"
+const MIGRATIONS: [&str; 2] = [
+    r"
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
 -- The head of an account hands out its numbers; position is the feed's, contiguous and in commit order.
@@ -111,7 +112,25 @@ CREATE TABLE idempotency (
     status INTEGER, sealed BLOB, PRIMARY KEY (account, name)
 ) WITHOUT ROWID;
 CREATE INDEX idempotency_by_age ON idempotency (created_at);
-"];
+",
+    r"
+-- retention in microseconds, NULL is for ever; the account is looked at when purge_at comes. The feed up to position
+-- purged is gone. slot_ends is the newest slot's.
+ALTER TABLE accounts ADD COLUMN retention INTEGER;
+ALTER TABLE accounts ADD COLUMN purge_at INTEGER;
+ALTER TABLE accounts ADD COLUMN purged INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE accounts ADD COLUMN slot_ends INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX accounts_to_purge ON accounts (purge_at) WHERE purge_at IS NOT NULL;
+-- When events were recorded, for whole slots of time: from position first on it was before ends.
+CREATE TABLE slots (
+    account INTEGER NOT NULL, ends INTEGER NOT NULL, first INTEGER NOT NULL, PRIMARY KEY (account, ends)
+) WITHOUT ROWID;
+-- The settled deliveries that are gone; with the rows that are there they make up the sums.
+CREATE TABLE purged (
+    endpoint INTEGER PRIMARY KEY, delivered INTEGER NOT NULL, dead INTEGER NOT NULL, cancelled INTEGER NOT NULL
+);
+",
+];
 
 /// How long a statement waits for another connection.
 pub const BUSY_PATIENCE: Duration = Duration::from_secs(5);

@@ -4,6 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::record::Recording;
+use super::retention;
 use super::schema::pack;
 use crate::model::{AccountKey, Time};
 use crate::store::vault::Vault;
@@ -84,22 +85,32 @@ pub fn disown(db: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// One step: calls off what deleted endpoints are owed, forgets old idempotency keys. True when there is more.
+/// One step: forgets old idempotency keys, calls off what deleted endpoints are owed, removes what is past its
+/// account's retention. True when there is more.
 pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
-    let db = recording.db;
+    let forgotten = forget(recording)?;
+    Ok(sweep(recording)? || retention::step(recording)? || forgotten)
+}
+
+fn forget(recording: &Recording<'_>) -> Result<bool, StoreError> {
     let expired = recording.now.as_micros() - i64::try_from(REMEMBERED.as_micros()).unwrap_or(i64::MAX);
-    let forgotten = db
+    let forgotten = recording
+        .db
         .prepare_cached(
             "DELETE FROM idempotency WHERE (account, name) IN
              (SELECT account, name FROM idempotency WHERE created_at < ? LIMIT ?)",
         )?
         .execute([expired, STEP])?;
+    Ok(forgotten > 0)
+}
 
+fn sweep(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
+    let db = recording.db;
     let deleted: Option<i64> = db
         .prepare_cached("SELECT id FROM endpoints WHERE deleted_at IS NOT NULL AND swept = 0 LIMIT 1")?
         .query_row([], |row| row.get(0))
         .optional()?;
-    let Some(endpoint) = deleted else { return Ok(forgotten > 0) };
+    let Some(endpoint) = deleted else { return Ok(false) };
     // By call order where there is one, so that promoting the next of a call finds it still there.
     let open: Vec<i64> = db
         .prepare_cached("SELECT id FROM open WHERE endpoint = ? ORDER BY id LIMIT ?")?

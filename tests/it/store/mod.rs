@@ -9,6 +9,7 @@ mod order;
 mod ownership;
 mod random;
 mod recording;
+mod retention;
 mod scene;
 mod settling;
 mod sqlite;
@@ -118,6 +119,21 @@ macro_rules! suite {
                     a_commit_that_nobody_heard_of_counts_once
                     what_was_submitted_is_written_before_the_end
                     only_so_much_may_wait
+                }
+                retention {
+                    everything_is_kept_unless_said_otherwise
+                    what_is_past_its_age_goes_and_what_is_not_stays
+                    age_counts_from_the_recording
+                    a_call_goes_with_its_last_event
+                    what_is_owed_too_long_expires_and_the_next_one_goes
+                    what_is_under_way_is_left_until_it_is_settled
+                    what_is_under_way_outlives_a_crash
+                    old_quarantine_makes_room
+                    a_feed_says_when_it_has_a_gap
+                    accounts_keep_as_long_as_each_says
+                    what_is_gone_is_news_again
+                    a_purge_in_steps_loses_nothing_younger
+                    an_event_for_very_many_goes_in_steps
                 }
                 upkeep {
                     a_deleted_endpoint_is_owed_nothing_in_steps

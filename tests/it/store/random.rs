@@ -2,9 +2,10 @@
 //! go before what. It knows no rows, no indexes and no states but open and closed.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use postcall::ledger::{Decision, Next};
-use postcall::model::{DeliveryState, Endpoint, Outcome, Step, Text, Time};
+use postcall::model::{DeliveryState, Endpoint, Event, Outcome, Step, Text, Time};
 use postcall::store::{Committed, Owned, Page, Settlement, Sum, Turned};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -23,6 +24,8 @@ enum Action {
     MakeEndpoint(bool),
     Change(usize, bool),
     Delete(usize),
+    /// For so many seconds what is recorded is kept from now on; zero is for ever.
+    Keep(u64),
     Chores,
     Wait(u64),
     Crash,
@@ -40,7 +43,8 @@ fn action() -> impl Strategy<Value = Action> {
         1 => any::<bool>().prop_map(Action::MakeEndpoint),
         1 => (any::<usize>(), any::<bool>()).prop_map(|(endpoint, ordered)| Action::Change(endpoint, ordered)),
         1 => any::<usize>().prop_map(Action::Delete),
-        1 => Just(Action::Chores),
+        1 => (0..5u64).prop_map(Action::Keep),
+        2 => Just(Action::Chores),
         2 => (0..3u64).prop_map(Action::Wait),
         1 => Just(Action::Crash),
     ]
@@ -50,12 +54,32 @@ fn action() -> impl Strategy<Value = Action> {
 #[derive(Clone, Debug)]
 struct Known {
     endpoint: i64,
-    /// The call whose order it keeps.
-    line: Option<Text>,
+    event: i64,
+    /// The life of the call whose order it keeps, by its first event.
+    line: Option<i64>,
     state: DeliveryState,
     is_owned: bool,
     not_before: Time,
     attempts: u32,
+    /// Removed by its age.
+    is_gone: bool,
+}
+
+impl Known {
+    fn is_under_way(&self) -> bool {
+        self.is_owned && self.state == DeliveryState::Pending
+    }
+}
+
+/// An event as the model knows it.
+struct Told {
+    recorded_at: Time,
+    /// What the store may take it for: as long as everything is kept for ever, it need not know so well.
+    seems_recorded_at: Option<Time>,
+    call: Option<Text>,
+    /// The first event of its call. A call that is gone by its age and heard of again begins another life.
+    life: i64,
+    is_gone: bool,
 }
 
 struct Model {
@@ -65,7 +89,11 @@ struct Model {
     all_endpoints: Vec<i64>,
     /// Every delivery, by number from 1 on.
     deliveries: Vec<Known>,
-    events: i64,
+    /// Every event, by position from 1 on.
+    events: Vec<Told>,
+    retention: Option<Duration>,
+    /// The last position that the feed does not show any more.
+    purged: i64,
     /// What this process holds in memory.
     owned: Vec<Owned>,
 }
@@ -78,6 +106,53 @@ fn pick<T: Copy>(of: &[T], at: usize) -> Option<T> {
 impl Model {
     fn known(&mut self, number: i64) -> &mut Known {
         &mut self.deliveries[usize::try_from(number - 1).unwrap()]
+    }
+
+    /// An event that was recorded just now. Gives the life of its call.
+    fn tell(&mut self, event: &Event, now: Time) -> Option<i64> {
+        let call = event.call_id().cloned();
+        let earlier = self.events.iter().rev().find(|told| call.is_some() && told.call == call);
+        let life = earlier.filter(|told| !told.is_gone).map_or(event.position, |told| told.life);
+        let is_call = call.is_some();
+        self.events.push(Told {
+            recorded_at: now,
+            seems_recorded_at: self.retention.map(|_| now),
+            call,
+            life,
+            is_gone: false,
+        });
+        is_call.then_some(life)
+    }
+
+    /// The feed up to this position is gone. Nothing young is, nothing old is not, and with the events went all that
+    /// nobody has in hand.
+    fn purge(&mut self, purged: i64, now: Time) {
+        // Ages are known to the second.
+        let slack = Duration::from_secs(1);
+        for (position, told) in (1..).zip(&mut self.events) {
+            let age = now.since(told.recorded_at);
+            if position > purged {
+                let seeming = told.seems_recorded_at.map(|at| now.since(at));
+                let is_old = self.retention.zip(seeming).is_some_and(|(kept, age)| age >= kept + slack);
+                assert!(!is_old, "event {position} should be gone at {age:?}");
+                continue;
+            }
+            let mut of_event = self.deliveries.iter().filter(|known| known.event == position);
+            told.is_gone |= self.retention.is_some() && !of_event.any(Known::is_under_way);
+            // Once it was old it stays so, whatever the retention is now.
+            let is_young = position > self.purged && self.retention.is_none_or(|kept| age < kept);
+            assert!(!is_young, "event {position} is gone at {age:?}");
+        }
+        self.purged = purged;
+        let has_chores = self.retention.is_some();
+        for known in self.deliveries.iter_mut().filter(|known| has_chores && known.event <= purged) {
+            if !known.is_under_way() {
+                known.is_gone = true;
+                if known.state == DeliveryState::Pending {
+                    known.state = DeliveryState::Cancelled;
+                }
+            }
+        }
     }
 
     /// Something is given to this process to be attempted.
@@ -157,7 +232,9 @@ impl<F: Fixture> Both<F> {
             endpoints: BTreeMap::new(),
             all_endpoints: Vec::new(),
             deliveries: Vec::new(),
-            events: 0,
+            events: Vec::new(),
+            retention: None,
+            purged: 0,
             owned: Vec::new(),
         };
         let mut both = Self { scene, model };
@@ -175,21 +252,25 @@ impl<F: Fixture> Both<F> {
 
     /// Every event that is new in the feed is owed to every endpoint that is there, in order.
     async fn learn(&mut self) {
-        let page = Page { after: Some(self.model.events), limit: usize::MAX };
-        for event in self.scene.store.events(self.scene.account, page).await.unwrap() {
-            self.model.events += 1;
-            assert_eq!(event.position, self.model.events);
+        let known = i64::try_from(self.model.events.len()).unwrap();
+        let page = Page { after: Some(known), limit: usize::MAX };
+        let news = self.scene.store.events(self.scene.account, page).await.unwrap();
+        for (event, position) in news.expect("nobody waits so long").into_iter().zip(known + 1..) {
+            assert_eq!(event.position, position);
+            let life = self.model.tell(&event, self.scene.now);
             for (&endpoint, &ordered) in &self.model.endpoints {
                 let number = i64::try_from(self.model.deliveries.len() + 1).unwrap();
                 let view = self.scene.delivery(number).await;
                 assert_eq!((view.endpoint, view.event), (endpoint, event.position));
                 self.model.deliveries.push(Known {
                     endpoint,
-                    line: event.call_id().filter(|_| ordered).cloned(),
+                    event: position,
+                    line: life.filter(|_| ordered),
                     state: DeliveryState::Pending,
                     is_owned: false,
                     not_before: self.scene.now,
                     attempts: 0,
+                    is_gone: false,
                 });
             }
         }
@@ -247,6 +328,7 @@ impl<F: Fixture> Both<F> {
         let is_there = self.model.endpoints.contains_key(&endpoint);
         let known = self.model.known(number);
         match known.state {
+            _ if known.is_gone => assert_eq!(turned, Turned::Missing),
             DeliveryState::Pending => {
                 assert_eq!(turned, Turned::Done);
                 if !known.is_owned {
@@ -266,11 +348,36 @@ impl<F: Fixture> Both<F> {
         let turned = self.scene.cancel(number).await;
         let known = self.model.known(number);
         match known.state {
+            _ if known.is_gone => assert_eq!(turned, Turned::Missing),
             DeliveryState::Pending => {
                 assert_eq!(turned, Turned::Done);
                 known.state = DeliveryState::Cancelled;
             }
             state => assert_eq!(turned, Turned::WrongState(state)),
+        }
+    }
+
+    async fn keep(&mut self, retention: Option<Duration>) {
+        let (store, account) = (&self.scene.store, self.scene.account);
+        store.set_retention(account, retention, self.scene.now).await.unwrap().unwrap();
+        self.model.retention = retention;
+        for told in &mut self.model.events {
+            told.seems_recorded_at.get_or_insert(self.scene.now);
+        }
+    }
+
+    async fn chores(&mut self) {
+        // The store looks once a second for what is old.
+        self.scene.wait(1);
+        self.scene.tidy_up().await;
+        self.model.sweep();
+        let oldest = self.scene.feed().await.first().map(|event| event.position);
+        let all = i64::try_from(self.model.events.len()).unwrap();
+        self.model.purge(oldest.map_or(all, |oldest| oldest - 1), self.scene.now);
+        for (number, known) in (1..).zip(&self.model.deliveries) {
+            let view = self.scene.store.delivery(self.scene.account, number).await.unwrap();
+            assert_eq!(view.is_none(), known.is_gone, "{number}");
+            assert!(view.is_none_or(|view| view.state == known.state), "{number}");
         }
     }
 
@@ -316,10 +423,10 @@ impl<F: Fixture> Both<F> {
                     self.model.endpoints.remove(&number);
                 }
             }
-            Action::Chores => {
-                self.scene.tidy_up().await;
-                self.model.sweep();
+            Action::Keep(seconds) => {
+                self.keep((seconds > 0).then(|| Duration::from_secs(seconds))).await;
             }
+            Action::Chores => self.chores().await,
             Action::Wait(seconds) => self.scene.wait(seconds),
             Action::Crash => {
                 self.scene.crash().await;
@@ -338,6 +445,7 @@ impl<F: Fixture> Both<F> {
 
     /// Nothing owed is lost: everything that is open comes up sooner or later.
     async fn drain(mut self) {
+        self.keep(None).await;
         self.scene.wait(1_000_000);
         self.scene.tidy_up().await;
         self.model.sweep();
@@ -359,7 +467,8 @@ impl<F: Fixture> Both<F> {
     }
 }
 
-/// Records, claims, settlements, retries and cancels by hand, changes of endpoints and crashes, in any order.
+/// Records, claims, settlements, retries and cancels by hand, changes of endpoints and of the retention, removals by
+/// age and crashes, in any order.
 pub fn whatever_happens_in_whatever_order<F: Fixture>() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let config = Config { cases: 40, failure_persistence: None, ..Config::default() };

@@ -295,7 +295,7 @@ impl<F: Fixture> Scene<F> {
 
     /// The whole feed.
     pub async fn feed(&self) -> Vec<Event> {
-        self.store.events(self.account, Page { after: None, limit: usize::MAX }).await.unwrap()
+        self.store.events(self.account, Page { after: None, limit: usize::MAX }).await.unwrap().unwrap()
     }
 
     /// A delivery as it is shown.
@@ -329,9 +329,16 @@ impl<F: Fixture> Scene<F> {
         sums.into_iter().find(|sum| sum.endpoint == number).expect("the endpoint was there once")
     }
 
+    /// Keeps what is recorded for so many seconds from now on.
+    pub async fn keep(&self, seconds: u64) {
+        let kept = Some(Duration::from_secs(seconds));
+        let changed = self.store.set_retention(self.account, kept, self.now).await.unwrap();
+        assert_eq!(changed.expect("the account is there").retention, kept);
+    }
+
     /// Does chores until there is nothing more to do.
     pub async fn tidy_up(&self) {
-        while self.store.chore(self.now).await.unwrap() {}
+        while self.store.chore(self.now).await.unwrap().more {}
     }
 
     /// The end of every test: what was counted at each transition is what lies in the rows, and no sum has a hole.

@@ -257,3 +257,151 @@ async fn a_damaged_row_harms_nobody_else() {
     assert_eq!(scene.store.next_due(scene.target(endpoint)).await, Ok(Some(scene.later(3600))));
     scene.finish().await;
 }
+
+fn size(dir: &Path, file: &str) -> u64 {
+    std::fs::metadata(dir.join(file)).unwrap().len()
+}
+
+/// What a removal frees goes back to the disk while the store is open, and the log stays short meanwhile.
+#[tokio::test]
+async fn space_is_given_back() {
+    let mut scene = Scene::<Sqlite>::new().await;
+    scene.endpoint(|_| {}).await;
+    scene.keep(1000).await;
+    let mut state = 7u64;
+    let mut noise = move || {
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        };
+        data_encoding::BASE64.encode(&(0..3000).map(|_| next()).collect::<Vec<u8>>())
+    };
+    for round in 0..40 {
+        let said = (0..100).map(|call| {
+            let mut large = heard(&format!("{round}-{call}"), ENDED);
+            large.call.transcript.text = Some(Text::from(noise().as_str()));
+            What::heard(vec![postcall::model::event::Heard::Call(Box::new(large))])
+        });
+        let owned = scene.hear(said.collect::<Vec<_>>()).await.owned;
+        let settled = owned.iter().map(|owned| attempted(owned, scene.now, Next::Delivered));
+        scene.commit(Vec::new(), settled.collect()).await;
+    }
+    scene.wait(900);
+    scene.step("young", ENDED).await;
+    let dir = scene.place.dir.path().to_owned();
+    scene.wait(105);
+    let mut longest = 0;
+    while scene.store.chore(scene.now).await.unwrap().more {
+        longest = longest.max(size(&dir, "postcall.db-wal"));
+    }
+    assert_eq!(scene.feed().await.len(), 1);
+    assert!(longest < 64 << 20, "the log stays short: {longest}");
+    scene.store.close().await.unwrap();
+    // 4000 events of 4 KB were in it.
+    let left = size(&dir, "postcall.db");
+    assert!(left < 2 << 20, "{left} bytes are left");
+    let db = rusqlite::Connection::open(dir.join("postcall.db")).unwrap();
+    let intact: String = db.pragma_query_value(None, "integrity_check", |row| row.get(0)).unwrap();
+    assert_eq!(intact, "ok");
+}
+
+/// Once the last space is given back the file is cut, also when nothing is written any more.
+#[tokio::test]
+async fn the_file_shrinks_in_silence() {
+    let mut scene = Scene::<Sqlite>::new().await;
+    scene.keep(100).await;
+    for _ in 0..3 {
+        let raw: Vec<u8> = (0..5_000_000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let body = Incoming { raw: raw.into(), ..scene.incoming(What::Unreadable("large".to_owned())) };
+        scene.commit(vec![body], Vec::new()).await;
+    }
+    scene.wait(103);
+    scene.tidy_up().await;
+    assert_eq!(scene.store.quarantine_size(scene.account).await, Ok(0));
+    let path = scene.place.dir.path().join("postcall.db");
+    let is_cut = async {
+        while std::fs::metadata(&path).unwrap().len() > 3 << 20 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let patience = std::time::Duration::from_secs(30);
+    tokio::time::timeout(patience, is_cut).await.expect("the log is copied when all is given back");
+    scene.finish().await;
+}
+
+/// A shape goes with the last delivery that was planned with it.
+#[tokio::test]
+async fn shapes_go_when_nothing_points_to_them() {
+    let mut scene = Scene::<Sqlite>::new().await;
+    let number = scene.endpoint(|_| {}).await;
+    scene.keep(100).await;
+    let turn = |endpoint: &mut postcall::model::Endpoint| {
+        endpoint.shape.include_recording = !endpoint.shape.include_recording;
+    };
+    let mut owned = Vec::new();
+    for call in ["a", "b", "c", "d"] {
+        owned.extend(scene.step(call, ENDED).await);
+        scene.change(number, turn).await;
+        scene.wait(20);
+    }
+    scene.settle(&owned[0], Next::Dead).await;
+    scene.settle(&owned[2], Next::Dead).await;
+    let revisions = || -> Vec<i64> {
+        let db = rusqlite::Connection::open(scene.place.dir.path().join("postcall.db")).unwrap();
+        let mut statement = db.prepare("SELECT revision FROM shapes ORDER BY revision").unwrap();
+        let all = statement.query_map([], |row| row.get(0)).unwrap();
+        all.collect::<Result<_, _>>().unwrap()
+    };
+    assert_eq!(revisions(), [1, 2, 3, 4, 5]);
+    scene.now = scene.later(25);
+    scene.tidy_up().await;
+    assert_eq!(revisions(), [2, 3, 4, 5]);
+    // The second is under way and keeps its own, and what follows it.
+    scene.now = scene.later(40);
+    scene.tidy_up().await;
+    assert_eq!(revisions(), [2, 3, 4, 5]);
+    scene.settle(&owned[1], Next::Dead).await;
+    scene.settle(&owned[3], Next::Dead).await;
+    scene.now = scene.later(40);
+    scene.tidy_up().await;
+    assert_eq!(revisions(), [5], "what the next one gets stays");
+    assert_eq!(scene.step("e", ENDED).await[0].revision, 5);
+    scene.finish().await;
+}
+
+/// Data from before there was a lifetime is opened, and its age counts from when it is first asked for.
+#[tokio::test]
+async fn older_data_gets_an_age() {
+    let mut scene = Scene::<Sqlite>::new().await;
+    let number = scene.endpoint(|_| {}).await;
+    let owned = scene.hear([says("a", ENDED), says("b", ENDED)]).await.owned;
+    scene.settle(&owned[0], Next::Delivered).await;
+    scene.store.close().await.unwrap();
+    scene.crash().await;
+    scene.store.close().await.unwrap();
+    let dir = scene.place.dir.path().to_owned();
+    let db = rusqlite::Connection::open(dir.join("postcall.db")).unwrap();
+    db.execute_batch(
+        "DROP TABLE slots; DROP TABLE purged; DROP INDEX accounts_to_purge;
+         ALTER TABLE accounts DROP COLUMN retention; ALTER TABLE accounts DROP COLUMN purge_at;
+         ALTER TABLE accounts DROP COLUMN purged; ALTER TABLE accounts DROP COLUMN slot_ends;
+         PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    drop(db);
+    scene.store = open(&dir, options()).unwrap();
+    assert_eq!(scene.feed().await.len(), 2);
+    scene.keep(1000).await;
+    scene.tidy_up().await;
+    scene.wait(999);
+    scene.tidy_up().await;
+    assert_eq!(scene.feed().await.len(), 2);
+    scene.hear([says("c", ENDED)]).await;
+    scene.wait(4);
+    scene.tidy_up().await;
+    let left = scene.feed().await;
+    assert_eq!((left.len(), left[0].position), (1, 3));
+    let sum = scene.sum(number).await;
+    assert_eq!((sum.owed, sum.delivered, sum.cancelled, sum.pending), (3, 1, 1, 1));
+    scene.finish().await;
+}

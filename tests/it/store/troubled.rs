@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use postcall::model::account::Account;
 use postcall::model::id::Tag;
@@ -10,8 +11,8 @@ use postcall::model::{AccountKey, ApiKey, Endpoint, Event, Source, Time};
 use postcall::store::told::Told;
 use postcall::store::{
     AccountConfig, Answer, CallFilter, CallView, Claimed, Committed, DeliveryFilter, DeliveryView,
-    EndpointRef, Group, Idempotent, Owned, Page, Place, Quarantined, Queues, Store, StoreError, Sum, Turned,
-    What,
+    EndpointRef, Group, Idempotent, Owned, Page, Place, Progress, Quarantined, Queues, Store, StoreError,
+    Sum, Turned, What,
 };
 use tokio::sync::Semaphore;
 
@@ -108,6 +109,7 @@ impl Store for Troubled {
         fn release(account: AccountKey, deliveries: Vec<i64>) -> Answer<'_, ()>;
         fn next_due(endpoint: EndpointRef) -> Answer<'_, Option<Time>>;
         fn create_account(name: String, now: Time) -> Answer<'_, Option<Account>>;
+        fn set_retention(account: AccountKey, retention: Option<Duration>, now: Time) -> Answer<'_, Option<Account>>;
         fn create_key(account: AccountKey, name: String, admin: bool, hash: [u8; 32], now: Time) -> Answer<'_, ApiKey>;
         fn find_key(hash: [u8; 32]) -> Answer<'_, Option<ApiKey>>;
         fn keys(account: AccountKey) -> Answer<'_, Vec<ApiKey>>;
@@ -120,7 +122,7 @@ impl Store for Troubled {
         fn delete_endpoint(account: AccountKey, number: i64, now: Time) -> Answer<'_, bool>;
         fn call(account: AccountKey, number: i64) -> Answer<'_, Option<CallView>>;
         fn calls(account: AccountKey, filter: CallFilter, page: Page) -> Answer<'_, Vec<CallView>>;
-        fn events(account: AccountKey, page: Page) -> Answer<'_, Vec<Event>>;
+        fn events(account: AccountKey, page: Page) -> Answer<'_, Option<Vec<Event>>>;
         fn deliveries(account: AccountKey, filter: DeliveryFilter, page: Page) -> Answer<'_, Vec<DeliveryView>>;
         fn delivery(account: AccountKey, number: i64) -> Answer<'_, Option<DeliveryView>>;
         fn sums(account: AccountKey, recount: bool) -> Answer<'_, Vec<Sum>>;
@@ -132,7 +134,7 @@ impl Store for Troubled {
         fn discard(account: AccountKey, number: i64) -> Answer<'_, bool>;
         fn begin_idempotent(account: AccountKey, key: Vec<u8>, fingerprint: [u8; 32], now: Time) -> Answer<'_, Idempotent>;
         fn finish_idempotent(account: AccountKey, key: Vec<u8>, answer: Option<(u16, Vec<u8>)>) -> Answer<'_, ()>;
-        fn chore(now: Time) -> Answer<'_, bool>;
+        fn chore(now: Time) -> Answer<'_, Progress>;
         fn ready() -> Answer<'_, ()>;
         fn close() -> Answer<'_, ()>;
     }

@@ -1,0 +1,117 @@
+//! `/v1/account`: the account of the caller's key, and for how long it keeps what it recorded.
+//! Refuses to know what goes when: that is the store's.
+
+use std::time::Duration;
+
+use axum::Json as Answer;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::ApiState;
+use super::auth::Caller;
+use super::body::Json;
+use super::form::{Form, Given};
+use super::keys::AccountView;
+use super::problem::Problem;
+
+/// A hundred years: whoever wants more wants for ever, and that is `null`.
+const MOST_DAYS: f64 = 36_500.0;
+const SECONDS_OF_A_DAY: f64 = 86_400.0;
+
+/// A length of time as a number of days: `30`, `0.5`.
+#[derive(Debug)]
+pub struct Days(pub Duration);
+
+impl Days {
+    /// The length of so many days; `None` when there is nothing left of it or it is longer than a hundred years.
+    fn read(days: f64) -> Option<Duration> {
+        if !(0.0..=MOST_DAYS).contains(&days) {
+            return None;
+        }
+        let micros = Duration::from_secs_f64(days * SECONDS_OF_A_DAY).as_micros();
+        u64::try_from(micros).ok().filter(|&micros| micros > 0).map(Duration::from_micros)
+    }
+}
+
+impl Serialize for Days {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const DAY: u64 = 86_400;
+        match (self.0.subsec_nanos(), self.0.as_secs() % DAY) {
+            (0, 0) => serializer.serialize_u64(self.0.as_secs() / DAY),
+            _ => serializer.serialize_f64(self.0.as_secs_f64() / SECONDS_OF_A_DAY),
+        }
+    }
+}
+
+/// What can be changed about an account.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the form of a request in the documentation; `change` reads it")]
+pub struct AccountChange {
+    /// For how many days what is recorded is kept; fractions are allowed, `null` is for ever. Older events go with their
+    /// deliveries, calls with their last event, and so do quarantined bodies.
+    retention_days: Option<f64>,
+}
+
+/// Read the account
+///
+/// The one that the key opens.
+#[utoipa::path(
+    get, path = "/v1/account", tag = "Accounts and keys",
+    responses((status = 200, description = "The account", body = AccountView)),
+)]
+pub async fn read(caller: Caller) -> Answer<AccountView> {
+    Answer(AccountView::of(&caller.config.account, None))
+}
+
+/// Change the account
+///
+/// A shorter `retention_days` removes what is older from now on; that cannot be undone. What is still pending then is
+/// cancelled. The sums in `/v1/reconciliation` go on counting what is gone.
+#[utoipa::path(
+    patch, path = "/v1/account", tag = "Accounts and keys", request_body = AccountChange,
+    responses((status = 200, description = "Changed", body = AccountView)),
+)]
+pub async fn change(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Json(body): Json,
+) -> Result<Answer<AccountView>, Problem> {
+    let mut form = Form::read(&body)?;
+    let given = form.number("retention_days");
+    let wanted = match given {
+        Given::Absent => None,
+        Given::Null => Some(None),
+        Given::Value(days) => {
+            let length = Days::read(days);
+            if length.is_none() {
+                let remedy = format!(
+                    "Give a number of days above 0, at most {MOST_DAYS}, or null to keep everything."
+                );
+                form.wrong("retention_days", "out_of_range", remedy);
+            }
+            Some(length)
+        }
+    };
+    form.finish()?;
+    let Some(retention) = wanted else { return Ok(read(caller).await) };
+    let changed = state.store.set_retention(caller.account, retention, state.clock.now()).await?;
+    let account = changed.ok_or_else(|| Problem::not_found("account"))?;
+    Ok(Answer(AccountView::of(&account, None)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_come_back_as_they_were_given() {
+        for text in ["30", "0.5", "1.25", "36500", "0.1", "7"] {
+            let days = Days(Days::read(text.parse().unwrap()).unwrap());
+            assert_eq!(serde_json::to_string(&days).unwrap(), text);
+        }
+        for days in [0.0, -1.0, 36_500.1, f64::INFINITY, f64::NAN, 1e-12] {
+            assert_eq!(Days::read(days), None, "{days}");
+        }
+    }
+}
