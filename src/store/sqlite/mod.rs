@@ -14,6 +14,7 @@ mod retention;
 mod schema;
 mod sealed;
 mod settle;
+mod space;
 mod thread;
 mod upkeep;
 
@@ -29,8 +30,8 @@ use self::config::{Changed, Directory};
 use self::log::Log;
 use self::readers::Readers;
 use self::record::Recording;
-use self::retention::Space;
 use self::schema::pack;
+use self::space::Space;
 use self::thread::{Lane, WriterThread};
 use super::vault::Vault;
 use super::{
@@ -204,9 +205,9 @@ impl Writer {
         self.run(true, work)
     }
 
-    /// The same for what need not outlive a power cut, so that no door has to wait for the disk to keep it: who owns
-    /// what (nobody owns anything after a start), and chores (what was undone is done again).
-    fn transact_lightly<T>(
+    /// The same for who owns what: nobody owns anything after a start, so it need not outlive a power cut and no door
+    /// has to wait for the disk to keep it.
+    fn transact_ownership<T>(
         &mut self,
         work: impl FnOnce(&Connection, &Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
@@ -307,7 +308,7 @@ impl Writer {
     /// Gives some free space back to the disk; true when there is more. The file itself is cut when the log is copied
     /// into it, so the last step sees to that.
     fn give_back(&mut self) -> Result<bool, StoreError> {
-        let given = self.transact_lightly(|db, _| retention::give_back(db))?;
+        let given = self.write(|db, _| space::give_back(db))?;
         if given == Space::Given {
             self.log.copy();
         }
@@ -371,7 +372,7 @@ impl Store for SqliteStore {
 
     fn claim(&self, endpoint: EndpointRef, now: Time, places: Vec<Place>) -> Answer<'_, Claimed> {
         self.writer.run(Lane::Claim, move |writer| {
-            writer.transact_lightly(|db, writer| {
+            writer.transact_ownership(|db, writer| {
                 let mut recording = writer.record(db, &NoQueues, now);
                 let more = recording.claim(endpoint, places)?;
                 Ok(Claimed { owned: recording.finish()?.owned, more })
@@ -381,7 +382,7 @@ impl Store for SqliteStore {
 
     fn release(&self, account: AccountKey, deliveries: Vec<i64>) -> Answer<'_, ()> {
         self.writer.run(Lane::Claim, move |writer| {
-            writer.transact_lightly(|db, _| settle::release(db, account, &deliveries))
+            writer.transact_ownership(|db, _| settle::release(db, account, &deliveries))
         })
     }
 
@@ -605,15 +606,8 @@ impl Store for SqliteStore {
 
     fn chore(&self, now: Time) -> Answer<'_, Progress> {
         self.writer.run(Lane::Chore, move |writer| {
-            let done = writer.transact_lightly(|db, writer| {
-                let mut recording = writer.record(db, &NoQueues, now);
-                let more = upkeep::step(&mut recording)?;
-                Ok(Progress { more, wake: recording.finish()?.wake })
-            })?;
-            if done.more {
-                return Ok(done);
-            }
-            Ok(Progress { more: writer.give_back()?, ..done })
+            let (more, Committed { wake, .. }) = writer.recording(&NoQueues, now, upkeep::step)?;
+            Ok(Progress { more: more || writer.give_back()?, wake })
         })
     }
 
@@ -680,12 +674,10 @@ mod tests {
         };
         let (full, normal) = (2, 1);
         store.chore(Time::from_micros(0)).await.unwrap();
-        assert_eq!(look(&store).await, Ok((false, normal)), "chores do not wait for the disk");
-        store.discard(AccountKey::DEFAULT, 1).await.unwrap();
         assert_eq!(look(&store).await, Ok((false, full)), "nothing was written");
         let target = EndpointRef { account: AccountKey::DEFAULT, number: 1 };
         store.claim(target, Time::from_micros(0), Vec::new()).await.unwrap();
-        assert_eq!(look(&store).await, Ok((false, normal)), "nor does ownership");
+        assert_eq!(look(&store).await, Ok((false, normal)), "ownership does not wait for the disk");
         store.ready().await.unwrap();
         assert_eq!(look(&store).await, Ok((true, full)), "everything else does");
         store.writer.run(Lane::Api, |writer| writer.write(|db, _| note(db, "ready"))).await.unwrap_err();

@@ -25,11 +25,6 @@ const STEP_BYTES: i64 = 2 << 20;
 /// A slot is a thousandth of the retention within these bounds: few rows, and no event stays much longer than it should.
 const SHORTEST_SLOT: Duration = Duration::from_secs(1);
 const LONGEST_SLOT: Duration = Duration::from_secs(3600);
-/// Pages that one step gives back: each one costs moving another into its place.
-const STEP_PAGES: i64 = 128;
-/// Free pages that are not given back, as a part of all pages and at the least: new rows would only take them again.
-const RESERVE_PART: i64 = 16;
-const RESERVE: i64 = 256;
 
 /// A retention as it lies in the store.
 pub fn length(micros: i64) -> Duration {
@@ -483,43 +478,4 @@ impl Budget {
         self.bytes -= bytes;
         is_left
     }
-}
-
-/// What became of free space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Space {
-    /// There is none to give back.
-    None,
-    /// Some was given back, and there is more.
-    More,
-    /// The last of it was given back.
-    Given,
-}
-
-/// Gives free pages back to the disk, beyond a reserve. Where everything is kept for ever, free pages are soon used again.
-pub fn give_back(db: &Connection) -> Result<Space, StoreError> {
-    let may_purge =
-        db.prepare_cached("SELECT 1 FROM accounts WHERE purge_at IS NOT NULL LIMIT 1")?.exists([])?;
-    if !may_purge || surplus(db)? <= 0 {
-        return Ok(Space::None);
-    }
-    // One row for each page; those that are not asked for are not given back.
-    let mut statement = db.prepare(&format!("PRAGMA incremental_vacuum({STEP_PAGES})"))?;
-    let mut rows = statement.query([])?;
-    let mut given = 0;
-    while rows.next()?.is_some() {
-        given += 1;
-    }
-    // A file from elsewhere may not be able to give back any.
-    match (given, surplus(db)?) {
-        (0, _) => Ok(Space::None),
-        (_, 1..) => Ok(Space::More),
-        _ => Ok(Space::Given),
-    }
-}
-
-/// Free pages beyond the reserve.
-fn surplus(db: &Connection) -> Result<i64, StoreError> {
-    let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    Ok(number("freelist_count")? - RESERVE.max(number("page_count")? / RESERVE_PART))
 }
