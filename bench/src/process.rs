@@ -31,7 +31,7 @@ impl Process {
         let mut child = spawned.map_err(|error| format!("cannot start {command:?}: {error}"))?;
         let pid = child.id().ok_or("a process ended before it began")?;
         let output = BufReader::new(child.stdout.take().ok_or("no output to read")?).lines();
-        let mut process = Self { child, pid, output: output };
+        let mut process = Self { child, pid, output };
         while let Some(line) = process.output.next_line().await.map_err(|error| error.to_string())? {
             if let Some(found) = filter(&line) {
                 return Ok((process, found));

@@ -164,15 +164,11 @@ mod tests {
         let mut state =
             State { known: Vec::new(), seen: Seen::default(), schedule: None, lateness: Lateness::new() };
         let body = |number: u64| format!(r#"{{"call_uuid":"bench-{number:010}-0"}}"#).into_bytes();
-        for number in [3, 5, 3] {
-            state.take(&body(number));
-        }
+        [3, 5, 3].iter().for_each(|&number| state.take(&body(number)));
         assert_eq!((state.seen.distinct, state.seen.requests), (2, 3));
         let start = now() - 3_000_000;
         state.begin(Some(Schedule { first: 6, start, interval: 1.0 }));
-        for number in [5, 6] {
-            state.take(&body(number));
-        }
+        [5, 6].iter().for_each(|&number| state.take(&body(number)));
         let seen = state.tell();
         assert_eq!((seen.distinct, seen.requests), (1, 2));
         assert!(seen.late.p99 >= 3_000.0, "late by three seconds and not clamped: {:?}", seen.late);
