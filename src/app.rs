@@ -24,7 +24,7 @@ use crate::clock::{Clock, System, random_bytes};
 use crate::delivery::attempt::Attempter;
 use crate::delivery::dispatcher::Dispatcher;
 use crate::delivery::guard::Guard;
-use crate::delivery::wire::{Exchange, Wire, check_header};
+use crate::delivery::wire::{Exchange, Target, Wire, check_header};
 use crate::metrics::Metrics;
 use crate::model::secret::{Credential, Secret};
 use crate::model::{AccountKey, DialectName, Source};
@@ -303,7 +303,7 @@ impl Courier for WireCourier {
         timeout: Duration,
     ) -> Pin<Box<dyn Future<Output = Sent> + Send + 'a>> {
         Box::pin(async move {
-            let answer = self.wire.post(Exchange { url: url.to_owned(), headers, body, timeout }).await;
+            let answer = self.wire.post(Exchange { target: Target::of(url), headers, body, timeout }).await;
             let mut sent = Sent { latency: answer.latency, ..Sent::default() };
             match answer.result {
                 Ok(response) => {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::clock::random_bytes;
 use crate::config;
 use crate::delivery::guard::Guard;
-use crate::delivery::wire::{Exchange, Response, Wire};
+use crate::delivery::wire::{Exchange, Response, Target, Wire};
 
 /// For one request, everything included.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -107,7 +107,7 @@ impl Client {
         }
         let url = format!("{}{path}", self.base);
         let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
-        let exchange = Exchange { url: url.clone(), headers, body, timeout: PATIENCE };
+        let exchange = Exchange { target: Target::of(&url), headers, body, timeout: PATIENCE };
         let response = self.wire.send(method.clone(), exchange).await.result.map_err(|trouble| {
             format!("{url} does not answer: {trouble}. Is postcall running there? --url says where it is")
         })?;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::warn;
 
 use crate::app::{App, FirstStart, Settings};
 use crate::config;
@@ -46,6 +47,10 @@ fn network(text: &str) -> Result<IpNet, String> {
 /// A sentence for the operator when the server cannot start.
 pub async fn run(serve: Serve) -> Result<ExitCode, String> {
     config::start_logging("info")?;
+    // Every connection is a file, and the limit that a process starts with is often 1,024, though it may have more.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        warn!(%error, "the limit of open files could not be raised");
+    }
     let settings = Settings {
         listen: serve.listen,
         data: serve.data,

@@ -11,16 +11,17 @@ use futures_util::FutureExt;
 use http::header::RETRY_AFTER;
 use tracing::error;
 
+use super::recipient::Recipient;
 use super::trouble::Trouble;
-use super::wire::{Answer, Exchange, Wire, check_header};
+use super::wire::{Answer, Exchange, Wire};
 use crate::clock::Clock;
-use crate::dialect::{self, Dialect, Links, Outgoing, Policy};
+use crate::dialect::{self, Links, Outgoing, Policy};
 use crate::ledger;
 use crate::ledger::Next;
 use crate::ledger::settle::Outcome;
 use crate::metrics::{AttemptResult, Metrics};
 use crate::model::delivery::Attempt;
-use crate::model::{DeliveryState, Endpoint, EventBody};
+use crate::model::{DeliveryState, EventBody};
 use crate::store::link;
 use crate::store::{Owned, Settlement, Store};
 
@@ -49,39 +50,32 @@ pub struct Attempted {
 impl Attempter {
     /// Attempts a delivery once. Should a defect of ours break the attempt off, that is an attempt that failed: the
     /// delivery goes on by its policy, and so does everything else.
-    pub async fn attempt(&self, endpoint: &Endpoint, owned: &Owned) -> Attempted {
-        let dialect = dialect::get(owned.dialect);
-        let policy = policy(endpoint, dialect);
+    pub async fn attempt(&self, recipient: &Recipient, owned: &Owned) -> Attempted {
+        let policy = recipient.policy(owned.dialect);
         let at = self.clock.now();
-        match AssertUnwindSafe(self.exchange(endpoint, owned, dialect, &policy)).catch_unwind().await {
+        match AssertUnwindSafe(self.exchange(recipient, owned, &policy)).catch_unwind().await {
             Ok(attempted) => attempted,
             Err(_) => {
-                error!(event = %owned.event.id, endpoint = %endpoint.id, "an attempt broke off; this is a defect");
+                error!(event = %owned.event.id, endpoint = %recipient.endpoint.id, "an attempt broke off; this is a defect");
                 let latency = self.clock.now().since(at);
                 let answer = Answer { latency, result: Err(Trouble::Internal) };
-                self.settlement(owned, &policy, at, answer, owned.body.clone().unwrap_or_default())
+                self.settlement(owned, &policy, at, answer, owned.body.get().unwrap_or_default())
             }
         }
     }
 
-    async fn exchange(
-        &self,
-        endpoint: &Endpoint,
-        owned: &Owned,
-        dialect: &dyn Dialect,
-        policy: &Policy,
-    ) -> Attempted {
-        let body = match &owned.body {
-            Some(body) => body.clone(),
-            None => Bytes::from(dialect.encode(&owned.event, &owned.shape, &self.links(owned))),
-        };
+    async fn exchange(&self, recipient: &Recipient, owned: &Owned, policy: &Policy) -> Attempted {
+        let dialect = dialect::get(owned.dialect);
+        let body = owned.body.get_or_make(|| {
+            let transcript = || self.transcript_link(owned);
+            dialect.encode(&owned.event, &owned.shape, &Links { transcript: &transcript }).into()
+        });
         let at = self.clock.now();
         let outgoing = Outgoing { event_id: &owned.event.id, at, body: &body };
-        let mut headers: Vec<_> =
-            endpoint.headers.iter().filter_map(|(name, value)| check_header(name, value).ok()).collect();
-        headers.extend(dialect.sign(&outgoing, &endpoint.credential));
-        let exchange =
-            Exchange { url: endpoint.url.clone(), headers, body: body.clone(), timeout: policy.timeout };
+        let mut headers = recipient.headers.clone();
+        headers.extend(dialect.sign(&outgoing, &recipient.endpoint.credential));
+        let target = recipient.target.clone();
+        let exchange = Exchange { target, headers, body: body.clone(), timeout: policy.timeout };
         let answer = self.wire.post(exchange).await;
         self.settlement(owned, policy, at, answer, body)
     }
@@ -153,7 +147,8 @@ impl Attempter {
         Attempted { settlement, answered }
     }
 
-    fn links(&self, owned: &Owned) -> Links {
+    /// Where the call's transcript can be fetched, if it came inline.
+    fn transcript_link(&self, owned: &Owned) -> Option<String> {
         let has_transcript = match &owned.event.body {
             EventBody::Call { call, .. } => {
                 call.transcript.url.is_none()
@@ -162,25 +157,10 @@ impl Attempter {
             EventBody::Batch(_) | EventBody::Endpoint(_) => false,
         };
         let account = self.store.config(owned.endpoint.account);
-        let transcript = owned.call.filter(|_| has_transcript).zip(account).map(|(call, config)| {
+        owned.call.filter(|_| has_transcript).zip(account).map(|(call, config)| {
             link::transcript_url(&self.public_url, self.store.link_key(), config.account.tag, call)
-        });
-        Links { transcript }
+        })
     }
-}
-
-/// The dialect's policy, with what the endpoint sets itself. Delays that somebody set are meant to the letter: no
-/// jitter.
-pub fn policy(endpoint: &Endpoint, dialect: &dyn Dialect) -> Policy {
-    let mut policy = dialect.policy();
-    if let Some(timeout) = endpoint.delivering.timeout {
-        policy.timeout = timeout;
-    }
-    if let Some(delays) = &endpoint.delivering.retry_delays {
-        policy.retry_delays.clone_from(delays);
-        policy.jitter = false;
-    }
-    policy
 }
 
 fn milliseconds(latency: Duration) -> f64 {

@@ -1,8 +1,12 @@
-//! The breaker: an endpoint that does not answer at all is probed by one attempt at a time, so that it holds few
-//! connections and timers. Schedules stay as they are: nothing is skipped. Pure; refuses to know queues and time.
+//! The breaker: an endpoint that does not answer at all is probed by one attempt at a time and no faster than a steady
+//! rate, so that it holds few connections and costs the others next to nothing, however much it is owed. Nothing is
+//! skipped. Pure; refuses to know queues and time.
 
 /// Attempts without any answer, in a row, after which the endpoint is probed.
 const PATIENCE: u32 = 5;
+/// Attempts a second on an endpoint that is probed: every schedule is kept to the second until more than this fall due
+/// in one.
+const PROBES: f64 = 100.0;
 
 /// What is known of an endpoint's health.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,7 +22,16 @@ impl Breaker {
 
     /// How many attempts may be under way at a time.
     pub fn limit(&self, max_in_flight: usize) -> usize {
-        if self.silent_in_a_row >= PATIENCE { max_in_flight.min(1) } else { max_in_flight }
+        if self.is_silent() { max_in_flight.min(1) } else { max_in_flight }
+    }
+
+    /// How many attempts may be started in a second, given what the endpoint asks for.
+    pub fn rate(&self, limit: Option<f64>) -> Option<f64> {
+        if self.is_silent() { Some(limit.map_or(PROBES, |limit| limit.min(PROBES))) } else { limit }
+    }
+
+    fn is_silent(&self) -> bool {
+        self.silent_in_a_row >= PATIENCE
     }
 }
 
@@ -30,11 +43,12 @@ mod tests {
     fn silence_narrows_and_any_answer_opens() {
         let mut breaker = Breaker::default();
         for _ in 0..PATIENCE {
-            assert_eq!(breaker.limit(32), 32);
+            assert_eq!((breaker.limit(32), breaker.rate(None)), (32, None));
             breaker.note(false);
         }
-        assert_eq!(breaker.limit(32), 1);
+        assert_eq!((breaker.limit(32), breaker.rate(None)), (1, Some(PROBES)));
+        assert_eq!((breaker.rate(Some(5.0)), breaker.rate(Some(1e6))), (Some(5.0), Some(PROBES)));
         breaker.note(true);
-        assert_eq!(breaker.limit(32), 32);
+        assert_eq!((breaker.limit(32), breaker.rate(Some(1e6))), (32, Some(1e6)));
     }
 }

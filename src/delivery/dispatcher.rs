@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tracing::warn;
 
 use super::attempt::{Attempted, Attempter};
 use super::lane::{CLAIM, Lane, State};
+use super::recipient::Recipient;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::endpoint::{DEFAULT_MAX_IN_FLIGHT, EndpointState};
@@ -21,6 +22,11 @@ use crate::store::{Claimed, EndpointRef, Owned, Place, Queues, Store};
 
 /// Bytes in all queues together: bounds memory however many endpoints there are and however large their events.
 const HOUSE: usize = 64 << 20;
+/// Requests under way to all endpoints together: 5,000 a second at 200 ms each, within the memory and the files that a small
+/// machine has. Past that only what each endpoint is sure of is started.
+const MOST_IN_FLIGHT: usize = 1024;
+/// Requests that an endpoint may have under way whatever the others do.
+const SURE: usize = 2;
 /// Wait before the next claim after one that failed.
 const CLAIM_PAUSE: Duration = Duration::from_millis(500);
 
@@ -38,8 +44,12 @@ struct Inner {
     lanes: RwLock<HashMap<EndpointRef, Arc<Lane>>>,
     house: Arc<AtomicUsize>,
     stopping: AtomicBool,
+    /// Requests under way to all endpoints together.
+    in_flight: AtomicUsize,
     /// Deliveries between the start of their request and the end of their settlement.
-    busy: watch::Sender<usize>,
+    busy: AtomicUsize,
+    /// Rung when there are none.
+    idle: Notify,
 }
 
 impl Dispatcher {
@@ -60,7 +70,9 @@ impl Dispatcher {
             lanes: RwLock::default(),
             house: Arc::default(),
             stopping: AtomicBool::new(false),
-            busy: watch::Sender::new(0),
+            in_flight: AtomicUsize::new(0),
+            busy: AtomicUsize::new(0),
+            idle: Notify::new(),
         }))
     }
 
@@ -76,8 +88,7 @@ impl Dispatcher {
     /// all were.
     pub async fn stop(&self, patience: Duration) -> bool {
         self.0.stopping.store(true, Ordering::Release);
-        let mut busy = self.0.busy.subscribe();
-        let idle = tokio::time::timeout(patience, busy.wait_for(|count| *count == 0)).await;
+        let idle = tokio::time::timeout(patience, self.0.idle()).await;
         for lane in self.0.lanes.read().unwrap_or_else(PoisonError::into_inner).values() {
             // What is still queued is owned by nobody after the next start.
             lane.state().queue.clear();
@@ -129,9 +140,43 @@ impl Queues for Dispatcher {
     fn wake_at(&self, endpoint: EndpointRef, due: Time) {
         self.0.set_alarm(&self.0.lane(endpoint), due);
     }
+
+    fn settled(&self, done: Vec<(EndpointRef, Place)>) {
+        let count = done.len();
+        let mut touched: Vec<EndpointRef> = Vec::new();
+        for (endpoint, place) in done {
+            drop(place);
+            if touched.last() != Some(&endpoint) {
+                touched.push(endpoint);
+            }
+        }
+        touched.sort_unstable();
+        touched.dedup();
+        // A place is free again; only who waits for places has a use for it.
+        for lane in touched.into_iter().map(|endpoint| self.0.lane(endpoint)) {
+            let is_waiting = lane.state().backlog;
+            if is_waiting {
+                self.0.pump(&lane);
+            }
+        }
+        if self.0.busy.fetch_sub(count, Ordering::AcqRel) == count {
+            self.0.idle.notify_waiters();
+        }
+    }
 }
 
 impl Inner {
+    /// Waits until no delivery is under way.
+    async fn idle(&self) {
+        loop {
+            let rung = self.idle.notified();
+            if self.busy.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            rung.await;
+        }
+    }
+
     fn lane(&self, endpoint: EndpointRef) -> Arc<Lane> {
         if let Some(lane) = self.lanes.read().unwrap_or_else(PoisonError::into_inner).get(&endpoint) {
             return Arc::clone(lane);
@@ -177,15 +222,22 @@ impl Inner {
         let wanted = endpoint.delivering.max_in_flight.unwrap_or(DEFAULT_MAX_IN_FLIGHT);
         let limit = state.breaker.limit(usize::try_from(wanted).unwrap_or(usize::MAX));
         while state.in_flight < limit && !state.queue.is_empty() {
-            if let Err(wait) = state.pace.admit(self.clock.now(), endpoint.delivering.rate_limit) {
+            // Another request of this endpoint comes by when one of its own is done.
+            if state.in_flight >= SURE && self.in_flight.load(Ordering::Relaxed) >= MOST_IN_FLIGHT {
+                return;
+            }
+            let rate = state.breaker.rate(endpoint.delivering.rate_limit);
+            if let Err(wait) = state.pace.admit(self.clock.now(), rate) {
                 self.pump_later(lane, state, wait);
                 return;
             }
             let Some(owned) = state.queue.pop_front() else { return };
             self.metrics.unqueued(1);
             state.in_flight += 1;
-            self.busy.send_modify(|count| *count += 1);
-            self.runtime.spawn(Arc::clone(self).deliver(Arc::clone(lane), Arc::clone(endpoint), owned));
+            self.in_flight.fetch_add(1, Ordering::Relaxed);
+            self.busy.fetch_add(1, Ordering::AcqRel);
+            let recipient = state.recipient(endpoint);
+            self.runtime.spawn(Arc::clone(self).deliver(Arc::clone(lane), recipient, owned));
         }
     }
 
@@ -201,12 +253,13 @@ impl Inner {
         });
     }
 
-    /// One delivery's attempt and settlement. The connection is free for the next one before the settlement is on
-    /// disk; the place is not.
-    async fn deliver(self: Arc<Self>, lane: Arc<Lane>, endpoint: Arc<Endpoint>, owned: Owned) {
+    /// One delivery's attempt. The connection is free for the next one before the settlement is on disk; the place is
+    /// not.
+    async fn deliver(self: Arc<Self>, lane: Arc<Lane>, recipient: Arc<Recipient>, owned: Owned) {
         self.metrics.in_flight().inc();
-        let Attempted { settlement, answered } = self.attempter.attempt(&endpoint, &owned).await;
+        let Attempted { settlement, answered } = self.attempter.attempt(&recipient, &owned).await;
         self.metrics.in_flight().dec();
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
         {
             let mut state = lane.state();
             state.in_flight -= 1;
@@ -214,11 +267,8 @@ impl Inner {
         }
         self.pump(&lane);
         if let Some(writer) = self.writer.get() {
-            writer.settle(settlement).await;
+            writer.settle(settlement, owned.place).await;
         }
-        drop(owned);
-        self.busy.send_modify(|count| *count -= 1);
-        self.pump(&lane);
     }
 
     async fn claim(self: Arc<Self>, lane: Arc<Lane>, places: Vec<Place>) {

@@ -12,11 +12,8 @@ use super::connect::Sender;
 /// Load balancers commonly close at 60 s; who closes first is spared the race.
 const LIFE: Duration = Duration::from_secs(50);
 
-/// More than an endpoint should have in flight.
-const MOST_PER_ORIGIN: usize = 128;
-
-/// Well below the 1,024 files that a process may have open by default.
-const MOST: usize = 512;
+/// As many as there are requests under way at the most: under load no connection is closed only to be opened again.
+const MOST: usize = 1024;
 
 /// A connection turns around as soon as its task has run once more. One that still writes a request that was
 /// answered early is not worth waiting for.
@@ -76,9 +73,7 @@ impl Idle {
         if !shelf.by_origin.contains_key(origin) {
             shelf.by_origin.insert(origin.to_owned(), Vec::new());
         }
-        if let Some(waiting) = shelf.by_origin.get_mut(origin)
-            && waiting.len() < MOST_PER_ORIGIN
-        {
+        if let Some(waiting) = shelf.by_origin.get_mut(origin) {
             waiting.push(Waiting { sender, since: now });
             shelf.count += 1;
         }

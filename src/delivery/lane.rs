@@ -9,7 +9,8 @@ use tokio::task::AbortHandle;
 
 use super::breaker::Breaker;
 use super::pace::Pace;
-use crate::model::Time;
+use super::recipient::Recipient;
+use crate::model::{Endpoint, Time};
 use crate::store::{EndpointRef, Owned, Place};
 
 /// Places in one endpoint's queue: enough to ride out a commit at full speed.
@@ -50,6 +51,18 @@ pub struct State {
     pub pace: Pace,
     /// The endpoint's health.
     pub breaker: Breaker,
+    /// The endpoint as it was when something was last sent to it.
+    recipient: Option<Arc<Recipient>>,
+}
+
+impl State {
+    /// The endpoint made ready, anew when its settings have changed.
+    pub fn recipient(&mut self, endpoint: &Arc<Endpoint>) -> Arc<Recipient> {
+        match &self.recipient {
+            Some(ready) if Arc::ptr_eq(&ready.endpoint, endpoint) => Arc::clone(ready),
+            _ => Arc::clone(self.recipient.insert(Arc::new(Recipient::of(Arc::clone(endpoint))))),
+        }
+    }
 }
 
 impl Lane {

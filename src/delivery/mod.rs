@@ -9,5 +9,7 @@ pub mod guard;
 mod idle;
 mod lane;
 mod pace;
+mod recipient;
+mod target;
 pub mod trouble;
 pub mod wire;

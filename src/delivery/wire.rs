@@ -6,18 +6,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::time::Instant;
-use url::{Position, Url};
 
 use super::connect::{Connector, Sender};
-use super::guard::{Guard, parse_url};
+use super::guard::Guard;
 use super::idle::Idle;
+use super::target::Parts as TargetParts;
 use super::trouble::Limit;
 
 pub use super::connect::BadRoots;
+pub use super::target::Target;
 pub use super::trouble::{Phase, Trouble};
 
 /// How much of an answer's body is kept, in bytes.
@@ -30,7 +31,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 #[derive(Clone, Debug)]
 pub struct Exchange {
     /// Where to.
-    pub url: String,
+    pub target: Target,
     /// Headers beside the wire's own. They may replace `Content-Type` and `User-Agent`; of a name that comes
     /// twice the later one stands; those that [`check_header`] refuses are left out.
     pub headers: Vec<(HeaderName, HeaderValue)>,
@@ -102,15 +103,16 @@ impl Wire {
     pub async fn send(&self, method: Method, exchange: Exchange) -> Answer {
         let start = Instant::now();
         let limit = Limit::from(start, exchange.timeout);
-        let outcome = match parse_url(&exchange.url) {
-            Ok(url) => self.0.exchange(&url, &method, &exchange, limit).await.map(|done| (url, done)),
-            Err(sentence) => Err(Trouble::UrlInvalid(sentence)),
+        let target = match exchange.target.parts() {
+            Ok(target) => target,
+            Err(trouble) => return Answer { latency: start.elapsed(), result: Err(trouble) },
         };
+        let outcome = self.0.exchange(target, &method, &exchange, limit).await;
         let latency = start.elapsed();
         let result = match outcome {
-            Ok((url, (response, reusable))) => {
+            Ok((response, reusable)) => {
                 if let Some(sender) = reusable {
-                    self.0.idle.keep(origin(&url), sender).await;
+                    self.0.idle.keep(target.origin(), sender).await;
                 }
                 Ok(response)
             }
@@ -124,24 +126,24 @@ impl Parts {
     /// The answer, and its connection if that can carry another request.
     async fn exchange(
         &self,
-        url: &Url,
+        target: &TargetParts,
         method: &Method,
         exchange: &Exchange,
         limit: Limit,
     ) -> Result<(Response, Option<Sender>), Trouble> {
-        let kept_open = self.idle.take(origin(url));
+        let kept_open = self.idle.take(target.origin());
         let was_idle = kept_open.is_some();
         let mut sender = match kept_open {
             Some(sender) => sender,
-            None => self.connector.open(url, limit).await?,
+            None => self.connector.open(&target.url, limit).await?,
         };
-        let head = match ask(&mut sender, request(url, method, exchange)?, limit).await {
+        let head = match ask(&mut sender, request(target, method, exchange), limit).await {
             // The server closed an idle connection while the request was on its way. That says nothing about the
             // endpoint and must not cost it an attempt; a receiver that had begun to work is told twice, which at
             // least once allows.
             Err(Trouble::Reset(_)) if was_idle => {
-                sender = self.connector.open(url, limit).await?;
-                ask(&mut sender, request(url, method, exchange)?, limit).await?
+                sender = self.connector.open(&target.url, limit).await?;
+                ask(&mut sender, request(target, method, exchange), limit).await?
             }
             outcome => outcome?,
         };
@@ -185,16 +187,12 @@ async fn read(incoming: &mut Incoming, kept: &mut Vec<u8>) -> Result<bool, hyper
     Ok(true)
 }
 
-fn request(url: &Url, method: &Method, exchange: &Exchange) -> Result<Request<Full<Bytes>>, Trouble> {
-    let unfit = |e: &dyn std::fmt::Display| Trouble::UrlInvalid(format!("{url} cannot be posted to: {e}"));
+fn request(target: &TargetParts, method: &Method, exchange: &Exchange) -> Request<Full<Bytes>> {
     let mut request = Request::new(Full::new(exchange.body.clone()));
     *request.method_mut() = method.clone();
-    *request.uri_mut() =
-        Uri::try_from(&url[Position::BeforePath..Position::AfterQuery]).map_err(|e| unfit(&e))?;
-    let host =
-        HeaderValue::from_str(&url[Position::BeforeHost..Position::BeforePath]).map_err(|e| unfit(&e))?;
+    *request.uri_mut() = target.uri.clone();
     let headers = request.headers_mut();
-    headers.insert(HOST, host);
+    headers.insert(HOST, target.host.clone());
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(USER_AGENT, AGENT);
     for (name, value) in &exchange.headers {
@@ -202,12 +200,7 @@ fn request(url: &Url, method: &Method, exchange: &Exchange) -> Result<Request<Fu
             headers.insert(name.clone(), value.clone());
         }
     }
-    Ok(request)
-}
-
-/// Scheme, host and port. parse_url has made sure that there are no credentials in between.
-fn origin(url: &Url) -> &str {
-    &url[..Position::BeforePath]
+    request
 }
 
 /// Headers that say where a request goes, where it ends and what becomes of its connection (RFC 9110, 7.6.1).
@@ -278,7 +271,7 @@ mod tests {
     #[test]
     fn what_the_url_says_cannot_be_replaced() {
         let exchange = Exchange {
-            url: String::new(),
+            target: Target::of("https://Example.com:8443/a b?c={d}|é#e"),
             headers: vec![
                 (HOST, HeaderValue::from_static("internal")),
                 (USER_AGENT, HeaderValue::from_static("acme")),
@@ -286,12 +279,9 @@ mod tests {
             body: Bytes::new(),
             timeout: Duration::ZERO,
         };
-        let url = parse_url("https://Example.com:8443/a b?c={d}|é#e").unwrap();
-        let request = request(&url, &Method::POST, &exchange).unwrap();
+        let request = request(exchange.target.parts().unwrap(), &Method::POST, &exchange);
         assert_eq!(request.headers()[HOST], "example.com:8443");
         assert_eq!(request.headers()[USER_AGENT], "acme");
         assert_eq!(request.headers()[CONTENT_TYPE], "application/json");
-        assert_eq!(request.uri(), "/a%20b?c={d}|%C3%A9");
-        assert_eq!(origin(&url), "https://example.com:8443");
     }
 }

@@ -53,7 +53,7 @@ impl Dialect for Air {
         })
     }
 
-    fn encode(&self, event: &Event, shape: &Shape, _links: &Links) -> Vec<u8> {
+    fn encode(&self, event: &Event, shape: &Shape, _links: &Links<'_>) -> Vec<u8> {
         write::body(|body| {
             if let Some(call) = write::call_of(event) {
                 write_body(body, event, call, shape);

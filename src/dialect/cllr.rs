@@ -43,7 +43,7 @@ impl Dialect for Cllr {
         write::call_of(event).is_some_and(|call| call.outcome == Some(Outcome::Completed))
     }
 
-    fn encode(&self, event: &Event, shape: &Shape, links: &Links) -> Vec<u8> {
+    fn encode(&self, event: &Event, shape: &Shape, links: &Links<'_>) -> Vec<u8> {
         write::body(|body| {
             if let Some(call) = write::call_of(event) {
                 write_body(body, call, shape, links);
@@ -95,11 +95,12 @@ fn read_body(body: &[u8]) -> Taken<Reading> {
     Ok(read::one(read::heard(Step::Ended(Outcome::Completed), None, call, leftovers)))
 }
 
-fn write_body(body: &mut Writer<'_>, call: &Call, shape: &Shape, links: &Links) {
-    let transcript_link = links.transcript.as_deref().map(Text::from);
+fn write_body(body: &mut Writer<'_>, call: &Call, shape: &Shape, links: &Links<'_>) {
+    let own_link = || (links.transcript)().map(Text::from);
+    let transcript_url = call.transcript.url.clone().or_else(own_link);
     body.put("callId", &call.call_id);
     body.maybe("recordingUri", write::recording_url(call, shape));
-    body.maybe("transcriptUri", call.transcript.url.as_ref().or(transcript_link.as_ref()));
+    body.maybe("transcriptUri", transcript_url.as_ref());
     body.object("callerDetails", |caller| {
         caller.maybe("name", call.contact.name.as_ref());
         caller.maybe("phoneNumber", call.contact.phone.as_ref());

@@ -52,7 +52,7 @@ impl Dialect for Dialgen {
         &[EventType::CallEnded, EventType::CallFailed, EventType::BatchCompleted, EventType::BatchFailed]
     }
 
-    fn encode(&self, event: &Event, shape: &Shape, _links: &Links) -> Vec<u8> {
+    fn encode(&self, event: &Event, shape: &Shape, _links: &Links<'_>) -> Vec<u8> {
         write::js_body(|body| match &event.body {
             EventBody::Call { call, .. } => write_call(body, event, call, shape),
             EventBody::Batch(batch) if event.kind == EventType::BatchFailed => {

@@ -61,7 +61,7 @@ pub trait Dialect: Send + Sync {
 
     /// The body. Pure: the same event, shape and links give the same bytes. Called only for events that
     /// [`fires`] accepts.
-    fn encode(&self, event: &Event, shape: &Shape, links: &Links) -> Vec<u8>;
+    fn encode(&self, event: &Event, shape: &Shape, links: &Links<'_>) -> Vec<u8>;
 
     /// The headers of one attempt beyond `Content-Type`: signature, timestamp, event id.
     fn sign(&self, outgoing: &Outgoing<'_>, credential: &Credential) -> Vec<(HeaderName, HeaderValue)>;
@@ -186,10 +186,16 @@ pub enum Proof {
 }
 
 /// URLs that a body may point to, made by the house because only it knows its public address.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Links {
+/// They are signed, so only a dialect that asks for one has it made.
+#[derive(Clone, Copy)]
+pub struct Links<'a> {
     /// Where the call's transcript can be fetched as JSON, if one came inline.
-    pub transcript: Option<String>,
+    pub transcript: &'a dyn Fn() -> Option<String>,
+}
+
+impl Links<'_> {
+    /// No links, for bodies that nobody fetches anything by.
+    pub const NONE: Links<'static> = Links { transcript: &|| None };
 }
 
 /// One attempt, as far as its signature depends on it.

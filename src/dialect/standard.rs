@@ -59,7 +59,7 @@ impl Dialect for Standard {
         &EventType::ALL
     }
 
-    fn encode(&self, event: &Event, shape: &Shape, _links: &Links) -> Vec<u8> {
+    fn encode(&self, event: &Event, shape: &Shape, _links: &Links<'_>) -> Vec<u8> {
         write::body(|body| write_event(body, event, shape))
     }
 

@@ -63,7 +63,7 @@ impl Dialect for Voicegenie {
         ]
     }
 
-    fn encode(&self, event: &Event, shape: &Shape, _links: &Links) -> Vec<u8> {
+    fn encode(&self, event: &Event, shape: &Shape, _links: &Links<'_>) -> Vec<u8> {
         write::js_body(|body| {
             if let Some(call) = write::call_of(event) {
                 write_body(body, event, call, shape);

@@ -11,7 +11,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{error, warn};
 
-use super::{Committed, Group, Incoming, Queues, Recorded, Settlement, Store, StoreError, What};
+use super::{
+    Committed, EndpointRef, Group, Incoming, Place, Queues, Recorded, Settlement, Store, StoreError, What,
+};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
@@ -19,7 +21,8 @@ use crate::metrics::Metrics;
 const MOST_IN_GROUP: usize = 512;
 /// The same in bytes of bodies, so that a few large ones do not make the others wait.
 const MOST_BYTES_IN_GROUP: usize = 8 * 1024 * 1024;
-/// Submissions that may wait for their group. Past that the door answers 503.
+/// Bodies that may wait for their group. Past that the door answers 503. As many settlements may wait beside them: however
+/// many endpoints an event is owed to, what comes of it stands in no door's way.
 const WAITING: usize = 8192;
 /// The same in bytes of bodies: memory is bounded however large the bodies are.
 const WAITING_BYTES: u32 = 64 * 1024 * 1024;
@@ -31,14 +34,44 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 type Told = oneshot::Sender<Result<Recorded, StoreError>>;
 
 enum Submission {
-    Record(Incoming, Told, OwnedSemaphorePermit),
-    Settle(Settlement, oneshot::Sender<()>),
+    Record(Box<Record>),
+    Settle(Box<Settle>),
+}
+
+struct Record {
+    incoming: Incoming,
+    answer: Told,
+    room: OwnedSemaphorePermit,
+}
+
+struct Settle {
+    settlement: Settlement,
+    place: Place,
+}
+
+/// What arrives for the groups.
+struct Inbox {
+    records: mpsc::Receiver<Box<Record>>,
+    settlements: mpsc::Receiver<Box<Settle>>,
+}
+
+impl Inbox {
+    /// The next one, whichever it is; `None` when nothing can come any more.
+    async fn recv(&mut self) -> Option<Submission> {
+        tokio::select! {
+            biased;
+            Some(record) = self.records.recv() => Some(Submission::Record(record)),
+            Some(settle) = self.settlements.recv() => Some(Submission::Settle(settle)),
+            else => None,
+        }
+    }
 }
 
 /// The way into the group commit. Cheap to clone; the loop ends when every clone is gone.
 #[derive(Clone)]
 pub struct GroupWriter {
-    submissions: mpsc::Sender<Submission>,
+    records: mpsc::Sender<Box<Record>>,
+    settlements: mpsc::Sender<Box<Settle>>,
     room: Arc<Semaphore>,
 }
 
@@ -51,10 +84,12 @@ impl GroupWriter {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> (Self, JoinHandle<()>) {
-        let (submissions, waiting) = mpsc::channel(WAITING);
-        let handle = tokio::spawn(Committer { store, queues, clock, metrics }.run(waiting));
+        let (records, waiting_records) = mpsc::channel(WAITING);
+        let (settlements, waiting_settlements) = mpsc::channel(WAITING);
+        let inbox = Inbox { records: waiting_records, settlements: waiting_settlements };
+        let handle = tokio::spawn(Committer { store, queues, clock, metrics }.run(inbox));
         let room = Arc::new(Semaphore::new(usize::try_from(WAITING_BYTES).unwrap_or(usize::MAX)));
-        (Self { submissions, room }, handle)
+        (Self { records, settlements, room }, handle)
     }
 
     /// Records what came through a door. When this returns `Ok`, it is on disk.
@@ -67,22 +102,18 @@ impl GroupWriter {
         let size = u32::try_from(incoming.raw.len()).unwrap_or(u32::MAX).clamp(1, WAITING_BYTES);
         let room = Arc::clone(&self.room).try_acquire_many_owned(size).map_err(|_| too_much())?;
         let (answer, answered) = oneshot::channel();
-        self.submissions.try_send(Submission::Record(incoming, answer, room)).map_err(
-            |refused| match refused {
-                mpsc::error::TrySendError::Full(_) => too_much(),
-                mpsc::error::TrySendError::Closed(_) => shutting_down(),
-            },
-        )?;
+        let record = Box::new(Record { incoming, answer, room });
+        self.records.try_send(record).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => too_much(),
+            mpsc::error::TrySendError::Closed(_) => shutting_down(),
+        })?;
         answered.await.unwrap_or_else(|_| Err(shutting_down()))
     }
 
-    /// Writes the result of an attempt; returns when it is on disk, however long the store is away.
-    pub async fn settle(&self, settlement: Settlement) {
-        let (answer, answered) = oneshot::channel();
-        if self.submissions.send(Submission::Settle(settlement, answer)).await.is_ok() {
-            // A dropped sender means shutting down: the attempt is then made again after the next start.
-            let _ = answered.await;
-        }
+    /// Hands in the result of an attempt. It is written however long the store is away; then the queues are told.
+    pub async fn settle(&self, settlement: Settlement, place: Place) {
+        // A closed channel means shutting down: the attempt is then made again after the next start.
+        let _ = self.settlements.send(Box::new(Settle { settlement, place })).await;
     }
 }
 
@@ -92,7 +123,7 @@ struct Waiting {
     incoming: Vec<Incoming>,
     recorded: Vec<Told>,
     settlements: Vec<Settlement>,
-    settled: Vec<oneshot::Sender<()>>,
+    settled: Vec<(EndpointRef, Place)>,
     bytes: usize,
     room: Vec<OwnedSemaphorePermit>,
     /// It is one member, changed into something that any store can keep.
@@ -102,15 +133,17 @@ struct Waiting {
 impl Waiting {
     fn push(&mut self, submission: Submission) {
         match submission {
-            Submission::Record(incoming, answer, room) => {
+            Submission::Record(record) => {
+                let Record { incoming, answer, room } = *record;
                 self.bytes += incoming.raw.len();
                 self.incoming.push(incoming);
                 self.recorded.push(answer);
                 self.room.push(room);
             }
-            Submission::Settle(settlement, answer) => {
+            Submission::Settle(settle) => {
+                let Settle { settlement, place } = *settle;
+                self.settled.push((settlement.endpoint, place));
                 self.settlements.push(settlement);
-                self.settled.push(answer);
             }
         }
     }
@@ -125,6 +158,21 @@ impl Waiting {
 
     fn is_full(&self) -> bool {
         self.len() >= MOST_IN_GROUP || self.bytes >= MOST_BYTES_IN_GROUP
+    }
+
+    /// Takes in what has arrived: bodies first, as somebody waits for each, but half of the group is the settlements' if
+    /// there are as many.
+    fn fill(&mut self, inbox: &mut Inbox) {
+        for most_records in [MOST_IN_GROUP / 2, MOST_IN_GROUP] {
+            while !self.is_full() && self.incoming.len() < most_records {
+                let Ok(record) = inbox.records.try_recv() else { break };
+                self.push(Submission::Record(record));
+            }
+            while !self.is_full() {
+                let Ok(settle) = inbox.settlements.try_recv() else { break };
+                self.push(Submission::Settle(settle));
+            }
+        }
     }
 
     /// Moves at most a group of settlements over from `other`.
@@ -163,19 +211,16 @@ impl Waiting {
 }
 
 /// Fills a group: all that waits; settlements alone wait a little for company.
-async fn gather(first: Submission, submissions: &mut mpsc::Receiver<Submission>) -> Waiting {
+async fn gather(first: Submission, inbox: &mut Inbox) -> Waiting {
     let deadline = Instant::now() + SETTLE_PATIENCE;
     let mut waiting = Waiting::default();
     waiting.push(first);
     loop {
-        while !waiting.is_full() {
-            let Ok(submission) = submissions.try_recv() else { break };
-            waiting.push(submission);
-        }
+        waiting.fill(inbox);
         if !waiting.incoming.is_empty() || waiting.is_full() {
             return waiting;
         }
-        match timeout_at(deadline, submissions.recv()).await {
+        match timeout_at(deadline, inbox.recv()).await {
             Ok(Some(submission)) => waiting.push(submission),
             Ok(None) | Err(_) => return waiting,
         }
@@ -191,17 +236,17 @@ struct Committer {
 }
 
 impl Committer {
-    async fn run(self, mut submissions: mpsc::Receiver<Submission>) {
+    async fn run(self, mut inbox: Inbox) {
         // Settlements that the store would not take: tried again until it does, while the doors answer 503.
         let mut unwritten = Waiting::default();
         let mut again = Instant::now();
         loop {
             let first = match unwritten.is_empty() {
-                true => Ok(submissions.recv().await),
-                false => timeout_at(again, submissions.recv()).await,
+                true => Ok(inbox.recv().await),
+                false => timeout_at(again, inbox.recv()).await,
             };
             let mut group = match first {
-                Ok(Some(first)) => gather(first, &mut submissions).await,
+                Ok(Some(first)) => gather(first, &mut inbox).await,
                 Ok(None) if unwritten.is_empty() => return,
                 Ok(None) => {
                     sleep_until(again).await;
@@ -236,9 +281,7 @@ impl Committer {
             let error = match self.write(&group).await {
                 Ok(committed) => {
                     self.announce(committed, recorded);
-                    for answer in settled {
-                        let _ = answer.send(());
-                    }
+                    self.queues.settled(settled);
                     continue;
                 }
                 Err(error) => error,
@@ -258,10 +301,13 @@ impl Committer {
                 error => {
                     error!(%error, size = part.len(), "a group was not written");
                     part.recorded.into_iter().for_each(|told| drop(told.send(Err(error.clone()))));
-                    // What no store can keep in any form is given up: its attempt is made again after the next start.
-                    if !matches!(error, StoreError::Data(_)) {
-                        left.settlements.append(&mut part.settlements);
-                        left.settled.append(&mut part.settled);
+                    match error {
+                        // What no store can keep in any form is given up: its attempt is made again after the next start.
+                        StoreError::Data(_) => self.queues.settled(part.settled),
+                        StoreError::Unavailable(_) | StoreError::Unknown(_) => {
+                            left.settlements.append(&mut part.settlements);
+                            left.settled.append(&mut part.settled);
+                        }
                     }
                 }
             }
@@ -309,7 +355,7 @@ mod tests {
     use crate::model::{AccountKey, Attempt, Time};
     use crate::store::EndpointRef;
 
-    fn settlement() -> Submission {
+    fn settlement() -> Box<Settle> {
         let attempt = Attempt {
             number: 1,
             at: Time::MIN,
@@ -329,20 +375,23 @@ mod tests {
             decision: Decision { next: Next::Delivered, disable_endpoint: false },
             body: bytes::Bytes::new(),
         };
-        Submission::Settle(settlement, oneshot::channel().0)
+        let place = Place::take((&Arc::default(), 1), (&Arc::default(), usize::MAX), 0).unwrap();
+        Box::new(Settle { settlement, place })
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_trickle_of_settlements_does_not_hold_the_first_one() {
-        let (sender, mut submissions) = mpsc::channel(100);
+        let (sender, settlements) = mpsc::channel(100);
+        let (_records, records) = mpsc::channel(1);
+        let mut inbox = Inbox { records, settlements };
         tokio::spawn(async move {
             while sender.send(settlement()).await.is_ok() {
                 tokio::time::sleep(SETTLE_PATIENCE / 5 * 4).await;
             }
         });
-        let first = submissions.recv().await.unwrap();
+        let first = inbox.recv().await.unwrap();
         let start = Instant::now();
-        let group = gather(first, &mut submissions).await;
+        let group = gather(first, &mut inbox).await;
         assert_eq!(group.len(), 2);
         assert_eq!(start.elapsed(), SETTLE_PATIENCE);
     }
@@ -351,7 +400,7 @@ mod tests {
     fn halves_make_the_whole() {
         for (members, halves) in [(2, [1, 1]), (5, [2, 3])] {
             let mut whole = Waiting::default();
-            (0..members).for_each(|_| whole.push(settlement()));
+            (0..members).for_each(|_| whole.push(Submission::Settle(settlement())));
             let later = whole.split_off();
             assert_eq!([whole.len(), later.len()], halves);
             assert_eq!([whole.settled.len(), later.settled.len()], halves);

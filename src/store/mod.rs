@@ -11,8 +11,8 @@ pub mod vault;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -119,6 +119,8 @@ pub trait Queues: Send + Sync {
     fn wake(&self, endpoints: Vec<EndpointRef>);
     /// An unowned delivery of this endpoint falls due then.
     fn wake_at(&self, endpoint: EndpointRef, due: Time);
+    /// Deliveries that were dispatched and whose attempts are on disk, with the places that they gave back.
+    fn settled(&self, done: Vec<(EndpointRef, Place)>);
 }
 
 /// A delivery that this node owns and has to attempt.
@@ -142,10 +144,32 @@ pub struct Owned {
     pub revision: i64,
     /// The number of the call in the books, for links.
     pub call: Option<i64>,
-    /// The body as it was first sent, once an attempt failed.
-    pub body: Option<Bytes>,
+    /// The bytes to send.
+    pub body: Body,
     /// The place in the queue; given back when this is dropped.
     pub place: Place,
+}
+
+/// The bytes that a delivery sends: those of its first attempt, or yet to be made. Deliveries of one event in one dialect
+/// and shape share them, so they are made once however many endpoints are told.
+#[derive(Clone, Debug, Default)]
+pub struct Body(Arc<OnceLock<Bytes>>);
+
+impl Body {
+    /// As they were first sent.
+    pub fn sent(bytes: Bytes) -> Self {
+        Self(Arc::new(OnceLock::from(bytes)))
+    }
+
+    /// The bytes, unless nobody has made them yet.
+    pub fn get(&self) -> Option<Bytes> {
+        self.0.get().cloned()
+    }
+
+    /// The bytes, made now unless they are there.
+    pub fn get_or_make(&self, make: impl FnOnce() -> Bytes) -> Bytes {
+        self.0.get_or_init(make).clone()
+    }
 }
 
 /// Something that came through a door and has to be kept.

@@ -20,16 +20,18 @@ use postcall::store::{EndpointRef, Owned, Place, Queues, Store};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 /// For what must not hang; a test that needs it all has failed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// What every link begins with.
 pub const PUBLIC_URL: &str = "https://calls.example";
 
-/// Notes who was woken.
-#[derive(Default)]
-pub struct Bell(Mutex<Vec<EndpointRef>>);
+/// Notes who was woken, and what was settled.
+pub struct Bell {
+    woken: Mutex<Vec<EndpointRef>>,
+    settled: Semaphore,
+}
 
 impl Queues for Bell {
     fn reserve(&self, _: EndpointRef, _: usize) -> Option<Place> {
@@ -37,15 +39,23 @@ impl Queues for Bell {
     }
     fn dispatch(&self, _: Vec<Owned>) {}
     fn wake(&self, endpoints: Vec<EndpointRef>) {
-        self.0.lock().unwrap().extend(endpoints);
+        self.woken.lock().unwrap().extend(endpoints);
     }
     fn wake_at(&self, _: EndpointRef, _: Time) {}
+    fn settled(&self, done: Vec<(EndpointRef, Place)>) {
+        self.settled.add_permits(done.len());
+    }
 }
 
 impl Bell {
+    /// Waits until one more delivery is settled.
+    pub async fn settled(&self) {
+        self.settled.acquire().await.unwrap().forget();
+    }
+
     /// Who was woken since the last time.
     pub fn take(&self) -> Vec<EndpointRef> {
-        std::mem::take(&mut self.0.lock().unwrap())
+        std::mem::take(&mut self.woken.lock().unwrap())
     }
 }
 
@@ -72,7 +82,10 @@ impl House {
         let dir = tempfile::tempdir().unwrap();
         let clock = System::shared();
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(dir.path(), clock.now(), options).unwrap());
-        let (bell, metrics) = (Arc::new(Bell::default()), Arc::new(Metrics::new()));
+        let (bell, metrics) = (
+            Arc::new(Bell { woken: Mutex::default(), settled: Semaphore::new(0) }),
+            Arc::new(Metrics::new()),
+        );
         let (writer, _) = GroupWriter::start(
             Arc::clone(&store),
             Arc::clone(&bell) as _,

@@ -186,7 +186,8 @@ fn goes_out(dialect: &dyn Dialect, case: &Case<'_>) -> Result<(), String> {
         return Err("does not fire and should".to_owned());
     }
     let shape = Shape { include_recording: case.raw("include_recording") != Some("false") };
-    let body = dialect.encode(&event, &shape, &Links { transcript: case.text("transcript_url") });
+    let transcript = || case.text("transcript_url");
+    let body = dialect.encode(&event, &shape, &Links { transcript: &transcript });
     is_body(&body, &expected)?;
     let outgoing = Outgoing { event_id: &event.id, at: case.time("now").expect("now"), body: &body };
     let mut found: Vec<(String, String)> = dialect

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postcall::delivery::guard::Guard;
-use postcall::delivery::wire::{Answer, BadRoots, Exchange, MOST_KEPT, Phase, Response, Trouble, Wire};
+use postcall::delivery::wire::{
+    Answer, BadRoots, Exchange, MOST_KEPT, Phase, Response, Target, Trouble, Wire,
+};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
@@ -126,7 +128,7 @@ fn guard(networks: &[&str]) -> Guard {
 
 async fn post_within(wire: &Wire, url: impl Into<String>, timeout: Duration) -> Answer {
     let body = Bytes::from_static(br#"{"event":"call.ended"}"#);
-    wire.post(Exchange { url: url.into(), headers: Vec::new(), body, timeout }).await
+    wire.post(Exchange { target: Target::of(&url.into()), headers: Vec::new(), body, timeout }).await
 }
 
 async fn post(wire: &Wire, url: impl Into<String>) -> Result<Response, Trouble> {
@@ -145,7 +147,7 @@ async fn a_request_says_what_it_must_and_no_more() {
     })
     .await;
     let exchange = Exchange {
-        url: server.url(),
+        target: Target::of(&server.url()),
         headers: vec![
             ("webhook-id".parse().unwrap(), "evt_1".parse().unwrap()),
             ("content-length".parse().unwrap(), "1".parse().unwrap()),

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Plan, Said};
 use crate::clock::{Clock, System};
-use crate::delivery::wire::{Answer, Exchange, Wire};
+use crate::delivery::wire::{self, Answer, Exchange, Wire};
 use crate::dialect::{self, Outgoing, js_json};
 use crate::model::DialectName;
 use crate::model::secret::Credential;
@@ -149,7 +149,7 @@ fn request(target: &Target, said: &Said) -> Exchange {
     let id = said.message_id();
     let outgoing = Outgoing { event_id: &id, at: System.now(), body: anew.as_deref().unwrap_or(body) };
     Exchange {
-        url: target.url.clone(),
+        target: wire::Target::of(&target.url),
         headers: dialect::get(target.dialect).sign(&outgoing, &target.credential),
         body: Bytes::copy_from_slice(body),
         timeout: PATIENCE,

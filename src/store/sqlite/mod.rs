@@ -337,6 +337,7 @@ impl Queues for NoQueues {
     fn dispatch(&self, _: Vec<Owned>) {}
     fn wake(&self, _: Vec<EndpointRef>) {}
     fn wake_at(&self, _: EndpointRef, _: Time) {}
+    fn settled(&self, _: Vec<(EndpointRef, Place)>) {}
 }
 
 impl Store for SqliteStore {

@@ -32,6 +32,7 @@ impl Queues for Room {
     fn dispatch(&self, _: Vec<Owned>) {}
     fn wake(&self, _: Vec<EndpointRef>) {}
     fn wake_at(&self, _: EndpointRef, _: Time) {}
+    fn settled(&self, _: Vec<(EndpointRef, Place)>) {}
 }
 
 fn now() -> Time {

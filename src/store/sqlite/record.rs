@@ -12,13 +12,14 @@ use super::retention;
 use super::schema::{pack, unpack};
 use crate::dialect::ReceiptKind;
 use crate::ledger::{self, BatchBook, CallBook, Change};
+use crate::model::endpoint::Shape;
 use crate::model::event::HeardBatch;
 use crate::model::id::{self, Kind};
-use crate::model::{AccountKey, Call, Event, EventBody, EventType, Text, Time};
+use crate::model::{AccountKey, Call, DialectName, Event, EventBody, EventType, Text, Time};
 use crate::store::packed::{damaged, pack_bytes, unpack_text};
 use crate::store::told::{Snapshot, Told, ToldCall};
 use crate::store::{
-    AccountConfig, Committed, EndpointRef, Incoming, Owned, Queues, Recorded, StoreError, Sum, What,
+    AccountConfig, Body, Committed, EndpointRef, Incoming, Owned, Queues, Recorded, StoreError, Sum, What,
 };
 
 /// The numbers that an account hands out next.
@@ -270,10 +271,11 @@ impl<'a> Recording<'a> {
             }
         };
         let mut planned = 0;
+        let mut bodies = Bodies::default();
         for endpoint in &config.endpoints {
             if ledger::hears(endpoint, &event) {
                 let delivery = first_delivery + planned;
-                self.plan(endpoint, &event, snapshot.size, delivery, &about)?;
+                self.plan(endpoint, &event, snapshot.size, delivery, &about, &mut bodies)?;
                 planned += 1;
             }
         }
@@ -305,6 +307,7 @@ impl<'a> Recording<'a> {
         bytes: usize,
         delivery: i64,
         about: &About,
+        bodies: &mut Bodies,
     ) -> Result<(), StoreError> {
         let account = endpoint.account;
         let target = EndpointRef { account, number: endpoint.number };
@@ -347,7 +350,7 @@ impl<'a> Recording<'a> {
                 shape: endpoint.shape.clone(),
                 revision: endpoint.revision,
                 call: about.call,
-                body: None,
+                body: bodies.of(endpoint.dialect, &endpoint.shape),
                 place,
             }),
             None if !waits => self.wake(target),
@@ -526,6 +529,22 @@ impl<'a> Recording<'a> {
 impl Loaded {
     fn is_first(&self) -> bool {
         self.last_event == 0
+    }
+}
+
+/// The bodies of one event, one for each way to write it.
+#[derive(Default)]
+struct Bodies(Vec<(DialectName, Shape, Body)>);
+
+impl Bodies {
+    fn of(&mut self, dialect: DialectName, shape: &Shape) -> Body {
+        let known = self.0.iter().find(|(known, like, _)| *known == dialect && like == shape);
+        if let Some((_, _, body)) = known {
+            return body.clone();
+        }
+        let body = Body::default();
+        self.0.push((dialect, shape.clone(), body.clone()));
+        body
     }
 }
 

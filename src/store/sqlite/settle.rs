@@ -19,7 +19,7 @@ use crate::model::event::EndpointDisabled;
 use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, DeliveryState, EventBody, EventType, Time};
 use crate::store::packed::{damaged, pack_bytes, unpack_bytes};
-use crate::store::{EndpointRef, Owned, Place, Settlement, StoreError, Turned};
+use crate::store::{Body, EndpointRef, Owned, Place, Settlement, StoreError, Turned};
 
 /// When a delivery that cannot be read is looked at again: somebody may have repaired it.
 const DAMAGED_PAUSE: Duration = Duration::from_secs(3600);
@@ -400,7 +400,10 @@ fn own(
         shape: serde_json::from_str(&shape).map_err(damaged)?,
         revision,
         call,
-        body: body.map(|packed| unpack_bytes(&packed).map(bytes::Bytes::from)).transpose()?,
+        body: match body {
+            Some(packed) => Body::sent(unpack_bytes(&packed)?.into()),
+            None => Body::default(),
+        },
         place,
     };
     Ok((owned, size))

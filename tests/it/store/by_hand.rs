@@ -15,7 +15,7 @@ pub async fn a_retry_does_not_wait_for_its_time<F: Fixture>(scene: Scene<F>) {
     assert_eq!(scene.retry(1).await, Turned::Done);
     assert_eq!(scene.delivery(1).await.next_attempt_at, Some(scene.now));
     let claimed = scene.claim(endpoint, 9).await;
-    assert_eq!((claimed[0].attempt, claimed[0].body.as_deref()), (2, Some(&b"body of attempt 1"[..])));
+    assert_eq!((claimed[0].attempt, claimed[0].body.get().as_deref()), (2, Some(&b"body of attempt 1"[..])));
     assert_eq!(scene.sum(endpoint).await.owed, 1);
     scene.finish().await;
 }
@@ -87,7 +87,7 @@ pub async fn a_dead_one_rises_again<F: Fixture>(mut scene: Scene<F>) {
     assert_eq!(numbers(&claimed), [1, 2, 3], "it holds nobody up");
     assert_eq!((claimed[0].attempt, claimed[1].attempt), (2, 3));
     for owned in &claimed[..2] {
-        assert_eq!(owned.body.as_deref(), Some(&b"body of attempt 1"[..]), "the same bytes");
+        assert_eq!(owned.body.get().as_deref(), Some(&b"body of attempt 1"[..]), "the same bytes");
         assert_eq!(owned.ordered_call, None);
     }
     scene.settle(&claimed[0], Next::Dead).await;

@@ -10,15 +10,16 @@ use postcall::ledger::Next;
 use postcall::metrics::Metrics;
 use postcall::model::{DeliveryState, EventType, Outcome, Step};
 use postcall::store::group::GroupWriter;
-use postcall::store::{Incoming, Page, StoreError, What};
+use postcall::store::{Incoming, Page, Place, Settlement, StoreError, What};
 use tokio::task::JoinHandle;
 
-use super::scene::{Fixture, Scene, attempted, done, numbers, says};
+use super::scene::{Fixture, Room, Scene, attempted, done, numbers, says};
 use super::troubled::{CULPRIT, Fault, Notes, Troubled};
 
 const ENDED: Step = Step::Ended(Outcome::Completed);
 
 struct Rig {
+    room: Arc<Room>,
     troubled: Arc<Troubled>,
     notes: Arc<Notes>,
     writer: GroupWriter,
@@ -31,7 +32,17 @@ impl Rig {
         let notes = Notes::with(&scene.room);
         let (store, queues) = (Arc::clone(&troubled), Arc::clone(&notes));
         let (writer, handle) = GroupWriter::start(store, queues, System::shared(), Arc::new(Metrics::new()));
-        Self { troubled, notes, writer, handle }
+        Self { room: Arc::clone(&scene.room), troubled, notes, writer, handle }
+    }
+
+    fn place(&self) -> Place {
+        self.room.places(1).remove(0)
+    }
+
+    /// Hands in what an attempt came to, and waits until it is written.
+    async fn settle(&self, settlement: Settlement) {
+        self.writer.settle(settlement, self.place()).await;
+        self.notes.settled().await;
     }
 
     /// Submits bodies so that they meet in one group: the store takes nothing before all are there.
@@ -49,7 +60,7 @@ pub async fn the_queues_are_told_after_the_commit<F: Fixture>(scene: Scene<F>) {
     assert_eq!(recorded, Ok(done(Recorded, 1)));
     let owned = rig.notes.dispatched();
     assert_eq!(numbers(&owned), [1], "dispatched before the door answers");
-    rig.writer.settle(attempted(&owned[0], scene.now, Next::RetryAt(scene.later(9)))).await;
+    rig.settle(attempted(&owned[0], scene.now, Next::RetryAt(scene.later(9)))).await;
     scene.room.set(0);
     rig.writer.record(scene.incoming(says("b", ENDED))).await.unwrap();
     // The queues are told after the answer, so the next answer proves it.
@@ -98,7 +109,7 @@ pub async fn a_settlement_is_kept_without_what_cannot_be<F: Fixture>(scene: Scen
     let settled = owned.iter().map(|owned| {
         let mut settlement = attempted(owned, scene.now, Next::Delivered);
         settlement.attempt.response_body = (owned.delivery == 2).then(|| CULPRIT.to_owned());
-        rig.writer.settle(settlement)
+        rig.settle(settlement)
     });
     let opened = async { rig.troubled.open() };
     tokio::join!(join_all(settled), opened);
@@ -114,7 +125,7 @@ pub async fn while_the_store_is_away_doors_say_so_and_settlements_wait<F: Fixtur
     let endpoint = scene.endpoint(|_| {}).await;
     let owned = scene.hear([says("a", Step::Answered), says("a", ENDED)]).await.owned;
     let rig = Rig::over(&scene, [Fault::Unavailable; 3]);
-    let settling = rig.writer.settle(attempted(&owned[0], scene.now, Next::Delivered));
+    let settling = rig.settle(attempted(&owned[0], scene.now, Next::Delivered));
     let recording = rig.together(["b", "c"].map(|call| scene.incoming(says(call, ENDED))).to_vec());
     let ((), recorded) = tokio::join!(settling, recording);
     for recorded in recorded {
@@ -144,7 +155,7 @@ pub async fn a_commit_that_nobody_heard_of_counts_once<F: Fixture>(scene: Scene<
 
     let rig = Rig::over(&scene, [Fault::UnheardOf]);
     rig.troubled.open();
-    rig.writer.settle(attempted(&owned[0], scene.now, Next::Delivered)).await;
+    rig.settle(attempted(&owned[0], scene.now, Next::Delivered)).await;
     assert_eq!(rig.troubled.groups(), [1, 1], "made again");
     assert_eq!(scene.delivery(1).await.attempts.len(), 1, "written once");
     let sum = scene.sum(endpoint).await;
@@ -155,20 +166,14 @@ pub async fn a_commit_that_nobody_heard_of_counts_once<F: Fixture>(scene: Scene<
 pub async fn what_was_submitted_is_written_before_the_end<F: Fixture>(scene: Scene<F>) {
     let endpoint = scene.endpoint(|_| {}).await;
     let owned = scene.hear((0..20).map(|call| says(&format!("c-{call}"), ENDED))).await.owned;
-    let Rig { troubled, writer, handle, .. } = Rig::over(&scene, [Fault::Unavailable; 2]);
-    let submit = |settlement| {
-        let writer = writer.clone();
-        tokio::spawn(async move { writer.settle(settlement).await })
-    };
-    let settling: Vec<_> =
-        owned.iter().map(|owned| submit(attempted(owned, scene.now, Next::Delivered))).collect();
-    tokio::task::yield_now().await;
+    let rig = Rig::over(&scene, [Fault::Unavailable; 2]);
+    for owned in &owned {
+        rig.writer.settle(attempted(owned, scene.now, Next::Delivered), rig.place()).await;
+    }
+    let Rig { troubled, writer, handle, .. } = rig;
     drop(writer);
     troubled.open();
     handle.await.unwrap();
-    for settled in settling {
-        settled.await.unwrap();
-    }
     assert_eq!(scene.sum(endpoint).await.delivered, 20);
     scene.finish().await;
 }

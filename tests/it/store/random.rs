@@ -165,7 +165,7 @@ impl Model {
         assert!(known.not_before <= now, "{number} came before its time");
         assert_eq!(owned.attempt, known.attempts + 1);
         let first = (known.attempts > 0).then_some(&b"body of attempt 1"[..]);
-        assert_eq!(owned.body.as_deref(), first, "{number}: the bytes of the first attempt");
+        assert_eq!(owned.body.get().as_deref(), first, "{number}: the bytes of the first attempt");
         assert_eq!(
             (owned.endpoint.number, owned.ordered_call.is_some()),
             (known.endpoint, known.line.is_some())

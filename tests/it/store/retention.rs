@@ -207,7 +207,7 @@ pub async fn what_is_under_way_is_left_until_it_is_settled<F: Fixture>(mut scene
     assert_eq!(left, [3], "settled, or back in the store: then they go");
     scene.settle(&again[0], Next::RetryAt(scene.now)).await;
     let again = scene.claim(one, 1).await;
-    assert_eq!(again[0].body.as_deref(), Some(&b"body of attempt 1"[..]), "its body was left, too");
+    assert_eq!(again[0].body.get().as_deref(), Some(&b"body of attempt 1"[..]), "its body was left, too");
     scene.settle(&again[0], Next::Dead).await;
     scene.wait(A_LITTLE);
     scene.tidy_up().await;

@@ -74,6 +74,7 @@ impl Queues for Room {
     fn dispatch(&self, _: Vec<Owned>) {}
     fn wake(&self, _: Vec<EndpointRef>) {}
     fn wake_at(&self, _: EndpointRef, _: Time) {}
+    fn settled(&self, _: Vec<(EndpointRef, Place)>) {}
 }
 
 /// A store with one account, one source and room for everything.
@@ -159,7 +160,7 @@ pub fn attempted(owned: &Owned, now: Time, next: Next) -> Settlement {
         Next::Delivered => 200,
         Next::RetryAt(_) | Next::Dead => 500,
     };
-    let body = owned.body.clone();
+    let body = owned.body.get();
     Settlement {
         endpoint: owned.endpoint,
         delivery: owned.delivery,

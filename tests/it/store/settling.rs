@@ -48,7 +48,7 @@ pub async fn a_retry_sends_the_bytes_of_the_first_attempt<F: Fixture>(mut scene:
         }
         let claimed = scene.claim(endpoint, 9).await;
         assert_eq!(
-            (claimed[0].attempt, claimed[0].body.as_deref()),
+            (claimed[0].attempt, claimed[0].body.get().as_deref()),
             (number, Some(&b"body of attempt 1"[..]))
         );
         assert_eq!(claimed[0].event, first[0].event);

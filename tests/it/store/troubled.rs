@@ -146,6 +146,7 @@ pub struct Notes {
     dispatched: Mutex<Vec<Owned>>,
     woken: Mutex<Vec<EndpointRef>>,
     alarms: Mutex<Vec<(EndpointRef, Time)>>,
+    settled: Semaphore,
 }
 
 impl Notes {
@@ -157,7 +158,13 @@ impl Notes {
             dispatched: Mutex::default(),
             woken: Mutex::default(),
             alarms: Mutex::default(),
+            settled: Semaphore::new(0),
         })
+    }
+
+    /// Waits until one more delivery is settled.
+    pub async fn settled(&self) {
+        self.settled.acquire().await.unwrap().forget();
     }
 
     /// What was dispatched since the last time.
@@ -188,5 +195,8 @@ impl Queues for Notes {
     }
     fn wake_at(&self, endpoint: EndpointRef, due: Time) {
         self.alarms.lock().unwrap().push((endpoint, due));
+    }
+    fn settled(&self, done: Vec<(EndpointRef, Place)>) {
+        self.settled.add_permits(done.len());
     }
 }
