@@ -45,6 +45,8 @@ pub struct Attempted {
     pub settlement: Settlement,
     /// Whether any HTTP answer came, for the breaker.
     pub answered: bool,
+    /// How long it took.
+    pub latency: Duration,
 }
 
 impl Attempter {
@@ -144,7 +146,7 @@ impl Attempter {
             decision,
             body,
         };
-        Attempted { settlement, answered }
+        Attempted { settlement, answered, latency }
     }
 
     /// Where the call's transcript can be fetched, if it came inline.

@@ -2,9 +2,9 @@
 //! due. Deliveries of a commit come straight from it; the rest is claimed from the store when due.
 //! Refuses to know how a request is made (`attempt`) and what follows from it (`ledger::settle`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -12,6 +12,7 @@ use tracing::warn;
 
 use super::attempt::{Attempted, Attempter};
 use super::lane::{CLAIM, Lane, State};
+use super::parallelism::Parallelism;
 use super::recipient::Recipient;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -22,9 +23,6 @@ use crate::store::{Claimed, EndpointRef, Owned, Place, Queues, Store};
 
 /// Bytes in all queues together: bounds memory however many endpoints there are and however large their events.
 const HOUSE: usize = 64 << 20;
-/// Requests under way to all endpoints together: 5,000 a second at 200 ms each, within the memory and the files that a small
-/// machine has. Past that only what each endpoint is sure of is started.
-const MOST_IN_FLIGHT: usize = 1024;
 /// Requests that an endpoint may have under way whatever the others do.
 const SURE: usize = 2;
 /// Wait before the next claim after one that failed.
@@ -43,9 +41,11 @@ struct Inner {
     runtime: tokio::runtime::Handle,
     lanes: RwLock<HashMap<EndpointRef, Arc<Lane>>>,
     house: Arc<AtomicUsize>,
+    /// Endpoints that found no room in the house and have nothing under way that would come by again.
+    hungry: Mutex<BTreeSet<EndpointRef>>,
     stopping: AtomicBool,
     /// Requests under way to all endpoints together.
-    in_flight: AtomicUsize,
+    parallelism: Parallelism,
     /// Deliveries between the start of their request and the end of their settlement.
     busy: AtomicUsize,
     /// Rung when there are none.
@@ -69,8 +69,9 @@ impl Dispatcher {
             runtime: tokio::runtime::Handle::current(),
             lanes: RwLock::default(),
             house: Arc::default(),
+            hungry: Mutex::default(),
             stopping: AtomicBool::new(false),
-            in_flight: AtomicUsize::new(0),
+            parallelism: Parallelism::default(),
             busy: AtomicUsize::new(0),
             idle: Notify::new(),
         }))
@@ -150,9 +151,10 @@ impl Queues for Dispatcher {
                 touched.push(endpoint);
             }
         }
+        touched.extend(std::mem::take(&mut *self.0.hungry()));
         touched.sort_unstable();
         touched.dedup();
-        // A place is free again; only who waits for places has a use for it.
+        // Places are free again; only who waits for one has a use for it.
         for lane in touched.into_iter().map(|endpoint| self.0.lane(endpoint)) {
             let is_waiting = lane.state().backlog;
             if is_waiting {
@@ -175,6 +177,10 @@ impl Inner {
             }
             rung.await;
         }
+    }
+
+    fn hungry(&self) -> MutexGuard<'_, BTreeSet<EndpointRef>> {
+        self.hungry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lane(&self, endpoint: EndpointRef) -> Arc<Lane> {
@@ -212,7 +218,9 @@ impl Inner {
                 state.claiming = true;
                 self.runtime.spawn(Arc::clone(self).claim(Arc::clone(lane), places));
             } else if state.in_flight == 0 && state.queue.is_empty() {
-                // The house is full of other endpoints' deliveries; nothing of this one will come by to try again.
+                // The house is full of other endpoints' deliveries. Should none of them be settled soon, one may be called
+                // off.
+                self.hungry().insert(lane.target);
                 self.pump_later(lane, &mut state, CLAIM_PAUSE);
             }
         }
@@ -223,7 +231,7 @@ impl Inner {
         let limit = state.breaker.limit(usize::try_from(wanted).unwrap_or(usize::MAX));
         while state.in_flight < limit && !state.queue.is_empty() {
             // Another request of this endpoint comes by when one of its own is done.
-            if state.in_flight >= SURE && self.in_flight.load(Ordering::Relaxed) >= MOST_IN_FLIGHT {
+            if state.in_flight >= SURE && !self.parallelism.has_room() {
                 return;
             }
             let rate = state.breaker.rate(endpoint.delivering.rate_limit);
@@ -234,7 +242,7 @@ impl Inner {
             let Some(owned) = state.queue.pop_front() else { return };
             self.metrics.unqueued(1);
             state.in_flight += 1;
-            self.in_flight.fetch_add(1, Ordering::Relaxed);
+            self.parallelism.begin();
             self.busy.fetch_add(1, Ordering::AcqRel);
             let recipient = state.recipient(endpoint);
             self.runtime.spawn(Arc::clone(self).deliver(Arc::clone(lane), recipient, owned));
@@ -257,9 +265,9 @@ impl Inner {
     /// not.
     async fn deliver(self: Arc<Self>, lane: Arc<Lane>, recipient: Arc<Recipient>, owned: Owned) {
         self.metrics.in_flight().inc();
-        let Attempted { settlement, answered } = self.attempter.attempt(&recipient, &owned).await;
+        let Attempted { settlement, answered, latency } = self.attempter.attempt(&recipient, &owned).await;
         self.metrics.in_flight().dec();
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.parallelism.end(answered.then_some(latency));
         {
             let mut state = lane.state();
             state.in_flight -= 1;

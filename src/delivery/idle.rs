@@ -12,8 +12,8 @@ use super::connect::Sender;
 /// Load balancers commonly close at 60 s; who closes first is spared the race.
 const LIFE: Duration = Duration::from_secs(50);
 
-/// As many as there are requests under way at the most: under load no connection is closed only to be opened again.
-const MOST: usize = 1024;
+/// As many as there are requests under way: under load no connection is closed only to be opened again.
+const MOST: usize = super::parallelism::MOST;
 
 /// A connection turns around as soon as its task has run once more. One that still writes a request that was
 /// answered early is not worth waiting for.

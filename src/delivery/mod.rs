@@ -9,6 +9,7 @@ pub mod guard;
 mod idle;
 mod lane;
 mod pace;
+mod parallelism;
 mod recipient;
 mod target;
 pub mod trouble;

@@ -57,9 +57,17 @@ pub struct EndpointRef {
 /// the transaction came to nothing. Queues are bounded by their number of places, the house by its bytes.
 #[derive(Debug)]
 pub struct Place {
-    queue: Arc<AtomicUsize>,
-    house: Arc<AtomicUsize>,
-    bytes: usize,
+    _queue: Charge,
+    /// What the delivery costs beside its body.
+    _own: Charge,
+    body: Arc<Charge>,
+}
+
+/// Places or bytes that are taken, given back when this is dropped.
+#[derive(Debug)]
+struct Charge {
+    taken: Arc<AtomicUsize>,
+    amount: usize,
 }
 
 /// What a delivery in memory costs beside its body.
@@ -73,38 +81,53 @@ impl Place {
         house: (&Arc<AtomicUsize>, usize),
         body: usize,
     ) -> Option<Self> {
-        let bytes = Self::weight(body);
-        let add = |taken: &AtomicUsize, more: usize, capacity: usize| {
-            let within = |now: usize| now.checked_add(more).filter(|sum| *sum <= capacity);
-            taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, within).is_ok()
-        };
-        if !add(queue.0, 1, queue.1) {
-            return None;
-        }
-        if !add(house.0, bytes, house.1) {
-            queue.0.fetch_sub(1, Ordering::AcqRel);
-            return None;
-        }
-        Some(Self { queue: Arc::clone(queue.0), house: Arc::clone(house.0), bytes })
+        Some(Self {
+            _queue: Charge::take(queue, 1)?,
+            _own: Charge::take(house, OVERHEAD)?,
+            body: Arc::new(Charge::take(house, weight(body))?),
+        })
+    }
+
+    /// The same place for a delivery of the same event as another one's: what both of them send is in memory once.
+    #[must_use]
+    pub fn beside(self, other: &SharedBody) -> Self {
+        Self { body: Arc::clone(&other.0), ..self }
+    }
+
+    /// The part of this place that other deliveries of the same event can share.
+    pub fn body(&self) -> SharedBody {
+        SharedBody(Arc::clone(&self.body))
     }
 
     /// Corrects the size: a claim takes its places before it knows the bodies.
     pub fn resize(&mut self, body: usize) {
-        let bytes = Self::weight(body);
-        self.house.fetch_add(bytes, Ordering::AcqRel);
-        self.house.fetch_sub(std::mem::replace(&mut self.bytes, bytes), Ordering::AcqRel);
-    }
-
-    /// A body lies in memory as the snapshot, read into a record, and encoded once more while it is sent.
-    fn weight(body: usize) -> usize {
-        body.saturating_mul(3).saturating_add(OVERHEAD)
+        let (taken, amount) = (Arc::clone(&self.body.taken), weight(body));
+        taken.fetch_add(amount, Ordering::AcqRel);
+        self.body = Arc::new(Charge { taken, amount });
     }
 }
 
-impl Drop for Place {
+/// What the body of an event takes up in the house, for as long as any delivery of it is in memory.
+#[derive(Clone, Debug)]
+pub struct SharedBody(Arc<Charge>);
+
+impl Charge {
+    /// Takes so many, unless that would be more than fits.
+    fn take((taken, capacity): (&Arc<AtomicUsize>, usize), amount: usize) -> Option<Self> {
+        let within = |now: usize| now.checked_add(amount).filter(|sum| *sum <= capacity);
+        taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, within).ok()?;
+        Some(Self { taken: Arc::clone(taken), amount })
+    }
+}
+
+/// A body lies in memory as the snapshot, read into a record, and encoded once more while it is sent.
+fn weight(body: usize) -> usize {
+    body.saturating_mul(3)
+}
+
+impl Drop for Charge {
     fn drop(&mut self) {
-        self.queue.fetch_sub(1, Ordering::AcqRel);
-        self.house.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.taken.fetch_sub(self.amount, Ordering::AcqRel);
     }
 }
 

@@ -54,6 +54,9 @@ impl Measure for Isolation {
             let lasting = stage.seconds(1.5, 4.0);
             let bodies = Bodies::new(ORDINARY, FRESH);
             let (mut alone, mut beside, mut tried) = (Vec::new(), Vec::new(), Vec::new());
+            // What filling left to the disk is not the endpoints' doing.
+            let sent = Load::of(&door, &bodies).steady(RATE, lasting, &sink).await?;
+            sink.complete(&sent).await?;
             for _ in 0..stage.pick(1, 4) {
                 alone.push({
                     let sent = Load::of(&door, &bodies).steady(RATE, lasting, &sink).await?;

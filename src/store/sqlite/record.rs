@@ -19,7 +19,8 @@ use crate::model::{AccountKey, Call, DialectName, Event, EventBody, EventType, T
 use crate::store::packed::{damaged, pack_bytes, unpack_text};
 use crate::store::told::{Snapshot, Told, ToldCall};
 use crate::store::{
-    AccountConfig, Body, Committed, EndpointRef, Incoming, Owned, Queues, Recorded, StoreError, Sum, What,
+    AccountConfig, Body, Committed, EndpointRef, Incoming, Owned, Place, Queues, Recorded, SharedBody,
+    StoreError, Sum, What,
 };
 
 /// The numbers that an account hands out next.
@@ -317,7 +318,8 @@ impl<'a> Recording<'a> {
             Some(call) if about.previous.is_some() => self.has_open(target, call)?,
             _ => false,
         };
-        let place = if waits { None } else { self.queues.reserve(target, bytes) };
+        let place =
+            if waits { None } else { bodies.place(|bytes| self.queues.reserve(target, bytes), bytes) };
         let state = match (&place, waits) {
             (_, true) => WAITING,
             (Some(_), false) => OWNED,
@@ -534,16 +536,29 @@ impl Loaded {
 
 /// The bodies of one event, one for each way to write it.
 #[derive(Default)]
-struct Bodies(Vec<(DialectName, Shape, Body)>);
+struct Bodies {
+    written: Vec<(DialectName, Shape, Body)>,
+    /// What they take up in memory, once there are deliveries in memory.
+    shared: Option<SharedBody>,
+}
 
 impl Bodies {
+    /// A place for one more delivery. Its body counts once for all.
+    fn place(&mut self, reserve: impl FnOnce(usize) -> Option<Place>, bytes: usize) -> Option<Place> {
+        match &self.shared {
+            Some(shared) => reserve(0).map(|place| place.beside(shared)),
+            None => reserve(bytes).inspect(|place| self.shared = Some(place.body())),
+        }
+    }
+
+    /// The bytes in a dialect and shape.
     fn of(&mut self, dialect: DialectName, shape: &Shape) -> Body {
-        let known = self.0.iter().find(|(known, like, _)| *known == dialect && like == shape);
+        let known = self.written.iter().find(|(known, like, _)| *known == dialect && like == shape);
         if let Some((_, _, body)) = known {
             return body.clone();
         }
         let body = Body::default();
-        self.0.push((dialect, shape.clone(), body.clone()));
+        self.written.push((dialect, shape.clone(), body.clone()));
         body
     }
 }
