@@ -202,10 +202,12 @@ async fn no_statement_walks_over_what_it_does_not_show() {
             read::events(db, tag, ACCOUNT, page)?;
             read::quarantine(db, ACCOUNT, page)?;
             for outcome in Outcome::ALL.into_iter().map(Some).chain([None]) {
-                read::calls(db, ACCOUNT, &CallFilter { call_id: None, outcome }, page)?;
+                read::calls(db, ACCOUNT, outcome, page)?;
             }
-            let named = CallFilter { call_id: Some(Text::from("c-3")), outcome: None };
-            read::calls(db, ACCOUNT, &named, page)?;
+            let call_id = Text::from("c-3");
+            let of_sources = read::sources(db, ACCOUNT)?.into_iter();
+            let of_sources = of_sources.map(|it| (it, call_hash(it, &call_id), Vec::new())).collect();
+            read::calls_of_vendor_id(db, &call_id, of_sources, None, page)?;
             for endpoint in [None, Some(quiet), Some(gone), Some(busy)] {
                 for state in DeliveryState::ALL.into_iter().map(Some).chain([None]) {
                     let filter = DeliveryFilter { endpoint, state, ..DeliveryFilter::default() };

@@ -29,7 +29,7 @@ pub fn unpack(key: i64) -> (AccountKey, i64) {
 }
 
 /// Every migration, oldest first; `user_version` counts those that were applied. Never edit one that was released.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     r"
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
@@ -129,6 +129,14 @@ CREATE TABLE slots (
 CREATE TABLE purged (
     endpoint INTEGER PRIMARY KEY, delivered INTEGER NOT NULL, dead INTEGER NOT NULL, cancelled INTEGER NOT NULL
 );
+",
+    r"
+-- Calls by the upper half of their hash. The calls of an account up to calls_filed are in it, later ones may be.
+CREATE TABLE call_hashes (hash INTEGER NOT NULL, call INTEGER NOT NULL, PRIMARY KEY (hash, call)) WITHOUT ROWID;
+INSERT INTO call_hashes SELECT hash >> 32, id FROM calls INDEXED BY calls_by_hash ORDER BY hash;
+DROP INDEX calls_by_hash;
+ALTER TABLE accounts ADD COLUMN calls_filed INTEGER NOT NULL DEFAULT 0;
+UPDATE accounts SET calls_filed = calls;
 ",
 ];
 
