@@ -5,6 +5,7 @@
 mod call_index;
 mod codec;
 mod config;
+mod filter;
 mod log;
 #[cfg(test)]
 mod plans;
@@ -542,9 +543,7 @@ impl Store for SqliteStore {
             };
             let sources = self.readers.read(move |db| read::sources(db, account)).await?;
             let sources = sources.into_iter().map(look).collect();
-            self.readers
-                .read(move |db| read::calls_of_vendor_id(db, &call_id, sources, outcome, page))
-                .await
+            self.readers.read(move |db| read::calls_of_vendor_id(db, &call_id, sources, outcome, page)).await
         })
     }
 
@@ -633,6 +632,7 @@ impl Store for SqliteStore {
     fn chore(&self, now: Time) -> Answer<'_, Progress> {
         self.writer.run(Lane::Chore, move |writer| {
             let (more, Committed { wake, .. }) = writer.recording(&NoQueues, now, upkeep::step)?;
+            let more = writer.call_index.tend(&writer.db)? || more;
             Ok(Progress { more: more || writer.give_back()?, wake })
         })
     }

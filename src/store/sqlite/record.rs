@@ -512,8 +512,8 @@ fn known_call(db: &Connection, id: i64, key: &(i64, Text)) -> Result<Option<Load
         db.prepare_cached("SELECT event, marks, record, vendor_id, source FROM calls WHERE id = ?")?;
     let mut rows = statement.query([id])?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    let is_same = row.get_ref(3)?.as_blob().is_ok_and(|id| id == key.1.as_bytes())
-        && row.get::<_, i64>(4)? == key.0;
+    let is_same =
+        row.get_ref(3)?.as_blob().is_ok_and(|id| id == key.1.as_bytes()) && row.get::<_, i64>(4)? == key.0;
     if !is_same {
         return Ok(None);
     }

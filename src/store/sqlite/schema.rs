@@ -196,4 +196,24 @@ mod tests {
         assert_eq!(unpack(pack(AccountKey(3), 7)), (AccountKey(3), 7));
         assert!(pack(AccountKey(MOST_ACCOUNTS + 1), 0) > pack(AccountKey(MOST_ACCOUNTS), LAST_NUMBER));
     }
+
+    /// Calls of an older store are found afterwards.
+    #[test]
+    fn the_index_of_calls_moves() {
+        let mut db = Connection::open_in_memory().unwrap();
+        db.execute_batch(&MIGRATIONS[..2].concat()).unwrap();
+        db.pragma_update(None, "user_version", 2).unwrap();
+        db.execute_batch(
+            "INSERT INTO accounts (account, tag, name, created_at, calls) VALUES (1, 1, 'one', 0, 3);
+             INSERT INTO calls (id, hash, source, vendor_id, event, marks, updated_at) VALUES
+             (10, -1, 1, x'', 1, x'', 0), (11, 9223372036854775807, 1, x'', 1, x'', 0), (12, 4294967296, 1, x'', 1, x'', 0);",
+        )
+        .unwrap();
+        migrate(&mut db).unwrap();
+        for (hash, call) in [(-1, 10), (i64::MAX, 11), (4_294_967_296, 12)] {
+            assert_eq!(super::super::call_index::filed(&db, hash), Ok(vec![call]));
+        }
+        let filed = db.query_row("SELECT calls_filed FROM accounts", [], |row| row.get::<_, i64>(0));
+        assert_eq!(filed, Ok(3));
+    }
 }
