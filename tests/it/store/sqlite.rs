@@ -295,7 +295,7 @@ async fn a_call_is_found_wherever_it_lies() {
     }
     let db = rusqlite::Connection::open(scene.place.dir.path().join("postcall.db")).unwrap();
     let filed = || db.query_row("SELECT COUNT(*) FROM call_hashes", [], |row| row.get::<_, i64>(0)).unwrap();
-    assert!((100..120).contains(&filed()), "some are filed, some are not: {}", filed());
+    assert!((60..120).contains(&filed()), "some are filed, some are not: {}", filed());
 
     // What is removed is nowhere any more, and what stays is found.
     scene.wait(900);
@@ -305,7 +305,7 @@ async fn a_call_is_found_wherever_it_lies() {
     assert!(filed() <= 5, "{} of five", filed());
     let filter = CallFilter { call_id: Some(Text::from("c-3")), outcome: None };
     let page = Page { after: None, limit: 10 };
-    assert_eq!(scene.store.calls(scene.account, filter, page).await, Ok(Vec::new()));
+    assert!(scene.store.calls(scene.account, filter, page).await.unwrap().is_empty());
     for number in 115..120 {
         assert_eq!(scene.call(&name(number)).await.number, i64::try_from(number).unwrap() + 1);
     }
@@ -439,7 +439,9 @@ async fn older_data_gets_an_age() {
     let dir = scene.place.dir.path().to_owned();
     let db = rusqlite::Connection::open(dir.join("postcall.db")).unwrap();
     db.execute_batch(
-        "DROP TABLE slots; DROP TABLE purged; DROP INDEX accounts_to_purge;
+        "DROP TABLE call_hashes; CREATE INDEX calls_by_hash ON calls (hash);
+         ALTER TABLE accounts DROP COLUMN calls_filed;
+         DROP TABLE slots; DROP TABLE purged; DROP INDEX accounts_to_purge;
          ALTER TABLE accounts DROP COLUMN retention; ALTER TABLE accounts DROP COLUMN purge_at;
          ALTER TABLE accounts DROP COLUMN purged; ALTER TABLE accounts DROP COLUMN slot_ends;
          PRAGMA user_version = 1;",
@@ -448,6 +450,7 @@ async fn older_data_gets_an_age() {
     drop(db);
     scene.store = open(&dir, options()).unwrap();
     assert_eq!(scene.feed().await.len(), 2);
+    assert_eq!((scene.call("a").await.number, scene.call("b").await.number), (1, 2));
     scene.keep(1000).await;
     scene.tidy_up().await;
     scene.wait(999);
