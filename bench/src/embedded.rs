@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use postcall::clock::{Clock, System};
@@ -16,8 +17,9 @@ use postcall::model::secret::Credential;
 use postcall::model::{AccountKey, Attempt, DialectName, Endpoint, Secret, Source, Text, Time};
 use postcall::store::sqlite::{Options, SqliteStore};
 use postcall::store::{
-    Committed, EndpointRef, Group, Incoming, Owned, Place, Queues, Settlement, Store, What,
+    Committed, EndpointRef, Group, Incoming, Owned, Place, Progress, Queues, Settlement, Store, What,
 };
+use tokio::task::JoinHandle;
 
 use crate::bodies::Bodies;
 
@@ -51,6 +53,20 @@ pub struct Embedded {
     store: Arc<dyn Store>,
     source: i64,
     endpoint: EndpointRef,
+    chores: JoinHandle<()>,
+}
+
+/// How long chores rest when there are none, as in postcall.
+const CHORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// What postcall does beside the doors goes on here, too.
+async fn chores(store: Arc<dyn Store>) {
+    loop {
+        match store.chore(now()).await {
+            Ok(Progress { more: true, .. }) => tokio::task::yield_now().await,
+            _ => tokio::time::sleep(CHORE_PAUSE).await,
+        }
+    }
 }
 
 fn now() -> Time {
@@ -97,7 +113,8 @@ impl Embedded {
         };
         let source = store.put_source(source).await.map_err(text)?.ok_or("no account")?.number;
         let number = store.put_endpoint(endpoint).await.map_err(text)?.ok_or("no account")?.number;
-        Ok(Self { store, source, endpoint: EndpointRef { account, number } })
+        let chores = tokio::spawn(chores(Arc::clone(&store)));
+        Ok(Self { store, source, endpoint: EndpointRef { account, number }, chores })
     }
 
     /// A group's worth of events, read as the door reads them.
@@ -142,6 +159,7 @@ impl Embedded {
 
     /// Finishes and closes it.
     pub async fn close(self) -> Result<(), String> {
+        self.chores.abort();
         self.store.close().await.map_err(text)
     }
 }

@@ -2,8 +2,10 @@
 //! One thread writes, a few connections read, and every commit is on disk when it returns. Only this room knows SQL
 //! for SQLite; it refuses to know HTTP and the rules of the ledger.
 
+mod call_index;
 mod codec;
 mod config;
+mod filter;
 mod log;
 #[cfg(test)]
 mod plans;
@@ -26,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use self::call_index::{CallIndex, Recent, call_hash};
 use self::config::{Changed, Directory};
 use self::log::Log;
 use self::readers::Readers;
@@ -55,11 +58,13 @@ pub struct Options {
     pub quarantine_quota: i64,
     /// The size of the database in pages of 4 KiB past which it is full; `None` leaves that to the disk.
     pub most_pages: Option<u32>,
+    /// Calls that are found in memory before they are filed in the index on disk.
+    pub recent_calls: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { quarantine_quota: 10_000, most_pages: None }
+        Self { quarantine_quota: 10_000, most_pages: None, recent_calls: call_index::RECENT }
     }
 }
 
@@ -79,6 +84,7 @@ impl From<rusqlite::Error> for StoreError {
 struct Writer {
     db: Connection,
     log: Log,
+    call_index: CallIndex,
     directory: Arc<Directory>,
     vault: Arc<Vault>,
     options: Options,
@@ -94,6 +100,7 @@ struct Writer {
 pub struct SqliteStore {
     writer: WriterThread<Writer>,
     readers: Readers,
+    recent_calls: Arc<Recent>,
     directory: Arc<Directory>,
     vault: Arc<Vault>,
 }
@@ -137,7 +144,10 @@ impl SqliteStore {
             db.pragma_update(None, "max_page_count", pages).map_err(|error| trouble(&error))?;
         }
 
+        let call_index = CallIndex::load(&db, options.recent_calls).map_err(|error| trouble(&error))?;
+        let recent_calls = call_index.recent();
         let writer = Writer {
+            call_index,
             log: Log::start(&path, &mut db)?,
             db,
             directory: Arc::clone(&directory),
@@ -150,6 +160,7 @@ impl SqliteStore {
         Ok(Self {
             writer: WriterThread::start(writer).map_err(|error| trouble(&error))?,
             readers: Readers::new(&path),
+            recent_calls,
             directory,
             vault,
         })
@@ -286,7 +297,7 @@ impl Writer {
     }
 
     fn record<'a>(&'a self, db: &'a Connection, queues: &'a dyn Queues, now: Time) -> Recording<'a> {
-        Recording::new(db, &self.directory, queues, self.options.quarantine_quota, now)
+        Recording::new(db, &self.directory, &self.call_index, queues, self.options.quarantine_quota, now)
     }
 
     /// Runs work that records or settles, in one transaction.
@@ -296,13 +307,15 @@ impl Writer {
         now: Time,
         work: impl FnOnce(&mut Recording<'_>) -> Result<T, StoreError>,
     ) -> Result<(T, Committed), StoreError> {
-        self.transact(|db, writer| {
+        let (done, committed, found) = self.transact(|db, writer| {
             let mut recording = writer.record(db, queues, now);
             let done = work(&mut recording)?;
-            let committed = recording.finish()?;
+            let (committed, found) = recording.finish()?;
             let changed = committed.disabled.iter().map(|&endpoint| Changed::Endpoint(endpoint)).collect();
-            Ok(((done, committed), changed))
-        })
+            Ok(((done, committed, found), changed))
+        })?;
+        self.call_index.apply(found);
+        Ok((done, committed))
     }
 
     /// Gives some free space back to the disk; true when there is more. The file itself is cut when the log is copied
@@ -376,7 +389,7 @@ impl Store for SqliteStore {
             writer.transact_ownership(|db, writer| {
                 let mut recording = writer.record(db, &NoQueues, now);
                 let more = recording.claim(endpoint, places)?;
-                Ok(Claimed { owned: recording.finish()?.owned, more })
+                Ok(Claimed { owned: recording.finish()?.0.owned, more })
             })
         })
     }
@@ -520,7 +533,19 @@ impl Store for SqliteStore {
     }
 
     fn calls(&self, account: AccountKey, filter: CallFilter, page: Page) -> Answer<'_, Vec<CallView>> {
-        self.readers.read(move |db| read::calls(db, account, &filter, page))
+        let CallFilter { call_id, outcome } = filter;
+        let Some(call_id) = call_id else {
+            return self.readers.read(move |db| read::calls(db, account, outcome, page));
+        };
+        Box::pin(async move {
+            let look = |source| {
+                let hash = call_hash(source, &call_id);
+                (source, hash, self.recent_calls.of(hash))
+            };
+            let sources = self.readers.read(move |db| read::sources(db, account)).await?;
+            let sources = sources.into_iter().map(look).collect();
+            self.readers.read(move |db| read::calls_of_vendor_id(db, &call_id, sources, outcome, page)).await
+        })
     }
 
     fn events(&self, account: AccountKey, page: Page) -> Answer<'_, Option<Vec<Event>>> {
@@ -608,6 +633,7 @@ impl Store for SqliteStore {
     fn chore(&self, now: Time) -> Answer<'_, Progress> {
         self.writer.run(Lane::Chore, move |writer| {
             let (more, Committed { wake, .. }) = writer.recording(&NoQueues, now, upkeep::step)?;
+            let more = writer.call_index.tend(&writer.db)? || more;
             Ok(Progress { more: more || writer.give_back()?, wake })
         })
     }

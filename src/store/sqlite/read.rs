@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::call_index;
 use super::codec::{outcome_code, state_code, state_of, unpack_attempts};
-use super::record::{CLAIMABLE, call_hash};
+use super::record::CLAIMABLE;
 use super::schema::{pack, unpack};
 use crate::model::id::{self, Kind, Tag};
-use crate::model::{AccountKey, Call, DeliveryState, Event, EventBody, EventType, Text, Time};
+use crate::model::{AccountKey, Call, DeliveryState, Event, EventBody, EventType, Outcome, Text, Time};
 use crate::store::packed::{damaged, unpack_bytes, unpack_text};
-use crate::store::{CallFilter, CallView, DeliveryFilter, DeliveryView, Page, Quarantined, StoreError, Sum};
+use crate::store::{CallView, DeliveryFilter, DeliveryView, Page, Quarantined, StoreError, Sum};
 
 fn limit(page: Page) -> i64 {
     i64::try_from(page.limit).unwrap_or(i64::MAX)
@@ -107,25 +108,15 @@ pub fn call(db: &Connection, account: AccountKey, number: i64) -> Result<Option<
     rows.next()?.map(|row| call_of(db, row)).transpose()
 }
 
-/// Calls, newest first.
+/// Calls, of one outcome or of any, newest first.
 pub fn calls(
     db: &Connection,
     account: AccountKey,
-    filter: &CallFilter,
+    outcome: Option<Outcome>,
     page: Page,
 ) -> Result<Vec<CallView>, StoreError> {
-    if let Some(call_id) = &filter.call_id {
-        let mut found = calls_of_vendor_id(db, account, call_id)?;
-        found.retain(|view| {
-            page.after.is_none_or(|after| view.number < after)
-                && filter.outcome.is_none_or(|outcome| view.call.outcome == Some(outcome))
-        });
-        found.sort_by_key(|view| std::cmp::Reverse(view.number));
-        found.truncate(page.limit);
-        return Ok(found);
-    }
     let [first, before] = range_before(account, page.after);
-    let outcome = filter.outcome.map(outcome_code);
+    let outcome = outcome.map(outcome_code);
     // Spelled out, so that each goes by the index that has its rows in order.
     let condition = if outcome.is_some() { "outcome = ?3 AND id" } else { "?3 IS NULL AND id" };
     let mut statement = db.prepare_cached(&format!(
@@ -140,27 +131,42 @@ pub fn calls(
     Ok(calls)
 }
 
-/// Calls are found per source, so every source of the account is asked, deleted ones too.
-fn calls_of_vendor_id(
+/// Every source of an account, deleted ones too: calls are found per source.
+pub fn sources(db: &Connection, account: AccountKey) -> Result<Vec<i64>, StoreError> {
+    let mut statement = db.prepare_cached("SELECT id FROM sources WHERE id > ? AND id < ?")?;
+    let sources = statement.query_map(range_after(account, None), |row| row.get(0))?;
+    Ok(sources.collect::<Result<_, _>>()?)
+}
+
+/// The calls of a vendor's id, newest first: those of each source, with its hash and the recent calls of that.
+pub fn calls_of_vendor_id(
     db: &Connection,
-    account: AccountKey,
     call_id: &Text,
+    sources: Vec<(i64, i64, Vec<i64>)>,
+    outcome: Option<Outcome>,
+    page: Page,
 ) -> Result<Vec<CallView>, StoreError> {
-    let [first, end] = range_after(account, None);
-    let sources: Vec<i64> = db
-        .prepare_cached("SELECT id FROM sources WHERE id > ? AND id < ?")?
-        .query_map([first, end], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
     let mut statement = db.prepare_cached(
-        "SELECT id, event, record, source, updated_at FROM calls WHERE hash = ? AND source = ? AND vendor_id = ?",
+        "SELECT id, event, record, source, updated_at FROM calls WHERE id = ? AND source = ? AND vendor_id = ?",
     )?;
     let mut found = Vec::new();
-    for source in sources {
-        let mut rows = statement.query(params![call_hash(source, call_id), source, call_id.as_bytes()])?;
-        while let Some(row) = rows.next()? {
-            found.push(call_of(db, row)?);
+    for (source, hash, mut calls) in sources {
+        calls.extend(call_index::filed(db, hash)?);
+        calls.sort_unstable();
+        calls.dedup();
+        for call in calls {
+            let mut rows = statement.query(params![call, source, call_id.as_bytes()])?;
+            if let Some(row) = rows.next()? {
+                found.push(call_of(db, row)?);
+            }
         }
     }
+    found.retain(|view| {
+        page.after.is_none_or(|after| view.number < after)
+            && outcome.is_none_or(|outcome| view.call.outcome == Some(outcome))
+    });
+    found.sort_by_key(|view| std::cmp::Reverse(view.number));
+    found.truncate(page.limit);
     Ok(found)
 }
 

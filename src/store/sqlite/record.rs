@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::call_index::{CallIndex, Changes, call_hash};
 use super::codec::outcome_code;
 use super::retention;
 use super::schema::{pack, unpack};
@@ -53,10 +54,13 @@ pub struct Recording<'a> {
     pub(super) now: Time,
     pub(super) committed: Committed,
     directory: &'a super::config::Directory,
+    call_index: &'a CallIndex,
     quota: i64,
     configs: HashMap<AccountKey, Arc<AccountConfig>>,
     heads: HashMap<AccountKey, Head>,
     calls: HashMap<(i64, Text), Loaded>,
+    /// Changes to where calls are found.
+    pub(super) found: Changes,
     /// Changes to sums.
     sums: HashMap<EndpointRef, Sum>,
     woken: HashSet<EndpointRef>,
@@ -67,6 +71,7 @@ impl<'a> Recording<'a> {
     pub fn new(
         db: &'a Connection,
         directory: &'a super::config::Directory,
+        call_index: &'a CallIndex,
         queues: &'a dyn Queues,
         quota: i64,
         now: Time,
@@ -76,11 +81,13 @@ impl<'a> Recording<'a> {
             queues,
             now,
             directory,
+            call_index,
             quota,
             committed: Committed::default(),
             configs: HashMap::new(),
             heads: HashMap::new(),
             calls: HashMap::new(),
+            found: Changes::default(),
             sums: HashMap::new(),
             woken: HashSet::new(),
         }
@@ -410,36 +417,9 @@ impl<'a> Recording<'a> {
 
     fn load_call(&mut self, account: AccountKey, key: &(i64, Text)) -> Result<Loaded, StoreError> {
         let db = self.db;
-        let mut statement = db
-            .prepare_cached("SELECT id, event, marks, record, vendor_id, source FROM calls WHERE hash = ?")?;
-        let mut rows = statement.query([call_hash(key.0, &key.1)])?;
-        while let Some(row) = rows.next()? {
-            let is_same = row.get_ref(4)?.as_blob().is_ok_and(|id| id == key.1.as_bytes())
-                && row.get::<_, i64>(5)? == key.0;
-            if !is_same {
-                continue;
-            }
-            let (id, last_event): (i64, i64) = (row.get(0)?, row.get(1)?);
-            let marks =
-                serde_json::from_slice(row.get_ref(2)?.as_blob().map_err(damaged)?).map_err(damaged)?;
-            let record: Option<Vec<u8>> = row.get(3)?;
-            let differs = record.is_some();
-            let packed = match record {
-                Some(record) => record,
-                None => db
-                    .prepare_cached("SELECT body FROM events WHERE id = ?")?
-                    .query_row([pack(account, last_event)], |row| row.get(0))?,
-            };
-            let call = serde_json::from_str(&unpack_text(&packed)?).map_err(damaged)?;
-            return Ok(Loaded {
-                number: unpack(id).1,
-                book: Some(CallBook { call: Arc::new(call), marks }),
-                told: None,
-                last_event,
-                is_new: false,
-                differs,
-                dirty: false,
-            });
+        let hash = call_hash(key.0, &key.1);
+        if let Some(known) = self.call_index.find(db, hash, |call| known_call(db, call, key))? {
+            return Ok(known);
         }
         let head = self.head(account)?;
         head.calls += 1;
@@ -455,8 +435,8 @@ impl<'a> Recording<'a> {
         })
     }
 
-    /// Writes what was gathered: calls, sums, heads. The caller commits.
-    pub fn finish(mut self) -> Result<Committed, StoreError> {
+    /// Writes what was gathered: calls, sums, heads. The caller commits, and then the index takes in its changes.
+    pub fn finish(mut self) -> Result<(Committed, Changes), StoreError> {
         self.committed.wake = self.woken.into_iter().collect();
         let now = self.now.as_micros();
         for ((source, call_id), loaded) in &self.calls {
@@ -478,6 +458,8 @@ impl<'a> Recording<'a> {
             };
             let outcome = book.call.outcome.map(outcome_code);
             if loaded.is_new {
+                let hash = call_hash(*source, call_id);
+                self.found.add(hash, id);
                 self.db
                     .prepare_cached(
                         "INSERT INTO calls (id, hash, source, vendor_id, outcome, event, marks, record, updated_at)
@@ -485,7 +467,7 @@ impl<'a> Recording<'a> {
                     )?
                     .execute(params![
                         id,
-                        call_hash(*source, call_id),
+                        hash,
                         source,
                         call_id.as_bytes(),
                         outcome,
@@ -524,8 +506,43 @@ impl<'a> Recording<'a> {
                 )?
                 .execute(params![head.position, head.calls, head.deliveries, head.quarantined, account.0])?;
         }
-        Ok(self.committed)
+        self.call_index.settle(self.db, &mut self.found)?;
+        Ok((self.committed, self.found))
     }
+}
+
+/// The call of this key, if it is the one of that source and vendor's id.
+fn known_call(db: &Connection, id: i64, key: &(i64, Text)) -> Result<Option<Loaded>, StoreError> {
+    let mut statement =
+        db.prepare_cached("SELECT event, marks, record, vendor_id, source FROM calls WHERE id = ?")?;
+    let mut rows = statement.query([id])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let is_same =
+        row.get_ref(3)?.as_blob().is_ok_and(|id| id == key.1.as_bytes()) && row.get::<_, i64>(4)? == key.0;
+    if !is_same {
+        return Ok(None);
+    }
+    let (account, number) = unpack(id);
+    let last_event: i64 = row.get(0)?;
+    let marks = serde_json::from_slice(row.get_ref(1)?.as_blob().map_err(damaged)?).map_err(damaged)?;
+    let record: Option<Vec<u8>> = row.get(2)?;
+    let differs = record.is_some();
+    let packed = match record {
+        Some(record) => record,
+        None => db
+            .prepare_cached("SELECT body FROM events WHERE id = ?")?
+            .query_row([pack(account, last_event)], |row| row.get(0))?,
+    };
+    let call = serde_json::from_str(&unpack_text(&packed)?).map_err(damaged)?;
+    Ok(Some(Loaded {
+        number,
+        book: Some(CallBook { call: Arc::new(call), marks }),
+        told: None,
+        last_event,
+        is_new: false,
+        differs,
+        dirty: false,
+    }))
 }
 
 impl Loaded {
@@ -582,13 +599,3 @@ pub const CLAIMABLE: i64 = 0;
 pub const WAITING: i64 = 1;
 /// `open.state`: in this process's memory.
 pub const OWNED: i64 = 2;
-
-/// The hash under which a call is found; collisions are told apart by the row itself.
-pub fn call_hash(source: i64, call_id: &Text) -> i64 {
-    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    context.update(&source.to_be_bytes());
-    context.update(call_id.as_bytes());
-    let digest = context.finish();
-    let first = digest.as_ref().first_chunk::<8>().expect("SHA-256 has 32 bytes");
-    i64::from_be_bytes(*first)
-}

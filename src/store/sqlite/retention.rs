@@ -373,7 +373,7 @@ impl Purge<'_, '_> {
 
     /// Removes an event whose deliveries are gone. A call goes with its last event, and so does what is remembered of a
     /// batch: if somebody tells of it again, it is news again.
-    fn remove_event(&self, event: &Row) -> Result<(), StoreError> {
+    fn remove_event(&mut self, event: &Row) -> Result<(), StoreError> {
         let db = self.recording.db;
         if let (Some(kind), Some(source)) = (EventType::from_code(event.kind), event.source)
             && matches!(kind, EventType::BatchCompleted | EventType::BatchFailed)
@@ -382,8 +382,12 @@ impl Purge<'_, '_> {
         }
         db.prepare_cached("DELETE FROM events WHERE id = ?")?.execute([event.id])?;
         if let Some(call) = event.call {
-            db.prepare_cached("DELETE FROM calls WHERE id = ? AND event = ?")?
-                .execute([pack(self.account, call), unpack(event.id).1])?;
+            let id = pack(self.account, call);
+            let gone: Option<i64> = db
+                .prepare_cached("DELETE FROM calls WHERE id = ? AND event = ? RETURNING hash")?
+                .query_row([id, unpack(event.id).1], |row| row.get(0))
+                .optional()?;
+            gone.map_or(Ok(()), |hash| self.recording.found.remove(db, hash, id))?;
         }
         Ok(())
     }

@@ -29,7 +29,7 @@ pub fn unpack(key: i64) -> (AccountKey, i64) {
 }
 
 /// Every migration, oldest first; `user_version` counts those that were applied. Never edit one that was released.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     r"
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
@@ -130,6 +130,14 @@ CREATE TABLE purged (
     endpoint INTEGER PRIMARY KEY, delivered INTEGER NOT NULL, dead INTEGER NOT NULL, cancelled INTEGER NOT NULL
 );
 ",
+    r"
+-- Calls by the upper half of their hash. The calls of an account up to calls_filed are in it, later ones may be.
+CREATE TABLE call_hashes (hash INTEGER NOT NULL, call INTEGER NOT NULL, PRIMARY KEY (hash, call)) WITHOUT ROWID;
+INSERT INTO call_hashes SELECT hash >> 32, id FROM calls INDEXED BY calls_by_hash ORDER BY hash;
+DROP INDEX calls_by_hash;
+ALTER TABLE accounts ADD COLUMN calls_filed INTEGER NOT NULL DEFAULT 0;
+UPDATE accounts SET calls_filed = calls;
+",
 ];
 
 /// How long a statement waits for another connection.
@@ -187,5 +195,25 @@ mod tests {
         }
         assert_eq!(unpack(pack(AccountKey(3), 7)), (AccountKey(3), 7));
         assert!(pack(AccountKey(MOST_ACCOUNTS + 1), 0) > pack(AccountKey(MOST_ACCOUNTS), LAST_NUMBER));
+    }
+
+    /// Calls of an older store are found afterwards.
+    #[test]
+    fn the_index_of_calls_moves() {
+        let mut db = Connection::open_in_memory().unwrap();
+        db.execute_batch(&MIGRATIONS[..2].concat()).unwrap();
+        db.pragma_update(None, "user_version", 2).unwrap();
+        db.execute_batch(
+            "INSERT INTO accounts (account, tag, name, created_at, calls) VALUES (1, 1, 'one', 0, 3);
+             INSERT INTO calls (id, hash, source, vendor_id, event, marks, updated_at) VALUES
+             (10, -1, 1, x'', 1, x'', 0), (11, 9223372036854775807, 1, x'', 1, x'', 0), (12, 4294967296, 1, x'', 1, x'', 0);",
+        )
+        .unwrap();
+        migrate(&mut db).unwrap();
+        for (hash, call) in [(-1, 10), (i64::MAX, 11), (4_294_967_296, 12)] {
+            assert_eq!(super::super::call_index::filed(&db, hash), Ok(vec![call]));
+        }
+        let filed = db.query_row("SELECT calls_filed FROM accounts", [], |row| row.get::<_, i64>(0));
+        assert_eq!(filed, Ok(3));
     }
 }

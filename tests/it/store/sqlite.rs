@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use postcall::dialect::ReceiptKind::Duplicate;
 use postcall::ledger::Next;
 use postcall::model::secret::Credential;
 use postcall::model::{AccountKey, Outcome, Secret, Step, Text};
 use postcall::store::sqlite::{Options, SqliteStore};
-use postcall::store::{Incoming, Store, StoreError, What};
+use postcall::store::{CallFilter, Incoming, Page, Store, StoreError, What};
 use tempfile::TempDir;
 
 use super::scene::{Fixture, Scene, attempted, done, endpoint, heard, says, some_time, source};
@@ -28,7 +29,8 @@ fn open(dir: &Path, options: Options) -> Result<Arc<dyn Store>, String> {
 }
 
 fn options() -> Options {
-    Options { quarantine_quota: 3, ..Options::default() }
+    // So few recent calls that the suite meets them everywhere: in memory, on disk, and on their way.
+    Options { quarantine_quota: 3, recent_calls: 2, ..Options::default() }
 }
 
 impl Fixture for Sqlite {
@@ -173,7 +175,7 @@ async fn the_data_of_a_newer_postcall_is_left_alone() {
 #[tokio::test]
 async fn a_full_disk_is_survived() {
     let dir = tempfile::tempdir().unwrap();
-    let full = Options { quarantine_quota: 10_000, most_pages: Some(200) };
+    let full = Options { most_pages: Some(200), ..Options::default() };
     let mut scene = Scene::<Sqlite>::new().await;
     scene.store = open(dir.path(), full).unwrap();
     scene.source = scene.store.put_source(source(scene.account)).await.unwrap().unwrap().number;
@@ -255,6 +257,60 @@ async fn a_damaged_row_harms_nobody_else() {
     scene.wait(3600);
     assert!(scene.claim(endpoint, 9).await.is_empty(), "looked at again, and still damaged");
     assert_eq!(scene.store.next_due(scene.target(endpoint)).await, Ok(Some(scene.later(3600))));
+    scene.finish().await;
+}
+
+/// A call is found while it is recent, when it is filed, and after a crash at any moment in between.
+#[tokio::test]
+async fn a_call_is_found_wherever_it_lies() {
+    let mut scene = Scene::<Sqlite>::new().await;
+    let few = Options { recent_calls: 20, ..options() };
+    scene.store.close().await.unwrap();
+    scene.store = open(scene.place.dir.path(), few).unwrap();
+    scene.endpoint(|_| {}).await;
+    scene.keep(1000).await;
+    let name = |number: usize| format!("c-{number}");
+    // Whether each of these calls is there, once, with the number that it had at first.
+    let are_found = async |scene: &Scene<Sqlite>, count: usize| {
+        for number in 0..count {
+            assert_eq!(scene.call(&name(number)).await.number, i64::try_from(number).unwrap() + 1);
+        }
+        let again = (0..count).map(|number| says(&name(number), Step::Answered));
+        let committed = scene.hear(again).await;
+        assert!(committed.owned.is_empty() && committed.recorded.iter().all(|it| *it == done(Duplicate, 0)));
+    };
+    for round in 1..=12 {
+        let owned =
+            scene.hear((round * 10 - 10..round * 10).map(|at| says(&name(at), Step::Answered))).await.owned;
+        let settled = owned.iter().map(|owned| attempted(owned, scene.now, Next::Delivered));
+        scene.commit(Vec::new(), settled.collect()).await;
+        are_found(&scene, round * 10).await;
+        if round % 3 == 0 {
+            let left = as_a_crash_leaves_it(scene.place.dir.path());
+            let store = open(left.path(), few).unwrap();
+            let crashed = std::mem::replace(&mut scene.place.dir, left);
+            scene.place.crashed.push((crashed, Some(std::mem::replace(&mut scene.store, store))));
+            are_found(&scene, round * 10).await;
+        }
+    }
+    let db = rusqlite::Connection::open(scene.place.dir.path().join("postcall.db")).unwrap();
+    let filed = || db.query_row("SELECT COUNT(*) FROM call_hashes", [], |row| row.get::<_, i64>(0)).unwrap();
+    assert!((60..120).contains(&filed()), "some are filed, some are not: {}", filed());
+
+    // What is removed is nowhere any more, and what stays is found.
+    scene.wait(900);
+    scene.hear((115..120).map(|at| says(&name(at), ENDED))).await;
+    scene.wait(105);
+    scene.tidy_up().await;
+    assert!(filed() <= 5, "{} of five", filed());
+    let filter = CallFilter { call_id: Some(Text::from("c-3")), outcome: None };
+    let page = Page { after: None, limit: 10 };
+    assert!(scene.store.calls(scene.account, filter, page).await.unwrap().is_empty());
+    for number in 115..120 {
+        assert_eq!(scene.call(&name(number)).await.number, i64::try_from(number).unwrap() + 1);
+    }
+    scene.hear((0..30).map(|at| says(&name(at), ENDED))).await;
+    assert_eq!(scene.call("c-3").await.number, 124, "it is news again");
     scene.finish().await;
 }
 
@@ -383,7 +439,9 @@ async fn older_data_gets_an_age() {
     let dir = scene.place.dir.path().to_owned();
     let db = rusqlite::Connection::open(dir.join("postcall.db")).unwrap();
     db.execute_batch(
-        "DROP TABLE slots; DROP TABLE purged; DROP INDEX accounts_to_purge;
+        "DROP TABLE call_hashes; CREATE INDEX calls_by_hash ON calls (hash);
+         ALTER TABLE accounts DROP COLUMN calls_filed;
+         DROP TABLE slots; DROP TABLE purged; DROP INDEX accounts_to_purge;
          ALTER TABLE accounts DROP COLUMN retention; ALTER TABLE accounts DROP COLUMN purge_at;
          ALTER TABLE accounts DROP COLUMN purged; ALTER TABLE accounts DROP COLUMN slot_ends;
          PRAGMA user_version = 1;",
@@ -392,6 +450,7 @@ async fn older_data_gets_an_age() {
     drop(db);
     scene.store = open(&dir, options()).unwrap();
     assert_eq!(scene.feed().await.len(), 2);
+    assert_eq!((scene.call("a").await.number, scene.call("b").await.number), (1, 2));
     scene.keep(1000).await;
     scene.tidy_up().await;
     scene.wait(999);
