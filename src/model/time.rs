@@ -126,7 +126,7 @@ impl fmt::Debug for Time {
 
 impl Serialize for Time {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(&DateTimePrinter::new().timestamp_to_string(&self.timestamp()))
     }
 }
 
@@ -164,6 +164,9 @@ impl Millis {
 
 impl Serialize for Millis {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_multiple_of(1000) {
+            return serializer.serialize_u64(self.0 / 1000);
+        }
         serde_json::value::RawValue::from_string(self.seconds_json())
             .map_err(serde::ser::Error::custom)?
             .serialize(serializer)
