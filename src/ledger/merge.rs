@@ -353,6 +353,14 @@ mod tests {
         proptest! {
             #![proptest_config(ProptestConfig::with_cases(2000))]
             #[test]
+            fn the_first_body_opens_the_book_that_folding_it_would_make(said in body()) {
+                let rank = Rank { stage: said.step.stage(), at: said.at };
+                let nothing = Call { call_id: said.call.call_id.clone(), ..Call::default() };
+                let (folded, _, renewed) = fold(open(nothing, rank), said.call.clone(), rank);
+                prop_assert_eq!((open(said.call, rank), false), (folded, renewed));
+            }
+
+            #[test]
             fn and_any_repetition_end_in_the_same_books(
                 (bodies, shuffled) in prop::collection::vec(body(), 1..7).prop_flat_map(|bodies| {
                     let repeated: Vec<HeardCall> = bodies.iter().chain(&bodies).cloned().collect();
