@@ -4,11 +4,9 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use serde_json::value::RawValue;
 
 use super::problem::{FieldError, Problem};
-use crate::model::Text;
-use crate::model::json::{Object, elements};
+use crate::model::{Object, Text, Token};
 
 /// The longest text in a setting, in bytes.
 const LONGEST: usize = 2048;
@@ -84,7 +82,7 @@ impl<'a> Form<'a> {
     }
 
     /// A field as it stands.
-    pub fn raw(&mut self, name: &'static str) -> Given<&'a RawValue> {
+    pub fn raw(&mut self, name: &'static str) -> Given<Token<'a>> {
         self.asked.push(name);
         let is_there = self.fields.peek(name).is_some();
         match self.fields.take(name) {
@@ -174,13 +172,13 @@ impl<'a> Form<'a> {
     }
 
     /// The elements of a list.
-    pub fn list(&mut self, name: &'static str) -> Given<Vec<&'a RawValue>> {
-        self.read_as(name, "a list", elements)
+    pub fn list(&mut self, name: &'static str) -> Given<Vec<Token<'a>>> {
+        self.read_as(name, "a list", |value| value.elements())
     }
 
     /// The entries of an object.
     pub fn object(&mut self, name: &'static str) -> Given<Object<'a>> {
-        self.read_as(name, "an object", |value| serde_json::from_str(value.get()).ok())
+        self.read_as(name, "an object", Token::object)
     }
 
     /// Ends the reading: whatever is left was not asked for.
@@ -203,10 +201,10 @@ impl<'a> Form<'a> {
         &mut self,
         name: &'static str,
         what: &str,
-        read: impl FnOnce(&'a RawValue) -> Option<T>,
+        read: impl FnOnce(&mut Token<'a>) -> Option<T>,
     ) -> Given<T> {
         match self.raw(name) {
-            Given::Value(value) => match read(value) {
+            Given::Value(mut token) => match read(&mut token) {
                 Some(value) => Given::Value(value),
                 None => {
                     self.wrong(name, "wrong_type", format!("Give {what}."));

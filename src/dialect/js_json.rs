@@ -6,7 +6,8 @@ use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 
-use crate::model::json::{Text, end_of_string, is_too_deep, quote_wtf8};
+use crate::model::json::{Text, is_too_deep, quote_wtf8};
+use crate::model::token::{end_of_scalar, end_of_string};
 
 /// Why there is no JavaScript form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,11 +104,11 @@ pub(super) fn rewrite(valid: &str) -> Vec<u8> {
                 }
             }
             b't' | b'f' | b'n' => {
-                at = end_of_token(source, at);
+                at = end_of_scalar(source, at);
                 out.extend_from_slice(&source[start..at]);
             }
             _ => {
-                at = end_of_token(source, at);
+                at = end_of_scalar(source, at);
                 write_number(&valid[start..at], &mut out);
             }
         }
@@ -119,11 +120,6 @@ fn end_member(members: &mut [Member], end: usize) {
     if let Some(last) = members.last_mut() {
         last.end = end;
     }
-}
-
-fn end_of_token(source: &[u8], at: usize) -> usize {
-    let is_end = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r');
-    source[at..].iter().position(is_end).map_or(source.len(), |length| at + length)
 }
 
 /// A string without escapes is already what QuoteJSONString writes; any other is read and quoted again.

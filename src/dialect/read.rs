@@ -6,9 +6,9 @@ use super::Reading;
 use super::transcript;
 use crate::model::call::{Call, Turn};
 use crate::model::event::{Heard, HeardCall};
-use crate::model::json::{Fields, Object, Raw, Text, is_too_deep, objects, written};
+use crate::model::json::{Fields, MAX_DEPTH, Raw, Text, is_too_deep};
 use crate::model::time::Millis;
-use crate::model::{Outcome, Step, Time, phone};
+use crate::model::{Object, Outcome, Step, Time, Token, phone};
 
 /// Why a body cannot be read, in words for whoever looks into the quarantine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,8 +92,18 @@ impl<'a> Part<'a> {
         let text = std::str::from_utf8(body)
             .map(|text| text.trim_start_matches(BYTE_ORDER_MARK))
             .map_err(|error| Unreadable(format!("not UTF-8 from byte {} on", error.valid_up_to())))?;
+        let too_deep = || Unreadable("nests too deep".to_owned());
+        if let Ok(valid) = serde_json::from_str(text) {
+            let (mut document, depth) = Token::of_document(valid);
+            if depth > MAX_DEPTH {
+                return Err(too_deep());
+            }
+            if let Some(object) = document.object() {
+                return Ok(Self { place: "", object });
+            }
+        }
         if is_too_deep(body) {
-            return Err(Unreadable("nests too deep".to_owned()));
+            return Err(too_deep());
         }
         match serde_json::from_str(text) {
             Ok(object) => Ok(Self { place: "", object }),
@@ -105,7 +115,7 @@ impl<'a> Part<'a> {
 
     /// An object inside this one, by the dotted name of where it stands; an empty one when there is none.
     pub fn part(&mut self, key: &str, place: &'static str) -> Part<'a> {
-        let object = self.take_as(key, |token| serde_json::from_str(token.get()).ok());
+        let object = self.take_as(key, Token::object);
         Part { place, object: object.unwrap_or_default() }
     }
 
@@ -115,13 +125,9 @@ impl<'a> Part<'a> {
     }
 
     /// Takes what `read` can make something of; anything else stays where it is.
-    fn take_as<T>(
-        &mut self,
-        key: &str,
-        read: impl FnOnce(&'a serde_json::value::RawValue) -> Option<T>,
-    ) -> Option<T> {
-        let token = self.object.take(key)?;
-        let value = read(token);
+    fn take_as<T>(&mut self, key: &str, read: impl FnOnce(&mut Token<'a>) -> Option<T>) -> Option<T> {
+        let mut token = self.object.take(key)?;
+        let value = read(&mut token);
         if value.is_none() {
             self.object.put(key, token);
         }
@@ -130,7 +136,7 @@ impl<'a> Part<'a> {
 
     /// A string that is not empty.
     pub fn text(&mut self, key: &str) -> Option<Text> {
-        self.take_as(key, Text::of).filter(|text| !text.is_empty())
+        self.take_as(key, |token| token.text()).filter(|text| !text.is_empty())
     }
 
     /// A word to compare: event, status, direction.
@@ -140,7 +146,7 @@ impl<'a> Part<'a> {
 
     /// What `read` knows of a word. One that it does not know stays for `metadata`.
     pub fn known<T>(&mut self, key: &str, read: impl FnOnce(&str) -> Option<T>) -> Option<T> {
-        self.take_as(key, |token| read(&written(token)))
+        self.take_as(key, |token| read(&token.written()))
     }
 
     /// An identifier: a string, or a number with its digits as they were written.
@@ -208,7 +214,7 @@ impl<'a> Part<'a> {
 
     fn scalar<T>(&mut self, key: &str, what: &str, read: impl FnOnce(&str) -> Option<T>) -> Taken<Option<T>> {
         let Some(token) = self.object.take(key) else { return Ok(None) };
-        let written = written(token);
+        let written = token.written();
         if written.is_empty() {
             return Ok(None);
         }
@@ -218,9 +224,8 @@ impl<'a> Part<'a> {
 
     /// The turns of a transcript array; `None` when it is empty or not an array of objects.
     pub fn turns(&mut self, key: &str) -> Option<Vec<Turn>> {
-        let turns: Option<Vec<Turn>> =
-            self.take_as(key, |token| Some(objects(token)?.into_iter().map(transcript::read_turn).collect()));
-        turns.filter(|turns| !turns.is_empty())
+        let turns = self.take_as(key, Token::objects)?.into_iter().map(transcript::read_turn);
+        Some(turns.collect::<Vec<_>>()).filter(|turns| !turns.is_empty())
     }
 
     /// Everything that is left, as free-form fields.

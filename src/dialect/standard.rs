@@ -181,7 +181,7 @@ fn collect_unknown(place: &str, source: &Raw, written: &Raw, leftovers: &mut Lef
         match written.take(&key.to_str()) {
             None if !is_empty => leftovers.push((name, Raw::of(token))),
             Some(again) if again.get() != token.get() && !OPEN.iter().any(|open| key == **open) => {
-                collect_unknown(&name.to_str(), &Raw::of(token), &Raw::of(again), leftovers);
+                collect_unknown(&name.to_str(), &Raw::of(token), &Raw::of(&again), leftovers);
             }
             _ => {}
         }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::model::Time;
 use crate::model::call::{ASSISTANT, Call, Turn, USER};
-use crate::model::json::{Object, Text, written};
+use crate::model::json::Text;
 use crate::model::time::Millis;
+use crate::model::{Object, Time};
 
 /// Who speaks when nothing tells.
 const UNKNOWN: &str = "unknown";
@@ -59,7 +59,7 @@ impl Speaker<'_> {
 /// The canonical role for a vendor's word.
 pub fn role(word: Text) -> Text {
     match known_role(word.as_bytes()) {
-        Some(role) => Text::from(role),
+        Some(role) => Text::known(role),
         None => word,
     }
 }
@@ -77,12 +77,17 @@ fn known_role(word: &[u8]) -> Option<&'static str> {
 
 /// Reads one element of a transcript array: `{role|speaker, content|text, timestamp}` and whatever else it has.
 pub fn read_turn(mut element: Object<'_>) -> Turn {
-    let speaker = take_text(&mut element, &["role", "speaker"]).unwrap_or_else(|| Text::from(UNKNOWN));
+    let speaker = take_text(&mut element, &["role", "speaker"]).unwrap_or_else(|| Text::known(UNKNOWN));
     let text = take_text(&mut element, &["content", "text"]).unwrap_or_default();
     let mut turn = Turn { role: role(speaker), text, ..Turn::default() };
     if let Some(token) = element.take("timestamp") {
-        let written = written(token);
-        if let Some(offset) = read_seconds(&written).or_else(|| read_clock(&written)) {
+        let written = token.written();
+        // Neither a number nor a clock has a `T`; to try them first would cost as much as to read the time.
+        let as_offset = |written: &str| match written.as_bytes().get(10) {
+            Some(b'T') => None,
+            _ => read_seconds(written).or_else(|| read_clock(written)),
+        };
+        if let Some(offset) = as_offset(&written) {
             turn.offset_seconds = Some(offset);
         } else if let Some(at) = Time::parse(&written) {
             turn.at = Some(at);
@@ -97,7 +102,7 @@ pub fn read_turn(mut element: Object<'_>) -> Turn {
 fn take_text(element: &mut Object<'_>, keys: &[&str]) -> Option<Text> {
     for key in keys {
         if let Some(token) = element.take(key) {
-            match Text::of(token) {
+            match token.text() {
                 Some(text) => return Some(text),
                 None => element.put(key, token),
             }
@@ -135,7 +140,7 @@ pub fn turns(call: &Call) -> Cow<'_, [Turn]> {
     match (&call.transcript.turns, &call.transcript.text) {
         (Some(turns), _) if !turns.is_empty() => Cow::Borrowed(turns),
         (_, Some(text)) if !text.is_empty() => Cow::Owned(read_text(text).unwrap_or_else(|| {
-            vec![Turn { role: Text::from(UNKNOWN), text: text.clone(), ..Turn::default() }]
+            vec![Turn { role: Text::known(UNKNOWN), text: text.clone(), ..Turn::default() }]
         })),
         _ => Cow::Borrowed(&[]),
     }
@@ -199,8 +204,8 @@ pub fn read_text(text: &Text) -> Option<Vec<Turn>> {
     }
     turns.retain(|(role, said)| role.is_some() || !said.trim_ascii().is_empty());
     turns.iter().any(|(role, _)| role.is_some()).then(|| {
-        let turn = |(role, said): (Option<&str>, Vec<u8>)| Turn {
-            role: Text::from(role.unwrap_or(UNKNOWN)),
+        let turn = |(role, said): (Option<&'static str>, Vec<u8>)| Turn {
+            role: Text::known(role.unwrap_or(UNKNOWN)),
             text: Text::from_bytes(said.trim_ascii()),
             ..Turn::default()
         };

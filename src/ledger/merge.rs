@@ -60,15 +60,10 @@ pub enum Change {
 /// Folds what was heard into the call's book; `None` is a call that nobody heard of before.
 pub fn hear(book: Option<CallBook>, heard: HeardCall) -> (CallBook, Change) {
     let rank = Rank { stage: heard.step.stage(), at: heard.at };
-    let mut book = book.unwrap_or_else(|| CallBook {
-        call: Arc::new(Call { call_id: heard.call.call_id.clone(), ..Call::default() }),
-        marks: Marks { stages: Vec::new(), terminals: Vec::new(), base: rank, ranks: BTreeMap::new() },
-    });
-
-    let mut fold = Fold { marks: &mut book.marks, rank, changed: Vec::new(), renewed: false };
-    let call = Arc::make_mut(&mut book.call);
-    call.merge(heard.call, &mut fold);
-    let Fold { mut changed, renewed, .. } = fold;
+    let (mut book, mut changed, renewed) = match book {
+        Some(book) => fold(book, heard.call, rank),
+        None => (open(heard.call, rank), Vec::new(), false),
+    };
 
     let is_first = match heard.step {
         Step::Ended(outcome) => {
@@ -98,6 +93,24 @@ pub fn hear(book: Option<CallBook>, heard: HeardCall) -> (CallBook, Change) {
         Change::Nothing
     };
     (book, change)
+}
+
+/// The book of a call that nobody heard of before. Each leaf that is said takes the place of nothing and has the rank
+/// of its body, so what is said is the record as it stands.
+fn open(said: Call, base: Rank) -> CallBook {
+    let (stage, outcome, contradicting_outcomes) = Default::default();
+    CallBook {
+        call: Arc::new(Call { stage, outcome, contradicting_outcomes, ..said }),
+        marks: Marks { stages: Vec::new(), terminals: Vec::new(), base, ranks: BTreeMap::new() },
+    }
+}
+
+/// Folds what is said into a book that is open. Says also what changed, by dotted names, and whether a URL was renewed.
+fn fold(mut book: CallBook, said: Call, rank: Rank) -> (CallBook, Vec<String>, bool) {
+    let mut fold = Fold { marks: &mut book.marks, rank, changed: Vec::new(), renewed: false };
+    Arc::make_mut(&mut book.call).merge(said, &mut fold);
+    let Fold { changed, renewed, .. } = fold;
+    (book, changed, renewed)
 }
 
 /// Books a terminal outcome. Any real one beats `lost`; among real ones the first in canonical order stands and
@@ -339,6 +352,14 @@ mod tests {
 
         proptest! {
             #![proptest_config(ProptestConfig::with_cases(2000))]
+            #[test]
+            fn the_first_body_opens_the_book_that_folding_it_would_make(said in body()) {
+                let rank = Rank { stage: said.step.stage(), at: said.at };
+                let nothing = Call { call_id: said.call.call_id.clone(), ..Call::default() };
+                let (folded, _, renewed) = fold(open(nothing, rank), said.call.clone(), rank);
+                prop_assert_eq!((open(said.call, rank), false), (folded, renewed));
+            }
+
             #[test]
             fn and_any_repetition_end_in_the_same_books(
                 (bodies, shuffled) in prop::collection::vec(body(), 1..7).prop_flat_map(|bodies| {

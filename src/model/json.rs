@@ -10,6 +10,8 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::token::{Object, Token, end_of_string};
+
 /// How deep a document may nest before it is quarantined; what V8 and PostgreSQL read without trouble.
 pub const MAX_DEPTH: usize = 128;
 
@@ -25,16 +27,14 @@ impl Raw {
     }
 
     /// Keeps a borrowed token.
-    pub fn of(token: &RawValue) -> Self {
-        match without_spaces(token.get()).map(RawValue::from_string) {
-            Some(Ok(compact)) => Self(compact),
-            _ => Self(token.to_owned()),
-        }
+    pub fn of(token: &Token<'_>) -> Self {
+        let compact = without_spaces(token.get()).unwrap_or_else(|| token.get().to_owned());
+        Self(RawValue::from_string(compact).expect("a token is one JSON value"))
     }
 
     /// From JSON text; `None` when it is not one JSON value.
     pub fn parse(text: &str) -> Option<Self> {
-        serde_json::from_str::<&RawValue>(text).ok().map(Self::of)
+        serde_json::from_str(text).ok()
     }
 
     /// From a string, a number or any other value that serialises.
@@ -44,12 +44,12 @@ impl Raw {
 
     /// The text, when this is a JSON string.
     pub fn as_text(&self) -> Option<Text> {
-        Text::of(&self.0)
+        Token::from(&*self.0).text()
     }
 
     /// The object, when this is one.
     pub fn as_object(&self) -> Option<Object<'_>> {
-        serde_json::from_str(self.get()).ok()
+        Token::from(&*self.0).object()
     }
 
     /// The number, when this is one that a float can hold.
@@ -108,42 +108,25 @@ fn without_spaces(json: &str) -> Option<String> {
     (kept_to > 0).then_some(compact)
 }
 
-/// For a string token whose first character is at `at`: the place after its closing quote, and whether anything
-/// in it is escaped.
-pub fn end_of_string(json: &[u8], mut at: usize) -> (usize, bool) {
-    let mut has_escape = false;
-    while let Some(length) =
-        json.get(at..).and_then(|rest| rest.iter().position(|&b| b == b'"' || b == b'\\'))
-    {
-        at += length;
-        if json[at] == b'"' {
-            return (at + 1, has_escape);
-        }
-        has_escape = true;
-        at += 2;
-    }
-    (json.len(), has_escape)
-}
-
 /// A string as vendors send it: WTF-8, which is UTF-8 plus lone surrogates.
+/// The few words that the house itself uses are not copied.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Text(Box<[u8]>);
+pub struct Text(Cow<'static, [u8]>);
 
 impl Text {
     /// From WTF-8 bytes, for the store, which keeps them as bytes.
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Self {
-        Self(bytes.into().into_boxed_slice())
+        Self(Cow::Owned(bytes.into()))
+    }
+
+    /// A word of the house.
+    pub const fn known(word: &'static str) -> Self {
+        Self(Cow::Borrowed(word.as_bytes()))
     }
 
     /// The WTF-8 bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
-    }
-
-    /// The text of a string token; `None` when the token is no string.
-    pub fn of(token: &RawValue) -> Option<Self> {
-        let inner = token.get().strip_prefix('"')?.strip_suffix('"')?;
-        if inner.contains('\\') { serde_json::from_str(token.get()).ok() } else { Some(Self::from(inner)) }
     }
 
     /// For reading only: a lone surrogate shows as U+FFFD.
@@ -159,13 +142,13 @@ impl Text {
 
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
-        Self(text.as_bytes().into())
+        Self(Cow::Owned(text.as_bytes().to_vec()))
     }
 }
 
 impl From<String> for Text {
     fn from(text: String) -> Self {
-        Self(text.into_bytes().into_boxed_slice())
+        Self(Cow::Owned(text.into_bytes()))
     }
 }
 
@@ -229,7 +212,7 @@ fn surrogate_at(bytes: &[u8], at: usize) -> Option<u16> {
 }
 
 /// A high half directly before a low half is one character in JavaScript; write it as one.
-fn join_surrogates(bytes: &[u8]) -> Cow<'_, [u8]> {
+pub(super) fn join_surrogates(bytes: &[u8]) -> Cow<'_, [u8]> {
     let pair_at = |at| match (surrogate_at(bytes, at), surrogate_at(bytes, at + 3)) {
         (Some(high @ 0xD800..=0xDBFF), Some(low @ 0xDC00..=0xDFFF)) => {
             char::from_u32(0x1_0000 + ((u32::from(high) - 0xD800) << 10) + (u32::from(low) - 0xDC00))
@@ -293,86 +276,9 @@ pub fn quote_wtf8(bytes: &[u8]) -> String {
     out
 }
 
-/// An object as it stands in a body: keys in their order, a repeated key as JavaScript reads it (the last value
-/// at the first one's place). Taking a value removes it, so what is left at the end is what nobody knew.
-#[derive(Clone, Debug, Default)]
-pub struct Object<'a>(Vec<(Key<'a>, &'a RawValue)>);
-
-/// A key in WTF-8, borrowed from the body unless it was escaped there.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key<'a>(Cow<'a, [u8]>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct KeyVisitor;
-        impl<'de> Visitor<'de> for KeyVisitor {
-            type Value = Key<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-            fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Key<'de>, E> {
-                Ok(Key(join_surrogates(bytes)))
-            }
-            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Owned(join_surrogates(bytes).into_owned())))
-            }
-        }
-        deserializer.deserialize_bytes(KeyVisitor)
-    }
-}
-
-impl<'a> Object<'a> {
-    /// Takes a value out; JSON `null` counts as absent.
-    pub fn take(&mut self, key: &str) -> Option<&'a RawValue> {
-        let at = self.0.iter().position(|(known, _)| *known.0 == *key.as_bytes())?;
-        let (_, value) = self.0.remove(at);
-        (value.get() != "null").then_some(value)
-    }
-
-    /// Looks at a value and leaves it where it is.
-    pub fn peek(&self, key: &str) -> Option<&'a RawValue> {
-        self.0.iter().find(|(known, _)| *known.0 == *key.as_bytes()).map(|&(_, value)| value)
-    }
-
-    /// Puts a value back (or in): what turned out not to be of the expected kind is not lost.
-    pub fn put(&mut self, key: &str, value: &'a RawValue) {
-        self.0.push((Key(Cow::Owned(key.as_bytes().to_vec())), value));
-    }
-
-    /// What is left, in order.
-    pub fn rest(&self) -> impl Iterator<Item = (Text, &'a RawValue)> {
-        self.0.iter().map(|(key, value)| (Text::from_bytes(&*key.0), *value))
-    }
-
-    /// Whether nothing is left.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ObjectVisitor;
-        impl<'de> Visitor<'de> for ObjectVisitor {
-            type Value = Object<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
-                let mut entries = Vec::new();
-                while let Some((key, value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
-                    entries.push((key, value));
-                }
-                Ok(Object(last_of_each(entries)))
-            }
-        }
-        deserializer.deserialize_map(ObjectVisitor)
-    }
-}
-
 /// Keeps for each key the last value, at the place of the first. Small objects are compared pairwise; large
 /// ones through a map, so that a hostile body cannot make this quadratic.
-fn last_of_each<K: Clone + Eq + std::hash::Hash, V>(entries: Vec<(K, V)>) -> Vec<(K, V)> {
+pub(super) fn last_of_each<K: Clone + Eq + std::hash::Hash, V>(entries: Vec<(K, V)>) -> Vec<(K, V)> {
     const SMALL: usize = 32;
     let is_repeated = |place: usize| entries[..place].iter().any(|(key, _)| *key == entries[place].0);
     if entries.len() <= SMALL && !(1..entries.len()).any(is_repeated) {
@@ -398,25 +304,6 @@ fn last_of_each<K: Clone + Eq + std::hash::Hash, V>(entries: Vec<(K, V)>) -> Vec
         }
     }
     kept
-}
-
-/// The elements of an array, borrowed; `None` when this is no array.
-pub fn elements(array: &RawValue) -> Option<Vec<&RawValue>> {
-    serde_json::from_str(array.get()).ok()
-}
-
-/// The objects of an array, borrowed; `None` when this is anything but an array of objects.
-pub fn objects(array: &RawValue) -> Option<Vec<Object<'_>>> {
-    serde_json::from_str(array.get()).ok()
-}
-
-/// A scalar as it was written: the text of a string (for reading only), or the token itself.
-pub fn written(token: &RawValue) -> Cow<'_, str> {
-    match token.get().strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-        Some(inner) if !inner.contains('\\') => Cow::Borrowed(inner),
-        Some(_) => Cow::Owned(Text::of(token).unwrap_or_default().to_str().into_owned()),
-        None => Cow::Borrowed(token.get()),
-    }
 }
 
 /// An ordered map of owned values: `variables`, `metadata`, whatever a vendor adds.
@@ -544,19 +431,11 @@ pub fn is_too_deep(body: &[u8]) -> bool {
     if body.chunks(255).map(|run| usize::from(opened(run))).sum::<usize>() <= MAX_DEPTH {
         return false;
     }
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    for &byte in body {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-            continue;
-        }
+    let (mut depth, mut at) = (0usize, 0);
+    while let Some(byte) = body.get(at) {
+        at += 1;
         match byte {
-            b'"' => in_string = true,
+            b'"' => at = end_of_string(body, at).0,
             b'{' | b'[' => {
                 depth += 1;
                 if depth > MAX_DEPTH {
@@ -574,10 +453,6 @@ pub fn is_too_deep(body: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn object(text: &str) -> Object<'_> {
-        serde_json::from_str(text).unwrap()
-    }
-
     #[test]
     fn half_an_emoji_survives() {
         let text: Text = serde_json::from_str(r#""cut \ud83d off""#).unwrap();
@@ -591,15 +466,6 @@ mod tests {
         assert_eq!(text, Text::from("😀"));
         let mixed: Text = serde_json::from_str(r#""\ud83d\ud83d\ude00\ude00""#).unwrap();
         assert_eq!(serde_json::to_string(&mixed).unwrap(), "\"\\ud83d😀\\ude00\"");
-    }
-
-    #[test]
-    fn a_repeated_key_reads_as_in_javascript() {
-        let mut body = object(r#"{"a":1,"b":2,"a":3}"#);
-        let keys: Vec<String> = body.rest().map(|(key, value)| format!("{key}={value}")).collect();
-        assert_eq!(keys, ["a=3", "b=2"]);
-        assert_eq!(body.take("a").unwrap().get(), "3");
-        assert!(body.take("a").is_none());
     }
 
     #[test]
@@ -623,28 +489,6 @@ mod tests {
     fn keys_may_be_broken_too() {
         let fields: Fields = serde_json::from_str(r#"{"\ud83d":1}"#).unwrap();
         assert_eq!(serde_json::to_string(&fields).unwrap(), r#"{"\ud83d":1}"#);
-    }
-
-    #[test]
-    fn keys_of_a_body_are_read_like_texts() {
-        let mut body = object(r#"{"\ud83d":1,"\ud83d\ude00":2,"\u0061":3,"b":4,"a":5}"#);
-        assert_eq!(body.take("😀").unwrap().get(), "2");
-        assert_eq!(body.take("a").unwrap().get(), "5");
-        assert_eq!(serde_json::to_string(&Fields::from(&body)).unwrap(), r#"{"\ud83d":1,"b":4}"#);
-    }
-
-    #[test]
-    fn scalars_are_told_from_their_tokens() {
-        let body =
-            object(r#"{"plain":"a","escaped":"\u0061\n","number":1.50,"list":[{"x":1},{}],"mixed":[{},1]}"#);
-        let token = |key| body.peek(key).unwrap();
-        assert_eq!(
-            [written(token("plain")), written(token("escaped")), written(token("number"))],
-            ["a", "a\n", "1.50"]
-        );
-        assert_eq!((Text::of(token("escaped")), Text::of(token("number"))), (Some(Text::from("a\n")), None));
-        assert_eq!(objects(token("list")).map(|all| all.len()), Some(2));
-        assert!(objects(token("mixed")).is_none() && objects(token("plain")).is_none());
     }
 
     #[test]

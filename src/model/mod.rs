@@ -13,6 +13,7 @@ pub mod phone;
 pub mod secret;
 pub mod source;
 pub mod time;
+pub mod token;
 
 pub use account::{AccountKey, ApiKey};
 pub use batch::Batch;
@@ -20,10 +21,11 @@ pub use call::Call;
 pub use delivery::{Attempt, DeliveryState};
 pub use endpoint::Endpoint;
 pub use event::{Event, EventBody, EventType, Outcome, Stage, Step};
-pub use json::{Fields, Object, Raw, Text};
+pub use json::{Fields, Raw, Text};
 pub use secret::Secret;
 pub use source::Source;
 pub use time::Time;
+pub use token::{Object, Token};
 
 /// The dialects that postcall speaks, by the name that the API uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -5,8 +5,10 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
 use jiff::fmt::rfc2822;
 use jiff::fmt::temporal::DateTimePrinter;
+use jiff::tz::Offset;
 use serde::{Deserialize, Serialize};
 
 /// A moment, to the microsecond (Air's `createdAt` has that many digits). Written as RFC 3339 in UTC.
@@ -46,6 +48,9 @@ impl Time {
     /// and epoch seconds or milliseconds as digits. `None` when it is none of these.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
+        if let Some(time) = parse_plain(text) {
+            return Some(time);
+        }
         if let Ok(time) = text.parse::<Timestamp>() {
             return Some(Self::from(time));
         }
@@ -97,6 +102,22 @@ impl Time {
     }
 }
 
+/// `2024-01-16T10:35:00Z`, as most vendors write each turn: six numbers in fixed places. Only a short cut; what it does
+/// not know it leaves to the others.
+fn parse_plain(text: &str) -> Option<Time> {
+    let &[y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1, b'T', h0, h1, b':', n0, n1, b':', s0, s1, b'Z'] =
+        text.as_bytes()
+    else {
+        return None;
+    };
+    let digit = |byte: u8| byte.is_ascii_digit().then(|| byte.cast_signed() - b'0'.cast_signed());
+    let two = |tens, ones| Some(digit(tens)? * 10 + digit(ones)?);
+    let year = i16::from(two(y0, y1)?) * 100 + i16::from(two(y2, y3)?);
+    let (month, day) = (two(m0, m1)?, two(d0, d1)?);
+    let moment = DateTime::new(year, month, day, two(h0, h1)?, two(n0, n1)?, two(s0, s1)?, 0).ok()?;
+    Offset::UTC.to_timestamp(moment).ok().map(Time::from)
+}
+
 /// `2023-12-31 23:12:05.62705+00`: a space for the T, and an offset that may lack its minutes.
 fn parse_postgres(text: &str) -> Option<Time> {
     let (date, clock) = text.split_once(' ')?;
@@ -126,7 +147,7 @@ impl fmt::Debug for Time {
 
 impl Serialize for Time {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(&DateTimePrinter::new().timestamp_to_string(&self.timestamp()))
     }
 }
 
@@ -164,6 +185,9 @@ impl Millis {
 
 impl Serialize for Millis {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_multiple_of(1000) {
+            return serializer.serialize_u64(self.0 / 1000);
+        }
         serde_json::value::RawValue::from_string(self.seconds_json())
             .map_err(serde::ser::Error::custom)?
             .serialize(serializer)
@@ -180,6 +204,29 @@ impl<'de> Deserialize<'de> for Millis {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_short_cut_leads_where_the_road_does(
+            year in "[0-9]{4}", numbers in prop::array::uniform5(0..70u8), odd in prop::option::of((0..20usize, any::<u8>())),
+        ) {
+            let [month, day, hour, minute, second] = numbers;
+            for (month, day, hour) in [(month, day, hour), (month % 14, day % 34, hour % 26)] {
+                let mut text = format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z").into_bytes();
+                if let Some((at, byte)) = odd {
+                    text[at] = byte;
+                }
+                let Ok(text) = String::from_utf8(text) else { continue };
+                let road = text.parse::<Timestamp>().ok().map(Time::from);
+                if let Some(time) = parse_plain(&text) {
+                    prop_assert_eq!(Some(time), road, "{}", text);
+                } else if odd.is_none() && second < 60 {
+                    prop_assert_eq!(None, road, "{}", text);
+                }
+            }
+        }
+    }
 
     #[test]
     fn every_form_that_vendors_write_is_read() {

@@ -22,6 +22,7 @@ mod receivers;
 mod start;
 mod store;
 mod tidy;
+mod tokens;
 mod vectors;
 mod vendors;
 mod wire;
