@@ -1,5 +1,5 @@
-//! JSON from vendors without loss: raw tokens, text that may hold half an emoji, objects read leniently.
-//! `serde_json` does the tokenising. This file refuses to know any dialect, and never rounds a number: digits are
+//! JSON from vendors without loss: raw values, text that may hold half an emoji, free-form fields in their order.
+//! `serde_json` judges what is JSON. This file refuses to know any dialect, and never rounds a number: digits are
 //! kept as they were written (JavaScript's rounding lives in `dialect::js_json`).
 
 use std::borrow::Cow;
