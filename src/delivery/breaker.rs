@@ -7,6 +7,8 @@ const PATIENCE: u32 = 5;
 /// Attempts a second on an endpoint that is probed: every schedule is kept to the second until more than this fall due
 /// in one.
 const PROBES: f64 = 100.0;
+/// Deliveries that are claimed for them at a time: a claim that nobody can use soon would make doors wait.
+const PROBES_AHEAD: usize = 8;
 
 /// What is known of an endpoint's health.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +32,11 @@ impl Breaker {
         if self.is_silent() { Some(limit.map_or(PROBES, |limit| limit.min(PROBES))) } else { limit }
     }
 
+    /// How many deliveries are worth having in memory, given what an endpoint that answers would get.
+    pub fn claim(&self, most: usize) -> usize {
+        if self.is_silent() { most.min(PROBES_AHEAD) } else { most }
+    }
+
     fn is_silent(&self) -> bool {
         self.silent_in_a_row >= PATIENCE
     }
@@ -47,6 +54,7 @@ mod tests {
             breaker.note(false);
         }
         assert_eq!((breaker.limit(32), breaker.rate(None)), (1, Some(PROBES)));
+        assert_eq!(breaker.claim(128), PROBES_AHEAD);
         assert_eq!((breaker.rate(Some(5.0)), breaker.rate(Some(1e6))), (Some(5.0), Some(PROBES)));
         breaker.note(true);
         assert_eq!((breaker.limit(32), breaker.rate(Some(1e6))), (32, Some(1e6)));

@@ -211,9 +211,10 @@ impl Inner {
         };
         let mut state = lane.state();
         self.start_requests(lane, &mut state, &endpoint);
-        let is_low = state.queue.len() < CLAIM / 2;
+        let most = state.breaker.claim(CLAIM);
+        let is_low = state.queue.len() < most / 2;
         if state.backlog && !state.claiming && is_low {
-            let places = lane.places((&self.house, HOUSE));
+            let places = lane.places((&self.house, HOUSE), most);
             if !places.is_empty() {
                 state.claiming = true;
                 self.runtime.spawn(Arc::clone(self).claim(Arc::clone(lane), places));

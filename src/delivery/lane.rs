@@ -86,9 +86,9 @@ impl Lane {
         place
     }
 
-    /// Places for a claim: as many as there are free, up to [`CLAIM`], for bodies of a typical size.
-    pub fn places(&self, house: (&Arc<AtomicUsize>, usize)) -> Vec<Place> {
-        let places = (0..CLAIM).map_while(|_| Place::take((&self.taken, CAPACITY), house, TYPICAL));
+    /// Places for a claim: as many as there are free, up to `most`, for bodies of a typical size.
+    pub fn places(&self, house: (&Arc<AtomicUsize>, usize), most: usize) -> Vec<Place> {
+        let places = (0..most).map_while(|_| Place::take((&self.taken, CAPACITY), house, TYPICAL));
         places.collect()
     }
 }

@@ -11,14 +11,15 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{error, warn};
 
+use super::group_size::{self, GroupSize};
 use super::{
     Committed, EndpointRef, Group, Incoming, Place, Queues, Recorded, Settlement, Store, StoreError, What,
 };
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
-/// The most that goes into one transaction: enough to share an fsync, few enough to stay within milliseconds.
-const MOST_IN_GROUP: usize = 512;
+/// The most bodies and settlements that go into one transaction.
+const MOST_IN_GROUP: usize = group_size::MOST;
 /// The same in bytes of bodies, so that a few large ones do not make the others wait.
 const MOST_BYTES_IN_GROUP: usize = 8 * 1024 * 1024;
 /// Bodies that may wait for their group. Past that the door answers 503. As many settlements may wait beside them: however
@@ -87,7 +88,8 @@ impl GroupWriter {
         let (records, waiting_records) = mpsc::channel(WAITING);
         let (settlements, waiting_settlements) = mpsc::channel(WAITING);
         let inbox = Inbox { records: waiting_records, settlements: waiting_settlements };
-        let handle = tokio::spawn(Committer { store, queues, clock, metrics }.run(inbox));
+        let handle =
+            tokio::spawn(Committer { store, queues, clock, metrics, size: GroupSize::default() }.run(inbox));
         let room = Arc::new(Semaphore::new(usize::try_from(WAITING_BYTES).unwrap_or(usize::MAX)));
         (Self { records, settlements, room }, handle)
     }
@@ -160,11 +162,11 @@ impl Waiting {
         self.len() >= MOST_IN_GROUP || self.bytes >= MOST_BYTES_IN_GROUP
     }
 
-    /// Takes in what has arrived: bodies first, as somebody waits for each, but half of the group is the settlements' if
-    /// there are as many.
-    fn fill(&mut self, inbox: &mut Inbox) {
-        for most_records in [MOST_IN_GROUP / 2, MOST_IN_GROUP] {
-            while !self.is_full() && self.incoming.len() < most_records {
+    /// Takes in what has arrived, `bodies` at the most: these first, as somebody waits for each, but half of the group is
+    /// the settlements' if there are as many.
+    fn fill(&mut self, inbox: &mut Inbox, bodies: usize) {
+        for most in [bodies.min(MOST_IN_GROUP / 2), bodies] {
+            while !self.is_full() && self.incoming.len() < most {
                 let Ok(record) = inbox.records.try_recv() else { break };
                 self.push(Submission::Record(record));
             }
@@ -211,12 +213,12 @@ impl Waiting {
 }
 
 /// Fills a group: all that waits; settlements alone wait a little for company.
-async fn gather(first: Submission, inbox: &mut Inbox) -> Waiting {
+async fn gather(first: Submission, inbox: &mut Inbox, bodies: usize) -> Waiting {
     let deadline = Instant::now() + SETTLE_PATIENCE;
     let mut waiting = Waiting::default();
     waiting.push(first);
     loop {
-        waiting.fill(inbox);
+        waiting.fill(inbox, bodies);
         if !waiting.incoming.is_empty() || waiting.is_full() {
             return waiting;
         }
@@ -233,6 +235,7 @@ struct Committer {
     queues: Arc<dyn Queues>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    size: GroupSize,
 }
 
 impl Committer {
@@ -246,7 +249,7 @@ impl Committer {
                 false => timeout_at(again, inbox.recv()).await,
             };
             let mut group = match first {
-                Ok(Some(first)) => gather(first, &mut inbox).await,
+                Ok(Some(first)) => gather(first, &mut inbox, self.size.bodies()).await,
                 Ok(None) if unwritten.is_empty() => return,
                 Ok(None) => {
                     sleep_until(again).await;
@@ -324,7 +327,10 @@ impl Committer {
         }
         let written = self.store.commit(Arc::clone(group), Arc::clone(&self.queues)).await;
         match &written {
-            Ok(_) => self.metrics.group_committed(members, start.elapsed()),
+            Ok(committed) => {
+                self.metrics.group_committed(members, start.elapsed());
+                self.size.note(committed.waited);
+            }
             Err(_) => self.metrics.group_failed(),
         }
         written
@@ -391,7 +397,7 @@ mod tests {
         });
         let first = inbox.recv().await.unwrap();
         let start = Instant::now();
-        let group = gather(first, &mut inbox).await;
+        let group = gather(first, &mut inbox, MOST_IN_GROUP).await;
         assert_eq!(group.len(), 2);
         assert_eq!(start.elapsed(), SETTLE_PATIENCE);
     }

@@ -3,6 +3,7 @@
 //! leaks out and time is an argument. Refuses to know HTTP.
 
 pub mod group;
+mod group_size;
 pub mod link;
 pub mod packed;
 pub mod sqlite;
@@ -289,6 +290,8 @@ pub struct Committed {
     pub wake_at: Vec<(EndpointRef, Time)>,
     /// Endpoints that this group disabled.
     pub disabled: Vec<EndpointRef>,
+    /// How long the commit waited for the disk.
+    pub waited: Duration,
 }
 
 /// What a claim came to.

@@ -92,6 +92,8 @@ struct Writer {
     proven: Option<Instant>,
     /// Whether commits wait for the disk.
     is_durable: bool,
+    /// How long the last one waited.
+    waited: Duration,
     /// Held for as long as anything may be written: a second process would break ownership, which lives in memory.
     _lock: File,
 }
@@ -155,6 +157,7 @@ impl SqliteStore {
             options,
             proven: None,
             is_durable: true,
+            waited: Duration::ZERO,
             _lock: lock,
         };
         Ok(Self {
@@ -250,7 +253,10 @@ impl Writer {
                     return Err(error);
                 }
             };
-        if let Err(error) = self.db.execute_batch("COMMIT") {
+        let start = Instant::now();
+        let ended = self.db.execute_batch("COMMIT");
+        self.waited = start.elapsed();
+        if let Err(error) = ended {
             // Rolled back, it is not committed as far as anybody can see while this process lives. Should the log have
             // reached the disk all the same, the next start finds it committed and dedupe meets the sender's retry.
             self.roll_back();
@@ -380,6 +386,7 @@ impl Store for SqliteStore {
             };
             let (recorded, mut committed) = writer.recording(queues.as_ref(), group.now, work)?;
             committed.recorded = recorded;
+            committed.waited = writer.waited;
             Ok(committed)
         })
     }

@@ -1,0 +1,55 @@
+//! How many bodies go into one group. Refuses to know what a commit does.
+//!
+//! A crowd of senders that all wait for one commit leaves the processors idle meanwhile, and then the disk; in two groups
+//! that take turns, one works while the other waits. So a group is as large as it has to be for the writer to work about
+//! as long as it waits for the disk: small on a quick disk, large on a slow one, where many have to share each wait.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// What the writer works on one body, roughly, in microseconds.
+const WORK: u64 = 16;
+/// However quick the disk is.
+const LEAST: u64 = 64;
+/// However slow: few enough to stay within milliseconds.
+pub const MOST: usize = 512;
+/// How much of the remembered wait one commit changes: one part in so many.
+const SMOOTHING: u64 = 16;
+
+/// The size of the next group.
+#[derive(Debug, Default)]
+pub struct GroupSize {
+    /// For the disk, in microseconds, smoothed.
+    waited: AtomicU64,
+}
+
+impl GroupSize {
+    /// A commit waited so long for the disk.
+    pub fn note(&self, waited: Duration) {
+        let micros = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX).min(u64::MAX / SMOOTHING);
+        let known = self.waited.load(Ordering::Relaxed);
+        self.waited.store((known * (SMOOTHING - 1) + micros) / SMOOTHING, Ordering::Relaxed);
+    }
+
+    /// The most bodies that go into it.
+    pub fn bodies(&self) -> usize {
+        let fair = (self.waited.load(Ordering::Relaxed) / WORK).max(LEAST);
+        usize::try_from(fair).unwrap_or(MOST).min(MOST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_larger_the_longer_the_disk_takes() {
+        let size = GroupSize::default();
+        assert_eq!(size.bodies(), 64);
+        for (millis, bodies) in [(1, 64), (4, 250), (100, 512), (0, 64)] {
+            (0..20 * SMOOTHING).for_each(|_| size.note(Duration::from_millis(millis)));
+            let found = size.bodies();
+            assert!(found.abs_diff(bodies) <= 3, "{millis} ms: {found}");
+        }
+    }
+}
