@@ -9,7 +9,11 @@ use crate::measures;
 
 /// Measure postcall beside a bare relay on this machine, everything on loopback.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask bench", arg_required_else_help = true)]
+#[command(
+    name = "cargo xtask bench",
+    arg_required_else_help = true,
+    override_usage = "cargo xtask bench [--quick] [--only NAME[,NAME]]\n       cargo xtask bench --publish"
+)]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -35,6 +39,8 @@ pub enum What {
     },
     /// Accept and never answer
     Hang,
+    /// Answer 503
+    Busy,
 }
 
 /// What to measure.

@@ -1,12 +1,13 @@
 //! A store that owes much and rests: filled through the door with events of one campaign, for endpoints that are owed
-//! them all. All but one of these are disabled; the last refuses connections and waits for hours after its first
-//! attempt, so that its deliveries carry attempts. Other campaigns have nothing to do with them.
+//! them all. All but one of these are disabled; the last answers 503 and waits for hours after its first attempt, so that
+//! its deliveries carry attempts. Other campaigns have nothing to do with them.
 //! Refuses to know what is measured over it.
 
 use serde_json::json;
 
 use crate::bodies::{Bodies, ORDINARY};
 use crate::load::{Load, Until};
+use crate::part::Part;
 use crate::postcall::{Data, Postcall, Sum};
 use crate::stage::Stage;
 
@@ -27,8 +28,9 @@ pub struct Backlog {
     pub pending: u64,
 }
 
-/// Endpoints for the backlog, so that a store is the same with and without one; gives their ids, the refusing one last.
-pub async fn endpoints(postcall: &Postcall, count: usize) -> Result<Vec<String>, String> {
+/// Endpoints for the backlog, so that a store is the same with and without one; gives their ids, that of the one at
+/// `busy` last.
+pub async fn endpoints(postcall: &Postcall, count: usize, busy: &str) -> Result<Vec<String>, String> {
     let mut made = Vec::new();
     for _ in 1..count {
         let id = postcall.endpoint(CLOSED, json!({"campaign_id": RESTING})).await?;
@@ -36,8 +38,8 @@ pub async fn endpoints(postcall: &Postcall, count: usize) -> Result<Vec<String>,
         made.push(id);
     }
     let hours = [6 * 3600; 8];
-    let refusing = json!({"campaign_id": RESTING, "retry_delays_seconds": hours});
-    made.push(postcall.endpoint(CLOSED, refusing).await?);
+    let patient = json!({"campaign_id": RESTING, "retry_delays_seconds": hours});
+    made.push(postcall.endpoint(busy, patient).await?);
     Ok(made)
 }
 
@@ -56,12 +58,13 @@ impl Backlog {
         let data = stage.data()?;
         let postcall = stage.postcall(&data).await?;
         let door = postcall.source().await?;
-        let made = endpoints(&postcall, endpoint_count).await?;
+        let busy = Part::start(&["busy"]).await?;
+        let made = endpoints(&postcall, endpoint_count, &busy.url).await?;
         let bodies = Bodies::new(ORDINARY, RESTING);
         let sent = Load::of(&postcall.door(&door), &bodies).flat_out(Until::Count(events)).await?;
         let rests = |sum: &Sum| !made.contains(&sum.endpoint_id) || sum.pending == sent.accepted;
         let sums = postcall.until(|sums| sums.iter().all(rests)).await?;
-        // Each of the refusing endpoint's deliveries has to have been tried before all of them rest.
+        // Each of the busy endpoint's deliveries has to have been tried before all of them rest.
         while postcall.attempts().await? < sent.accepted {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }

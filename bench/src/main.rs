@@ -5,6 +5,7 @@
 mod arguments;
 mod backlog;
 mod bodies;
+mod busy;
 mod clock;
 mod cost;
 mod embedded;
@@ -71,6 +72,7 @@ async fn perform(what: What) -> Result<ExitCode, String> {
         What::Relay { url } => relay::run(&url).await?,
         What::Thinnest { url } => thinnest::run(&url).await?,
         What::Hang => hang::run().await?,
+        What::Busy => busy::run().await?,
         What::Run(run) => return until_interrupted(run).await,
     }
     Ok(ExitCode::SUCCESS)

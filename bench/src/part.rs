@@ -24,7 +24,7 @@ pub struct Part {
 }
 
 impl Part {
-    /// Starts a part: `sink`, `relay URL`, `thinnest URL` or `hang`.
+    /// Starts a part: `sink`, `relay URL`, `thinnest URL`, `hang` or `busy`.
     pub async fn start(args: &[&str]) -> Result<Self, String> {
         let this = std::env::current_exe().map_err(|error| error.to_string())?;
         let url = |line: &str| line.starts_with("http://").then(|| line.to_owned());

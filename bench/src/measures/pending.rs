@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::{Done, Measure};
-use crate::backlog::{self, FRESH};
+use crate::backlog::{self, CLOSED, FRESH};
 use crate::bodies::{Bodies, ORDINARY};
 use crate::load::{Load, Until};
 use crate::part::Sink;
@@ -89,7 +89,7 @@ impl Side {
         let door = match door {
             Some(door) => postcall.door(door),
             None => {
-                backlog::endpoints(&postcall, backlog::size(stage).0).await?;
+                backlog::endpoints(&postcall, backlog::size(stage).0, CLOSED).await?;
                 postcall.door(&postcall.source().await?)
             }
         };
