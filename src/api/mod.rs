@@ -14,6 +14,7 @@ pub mod docs;
 pub mod door;
 pub mod endpoint_form;
 pub mod endpoints;
+pub mod erasures;
 pub mod events;
 mod form;
 pub mod health;
@@ -190,6 +191,8 @@ fn keyed() -> OpenApiRouter<ApiState> {
         .routes(routes!(quarantine::read, quarantine::discard))
         .routes(routes!(quarantine::reprocess))
         .routes(routes!(reconciliation::read))
+        .routes(routes!(erasures::list, erasures::create))
+        .routes(routes!(erasures::read))
 }
 
 /// Everything under one roof.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::call::Judge;
 use crate::model::event::{EventType, HeardBatch, HeardCall, Outcome, Stage, Step};
 use crate::model::json::Fields;
-use crate::model::{Call, Time};
+use crate::model::{Call, Erased, Time};
 
 /// The place of a body in the canonical order of its call. A body without a time comes before those with one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -44,6 +44,16 @@ pub struct CallBook {
     pub marks: Marks,
 }
 
+impl CallBook {
+    /// The book of a call whose person is erased: it goes on where it was, and takes nothing personal any more.
+    #[must_use]
+    pub fn without_person(self) -> Self {
+        let mut marks = self.marks;
+        marks.ranks.retain(|path, _| !path.starts_with("variables.") && !path.starts_with("metadata."));
+        Self { call: Arc::new(Arc::unwrap_or_clone(self.call).without_person()), marks }
+    }
+}
+
 /// What hearing something did to the books.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -67,7 +77,13 @@ pub fn hear(book: Option<CallBook>, heard: HeardCall) -> (CallBook, Change) {
 
     let mut fold = Fold { marks: &mut book.marks, rank, changed: Vec::new(), renewed: false };
     let call = Arc::make_mut(&mut book.call);
-    call.merge(heard.call, &mut fold);
+    // What was removed on purpose does not come back with a repeat or a late part.
+    let said = match call.erased {
+        None => heard.call,
+        Some(Erased::Transcript) => heard.call.without_transcript(),
+        Some(Erased::Person) => heard.call.without_person(),
+    };
+    call.merge(said, &mut fold);
     let Fold { mut changed, renewed, .. } = fold;
 
     let is_first = match heard.step {
@@ -280,6 +296,25 @@ mod tests {
         );
         let (_, change) = hear(Some(book), heard(Step::Ended(Outcome::Lost), Some(110), |_| {}));
         assert_eq!(change, Change::Nothing);
+    }
+
+    #[test]
+    fn what_was_erased_does_not_come_back() {
+        let ended = |name: &'static str| {
+            heard(Step::Ended(Outcome::Completed), Some(10), |call| {
+                call.contact.name = Some(Text::from(name));
+                call.transcript.text = Some(Text::from("hello"));
+                call.agent.id = Some(Text::from(name));
+            })
+        };
+        let (book, _) = hear(None, ended("Ann"));
+        let aged = CallBook { call: Arc::new(Call::clone(&book.call).without_transcript()), ..book.clone() };
+        assert_eq!(hear(Some(aged.clone()), ended("Ann")), (aged, Change::Nothing));
+        let erased = book.without_person();
+        assert_eq!(hear(Some(erased.clone()), ended("Ann")), (erased.clone(), Change::Nothing));
+        let (book, change) = hear(Some(erased), ended("Zoe"));
+        assert_eq!(change, Change::Updated(vec!["agent.id".to_owned()]));
+        assert_eq!((&book.call.contact.name, book.call.transcript.is_empty()), (&None, true));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! Each method is one whole transaction, named for its use and batch-first on the hot path; no transaction type
 //! leaks out and time is an argument. Refuses to know HTTP.
 
+pub mod erasure;
 pub mod group;
 pub mod link;
 pub mod packed;
@@ -17,14 +18,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use self::erasure::Erasure;
 use self::told::Told;
 use crate::dialect::ReceiptKind;
 use crate::model::account::Account;
 use crate::model::endpoint::Shape;
 use crate::model::event::Heard;
 use crate::model::{
-    AccountKey, ApiKey, Attempt, Call, DeliveryState, DialectName, Endpoint, Event, EventType, Outcome,
-    Source, Text, Time,
+    AccountKey, ApiKey, Attempt, Call, DeliveryState, DialectName, Endpoint, Event, EventType, Mention,
+    Outcome, Source, Text, Time,
 };
 
 /// What every method gives back: boxed, because the store is used as `Arc<dyn Store>`.
@@ -144,6 +146,8 @@ pub trait Queues: Send + Sync {
     fn wake_at(&self, endpoint: EndpointRef, due: Time);
     /// Deliveries that were dispatched and whose attempts are on disk, with the places that they gave back.
     fn settled(&self, done: Vec<(EndpointRef, Place)>);
+    /// Deliveries that shall not be attempted, wherever in memory they are; what is on the wire already is.
+    fn call_off(&self, _: &[(EndpointRef, i64)]) {}
 }
 
 /// A delivery that this node owns and has to attempt.
@@ -289,6 +293,8 @@ pub struct Committed {
     pub wake_at: Vec<(EndpointRef, Time)>,
     /// Endpoints that this group disabled.
     pub disabled: Vec<EndpointRef>,
+    /// Deliveries that were in memory and shall not be attempted.
+    pub called_off: Vec<(EndpointRef, i64)>,
 }
 
 /// What a claim came to.
@@ -307,6 +313,8 @@ pub struct Progress {
     pub more: bool,
     /// Endpoints that have something due by it.
     pub wake: Vec<EndpointRef>,
+    /// Deliveries that may be in memory and shall not be attempted: the caller tells [`Queues::call_off`].
+    pub called_off: Vec<(EndpointRef, i64)>,
 }
 
 /// An account with all that is configured in it: sources and endpoints, secrets opened. A snapshot.
@@ -608,10 +616,17 @@ pub trait Store: Send + Sync {
         answer: Option<(u16, Vec<u8>)>,
     ) -> Answer<'_, ()>;
 
+    /// Begins to erase a person from an account, in steps of [`Self::chore`].
+    fn erase(&self, account: AccountKey, person: Mention, now: Time) -> Answer<'_, Erasure>;
+    /// An erasure by number.
+    fn erasure(&self, account: AccountKey, number: i64) -> Answer<'_, Option<Erasure>>;
+    /// Erasures, newest first.
+    fn erasures(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<Erasure>>;
+
     // Upkeep.
 
-    /// One small step of background work: calls off what deleted endpoints are owed, removes what is past its
-    /// account's retention, gives space back. The caller wakes the endpoints.
+    /// One small step of background work: calls off what deleted endpoints are owed, erases persons, removes what is past
+    /// its account's retention, gives space back. The caller wakes the endpoints and tells what was called off.
     fn chore(&self, now: Time) -> Answer<'_, Progress>;
     /// Whether the store can be written.
     fn ready(&self) -> Answer<'_, ()>;

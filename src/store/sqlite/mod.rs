@@ -4,6 +4,7 @@
 
 mod codec;
 mod config;
+mod erasure;
 mod log;
 #[cfg(test)]
 mod plans;
@@ -11,6 +12,7 @@ mod read;
 mod readers;
 mod record;
 mod retention;
+mod rooms;
 mod schema;
 mod sealed;
 mod settle;
@@ -27,12 +29,13 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use self::config::{Changed, Directory};
-use self::log::Log;
+use self::log::{Emptied, Log};
 use self::readers::Readers;
 use self::record::Recording;
 use self::schema::pack;
 use self::space::Space;
 use self::thread::{Lane, WriterThread};
+use super::erasure::{Erasure, digest};
 use super::vault::Vault;
 use super::{
     AccountConfig, Answer, CallFilter, CallView, Claimed, Committed, DeliveryFilter, DeliveryView,
@@ -42,7 +45,7 @@ use super::{
 use crate::clock::random_bytes;
 use crate::model::account::Account;
 use crate::model::id::Tag;
-use crate::model::{AccountKey, ApiKey, Endpoint, Event, Source, Time};
+use crate::model::{AccountKey, ApiKey, Endpoint, Event, Mention, Source, Time};
 
 /// How long a commit proves that the store can be written. Anybody may ask whether it can; not every time shall
 /// cost an fsync.
@@ -313,6 +316,18 @@ impl Writer {
             self.log.copy();
         }
         Ok(given == Space::More)
+    }
+
+    /// Has nothing of what was erased left in the log, which is what ends an erasure; true when there is more to do now.
+    fn finish_erasure(&mut self, now: Time) -> Result<bool, StoreError> {
+        if !erasure::waits_for_log(&self.db)? {
+            return Ok(false);
+        }
+        match self.log.empty(&self.db)? {
+            Emptied::Done => self.write(|db, _| erasure::finish(db, now)).map(|()| true),
+            Emptied::Soon => Ok(true),
+            Emptied::Held => Ok(false),
+        }
     }
 
     /// Writes something so that it can be seen whether that works, unless it was just seen.
@@ -605,10 +620,30 @@ impl Store for SqliteStore {
         })
     }
 
+    fn erase(&self, account: AccountKey, person: Mention, now: Time) -> Answer<'_, Erasure> {
+        let digest = digest(self.vault.link_key(), self.tag(account), &person);
+        self.writer.run(Lane::Api, move |writer| {
+            writer.write(|db, writer| erasure::create(db, &writer.vault, account, &person, &digest, now))
+        })
+    }
+
+    fn erasure(&self, account: AccountKey, number: i64) -> Answer<'_, Option<Erasure>> {
+        self.readers.read(move |db| erasure::find(db, account, number))
+    }
+
+    fn erasures(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<Erasure>> {
+        self.readers.read(move |db| erasure::list(db, account, page))
+    }
+
     fn chore(&self, now: Time) -> Answer<'_, Progress> {
         self.writer.run(Lane::Chore, move |writer| {
-            let (more, Committed { wake, .. }) = writer.recording(&NoQueues, now, upkeep::step)?;
-            Ok(Progress { more: more || writer.give_back()?, wake })
+            let vault = Arc::clone(&writer.vault);
+            let done = writer.recording(&NoQueues, now, |recording| upkeep::step(recording, &vault));
+            // An erasure has it on; everything else pays for it with pages that it would not write.
+            writer.db.pragma_update(None, "secure_delete", "FAST")?;
+            let (more, Committed { wake, called_off, .. }) = done?;
+            let more = more || writer.finish_erasure(now)? || writer.give_back()?;
+            Ok(Progress { more, wake, called_off })
         })
     }
 

@@ -461,18 +461,19 @@ fn forget_shapes(db: &Connection, endpoint: i64) -> Result<(), StoreError> {
 }
 
 /// What a step may remove yet.
-struct Budget {
+pub struct Budget {
     rows: i64,
     bytes: i64,
 }
 
 impl Budget {
-    fn new() -> Self {
+    /// That of a fresh step.
+    pub fn new() -> Self {
         Self { rows: STEP, bytes: STEP_BYTES }
     }
 
     /// Takes a row of so many bytes; false when the budget is used up. Even the largest row fits a fresh one.
-    fn take(&mut self, bytes: i64) -> bool {
+    pub fn take(&mut self, bytes: i64) -> bool {
         let is_left = self.rows > 0 && self.bytes > 0;
         self.rows -= 1;
         self.bytes -= bytes;

@@ -29,7 +29,7 @@ pub fn unpack(key: i64) -> (AccountKey, i64) {
 }
 
 /// Every migration, oldest first; `user_version` counts those that were applied. Never edit one that was released.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     r"
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
@@ -130,17 +130,20 @@ CREATE TABLE purged (
     endpoint INTEGER PRIMARY KEY, delivered INTEGER NOT NULL, dead INTEGER NOT NULL, cancelled INTEGER NOT NULL
 );
 ",
+    super::erasure::TABLES,
 ];
 
 /// How long a statement waits for another connection.
 pub const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Settings that every connection needs. WAL and full synchronous: a commit is on disk when it returns.
+/// Settings that every connection needs. WAL and full synchronous: a commit is on disk when it returns. What is deleted
+/// is overwritten where that costs no further page; an erasure sees to the others.
 pub fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
          PRAGMA wal_autocheckpoint = 0; PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY;
-         PRAGMA cache_size = -65536; PRAGMA mmap_size = 0;",
+         PRAGMA cache_size = -65536; PRAGMA mmap_size = 0;
+         PRAGMA secure_delete = FAST;",
     )?;
     // Without this guarantee SQLite plans some statements anew each time they are run, in case the value of a parameter
     // makes a partial index usable.

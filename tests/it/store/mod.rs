@@ -3,6 +3,7 @@
 
 mod by_hand;
 mod configuration;
+mod erasing;
 mod group;
 mod lists;
 mod order;
@@ -134,6 +135,13 @@ macro_rules! suite {
                     what_is_gone_is_news_again
                     a_purge_in_steps_loses_nothing_younger
                     an_event_for_very_many_goes_in_steps
+                }
+                erasing {
+                    a_person_is_erased_everywhere
+                    what_is_erased_does_not_come_back
+                    an_id_that_is_the_number_goes_too
+                    an_erasure_goes_on_after_a_crash
+                    only_the_accounts_own
                 }
                 upkeep {
                     a_deleted_endpoint_is_owed_nothing_in_steps

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use postcall::model::account::Account;
 use postcall::model::id::Tag;
-use postcall::model::{AccountKey, ApiKey, Endpoint, Event, Source, Time};
+use postcall::model::{AccountKey, ApiKey, Endpoint, Event, Mention, Source, Time};
+use postcall::store::erasure::Erasure;
 use postcall::store::told::Told;
 use postcall::store::{
     AccountConfig, Answer, CallFilter, CallView, Claimed, Committed, DeliveryFilter, DeliveryView,
@@ -132,6 +133,9 @@ impl Store for Troubled {
         fn retry(account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned>;
         fn cancel(account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned>;
         fn discard(account: AccountKey, number: i64) -> Answer<'_, bool>;
+        fn erase(account: AccountKey, person: Mention, now: Time) -> Answer<'_, Erasure>;
+        fn erasure(account: AccountKey, number: i64) -> Answer<'_, Option<Erasure>>;
+        fn erasures(account: AccountKey, page: Page) -> Answer<'_, Vec<Erasure>>;
         fn begin_idempotent(account: AccountKey, key: Vec<u8>, fingerprint: [u8; 32], now: Time) -> Answer<'_, Idempotent>;
         fn finish_idempotent(account: AccountKey, key: Vec<u8>, answer: Option<(u16, Vec<u8>)>) -> Answer<'_, ()>;
         fn chore(now: Time) -> Answer<'_, Progress>;

@@ -1,0 +1,359 @@
+//! The rooms of the store where a person may be found, and how each erases itself. A new kind of record joins with a
+//! line in [`ROOMS`] and a function. Refuses to know who is erased and in how many steps.
+//!
+//! Records keep their ids, times and outcomes: the feed has no gap, the sums and the statistics hold. What was still
+//! owed about the person is called off, because whoever asks to be forgotten is told of to nobody any more; what was
+//! proven delivered stays so.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::codec::{pack_attempt, unpack_attempts};
+use super::erasure::Erasing;
+use super::read;
+use super::record::{OWNED, call_hash};
+use super::schema::{pack, unpack};
+use super::settle::reference;
+use super::upkeep;
+use crate::ledger::CallBook;
+use crate::model::id::Tag;
+use crate::model::{AccountKey, Call, Erased, EventBody, EventType, Mention, Text};
+use crate::store::packed::{damaged, pack_bytes, unpack_bytes, unpack_text};
+use crate::store::{EndpointRef, StoreError};
+
+/// Rows that one step looks at.
+const STEP: i64 = 250;
+
+/// A kind of record.
+pub struct Room {
+    /// Its name in jobs that are under way. Never use one again for something else.
+    pub name: &'static str,
+    /// Does one step; true when there is more.
+    pub erase: fn(&mut Erasing<'_, '_>) -> Result<bool, StoreError>,
+}
+
+/// Every room, in the order in which they are gone through.
+pub const ROOMS: &[Room] = &[
+    Room { name: "events", erase: events },
+    Room { name: "calls", erase: calls },
+    Room { name: "quarantine", erase: quarantine },
+    Room { name: "answers", erase: answers },
+];
+
+/// The keys of the account from after `place` to its end.
+fn rest(erasing: &Erasing<'_, '_>) -> [i64; 2] {
+    [pack(erasing.account, erasing.place), pack(AccountKey(erasing.account.0 + 1), 0)]
+}
+
+/// Looks at every event. What belongs to a call waits for its call: a person is known by one event and meant by all. What
+/// belongs to none is erased at once.
+fn events(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
+    let (db, [after, end]) = (erasing.recording.db, rest(erasing));
+    let mut statement = db.prepare_cached(
+        "SELECT id, kind, call, body FROM events WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
+    )?;
+    let mut rows = statement.query([after, end, STEP])?;
+    let mut seen = 0;
+    while let Some(row) = rows.next()? {
+        let packed = row.get_ref(3)?.as_blob().map_err(damaged)?;
+        if !erasing.budget.take(i64::try_from(packed.len()).unwrap_or(i64::MAX)) {
+            return Ok(true);
+        }
+        let (id, call): (i64, Option<i64>) = (row.get(0)?, row.get(2)?);
+        // Damaged data must not keep a person from being erased elsewhere.
+        let body = unpack_text(packed).ok().filter(|json| erasing.person.is_in(json.as_bytes()));
+        let body =
+            body.and_then(|json| EventBody::from_json(EventType::from_code(row.get(1).ok()?)?, &json).ok());
+        if body.is_some_and(|body| is_about(erasing, &body)) {
+            match call {
+                Some(call) => {
+                    let sql = "INSERT OR IGNORE INTO erasure_calls (erasure, call) VALUES (?, ?)";
+                    db.prepare_cached(sql)?.execute([erasing.job, call])?;
+                }
+                None if erase_event(erasing, id, None)?.is_none() => return Ok(true),
+                None => {}
+            }
+        }
+        erasing.place = unpack(id).1;
+        seen += 1;
+    }
+    Ok(seen == STEP)
+}
+
+/// Whether a snapshot names the person. The line is ours, whoever else may have its number.
+fn is_about(erasing: &Erasing<'_, '_>, body: &EventBody) -> bool {
+    let json = match body {
+        EventBody::Call { call, changed } => {
+            let call = Call { line: <_>::default(), ..Call::clone(call) };
+            EventBody::Call { call: call.into(), changed: changed.clone() }.to_json()
+        }
+        other => other.to_json(),
+    };
+    erasing.person.is_in(json.as_bytes())
+}
+
+/// Erases the calls that were found: the record first, so that nothing that is heard from then on brings it back, then
+/// event by event from the last to the first.
+fn calls(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
+    let db = erasing.recording.db;
+    let next: Option<(i64, i64)> = db
+        .prepare_cached("SELECT call, at FROM erasure_calls WHERE erasure = ? LIMIT 1")?
+        .query_row([erasing.job], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((call, at)) = next else { return Ok(false) };
+    let alias = Text::from(format!("erased-{call}"));
+    let mut at = (at != 0).then_some(at);
+    if at.is_none() {
+        at = erase_record(erasing, call, &alias)?;
+        erasing.count("calls", i64::from(at.is_some()));
+    }
+    while let Some(position) = at {
+        if !erasing.budget.take(0) {
+            return go_on(db, erasing.job, call, position);
+        }
+        match erase_event(erasing, pack(erasing.account, position), Some(&alias))? {
+            Some(previous) => at = previous,
+            None => return go_on(db, erasing.job, call, position),
+        }
+    }
+    db.prepare_cached("DELETE FROM erasure_calls WHERE erasure = ? AND call = ?")?
+        .execute([erasing.job, call])?;
+    Ok(true)
+}
+
+fn go_on(db: &Connection, job: i64, call: i64, position: i64) -> Result<bool, StoreError> {
+    let sql = "UPDATE erasure_calls SET at = ? WHERE erasure = ? AND call = ?";
+    db.prepare_cached(sql)?.execute([position, job, call])?;
+    Ok(true)
+}
+
+/// Erases the record of a call and gives its last event; `None` when the call is gone by its age. A vendor's id that is
+/// the number, or has it inside, becomes `alias`.
+fn erase_record(erasing: &Erasing<'_, '_>, call: i64, alias: &Text) -> Result<Option<i64>, StoreError> {
+    let (db, id) = (erasing.recording.db, pack(erasing.account, call));
+    let row: Option<(i64, Vec<u8>, Option<Vec<u8>>, Vec<u8>, i64)> = db
+        .prepare_cached("SELECT event, marks, record, vendor_id, source FROM calls WHERE id = ?")?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
+        .optional()?;
+    let Some((event, marks, record, vendor_id, source)) = row else { return Ok(None) };
+    let packed = match record {
+        Some(record) => record,
+        None => db
+            .prepare_cached("SELECT body FROM events WHERE id = ?")?
+            .query_row([pack(erasing.account, event)], |row| row.get(0))?,
+    };
+    let book = CallBook {
+        call: serde_json::from_str::<Call>(&unpack_text(&packed)?).map_err(damaged)?.into(),
+        marks: serde_json::from_slice(&marks).map_err(damaged)?,
+    };
+    let book = book.without_person();
+    let marks = serde_json::to_vec(&book.marks).map_err(damaged)?;
+    // The snapshot of its last event, which follows in this transaction, is the record again.
+    db.prepare_cached("UPDATE calls SET marks = ?, record = NULL WHERE id = ?")?
+        .execute(params![marks, id])?;
+    if erasing.person.is_in(&vendor_id) {
+        db.prepare_cached("UPDATE calls SET hash = ?, vendor_id = ? WHERE id = ?")?.execute(params![
+            call_hash(source, alias),
+            alias.as_bytes(),
+            id
+        ])?;
+    }
+    // Also where the record differed from it, or the step ends before it.
+    rewrite(db, pack(erasing.account, event), |_| {
+        let call = nameless(Call::clone(&book.call), &erasing.person, alias);
+        EventBody::Call { call: call.into(), changed: Vec::new() }
+    })?;
+    Ok(Some(event))
+}
+
+/// Erases an event with its deliveries. Gives the call's event before it, or nothing when there is more to do about this
+/// one.
+fn erase_event(
+    erasing: &mut Erasing<'_, '_>,
+    id: i64,
+    alias: Option<&Text>,
+) -> Result<Option<Option<i64>>, StoreError> {
+    let db = erasing.recording.db;
+    let row: Option<(i64, i64, Option<i64>)> = db
+        .prepare_cached("SELECT first_delivery, deliveries, previous FROM events WHERE id = ?")?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    // Gone by its age, and all before it too.
+    let Some((first, count, previous)) = row else { return Ok(Some(None)) };
+    let account = erasing.account;
+    if !erase_deliveries(erasing, [pack(account, first), pack(account, first + count)])? {
+        return Ok(None);
+    }
+    let person = &erasing.person;
+    let alias = alias.cloned().unwrap_or_else(|| Text::from("erased"));
+    rewrite(db, id, |body| match body.without_person() {
+        EventBody::Call { call, changed } => {
+            EventBody::Call { call: nameless(Call::clone(&call), person, &alias).into(), changed }
+        }
+        body => body,
+    })?;
+    erasing.count("events", 1);
+    Ok(Some(previous))
+}
+
+/// A record without the number in what else is kept of it: some vendors make ids and names of it.
+fn nameless(mut call: Call, person: &Mention, alias: &Text) -> Call {
+    if person.is_in(call.call_id.as_bytes()) {
+        call.call_id = alias.clone();
+    }
+    for field in [&mut call.user_id, &mut call.agent.name, &mut call.campaign.name, &mut call.failure.code] {
+        *field = field.take().filter(|text| !person.is_in(text.as_bytes()));
+    }
+    call
+}
+
+/// Writes another snapshot in place of the one that is there.
+fn rewrite(db: &Connection, id: i64, change: impl FnOnce(EventBody) -> EventBody) -> Result<(), StoreError> {
+    let (kind, packed): (i64, Vec<u8>) = db
+        .prepare_cached("SELECT kind, body FROM events WHERE id = ?")?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let kind = EventType::from_code(kind).ok_or_else(|| damaged("unknown event type"))?;
+    let body = EventBody::from_json(kind, &unpack_text(&packed)?).map_err(damaged)?;
+    let json = change(body).to_json();
+    db.prepare_cached("UPDATE events SET body = ? WHERE id = ?")?
+        .execute(params![pack_bytes(json.as_bytes())?, id])?;
+    Ok(())
+}
+
+/// Calls off what is open of these deliveries, drops the bodies that were kept, and what receivers answered: they may
+/// quote what they were told. True when all of it is done.
+fn erase_deliveries(erasing: &mut Erasing<'_, '_>, range: [i64; 2]) -> Result<bool, StoreError> {
+    let db = erasing.recording.db;
+    let open: Vec<(i64, i64, i64)> = db
+        .prepare_cached("SELECT id, endpoint, state FROM open WHERE id >= ? AND id < ? ORDER BY id")?
+        .query_map(range, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<Result<_, _>>()?;
+    let kept: Vec<i64> = db
+        .prepare_cached("SELECT delivery FROM bodies WHERE delivery >= ? AND delivery < ?")?
+        .query_map(range, |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for (id, endpoint, state) in open {
+        if !erasing.budget.take(0) {
+            return Ok(false);
+        }
+        if state == OWNED {
+            let endpoint: EndpointRef = reference(endpoint);
+            erasing.recording.committed.called_off.push((endpoint, unpack(id).1));
+            erasing.count("deliveries_in_memory", 1);
+        }
+        erasing.recording.cancel_open(id)?;
+        erasing.count("deliveries_cancelled", 1);
+    }
+    for &id in &kept {
+        db.prepare_cached("DELETE FROM bodies WHERE delivery = ?")?.execute([id])?;
+    }
+    erasing.count("kept_bodies", i64::try_from(kept.len()).unwrap_or(0));
+    let mut quoting = Vec::new();
+    {
+        let mut statement = db.prepare_cached(
+            "SELECT id, attempts FROM settled WHERE id >= ? AND id < ? AND attempts IS NOT NULL ORDER BY id",
+        )?;
+        let mut rows = statement.query(range)?;
+        while let Some(row) = rows.next()? {
+            let packed: Vec<u8> = row.get(1)?;
+            if !packed.windows(ANSWERED.len()).any(|part| part == ANSWERED) {
+                continue;
+            }
+            if !erasing.budget.take(i64::try_from(packed.len()).unwrap_or(i64::MAX)) {
+                return Ok(false);
+            }
+            quoting.push((row.get::<_, i64>(0)?, packed));
+            if quoting.len() == usize::try_from(STEP).unwrap_or(usize::MAX) {
+                break;
+            }
+        }
+    }
+    let is_all = quoting.len() < usize::try_from(STEP).unwrap_or(usize::MAX);
+    for (id, packed) in &quoting {
+        db.prepare_cached("UPDATE settled SET attempts = ? WHERE id = ?")?
+            .execute(params![without_answers(packed), id])?;
+    }
+    erasing.count("delivery_answers", i64::try_from(quoting.len()).unwrap_or(0));
+    Ok(is_all)
+}
+
+/// How an attempt with an answer is told from others in its stored form.
+const ANSWERED: &[u8] = b"\"response_body\":";
+
+/// Attempts as they lie in a row, without what came back.
+pub fn without_answers(packed: &[u8]) -> Vec<u8> {
+    let mut attempts = unpack_attempts(Some(packed));
+    for attempt in &mut attempts {
+        attempt.response_body = None;
+    }
+    attempts.iter().flat_map(pack_attempt).collect()
+}
+
+/// What was removed from an event on purpose.
+pub fn erased(db: &Connection, account: AccountKey, event: i64) -> Result<Option<Erased>, StoreError> {
+    Ok(read::event(db, Tag(0), account, event)?.0.body.erased())
+}
+
+/// Discards bodies in quarantine that name the person.
+fn quarantine(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
+    let (db, [after, end]) = (erasing.recording.db, rest(erasing));
+    let mut statement = db.prepare_cached(
+        "SELECT id, body, reason FROM quarantine WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
+    )?;
+    let mut rows = statement.query([after, end, STEP])?;
+    let (mut seen, mut found) = (0, Vec::new());
+    while let Some(row) = rows.next()? {
+        let packed = row.get_ref(1)?.as_blob().map_err(damaged)?;
+        if !erasing.budget.take(i64::try_from(packed.len()).unwrap_or(i64::MAX)) {
+            seen = STEP;
+            break;
+        }
+        erasing.place = unpack(row.get(0)?).1;
+        seen += 1;
+        let reason = row.get_ref(2)?.as_bytes().unwrap_or_default();
+        let names = |text: &[u8]| erasing.person.is_in(text);
+        if names(reason) || unpack_bytes(packed).is_ok_and(|body| names(&body)) {
+            found.push(erasing.place);
+        }
+    }
+    drop(rows);
+    for &number in &found {
+        upkeep::discard(db, erasing.account, number)?;
+    }
+    erasing.count("quarantined", i64::try_from(found.len()).unwrap_or(0));
+    Ok(seen == STEP)
+}
+
+/// Empties answers that are kept for repeated requests, where they name the person or show deliveries, whose attempts may
+/// quote anything. The requests stay answered. Gone through by age, the order that has an index.
+fn answers(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
+    const DELIVERY: &[u8] = b"\"dlv_";
+    let db = erasing.recording.db;
+    let kept: Vec<(i64, i64, Vec<u8>, Option<Vec<u8>>)> = db
+        .prepare_cached(
+            "SELECT created_at, account, name, sealed FROM idempotency WHERE created_at >= ?
+             ORDER BY created_at LIMIT ?",
+        )?
+        .query_map([erasing.place, STEP], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+        .collect::<Result<_, _>>()?;
+    let last = kept.last().map(|row| row.0);
+    let is_all = i64::try_from(kept.len()).unwrap_or(STEP) < STEP;
+    let mut emptied = 0;
+    for (_, account, name, sealed) in kept {
+        let answer =
+            sealed.filter(|_| account == erasing.account.0).map(|sealed| erasing.vault.open(&sealed));
+        let Some(Ok(answer)) = answer else { continue };
+        if !erasing.person.is_in(&answer) && !answer.windows(DELIVERY.len()).any(|part| part == DELIVERY) {
+            continue;
+        }
+        db.prepare_cached("UPDATE idempotency SET sealed = ? WHERE account = ? AND name = ?")?
+            .execute(params![erasing.vault.seal(EMPTIED), account, name])?;
+        emptied += 1;
+    }
+    erasing.count("answers", emptied);
+    // Some of the same moment may be looked at twice, and none never.
+    erasing.place = last.map_or(0, |last| if last == erasing.place { last + 1 } else { last });
+    Ok(!is_all)
+}
+
+/// What stands in place of an answer that was emptied.
+const EMPTIED: &[u8] = br#"{"erased":"person"}"#;
