@@ -530,6 +530,13 @@ pub trait Store: Send + Sync {
         retention: Option<Duration>,
         now: Time,
     ) -> Answer<'_, Option<Account>>;
+    /// The same for what was said in calls, where that may go earlier than the rest; records keep everything else.
+    fn set_transcript_retention(
+        &self,
+        account: AccountKey,
+        retention: Option<Duration>,
+        now: Time,
+    ) -> Answer<'_, Option<Account>>;
     /// Makes a key from its hash.
     fn create_key(
         &self,

@@ -111,7 +111,9 @@ pub fn load(db: &Connection, vault: &Vault, key: AccountKey) -> Result<AccountCo
 
 fn account_of(db: &Connection, key: AccountKey) -> Result<Account, StoreError> {
     let mut statement = db
-        .prepare_cached("SELECT account, tag, name, created_at, retention FROM accounts WHERE account = ?")?;
+        .prepare_cached(
+            "SELECT account, tag, name, created_at, retention, transcript_retention FROM accounts WHERE account = ?",
+        )?;
     let account = statement.query_row([key.0], |row| {
         Ok(Account {
             key: AccountKey(row.get(0)?),
@@ -119,6 +121,7 @@ fn account_of(db: &Connection, key: AccountKey) -> Result<Account, StoreError> {
             name: row.get(2)?,
             created_at: Time::from_micros(row.get(3)?),
             retention: row.get::<_, Option<i64>>(4)?.map(retention::length),
+            transcript_retention: row.get::<_, Option<i64>>(5)?.map(retention::length),
         })
     })?;
     Ok(account)

@@ -18,6 +18,7 @@ mod sealed;
 mod settle;
 mod space;
 mod thread;
+mod transcripts;
 mod upkeep;
 
 use std::fs::{File, TryLockError};
@@ -155,6 +156,21 @@ impl SqliteStore {
             readers: Readers::new(&path),
             directory,
             vault,
+        })
+    }
+
+    /// Changes a setting of an account.
+    fn set_account(
+        &self,
+        account: AccountKey,
+        set: impl FnOnce(&Connection) -> Result<(), StoreError> + Send + 'static,
+    ) -> Answer<'_, Option<Account>> {
+        self.writer.run(Lane::Api, move |writer| {
+            if writer.directory.get(account).is_none() {
+                return Ok(None);
+            }
+            writer.transact(|db, _| Ok((set(db)?, vec![Changed::Account(account)])))?;
+            Ok(writer.directory.get(account).map(|config| config.account.clone()))
         })
     }
 
@@ -423,16 +439,16 @@ impl Store for SqliteStore {
         retention: Option<Duration>,
         now: Time,
     ) -> Answer<'_, Option<Account>> {
-        self.writer.run(Lane::Api, move |writer| {
-            if writer.directory.get(account).is_none() {
-                return Ok(None);
-            }
-            writer.transact(|db, _| {
-                retention::set(db, account, retention, now)?;
-                Ok(((), vec![Changed::Account(account)]))
-            })?;
-            Ok(writer.directory.get(account).map(|config| config.account.clone()))
-        })
+        self.set_account(account, move |db| retention::set(db, account, retention, now))
+    }
+
+    fn set_transcript_retention(
+        &self,
+        account: AccountKey,
+        retention: Option<Duration>,
+        now: Time,
+    ) -> Answer<'_, Option<Account>> {
+        self.set_account(account, move |db| transcripts::set(db, account, retention, now))
     }
 
     fn create_key(

@@ -68,8 +68,14 @@ impl Recording<'_> {
     }
 
     /// A retry sends the same bytes, also one by hand after the last attempt failed. Nothing was sent when there are none.
-    fn keep_body(&self, id: i64, settlement: &Settlement) -> Result<(), StoreError> {
+    fn keep_body(&mut self, id: i64, settlement: &Settlement) -> Result<(), StoreError> {
         if settlement.body.is_empty() {
+            return Ok(());
+        }
+        // What was said may have gone by its age while the attempt was under way; then the next one encodes anew.
+        let account = settlement.endpoint.account;
+        let may_be_silenced = self.config(account)?.account.transcript_retention.is_some();
+        if may_be_silenced && rooms::erased(self.db, account, settlement.event).is_ok_and(|it| it.is_some()) {
             return Ok(());
         }
         self.db
