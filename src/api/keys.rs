@@ -195,7 +195,7 @@ pub async fn create(
 }
 
 /// The account of an id, as far as this caller may name it.
-fn named_account(state: &ApiState, caller: &Caller, id: &str) -> Option<(AccountKey, Tag)> {
+pub fn named_account(state: &ApiState, caller: &Caller, id: &str) -> Option<(AccountKey, Tag)> {
     let (tag, number) = id::parse(Kind::Account, id)?;
     if tag == caller.tag || caller.admin {
         let account = &state.store.config_by_tag(tag)?.account;

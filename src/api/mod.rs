@@ -16,6 +16,7 @@ pub mod endpoint_form;
 pub mod endpoints;
 pub mod erasures;
 pub mod events;
+pub mod export;
 mod form;
 pub mod health;
 mod idempotency;
@@ -193,6 +194,8 @@ fn keyed() -> OpenApiRouter<ApiState> {
         .routes(routes!(reconciliation::read))
         .routes(routes!(erasures::list, erasures::create))
         .routes(routes!(erasures::read))
+        .routes(routes!(export::export))
+        .routes(routes!(export::import))
 }
 
 /// Everything under one roof.

@@ -3,6 +3,7 @@
 //! leaks out and time is an argument. Refuses to know HTTP.
 
 pub mod erasure;
+pub mod export;
 pub mod group;
 pub mod link;
 pub mod packed;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use self::erasure::Erasure;
+use self::export::{Cursor, Exported, Import, Imported, Secrets};
 use self::told::Told;
 use crate::dialect::ReceiptKind;
 use crate::model::account::Account;
@@ -629,6 +631,11 @@ pub trait Store: Send + Sync {
     fn erasure(&self, account: AccountKey, number: i64) -> Answer<'_, Option<Erasure>>;
     /// Erasures, newest first.
     fn erasures(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<Erasure>>;
+
+    /// The next page of an account as lines, from its beginning without a cursor.
+    fn export(&self, account: AccountKey, secrets: Secrets, cursor: Option<Cursor>) -> Answer<'_, Exported>;
+    /// Takes lines of an export into an account that has recorded nothing else. Lines that are there change nothing.
+    fn import(&self, account: AccountKey, import: Import) -> Answer<'_, Imported>;
 
     // Upkeep.
 

@@ -68,6 +68,8 @@ pub fn account_keys(db: &Connection) -> Result<Vec<AccountKey>, StoreError> {
 pub enum Changed {
     /// An account was made, or how long it keeps what is recorded was changed.
     Account(AccountKey),
+    /// Everything in it, ids included.
+    Everything(AccountKey),
     /// A source was made, changed or deleted.
     Source(AccountKey, i64),
     /// An endpoint was made, changed, disabled or deleted.
@@ -78,7 +80,7 @@ impl Changed {
     /// Whose configuration.
     pub fn account(self) -> AccountKey {
         match self {
-            Self::Account(account) | Self::Source(account, _) => account,
+            Self::Account(account) | Self::Everything(account) | Self::Source(account, _) => account,
             Self::Endpoint(endpoint) => endpoint.account,
         }
     }
@@ -146,6 +148,7 @@ pub fn reload(
         |columns, table| format!("SELECT {columns} FROM {table} WHERE id = ? AND deleted_at IS NULL");
     match changed {
         Changed::Account(_) => config.account = account_of(db, account)?,
+        Changed::Everything(_) => return load(db, vault, account),
         Changed::Source(_, number) => {
             let mut statement = db.prepare_cached(&select(SOURCE_COLUMNS, "sources"))?;
             let mut rows = statement.query([pack(account, number)])?;

@@ -71,6 +71,11 @@ impl Erasing<'_, '_> {
     }
 }
 
+/// The first room from this one on where a person may be.
+fn next_room(from: usize) -> Option<&'static str> {
+    ROOMS[from..].iter().find(|room| room.erase.is_some()).map(|room| room.name)
+}
+
 /// Makes a job.
 pub fn create(
     db: &Connection,
@@ -84,7 +89,7 @@ pub fn create(
         .prepare_cached("UPDATE accounts SET erasures = erasures + 1 WHERE account = ? RETURNING erasures")?
         .query_row([account.0], |row| row.get(0))?;
     let sealed = vault.seal(person.number().as_bytes());
-    let room = ROOMS.first().map(|room| room.name);
+    let room = next_room(0);
     db.prepare_cached(
         "INSERT INTO erasures (id, digest, sealed, requested_at, room) VALUES (?, ?, ?, ?, ?)",
     )?
@@ -161,10 +166,13 @@ pub fn step(recording: &mut Recording<'_>, vault: &Vault) -> Result<bool, StoreE
         budget: Budget::new(),
         counts: serde_json::from_str(&counts).map_err(damaged)?,
     };
-    let more = (ROOMS[room].erase)(&mut erasing)?;
+    let more = match ROOMS[room].erase {
+        Some(erase) => erase(&mut erasing)?,
+        None => false,
+    };
     let Erasing { place, counts, .. } = erasing;
     let counts = serde_json::to_string(&counts).map_err(damaged)?;
-    let next = if more { Some(name.as_str()) } else { ROOMS.get(room + 1).map(|room| room.name) };
+    let next = if more { Some(name.as_str()) } else { next_room(room + 1) };
     match next {
         Some(next) => db
             .prepare_cached("UPDATE erasures SET room = ?, place = ?, counts = ? WHERE id = ?")?

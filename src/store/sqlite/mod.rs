@@ -2,9 +2,11 @@
 //! One thread writes, a few connections read, and every commit is on disk when it returns. Only this room knows SQL
 //! for SQLite; it refuses to know HTTP and the rules of the ledger.
 
+mod arriving;
 mod codec;
 mod config;
 mod erasure;
+mod leaving;
 mod log;
 #[cfg(test)]
 mod plans;
@@ -37,6 +39,7 @@ use self::schema::pack;
 use self::space::Space;
 use self::thread::{Lane, WriterThread};
 use super::erasure::{Erasure, digest};
+use super::export::{Cursor, Exported, Import, Imported, Secrets};
 use super::vault::Vault;
 use super::{
     AccountConfig, Answer, CallFilter, CallView, Claimed, Committed, DeliveryFilter, DeliveryView,
@@ -649,6 +652,17 @@ impl Store for SqliteStore {
 
     fn erasures(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<Erasure>> {
         self.readers.read(move |db| erasure::list(db, account, page))
+    }
+
+    fn export(&self, account: AccountKey, secrets: Secrets, cursor: Option<Cursor>) -> Answer<'_, Exported> {
+        let vault = Arc::clone(&self.vault);
+        self.readers.read(move |db| leaving::export(db, &vault, account, secrets, cursor))
+    }
+
+    fn import(&self, account: AccountKey, import: Import) -> Answer<'_, Imported> {
+        self.writer.run(Lane::Chore, move |writer| {
+            writer.transact(|db, writer| arriving::import(db, &writer.vault, account, &import))
+        })
     }
 
     fn chore(&self, now: Time) -> Answer<'_, Progress> {

@@ -1,5 +1,5 @@
-//! The rooms of the store where a person may be found, and how each erases itself. A new kind of record joins with a
-//! line in [`ROOMS`] and a function. Refuses to know who is erased and in how many steps.
+//! The rooms of the store: how each erases a person, and how its records leave with an account and come in with one. A new
+//! kind of record joins with an entry in [`ROOMS`] and its functions. Refuses to know who is erased and in how many steps.
 //!
 //! Records keep their ids, times and outcomes: the feed has no gap, the sums and the statistics hold. What was still
 //! owed about the person is called off, because whoever asks to be forgotten is told of to nobody any more; what was
@@ -7,15 +7,17 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::arriving::{self, Arriving, Refused, Taken};
 use super::codec::{pack_attempt, unpack_attempts};
 use super::erasure::Erasing;
+use super::leaving::{self, Leaving};
 use super::read;
 use super::record::{OWNED, call_hash};
 use super::schema::{pack, unpack};
 use super::settle::reference;
 use super::upkeep;
 use crate::ledger::CallBook;
-use crate::model::id::Tag;
+use crate::model::id::{Kind, Tag};
 use crate::model::{AccountKey, Call, Erased, EventBody, EventType, Mention, Text};
 use crate::store::packed::{damaged, pack_bytes, unpack_bytes, unpack_text};
 use crate::store::{EndpointRef, StoreError};
@@ -27,16 +29,69 @@ const STEP: i64 = 250;
 pub struct Room {
     /// Its name in jobs that are under way. Never use one again for something else.
     pub name: &'static str,
-    /// Does one step; true when there is more.
-    pub erase: fn(&mut Erasing<'_, '_>) -> Result<bool, StoreError>,
+    /// Does one step of erasing a person; true when there is more. `None` where no person is.
+    pub erase: Option<fn(&mut Erasing<'_, '_>) -> Result<bool, StoreError>>,
+    /// How its records leave and come in; `None` where they stay.
+    pub carry: Option<Carry>,
 }
 
-/// Every room, in the order in which they are gone through.
+/// How records of a room leave with an account, and come in with one.
+pub struct Carry {
+    /// Their kind, which tells where a cursor is.
+    pub kind: Kind,
+    /// The `kind` of their lines.
+    pub word: &'static str,
+    /// Gives a page of them.
+    pub give: fn(&mut Leaving<'_>) -> Result<(), StoreError>,
+    /// Takes a line of them in.
+    pub take: fn(&mut Arriving<'_>, &str) -> Result<Taken, Refused>,
+}
+
+/// Every room, in the order in which they are gone through: whatever a record points to stands before it.
 pub const ROOMS: &[Room] = &[
-    Room { name: "events", erase: events },
-    Room { name: "calls", erase: calls },
-    Room { name: "quarantine", erase: quarantine },
-    Room { name: "answers", erase: answers },
+    Room {
+        name: "sources",
+        erase: None,
+        carry: Some(Carry {
+            kind: Kind::Source,
+            word: "source",
+            give: leaving::sources,
+            take: arriving::source,
+        }),
+    },
+    Room {
+        name: "endpoints",
+        erase: None,
+        carry: Some(Carry {
+            kind: Kind::Endpoint,
+            word: "endpoint",
+            give: leaving::endpoints,
+            take: arriving::endpoint,
+        }),
+    },
+    Room {
+        name: "events",
+        erase: Some(events),
+        carry: Some(Carry { kind: Kind::Event, word: "event", give: leaving::events, take: arriving::event }),
+    },
+    Room {
+        name: "calls",
+        erase: Some(calls),
+        carry: Some(Carry { kind: Kind::Call, word: "call", give: leaving::calls, take: arriving::call }),
+    },
+    Room {
+        // Erased with the events that they tell of.
+        name: "deliveries",
+        erase: None,
+        carry: Some(Carry {
+            kind: Kind::Delivery,
+            word: "delivery",
+            give: leaving::deliveries,
+            take: arriving::delivery,
+        }),
+    },
+    Room { name: "quarantine", erase: Some(quarantine), carry: None },
+    Room { name: "answers", erase: Some(answers), carry: None },
 ];
 
 /// The keys of the account from after `place` to its end.

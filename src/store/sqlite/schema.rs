@@ -29,7 +29,7 @@ pub fn unpack(key: i64) -> (AccountKey, i64) {
 }
 
 /// Every migration, oldest first; `user_version` counts those that were applied. Never edit one that was released.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     r"
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
@@ -132,6 +132,7 @@ CREATE TABLE purged (
 ",
     super::erasure::TABLES,
     super::transcripts::COLUMNS,
+    super::arriving::COLUMNS,
 ];
 
 /// How long a statement waits for another connection.

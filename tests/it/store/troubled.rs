@@ -9,6 +9,7 @@ use postcall::model::account::Account;
 use postcall::model::id::Tag;
 use postcall::model::{AccountKey, ApiKey, Endpoint, Event, Mention, Source, Time};
 use postcall::store::erasure::Erasure;
+use postcall::store::export::{Cursor, Exported, Import, Imported, Secrets};
 use postcall::store::told::Told;
 use postcall::store::{
     AccountConfig, Answer, CallFilter, CallView, Claimed, Committed, DeliveryFilter, DeliveryView,
@@ -134,6 +135,8 @@ impl Store for Troubled {
         fn retry(account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned>;
         fn cancel(account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned>;
         fn discard(account: AccountKey, number: i64) -> Answer<'_, bool>;
+        fn export(account: AccountKey, secrets: Secrets, cursor: Option<Cursor>) -> Answer<'_, Exported>;
+        fn import(account: AccountKey, import: Import) -> Answer<'_, Imported>;
         fn erase(account: AccountKey, person: Mention, now: Time) -> Answer<'_, Erasure>;
         fn erasure(account: AccountKey, number: i64) -> Answer<'_, Option<Erasure>>;
         fn erasures(account: AccountKey, page: Page) -> Answer<'_, Vec<Erasure>>;
