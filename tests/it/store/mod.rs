@@ -2,6 +2,7 @@
 //! `Fixture` and one line at the end of this file.
 
 mod by_hand;
+mod carrying;
 mod configuration;
 mod erasing;
 mod group;
@@ -13,6 +14,7 @@ mod recording;
 mod retention;
 mod scene;
 mod settling;
+mod silencing;
 mod sqlite;
 mod troubled;
 mod upkeep;
@@ -142,6 +144,16 @@ macro_rules! suite {
                     an_id_that_is_the_number_goes_too
                     an_erasure_goes_on_after_a_crash
                     only_the_accounts_own
+                }
+                silencing {
+                    transcripts_may_go_earlier
+                    what_is_sent_afterwards_says_no_more
+                }
+                carrying {
+                    a_round_trip_changes_nothing
+                    without_secrets_nothing_is_open_and_nothing_is_sent
+                    an_account_beside_the_first_keeps_its_numbers
+                    wrong_lines_are_named_and_left_out
                 }
                 upkeep {
                     a_deleted_endpoint_is_owed_nothing_in_steps
