@@ -176,14 +176,12 @@ impl Queues for Dispatcher {
         self.0.called_off.add(deliveries, self.0.clock.now());
         let endpoints: BTreeSet<EndpointRef> = deliveries.iter().map(|&(endpoint, _)| endpoint).collect();
         for lane in endpoints.into_iter().map(|endpoint| self.0.lane(endpoint)) {
-            let gone: Vec<Owned> = {
-                let queue = &mut lane.state().queue;
-                let (gone, kept) = std::mem::take(queue)
-                    .into_iter()
-                    .partition(|owned| self.0.called_off.has(owned.endpoint, owned.delivery));
-                *queue = Vec::into(kept);
-                gone
-            };
+            let mut state = lane.state();
+            let (gone, kept): (Vec<Owned>, Vec<Owned>) = std::mem::take(&mut state.queue)
+                .into_iter()
+                .partition(|owned| self.0.called_off.has(owned.endpoint, owned.delivery));
+            state.queue = kept.into();
+            drop(state);
             self.0.metrics.unqueued(gone.len());
             drop(gone);
             self.0.pump(&lane);

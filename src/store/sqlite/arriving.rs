@@ -58,8 +58,14 @@ pub enum Refused {
     Store(StoreError),
 }
 
-impl<E: Into<StoreError>> From<E> for Refused {
-    fn from(error: E) -> Self {
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<rusqlite::Error> for Refused {
+    fn from(error: rusqlite::Error) -> Self {
         Self::Store(error.into())
     }
 }

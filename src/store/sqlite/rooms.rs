@@ -150,11 +150,25 @@ fn is_about(erasing: &Erasing<'_, '_>, body: &EventBody) -> bool {
 /// event by event from the last to the first.
 fn calls(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
     let db = erasing.recording.db;
-    let next: Option<(i64, i64)> = db
-        .prepare_cached("SELECT call, at FROM erasure_calls WHERE erasure = ? LIMIT 1")?
-        .query_row([erasing.job], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let Some((call, at)) = next else { return Ok(false) };
+    while erasing.budget.take(0) {
+        let next: Option<(i64, i64)> = db
+            .prepare_cached("SELECT call, at FROM erasure_calls WHERE erasure = ? LIMIT 1")?
+            .query_row([erasing.job], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let Some((call, at)) = next else { return Ok(false) };
+        if let Some(position) = erase_call(erasing, call, at)? {
+            db.prepare_cached("UPDATE erasure_calls SET at = ? WHERE erasure = ? AND call = ?")?
+                .execute([position, erasing.job, call])?;
+            break;
+        }
+        db.prepare_cached("DELETE FROM erasure_calls WHERE erasure = ? AND call = ?")?
+            .execute([erasing.job, call])?;
+    }
+    Ok(true)
+}
+
+/// Erases a call from one of its events on, 0 is the last. Gives the event that comes next when there is more to do.
+fn erase_call(erasing: &mut Erasing<'_, '_>, call: i64, at: i64) -> Result<Option<i64>, StoreError> {
     let alias = Text::from(format!("erased-{call}"));
     let mut at = (at != 0).then_some(at);
     if at.is_none() {
@@ -163,22 +177,14 @@ fn calls(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
     }
     while let Some(position) = at {
         if !erasing.budget.take(0) {
-            return go_on(db, erasing.job, call, position);
+            return Ok(Some(position));
         }
         match erase_event(erasing, pack(erasing.account, position), Some(&alias))? {
             Some(previous) => at = previous,
-            None => return go_on(db, erasing.job, call, position),
+            None => return Ok(Some(position)),
         }
     }
-    db.prepare_cached("DELETE FROM erasure_calls WHERE erasure = ? AND call = ?")?
-        .execute([erasing.job, call])?;
-    Ok(true)
-}
-
-fn go_on(db: &Connection, job: i64, call: i64, position: i64) -> Result<bool, StoreError> {
-    let sql = "UPDATE erasure_calls SET at = ? WHERE erasure = ? AND call = ?";
-    db.prepare_cached(sql)?.execute([position, job, call])?;
-    Ok(true)
+    Ok(None)
 }
 
 /// Erases the record of a call and gives its last event; `None` when the call is gone by its age. A vendor's id that is
