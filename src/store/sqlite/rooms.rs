@@ -202,9 +202,10 @@ fn erase_record(erasing: &Erasing<'_, '_>, call: i64, alias: &Text) -> Result<Op
             .prepare_cached("SELECT body FROM events WHERE id = ?")?
             .query_row([pack(erasing.account, event)], |row| row.get(0))?,
     };
-    let book = CallBook {
-        call: serde_json::from_str::<Call>(&unpack_text(&packed)?).map_err(damaged)?.into(),
-        marks: serde_json::from_slice(&marks).map_err(damaged)?,
+    let Ok(book) = read_book(&packed, &marks) else {
+        // A damaged one must not keep everybody else from being erased; its events are emptied one by one.
+        db.prepare_cached("UPDATE calls SET record = NULL WHERE id = ?")?.execute([id])?;
+        return Ok(Some(event));
     };
     let book = book.without_person();
     let marks = serde_json::to_vec(&book.marks).map_err(damaged)?;
@@ -224,6 +225,13 @@ fn erase_record(erasing: &Erasing<'_, '_>, call: i64, alias: &Text) -> Result<Op
         EventBody::Call { call: call.into(), changed: Vec::new() }
     })?;
     Ok(Some(event))
+}
+
+fn read_book(packed: &[u8], marks: &[u8]) -> Result<CallBook, StoreError> {
+    Ok(CallBook {
+        call: serde_json::from_str::<Call>(&unpack_text(packed)?).map_err(damaged)?.into(),
+        marks: serde_json::from_slice(marks).map_err(damaged)?,
+    })
 }
 
 /// Erases an event with its deliveries. Gives the call's event before it, or nothing when there is more to do about this
@@ -267,14 +275,24 @@ fn nameless(mut call: Call, person: &Mention, alias: &Text) -> Call {
     call
 }
 
-/// Writes another snapshot in place of the one that is there.
+/// Writes another snapshot in place of the one that is there; of a call, one that cannot be read becomes an empty one.
 fn rewrite(db: &Connection, id: i64, change: impl FnOnce(EventBody) -> EventBody) -> Result<(), StoreError> {
     let (kind, packed): (i64, Vec<u8>) = db
         .prepare_cached("SELECT kind, body FROM events WHERE id = ?")?
         .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let kind = EventType::from_code(kind).ok_or_else(|| damaged("unknown event type"))?;
-    let body = EventBody::from_json(kind, &unpack_text(&packed)?).map_err(damaged)?;
-    let json = change(body).to_json();
+    let body = unpack_text(&packed).ok().and_then(|json| EventBody::from_json(kind, &json).ok());
+    let json = match (body, kind) {
+        (Some(body), _) => change(body).to_json(),
+        (None, EventType::BatchCompleted | EventType::BatchFailed | EventType::EndpointDisabled) => {
+            return Ok(());
+        }
+        (None, _) => {
+            let call =
+                Call { call_id: Text::from("erased"), erased: Some(Erased::Person), ..Call::default() };
+            EventBody::Call { call: call.into(), changed: Vec::new() }.to_json()
+        }
+    };
     db.prepare_cached("UPDATE events SET body = ? WHERE id = ?")?
         .execute(params![pack_bytes(json.as_bytes())?, id])?;
     Ok(())
