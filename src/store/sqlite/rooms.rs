@@ -220,9 +220,13 @@ fn erase_record(erasing: &Erasing<'_, '_>, call: i64, alias: &Text) -> Result<Op
         ])?;
     }
     // Also where the record differed from it, or the step ends before it.
-    rewrite(db, pack(erasing.account, event), |_| {
+    rewrite(db, pack(erasing.account, event), |body| {
         let call = nameless(Call::clone(&book.call), &erasing.person, alias);
-        EventBody::Call { call: call.into(), changed: Vec::new() }
+        let changed = match body {
+            EventBody::Call { changed, .. } => changed,
+            _ => Vec::new(),
+        };
+        EventBody::Call { call: call.into(), changed }
     })?;
     Ok(Some(event))
 }
