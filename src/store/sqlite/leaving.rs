@@ -310,15 +310,16 @@ struct Row {
 
 /// Open and settled ones in the order of their numbers.
 pub fn deliveries(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
-    let (db, [after, end, limit]) = (leaving.db, leaving.range(leaving.heads.deliveries));
-    let ids: Vec<i64> = db
-        .prepare_cached(
-            "SELECT id FROM (SELECT id FROM open WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3)
-             UNION ALL SELECT id FROM (SELECT id FROM settled WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3)
-             ORDER BY id LIMIT ?3",
-        )?
-        .query_map([after, end, limit], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
+    let (db, range) = (leaving.db, leaving.range(leaving.heads.deliveries));
+    let mut ids: Vec<i64> = Vec::new();
+    for table in ["open", "settled"] {
+        let sql = format!("SELECT id FROM {table} WHERE id > ? AND id <= ? ORDER BY id LIMIT ?");
+        for id in db.prepare_cached(&sql)?.query_map(range, |row| row.get(0))? {
+            ids.push(id?);
+        }
+    }
+    ids.sort_unstable();
+    ids.truncate(usize::try_from(PAGE).unwrap_or(usize::MAX));
     for id in ids {
         let open = db
             .prepare_cached(

@@ -32,7 +32,8 @@ async fn import<F: Fixture>(scene: &Scene<F>, lines: &[String], step: usize, del
     let mut sum = Imported::default();
     let numbered: Vec<(u64, String)> = (1..).zip(lines.iter().cloned()).collect();
     for lines in numbered.chunks(step) {
-        let lines = Import { lines: lines.to_vec(), deliver, may_end: true, now: scene.now };
+        let may_end = sum.wrong.is_empty();
+        let lines = Import { lines: lines.to_vec(), deliver, may_end, now: scene.now };
         let done = scene.store.import(scene.account, lines).await.unwrap();
         done.added.into_iter().for_each(|(kind, count)| *sum.added.entry(kind).or_default() += count);
         sum.unchanged += done.unchanged;

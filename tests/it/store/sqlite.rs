@@ -436,6 +436,10 @@ async fn older_data_gets_an_age() {
         "DROP TABLE slots; DROP TABLE purged; DROP INDEX accounts_to_purge;
          ALTER TABLE accounts DROP COLUMN retention; ALTER TABLE accounts DROP COLUMN purge_at;
          ALTER TABLE accounts DROP COLUMN purged; ALTER TABLE accounts DROP COLUMN slot_ends;
+         DROP TABLE erasures; DROP TABLE erasure_calls; DROP TABLE overwritten; DROP INDEX accounts_to_silence;
+         ALTER TABLE accounts DROP COLUMN erasures; ALTER TABLE accounts DROP COLUMN transcript_retention;
+         ALTER TABLE accounts DROP COLUMN transcripts_at; ALTER TABLE accounts DROP COLUMN transcripts_gone;
+         ALTER TABLE accounts DROP COLUMN origin; ALTER TABLE accounts DROP COLUMN importing;
          PRAGMA user_version = 1;",
     )
     .unwrap();
