@@ -198,7 +198,8 @@ fn read_roots(path: &Path) -> Result<Vec<u8>, String> {
 async fn chores(store: Arc<dyn Store>, queues: Arc<dyn Queues>, clock: Arc<dyn Clock>) {
     loop {
         match store.chore(clock.now()).await {
-            Ok(Progress { more, wake }) => {
+            Ok(Progress { more, wake, called_off }) => {
+                queues.call_off(&called_off);
                 queues.wake(wake);
                 match more {
                     true => tokio::task::yield_now().await,

@@ -51,6 +51,9 @@ pub struct AccountChange {
     /// For how many days what is recorded is kept; fractions are allowed, `null` is for ever. Older events go with their
     /// deliveries, calls with their last event, and so do quarantined bodies.
     retention_days: Option<f64>,
+    /// For how many days what was said in calls is kept, where that is shorter; `null` is as long as the rest. Events and
+    /// records keep everything else; links to an older transcript answer 410.
+    transcript_retention_days: Option<f64>,
 }
 
 /// Read the account
@@ -78,8 +81,24 @@ pub async fn change(
     Json(body): Json,
 ) -> Result<Answer<AccountView>, Problem> {
     let mut form = Form::read(&body)?;
-    let given = form.number("retention_days");
-    let wanted = match given {
+    let wanted = read_days(&mut form, "retention_days");
+    let wanted_of_transcripts = read_days(&mut form, "transcript_retention_days");
+    form.finish()?;
+    let (now, missing) = (state.clock.now(), || Problem::not_found("account"));
+    let mut account = caller.config.account.clone();
+    if let Some(retention) = wanted_of_transcripts {
+        let changed = state.store.set_transcript_retention(caller.account, retention, now).await?;
+        account = changed.ok_or_else(missing)?;
+    }
+    if let Some(retention) = wanted {
+        account = state.store.set_retention(caller.account, retention, now).await?.ok_or_else(missing)?;
+    }
+    Ok(Answer(AccountView::of(&account, None)))
+}
+
+/// A length of time in days; nothing when it is left out, `None` in it for `null`.
+fn read_days(form: &mut Form<'_>, name: &'static str) -> Option<Option<Duration>> {
+    match form.number(name) {
         Given::Absent => None,
         Given::Null => Some(None),
         Given::Value(days) => {
@@ -88,16 +107,11 @@ pub async fn change(
                 let remedy = format!(
                     "Give a number of days above 0, at most {MOST_DAYS}, or null to keep everything."
                 );
-                form.wrong("retention_days", "out_of_range", remedy);
+                form.wrong(name, "out_of_range", remedy);
             }
             Some(length)
         }
-    };
-    form.finish()?;
-    let Some(retention) = wanted else { return Ok(read(caller).await) };
-    let changed = state.store.set_retention(caller.account, retention, state.clock.now()).await?;
-    let account = changed.ok_or_else(|| Problem::not_found("account"))?;
-    Ok(Answer(AccountView::of(&account, None)))
+    }
 }
 
 #[cfg(test)]

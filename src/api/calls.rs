@@ -132,7 +132,10 @@ pub async fn read(
 #[utoipa::path(
     get, path = "/v1/calls/{id}/transcript", tag = "Calls",
     params(("id" = String, Path, description = "`call_..`, or the vendor's id")),
-    responses((status = 200, description = "What was said", body = TranscriptView)),
+    responses(
+        (status = 200, description = "What was said", body = TranscriptView),
+        (status = 410, description = "`transcript_gone`: past its age, or erased with its person"),
+    ),
 )]
 pub async fn transcript(
     State(state): State<ApiState>,
@@ -140,7 +143,7 @@ pub async fn transcript(
     Id(id): Id,
 ) -> Result<Answer<TranscriptView>, Problem> {
     let found = find(&state, &caller, &id).await?;
-    TranscriptView::of(found.call).map(Answer).ok_or_else(|| Problem::not_found("transcript"))
+    TranscriptView::of(found.call).map(Answer)
 }
 
 /// Find the recording of a call

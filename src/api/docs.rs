@@ -43,7 +43,7 @@ pub async fn page() -> Html<&'static str> {
 }
 
 /// In the order in which somebody new needs them.
-const TAGS: [&str; 9] = [
+const TAGS: [&str; 10] = [
     "Doors",
     "Sources",
     "Endpoints",
@@ -52,6 +52,7 @@ const TAGS: [&str; 9] = [
     "Calls",
     "Quarantine",
     "Accounts and keys",
+    "Lifetime of data",
     "Operations",
 ];
 

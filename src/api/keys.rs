@@ -28,6 +28,9 @@ pub struct AccountView {
     /// For how many days it keeps what it recorded; `null` is for ever.
     #[schema(value_type = Option<f64>)]
     retention_days: Option<Days>,
+    /// For how many days it keeps what was said in calls; `null` is as long as the rest.
+    #[schema(value_type = Option<f64>)]
+    transcript_retention_days: Option<Days>,
     /// Its first API key, shown once.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
@@ -89,6 +92,7 @@ impl AccountView {
             name: account.name.clone(),
             created_at: account.created_at,
             retention_days: account.retention.map(Days),
+            transcript_retention_days: account.transcript_retention.map(Days),
             key,
         }
     }
@@ -191,7 +195,7 @@ pub async fn create(
 }
 
 /// The account of an id, as far as this caller may name it.
-fn named_account(state: &ApiState, caller: &Caller, id: &str) -> Option<(AccountKey, Tag)> {
+pub fn named_account(state: &ApiState, caller: &Caller, id: &str) -> Option<(AccountKey, Tag)> {
     let (tag, number) = id::parse(Kind::Account, id)?;
     if tag == caller.tag || caller.admin {
         let account = &state.store.config_by_tag(tag)?.account;

@@ -14,7 +14,9 @@ pub mod docs;
 pub mod door;
 pub mod endpoint_form;
 pub mod endpoints;
+pub mod erasures;
 pub mod events;
+pub mod export;
 mod form;
 pub mod health;
 mod idempotency;
@@ -190,6 +192,10 @@ fn keyed() -> OpenApiRouter<ApiState> {
         .routes(routes!(quarantine::read, quarantine::discard))
         .routes(routes!(quarantine::reprocess))
         .routes(routes!(reconciliation::read))
+        .routes(routes!(erasures::list, erasures::create))
+        .routes(routes!(erasures::read))
+        .routes(routes!(export::export))
+        .routes(routes!(export::import))
 }
 
 /// Everything under one roof.

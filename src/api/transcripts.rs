@@ -3,6 +3,7 @@
 
 use axum::Json as Answer;
 use axum::extract::State;
+use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -10,7 +11,7 @@ use super::ApiState;
 use super::body::Id;
 use super::problem::Problem;
 use crate::model::call::{Transcript, Turn};
-use crate::model::{Call, Text};
+use crate::model::{Call, Erased, Text};
 use crate::store::link;
 
 /// What was said in a call, in whatever forms it came.
@@ -32,14 +33,28 @@ pub struct TranscriptView {
 }
 
 impl TranscriptView {
-    /// `None` when nothing is known of what was said.
-    pub fn of(call: Call) -> Option<Self> {
+    /// What was said.
+    ///
+    /// # Errors
+    /// 404 when nothing is known of it, 410 when it was removed on purpose.
+    pub fn of(call: Call) -> Result<Self, Problem> {
         if call.transcript.is_empty() {
-            return None;
+            return Err(match call.erased {
+                None => Problem::not_found("transcript"),
+                Some(erased) => gone(erased),
+            });
         }
         let Transcript { url, text, turns } = call.transcript;
-        Some(Self { call_id: call.call_id, text, turns: turns.unwrap_or_default(), url })
+        Ok(Self { call_id: call.call_id, text, turns: turns.unwrap_or_default(), url })
     }
+}
+
+fn gone(erased: Erased) -> Problem {
+    let detail = match erased {
+        Erased::Transcript => "The transcript is older than the account keeps transcripts, and gone.",
+        Erased::Person => "The person of this call was erased, and the transcript with them.",
+    };
+    Problem::new(StatusCode::GONE, "transcript_gone", detail)
 }
 
 /// Read a transcript by its link
@@ -49,7 +64,8 @@ impl TranscriptView {
     get, path = "/t/{token}", tag = "Calls", params(("token" = String, Path)),
     responses(
         (status = 200, description = "What was said", body = TranscriptView),
-        (status = 404, description = "No such link, or no transcript any more"),
+        (status = 404, description = "No such link, or no such call any more"),
+        (status = 410, description = "`transcript_gone`: past its age, or erased with its person"),
     ),
 )]
 pub async fn linked(State(state): State<ApiState>, Id(token): Id) -> Result<Answer<TranscriptView>, Problem> {
@@ -57,5 +73,5 @@ pub async fn linked(State(state): State<ApiState>, Id(token): Id) -> Result<Answ
     let (tag, number) = link::open_transcript(state.store.link_key(), &token).ok_or_else(missing)?;
     let account = state.store.config_by_tag(tag).ok_or_else(missing)?.account.key;
     let found = state.store.call(account, number).await?.ok_or_else(missing)?;
-    TranscriptView::of(found.call).map(Answer).ok_or_else(missing)
+    TranscriptView::of(found.call).map(Answer)
 }

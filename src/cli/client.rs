@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::Value;
 
 use crate::clock::random_bytes;
 use crate::config;
 use crate::delivery::guard::Guard;
-use crate::delivery::wire::{Exchange, Response, Target, Wire};
+use crate::delivery::wire::{Exchange, Response, Target, Trouble, Wire};
 
 /// For one request, everything included.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// For a request that brings many lines, which stand behind everything else.
+const LONG_PATIENCE: Duration = Duration::from_secs(300);
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -52,6 +54,15 @@ impl Server {
         })?;
         Client::new(url.as_deref().unwrap_or("http://127.0.0.1:8080"), &key)
     }
+}
+
+/// Why something was not taken.
+#[derive(Debug)]
+pub struct Refusal {
+    /// As a sentence.
+    pub said: String,
+    /// As the server said it; `Null` when it said nothing.
+    pub document: Value,
 }
 
 /// Speaks to one server with one key.
@@ -96,6 +107,60 @@ impl Client {
     /// As for [`Self::get`].
     pub async fn delete(&self, path: &str) -> Result<(), String> {
         self.ask(Method::DELETE, path, None).await.map(drop)
+    }
+
+    /// Reads something long, line by line: each whole line without its end, and nothing of a last one that was cut.
+    ///
+    /// # Errors
+    /// As for [`Self::get`]; also when the answer breaks off, after the lines that came.
+    pub async fn lines(
+        &self,
+        path: &str,
+        mut each: impl FnMut(&[u8]) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let url = format!("{}{path}", self.base);
+        let headers = vec![(AUTHORIZATION, self.key.clone())];
+        let exchange = Exchange { target: Target::of(&url), headers, body: Bytes::new(), timeout: PATIENCE };
+        let away = |trouble: Trouble| {
+            format!("{url} does not answer: {trouble}. Is postcall running there? --url says where it is")
+        };
+        let mut answer = self.wire.open(Method::GET, exchange).await.map_err(away)?;
+        let (is_success, mut buffer) = ((200..300).contains(&answer.status), Vec::new());
+        while let Some(part) = answer.next().await.map_err(|trouble| format!("{url} broke off: {trouble}"))? {
+            buffer.extend_from_slice(&part);
+            if is_success && part.contains(&b'\n') {
+                let end = buffer.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+                buffer[..end]
+                    .split_inclusive(|&byte| byte == b'\n')
+                    .try_for_each(|line| each(line.strip_suffix(b"\n").unwrap_or(line)))?;
+                buffer.drain(..end);
+            }
+        }
+        if is_success { Ok(()) } else { Err(format!("GET {url}: {}", problem(answer.status, &buffer))) }
+    }
+
+    /// Brings lines of JSON. Not named by a key: to bring them twice is to bring them once.
+    ///
+    /// # Errors
+    /// The problem document when it is one, else as for [`Self::get`].
+    pub async fn bring(&self, path: &str, lines: Vec<u8>) -> Result<Value, Refusal> {
+        let url = format!("{}{path}", self.base);
+        let headers = vec![
+            (AUTHORIZATION, self.key.clone()),
+            (CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson")),
+        ];
+        let exchange =
+            Exchange { target: Target::of(&url), headers, body: lines.into(), timeout: LONG_PATIENCE };
+        let response = self.wire.send(Method::POST, exchange).await.result.map_err(|trouble| Refusal {
+            said: format!(
+                "{url} does not answer: {trouble}. Is postcall running there? --url says where it is"
+            ),
+            document: Value::Null,
+        })?;
+        read(&response).map_err(|said| Refusal {
+            said: format!("POST {url}: {said}"),
+            document: serde_json::from_slice(&response.body).unwrap_or_default(),
+        })
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, String> {

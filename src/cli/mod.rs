@@ -5,6 +5,9 @@ pub mod demo;
 pub mod demo_report;
 pub mod diagnosis;
 pub mod dialer;
+pub mod erase;
+pub mod export;
+pub mod import;
 pub mod keys;
 pub mod openapi;
 pub mod progress;
@@ -36,6 +39,9 @@ enum Command {
     Simulate(simulate::Simulate),
     Verify(verify::Verify),
     Keys(keys::Keys),
+    Erase(erase::Erase),
+    Export(export::Export),
+    Import(import::Import),
     Openapi(openapi::OpenApi),
 }
 
@@ -60,6 +66,9 @@ pub fn main() -> ExitCode {
             Command::Simulate(simulate) => simulate::run(simulate).await,
             Command::Verify(verify) => verify::run(&verify),
             Command::Keys(keys) => keys::run(keys).await,
+            Command::Erase(erase) => erase::run(erase).await,
+            Command::Export(export) => export::run(export).await,
+            Command::Import(import) => import::run(import).await,
             Command::Openapi(openapi) => openapi::run(&openapi),
         }
     });

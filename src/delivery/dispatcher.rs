@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 use super::attempt::{Attempted, Attempter};
+use super::called_off::CalledOff;
 use super::lane::{CLAIM, Lane, State};
 use super::parallelism::Parallelism;
 use super::recipient::Recipient;
@@ -44,6 +45,7 @@ struct Inner {
     /// Endpoints that found no room in the house and have nothing under way that would come by again.
     hungry: Mutex<BTreeSet<EndpointRef>>,
     stopping: AtomicBool,
+    called_off: CalledOff,
     /// Requests under way to all endpoints together.
     parallelism: Parallelism,
     /// Deliveries between the start of their request and the end of their settlement.
@@ -71,6 +73,7 @@ impl Dispatcher {
             house: Arc::default(),
             hungry: Mutex::default(),
             stopping: AtomicBool::new(false),
+            called_off: CalledOff::default(),
             parallelism: Parallelism::default(),
             busy: AtomicUsize::new(0),
             idle: Notify::new(),
@@ -165,6 +168,25 @@ impl Queues for Dispatcher {
             self.0.idle.notify_waiters();
         }
     }
+
+    fn call_off(&self, deliveries: &[(EndpointRef, i64)]) {
+        if deliveries.is_empty() {
+            return;
+        }
+        self.0.called_off.add(deliveries, self.0.clock.now());
+        let endpoints: BTreeSet<EndpointRef> = deliveries.iter().map(|&(endpoint, _)| endpoint).collect();
+        for lane in endpoints.into_iter().map(|endpoint| self.0.lane(endpoint)) {
+            let mut state = lane.state();
+            let (gone, kept): (Vec<Owned>, Vec<Owned>) = std::mem::take(&mut state.queue)
+                .into_iter()
+                .partition(|owned| self.0.called_off.has(owned.endpoint, owned.delivery));
+            state.queue = kept.into();
+            drop(state);
+            self.0.metrics.unqueued(gone.len());
+            drop(gone);
+            self.0.pump(&lane);
+        }
+    }
 }
 
 impl Inner {
@@ -242,6 +264,9 @@ impl Inner {
             }
             let Some(owned) = state.queue.pop_front() else { return };
             self.metrics.unqueued(1);
+            if self.called_off.has(owned.endpoint, owned.delivery) {
+                continue;
+            }
             state.in_flight += 1;
             self.parallelism.begin();
             self.busy.fetch_add(1, Ordering::AcqRel);

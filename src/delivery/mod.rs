@@ -3,6 +3,7 @@
 
 pub mod attempt;
 mod breaker;
+mod called_off;
 mod connect;
 pub mod dispatcher;
 pub mod guard;

@@ -70,6 +70,30 @@ impl Response {
     }
 }
 
+/// An answer whose body is still coming.
+pub struct Opened {
+    /// Its status.
+    pub status: u16,
+    body: Incoming,
+    /// The connection is open for as long as this is there.
+    _sender: Sender,
+}
+
+impl Opened {
+    /// The next part of the body; `None` at its end.
+    ///
+    /// # Errors
+    /// When it breaks off.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Trouble> {
+        while let Some(frame) = self.body.frame().await {
+            if let Ok(data) = frame.map_err(|error| Trouble::of_connection(&error))?.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
+}
+
 /// Makes requests. Clones share their connections.
 #[derive(Clone)]
 pub struct Wire(Arc<Parts>);
@@ -97,6 +121,19 @@ impl Wire {
     /// its body.
     pub async fn post(&self, exchange: Exchange) -> Answer {
         self.send(Method::POST, exchange).await
+    }
+
+    /// Sends a request whose answer is long: its body is read as it comes, however long that takes. The time of the exchange
+    /// is for the answer's head.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn open(&self, method: Method, exchange: Exchange) -> Result<Opened, Trouble> {
+        let limit = Limit::from(Instant::now(), exchange.timeout);
+        let target = exchange.target.parts()?;
+        let mut sender = self.0.connector.open(&target.url, limit).await?;
+        let (head, body) = ask(&mut sender, request(target, &method, &exchange), limit).await?.into_parts();
+        Ok(Opened { status: head.status.as_u16(), body, _sender: sender })
     }
 
     /// Like [`Self::post`], with any method.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::call::Judge;
 use crate::model::event::{EventType, HeardBatch, HeardCall, Outcome, Stage, Step};
 use crate::model::json::Fields;
-use crate::model::{Call, Time};
+use crate::model::{Call, Erased, Time};
 
 /// The place of a body in the canonical order of its call. A body without a time comes before those with one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -42,6 +42,16 @@ pub struct CallBook {
     pub call: Arc<Call>,
     /// What it takes to go on.
     pub marks: Marks,
+}
+
+impl CallBook {
+    /// The book of a call whose person is erased: it goes on where it was, and takes nothing personal any more.
+    #[must_use]
+    pub fn without_person(self) -> Self {
+        let mut marks = self.marks;
+        marks.ranks.retain(|path, _| !path.starts_with("variables.") && !path.starts_with("metadata."));
+        Self { call: Arc::new(Arc::unwrap_or_clone(self.call).without_person()), marks }
+    }
 }
 
 /// What hearing something did to the books.
@@ -108,7 +118,14 @@ fn open(said: Call, base: Rank) -> CallBook {
 /// Folds what is said into a book that is open. Says also what changed, by dotted names, and whether a URL was renewed.
 fn fold(mut book: CallBook, said: Call, rank: Rank) -> (CallBook, Vec<String>, bool) {
     let mut fold = Fold { marks: &mut book.marks, rank, changed: Vec::new(), renewed: false };
-    Arc::make_mut(&mut book.call).merge(said, &mut fold);
+    let call = Arc::make_mut(&mut book.call);
+    // What was removed on purpose does not come back with a repeat or a late part.
+    let said = match call.erased {
+        None => said,
+        Some(Erased::Transcript) => said.without_transcript(),
+        Some(Erased::Person) => said.without_person(),
+    };
+    call.merge(said, &mut fold);
     let Fold { changed, renewed, .. } = fold;
     (book, changed, renewed)
 }
@@ -293,6 +310,25 @@ mod tests {
         );
         let (_, change) = hear(Some(book), heard(Step::Ended(Outcome::Lost), Some(110), |_| {}));
         assert_eq!(change, Change::Nothing);
+    }
+
+    #[test]
+    fn what_was_erased_does_not_come_back() {
+        let ended = |name: &'static str| {
+            heard(Step::Ended(Outcome::Completed), Some(10), |call| {
+                call.contact.name = Some(Text::from(name));
+                call.transcript.text = Some(Text::from("hello"));
+                call.agent.id = Some(Text::from(name));
+            })
+        };
+        let (book, _) = hear(None, ended("Ann"));
+        let aged = CallBook { call: Arc::new(Call::clone(&book.call).without_transcript()), ..book.clone() };
+        assert_eq!(hear(Some(aged.clone()), ended("Ann")), (aged, Change::Nothing));
+        let erased = book.without_person();
+        assert_eq!(hear(Some(erased.clone()), ended("Ann")), (erased.clone(), Change::Nothing));
+        let (book, change) = hear(Some(erased), ended("Zoe"));
+        assert_eq!(change, Change::Updated(vec!["agent.id".to_owned()]));
+        assert_eq!((&book.call.contact.name, book.call.transcript.is_empty()), (&None, true));
     }
 
     #[test]

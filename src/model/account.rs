@@ -28,6 +28,15 @@ pub struct Account {
     pub created_at: Time,
     /// How long what is recorded is kept; `None` is for ever.
     pub retention: Option<Duration>,
+    /// How long what was said in calls is kept, where that is shorter; `None` is as long as the rest.
+    pub transcript_retention: Option<Duration>,
+}
+
+impl Account {
+    /// The shorter of both, if there is any.
+    pub fn shortest_retention(&self) -> Option<Duration> {
+        self.retention.into_iter().chain(self.transcript_retention).min()
+    }
 }
 
 /// What is known about an API key. The key itself is kept only as a hash.

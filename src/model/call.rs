@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::erased::Erased;
 use super::event::{Outcome, Stage};
 use super::json::{Fields, Raw, Text};
 use super::time::{Millis, Time};
@@ -274,6 +275,9 @@ pub struct Call {
     /// What a body said beyond all this, under dotted names of where it stood.
     #[serde(default, skip_serializing_if = "Fields::is_empty")]
     pub metadata: Fields,
+    /// What was removed from the record on purpose. Not a leaf of the merge: no body says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erased: Option<Erased>,
 }
 
 impl Call {

@@ -2,6 +2,8 @@
 //! Each method is one whole transaction, named for its use and batch-first on the hot path; no transaction type
 //! leaks out and time is an argument. Refuses to know HTTP.
 
+pub mod erasure;
+pub mod export;
 pub mod group;
 mod group_size;
 pub mod link;
@@ -18,14 +20,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use self::erasure::Erasure;
+use self::export::{Cursor, Exported, Import, Imported, Secrets};
 use self::told::Told;
 use crate::dialect::ReceiptKind;
 use crate::model::account::Account;
 use crate::model::endpoint::Shape;
 use crate::model::event::Heard;
 use crate::model::{
-    AccountKey, ApiKey, Attempt, Call, DeliveryState, DialectName, Endpoint, Event, EventType, Outcome,
-    Source, Text, Time,
+    AccountKey, ApiKey, Attempt, Call, DeliveryState, DialectName, Endpoint, Event, EventType, Mention,
+    Outcome, Source, Text, Time,
 };
 
 /// What every method gives back: boxed, because the store is used as `Arc<dyn Store>`.
@@ -145,6 +149,8 @@ pub trait Queues: Send + Sync {
     fn wake_at(&self, endpoint: EndpointRef, due: Time);
     /// Deliveries that were dispatched and whose attempts are on disk, with the places that they gave back.
     fn settled(&self, done: Vec<(EndpointRef, Place)>);
+    /// Deliveries that shall not be attempted, wherever in memory they are; what is on the wire already is.
+    fn call_off(&self, _: &[(EndpointRef, i64)]) {}
 }
 
 /// A delivery that this node owns and has to attempt.
@@ -292,6 +298,8 @@ pub struct Committed {
     pub disabled: Vec<EndpointRef>,
     /// How long the commit waited for the disk.
     pub waited: Duration,
+    /// Deliveries that were in memory and shall not be attempted.
+    pub called_off: Vec<(EndpointRef, i64)>,
 }
 
 /// What a claim came to.
@@ -310,6 +318,8 @@ pub struct Progress {
     pub more: bool,
     /// Endpoints that have something due by it.
     pub wake: Vec<EndpointRef>,
+    /// Deliveries that may be in memory and shall not be attempted: the caller tells [`Queues::call_off`].
+    pub called_off: Vec<(EndpointRef, i64)>,
 }
 
 /// An account with all that is configured in it: sources and endpoints, secrets opened. A snapshot.
@@ -525,6 +535,13 @@ pub trait Store: Send + Sync {
         retention: Option<Duration>,
         now: Time,
     ) -> Answer<'_, Option<Account>>;
+    /// The same for what was said in calls, where that may go earlier than the rest; records keep everything else.
+    fn set_transcript_retention(
+        &self,
+        account: AccountKey,
+        retention: Option<Duration>,
+        now: Time,
+    ) -> Answer<'_, Option<Account>>;
     /// Makes a key from its hash.
     fn create_key(
         &self,
@@ -611,10 +628,22 @@ pub trait Store: Send + Sync {
         answer: Option<(u16, Vec<u8>)>,
     ) -> Answer<'_, ()>;
 
+    /// Begins to erase a person from an account, in steps of [`Self::chore`].
+    fn erase(&self, account: AccountKey, person: Mention, now: Time) -> Answer<'_, Erasure>;
+    /// An erasure by number.
+    fn erasure(&self, account: AccountKey, number: i64) -> Answer<'_, Option<Erasure>>;
+    /// Erasures, newest first.
+    fn erasures(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<Erasure>>;
+
+    /// The next page of an account as lines, from its beginning without a cursor.
+    fn export(&self, account: AccountKey, secrets: Secrets, cursor: Option<Cursor>) -> Answer<'_, Exported>;
+    /// Takes lines of an export into an account that has recorded nothing else. Lines that are there change nothing.
+    fn import(&self, account: AccountKey, import: Import) -> Answer<'_, Imported>;
+
     // Upkeep.
 
-    /// One small step of background work: calls off what deleted endpoints are owed, removes what is past its
-    /// account's retention, gives space back. The caller wakes the endpoints.
+    /// One small step of background work: calls off what deleted endpoints are owed, erases persons, removes what is past
+    /// its account's retention, gives space back. The caller wakes the endpoints and tells what was called off.
     fn chore(&self, now: Time) -> Answer<'_, Progress>;
     /// Whether the store can be written.
     fn ready(&self) -> Answer<'_, ()>;

@@ -26,6 +26,7 @@ fn kind_of(path: &str) -> Kind {
         "deliveries" => Kind::Delivery,
         "quarantine" => Kind::Quarantined,
         "keys" => Kind::ApiKey,
+        "erasures" => Kind::Erasure,
         other => panic!("whose ids does {other} have?"),
     }
 }
@@ -46,6 +47,8 @@ async fn furnish(house: &House, key: &str) {
     house.endpoint(key, "standard").await;
     assert_eq!(house.bring(&source, &cllr_body("private-call")).await.status, 200);
     assert_eq!(house.bring(&source, b"private nonsense").await.status, 200);
+    let nobody = json!({ "phone": "+1 555 999 9999" });
+    assert_eq!(house.call(key, "POST", "/v1/erasures", &nobody).await.status, 202);
 }
 
 /// All that an account can see of itself.
@@ -60,6 +63,7 @@ async fn everything(house: &House, key: &str) -> String {
         "deliveries",
         "quarantine",
         "keys",
+        "erasures",
         "reconciliation",
     ] {
         let reply = house.call(key, "GET", &format!("/v1/{path}"), &Value::Null).await;

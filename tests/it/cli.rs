@@ -203,3 +203,61 @@ async fn the_demo_proves_that_everything_arrived() {
     assert_ne!(retried, "0", "{flaky}");
     assert!(shown.is_ascii(), "plain when piped");
 }
+
+#[tokio::test]
+async fn a_person_is_erased_and_an_account_moves() {
+    let data = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let (app, admin) = server(data[0].path()).await;
+    let (other, new) = server(data[1].path()).await;
+    let environment =
+        |client: &Client| [("POSTCALL_URL", client.base.clone()), ("POSTCALL_ADMIN_KEY", KEY.to_owned())];
+    let postcall = async |client: &Client, arguments: &[&str], input: &[u8]| {
+        let environment = environment(client);
+        let environment: Vec<(&str, &str)> =
+            environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        run(arguments, &environment, input).await
+    };
+    let source = admin.source(json!({"name": "calls", "dialect": "cllr"})).await;
+    let url = source["url"].as_str().unwrap();
+    expect(
+        &run(&["simulate", "--url", url, "--dialect", "cllr", "--calls", "40", "--rate", "400"], &[], b"")
+            .await,
+        0,
+    );
+    let calls = admin.get("/v1/calls?limit=1").await.expect(200).json();
+    let phone = calls["data"][0]["contact"]["phone"].as_str().unwrap();
+
+    let receipt = expect(&postcall(&admin, &["erase", phone, "--json"], b"").await, 0);
+    let receipt: Value = serde_json::from_str(&receipt).unwrap();
+    assert_eq!(receipt["state"], "finished");
+    assert!(receipt["erased"]["calls"].as_u64() >= Some(1), "{receipt}");
+    let id = receipt["id"].as_str().unwrap();
+    let shown = expect(&postcall(&admin, &["erase", "--receipt", id], b"").await, 0);
+    assert!(shown.contains("overwritten") && shown.contains("calls") && !shown.contains(phone), "{shown}");
+    assert!(expect(&postcall(&admin, &["erase", "112"], b"").await, 2).contains("at least seven digits"));
+
+    let file = data[0].path().join("account.jsonl");
+    let path = file.to_str().unwrap();
+    let written = expect(
+        &postcall(&admin, &["export", "--output", path, "--secrets", "clear", "--json"], b"").await,
+        0,
+    );
+    let written: Value = serde_json::from_str(&written).unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(written["lines"], text.lines().count());
+    assert_eq!(expect(&postcall(&admin, &["export", "--secrets", "clear"], b"").await, 0), text);
+
+    let broken = text.replace("\"type\":\"call.ended\"", "\"type\":\"call.sung\"");
+    let wrong = expect(&postcall(&new, &["import", "-"], broken.as_bytes()).await, 1);
+    assert!(wrong.contains("does not know its type") && wrong.contains("send the file again"), "{wrong}");
+    let done = expect(&postcall(&new, &["import", path, "--json"], b"").await, 0);
+    let done: Value = serde_json::from_str(&done).unwrap();
+    assert_eq!((&done["ended"], &done["wrong"]), (&json!(true), &json!([])));
+    let again = expect(&postcall(&new, &["export", "--secrets", "clear"], b"").await, 0);
+    assert_eq!(again, text, "the same lines");
+    assert!(
+        expect(&postcall(&admin, &["import", path], b"").await, 2).contains("recorded something already")
+    );
+    app.stop().await;
+    other.stop().await;
+}

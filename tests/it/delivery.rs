@@ -264,6 +264,52 @@ async fn the_limit_of_requests_in_flight_holds() {
     api.deliveries_when("", all_delivered(10)).await;
 }
 
+/// Of twelve calls two are on the wire and ten wait in memory when the person of all of them is erased.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_in_memory_is_not_sent_once_its_person_is_erased() {
+    let house = House::start().await;
+    let (api, receiver) = (&house.api, Receiver::start().await);
+    let door = dialer(api).await;
+    receiver.shut();
+    api.endpoint(json!({"url": receiver.url("/"), "dialect": "standard", "max_in_flight": 2})).await;
+    for call in 0..12 {
+        tell(api, &door, &format!("call-{call}"), "call_ended").await;
+    }
+    receiver.wait_for_held(2).await;
+    let begun = api.post("/v1/erasures", json!({"phone": "+15551234567"})).await.expect(202).json();
+    let path = format!("/v1/erasures/{}", begun["id"].as_str().unwrap());
+    let start = std::time::Instant::now();
+    let receipt = loop {
+        let receipt = api.get(&path).await.expect(200).json();
+        if receipt["state"] == "finished" {
+            break receipt;
+        }
+        assert!(start.elapsed().as_secs() < 30, "it never ends: {receipt}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    assert_eq!(receipt["erased"]["deliveries_in_memory"], 12);
+    // Something of which nobody asked to be erased comes through the same queue, behind them.
+    let cllr = api.source(json!({"name": "other", "dialect": "cllr"})).await;
+    let other = json!({"callId": "other", "callerDetails": {"name": "Zoe"}}).to_string();
+    let url = cllr["url"].as_str().unwrap();
+    let other_door = &url[url.find("/in/").unwrap()..];
+    api.send(http::Method::POST, other_door, &[], other).await.unwrap().expect(200);
+    receiver.open();
+    let got = receiver.wait_for(3).await;
+    assert_eq!(got.len(), 3, "two were on the wire already");
+    assert_eq!(got[2].json()["data"]["call_id"], "other");
+    let delivered = api.deliveries_when("state=delivered", |all| all.len() == 1).await;
+    assert_eq!(delivered[0]["call_id"], "other");
+    let cancelled = api
+        .deliveries_when("state=cancelled", |all| {
+            all.iter().filter(|delivery| delivery["attempts"][0].is_object()).count() == 2
+        })
+        .await;
+    assert_eq!(cancelled.len(), 12);
+    assert_eq!(receiver.got().len(), 3);
+    api.check_sums().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rate_limit_keeps_its_distance() {
     let house = House::start().await;

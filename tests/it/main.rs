@@ -5,6 +5,7 @@ mod api_bad_input;
 mod api_door;
 mod api_idempotency;
 mod api_isolation;
+mod api_lifetime;
 mod api_reading;
 mod api_resources;
 mod api_rig;

@@ -68,6 +68,8 @@ pub fn account_keys(db: &Connection) -> Result<Vec<AccountKey>, StoreError> {
 pub enum Changed {
     /// An account was made, or how long it keeps what is recorded was changed.
     Account(AccountKey),
+    /// Everything in it, ids included.
+    Everything(AccountKey),
     /// A source was made, changed or deleted.
     Source(AccountKey, i64),
     /// An endpoint was made, changed, disabled or deleted.
@@ -78,7 +80,7 @@ impl Changed {
     /// Whose configuration.
     pub fn account(self) -> AccountKey {
         match self {
-            Self::Account(account) | Self::Source(account, _) => account,
+            Self::Account(account) | Self::Everything(account) | Self::Source(account, _) => account,
             Self::Endpoint(endpoint) => endpoint.account,
         }
     }
@@ -111,7 +113,9 @@ pub fn load(db: &Connection, vault: &Vault, key: AccountKey) -> Result<AccountCo
 
 fn account_of(db: &Connection, key: AccountKey) -> Result<Account, StoreError> {
     let mut statement = db
-        .prepare_cached("SELECT account, tag, name, created_at, retention FROM accounts WHERE account = ?")?;
+        .prepare_cached(
+            "SELECT account, tag, name, created_at, retention, transcript_retention FROM accounts WHERE account = ?",
+        )?;
     let account = statement.query_row([key.0], |row| {
         Ok(Account {
             key: AccountKey(row.get(0)?),
@@ -119,6 +123,7 @@ fn account_of(db: &Connection, key: AccountKey) -> Result<Account, StoreError> {
             name: row.get(2)?,
             created_at: Time::from_micros(row.get(3)?),
             retention: row.get::<_, Option<i64>>(4)?.map(retention::length),
+            transcript_retention: row.get::<_, Option<i64>>(5)?.map(retention::length),
         })
     })?;
     Ok(account)
@@ -143,6 +148,7 @@ pub fn reload(
         |columns, table| format!("SELECT {columns} FROM {table} WHERE id = ? AND deleted_at IS NULL");
     match changed {
         Changed::Account(_) => config.account = account_of(db, account)?,
+        Changed::Everything(_) => return load(db, vault, account),
         Changed::Source(_, number) => {
             let mut statement = db.prepare_cached(&select(SOURCE_COLUMNS, "sources"))?;
             let mut rows = statement.query([pack(account, number)])?;

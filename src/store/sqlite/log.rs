@@ -78,6 +78,17 @@ impl Schedule {
     }
 }
 
+/// What came of emptying the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emptied {
+    /// Nothing that was written before is in it.
+    Done,
+    /// It is being copied; ask again.
+    Soon,
+    /// Somebody reads from it; ask again in a while.
+    Held,
+}
+
 /// Keeps the log short. Lives with the writer.
 pub struct Log {
     /// Pages in the log after the last commit.
@@ -86,6 +97,10 @@ pub struct Log {
     nudges: Option<std::sync::mpsc::SyncSender<()>>,
     /// Set by the thread when it has copied.
     copied: Arc<AtomicBool>,
+    /// How often the thread has copied.
+    copies: Arc<AtomicU32>,
+    /// While the log is being emptied: how often it had been copied when that was asked for, and its length then.
+    emptying: Option<(u32, u32)>,
     /// Held while either side copies: SQLite does not wait, it refuses the second.
     copying: Arc<Mutex<()>>,
     thread: Option<JoinHandle<()>>,
@@ -110,6 +125,8 @@ impl Log {
         let copying = Arc::new(Mutex::new(()));
         let copied = Arc::new(AtomicBool::new(false));
         let (theirs, done) = (Arc::clone(&copying), Arc::clone(&copied));
+        let copies = Arc::new(AtomicU32::new(0));
+        let count_copies = Arc::clone(&copies);
         let (nudges, nudged) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("postcall-log".to_owned())
@@ -118,6 +135,7 @@ impl Log {
                     let _copying = theirs.lock().unwrap_or_else(PoisonError::into_inner);
                     copy(&connection);
                     done.store(true, Ordering::Release);
+                    count_copies.fetch_add(1, Ordering::Release);
                 }
             })
             .map_err(|error| error.to_string())?;
@@ -126,6 +144,8 @@ impl Log {
             schedule: Schedule::new(),
             nudges: Some(nudges),
             copied,
+            copies,
+            emptying: None,
             copying,
             thread: Some(thread),
         })
@@ -137,6 +157,32 @@ impl Log {
         if let Some(nudges) = &self.nudges {
             let _ = nudges.try_send(());
         }
+    }
+
+    /// Copies the log and cuts its file to nothing. The thread does most of it; the writer does the rest when that is
+    /// little, and waits for nobody.
+    pub fn empty(&mut self, writer: &Connection) -> rusqlite::Result<Emptied> {
+        let (copies, pages) = (self.copies.load(Ordering::Acquire), self.pages.load(Ordering::Relaxed));
+        match self.emptying {
+            // One copy may have been under way when this was asked for; the second one began later.
+            Some((before, length)) if copies.wrapping_sub(before) >= 2 && pages <= length + FINISH_PAGES => {
+                self.emptying = None;
+            }
+            Some((before, length)) if copies.wrapping_sub(before) < 2 => {
+                self.copy();
+                self.emptying = Some((before, length.max(pages)));
+                return Ok(Emptied::Soon);
+            }
+            _ => {
+                self.copy();
+                self.emptying = Some((copies, pages));
+                return Ok(Emptied::Soon);
+            }
+        }
+        let copying = Arc::clone(&self.copying);
+        let _copying = copying.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_held = restart_within(writer, Duration::ZERO)?;
+        Ok(if is_held { Emptied::Held } else { Emptied::Done })
     }
 
     /// Does what the log needs after a commit.
@@ -167,13 +213,18 @@ fn copy(connection: &Connection) {
 }
 
 fn restart(writer: &Connection) -> rusqlite::Result<()> {
-    writer.busy_timeout(FORCE_PATIENCE)?;
-    let is_busy = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
-    writer.busy_timeout(schema::BUSY_PATIENCE)?;
-    if is_busy? {
+    if restart_within(writer, FORCE_PATIENCE)? {
         warn!("a long read keeps the log from being started afresh");
     }
     Ok(())
+}
+
+/// Copies all of the log and cuts it to nothing; true when somebody was in the way.
+fn restart_within(writer: &Connection, patience: Duration) -> rusqlite::Result<bool> {
+    writer.busy_timeout(patience)?;
+    let is_busy = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+    writer.busy_timeout(schema::BUSY_PATIENCE)?;
+    is_busy
 }
 
 impl Drop for Log {

@@ -2,10 +2,13 @@
 //! One thread writes, a few connections read, and every commit is on disk when it returns. Only this room knows SQL
 //! for SQLite; it refuses to know HTTP and the rules of the ledger.
 
+mod arriving;
 mod call_index;
 mod codec;
 mod config;
+mod erasure;
 mod filter;
+mod leaving;
 mod log;
 #[cfg(test)]
 mod plans;
@@ -13,11 +16,13 @@ mod read;
 mod readers;
 mod record;
 mod retention;
+mod rooms;
 mod schema;
 mod sealed;
 mod settle;
 mod space;
 mod thread;
+mod transcripts;
 mod upkeep;
 
 use std::fs::{File, TryLockError};
@@ -30,12 +35,14 @@ use rusqlite::Connection;
 
 use self::call_index::{CallIndex, Recent, call_hash};
 use self::config::{Changed, Directory};
-use self::log::Log;
+use self::log::{Emptied, Log};
 use self::readers::Readers;
 use self::record::Recording;
 use self::schema::pack;
 use self::space::Space;
 use self::thread::{Lane, WriterThread};
+use super::erasure::{Erasure, digest};
+use super::export::{Cursor, Exported, Import, Imported, Secrets};
 use super::vault::Vault;
 use super::{
     AccountConfig, Answer, CallFilter, CallView, Claimed, Committed, DeliveryFilter, DeliveryView,
@@ -45,7 +52,7 @@ use super::{
 use crate::clock::random_bytes;
 use crate::model::account::Account;
 use crate::model::id::Tag;
-use crate::model::{AccountKey, ApiKey, Endpoint, Event, Source, Time};
+use crate::model::{AccountKey, ApiKey, Endpoint, Event, Mention, Source, Time};
 
 /// How long a commit proves that the store can be written. Anybody may ask whether it can; not every time shall
 /// cost an fsync.
@@ -166,6 +173,21 @@ impl SqliteStore {
             recent_calls,
             directory,
             vault,
+        })
+    }
+
+    /// Changes a setting of an account.
+    fn set_account(
+        &self,
+        account: AccountKey,
+        set: impl FnOnce(&Connection) -> Result<(), StoreError> + Send + 'static,
+    ) -> Answer<'_, Option<Account>> {
+        self.writer.run(Lane::Api, move |writer| {
+            if writer.directory.get(account).is_none() {
+                return Ok(None);
+            }
+            writer.transact(|db, _| Ok((set(db)?, vec![Changed::Account(account)])))?;
+            Ok(writer.directory.get(account).map(|config| config.account.clone()))
         })
     }
 
@@ -334,6 +356,18 @@ impl Writer {
         Ok(given == Space::More)
     }
 
+    /// Has nothing of what was erased left in the log, which is what ends an erasure; true when there is more to do now.
+    fn finish_erasure(&mut self, now: Time) -> Result<bool, StoreError> {
+        if !erasure::waits_for_log(&self.db)? {
+            return Ok(false);
+        }
+        match self.log.empty(&self.db)? {
+            Emptied::Done => self.write(|db, _| erasure::finish(db, now)).map(|()| true),
+            Emptied::Soon => Ok(true),
+            Emptied::Held => Ok(false),
+        }
+    }
+
     /// Writes something so that it can be seen whether that works, unless it was just seen.
     fn prove(&mut self) -> Result<(), StoreError> {
         if self.proven.is_some_and(|proven| proven.elapsed() < PROVEN) {
@@ -428,16 +462,16 @@ impl Store for SqliteStore {
         retention: Option<Duration>,
         now: Time,
     ) -> Answer<'_, Option<Account>> {
-        self.writer.run(Lane::Api, move |writer| {
-            if writer.directory.get(account).is_none() {
-                return Ok(None);
-            }
-            writer.transact(|db, _| {
-                retention::set(db, account, retention, now)?;
-                Ok(((), vec![Changed::Account(account)]))
-            })?;
-            Ok(writer.directory.get(account).map(|config| config.account.clone()))
-        })
+        self.set_account(account, move |db| retention::set(db, account, retention, now))
+    }
+
+    fn set_transcript_retention(
+        &self,
+        account: AccountKey,
+        retention: Option<Duration>,
+        now: Time,
+    ) -> Answer<'_, Option<Account>> {
+        self.set_account(account, move |db| transcripts::set(db, account, retention, now))
     }
 
     fn create_key(
@@ -637,11 +671,48 @@ impl Store for SqliteStore {
         })
     }
 
+    fn erase(&self, account: AccountKey, person: Mention, now: Time) -> Answer<'_, Erasure> {
+        let digest = digest(self.vault.link_key(), self.tag(account), &person);
+        self.writer.run(Lane::Api, move |writer| {
+            writer.write(|db, writer| erasure::create(db, &writer.vault, account, &person, &digest, now))
+        })
+    }
+
+    fn erasure(&self, account: AccountKey, number: i64) -> Answer<'_, Option<Erasure>> {
+        self.readers.read(move |db| erasure::find(db, account, number))
+    }
+
+    fn erasures(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<Erasure>> {
+        self.readers.read(move |db| erasure::list(db, account, page))
+    }
+
+    fn export(&self, account: AccountKey, secrets: Secrets, cursor: Option<Cursor>) -> Answer<'_, Exported> {
+        let vault = Arc::clone(&self.vault);
+        self.readers.read(move |db| leaving::export(db, &vault, account, secrets, cursor))
+    }
+
+    fn import(&self, account: AccountKey, import: Import) -> Answer<'_, Imported> {
+        self.writer.run(Lane::Chore, move |writer| {
+            let (imported, found) = writer.transact(|db, writer| {
+                let (done, mut effects) = arriving::import(db, &writer.vault, account, &import)?;
+                writer.call_index.settle(db, &mut effects.found)?;
+                Ok(((done, effects.found), effects.changed))
+            })?;
+            writer.call_index.apply(found);
+            Ok(imported)
+        })
+    }
+
     fn chore(&self, now: Time) -> Answer<'_, Progress> {
         self.writer.run(Lane::Chore, move |writer| {
-            let (more, Committed { wake, .. }) = writer.recording(&NoQueues, now, upkeep::step)?;
+            let vault = Arc::clone(&writer.vault);
+            let done = writer.recording(&NoQueues, now, |recording| upkeep::step(recording, &vault));
+            // An erasure has it on; everything else pays for it with pages that it would not write.
+            writer.db.pragma_update(None, "secure_delete", "FAST")?;
+            let (more, Committed { wake, called_off, .. }) = done?;
             let more = writer.call_index.tend(&writer.db)? || more;
-            Ok(Progress { more: more || writer.give_back()?, wake })
+            let more = more || writer.finish_erasure(now)? || writer.give_back()?;
+            Ok(Progress { more, wake, called_off })
         })
     }
 

@@ -256,7 +256,10 @@ impl<'a> Recording<'a> {
         head.position += 1;
         let position = head.position;
         if now.as_micros() >= head.slot_ends {
-            head.slot_ends = retention::begin_slot(db, account, config.account.retention, position, now)?;
+            head.slot_ends = {
+                let kept = config.account.shortest_retention();
+                retention::begin_slot(db, account, kept, position, now)?
+            };
         }
         let first_delivery = head.deliveries + 1;
         let tag = config.account.tag;

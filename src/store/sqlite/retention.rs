@@ -31,7 +31,8 @@ pub fn length(micros: i64) -> Duration {
     Duration::from_micros(u64::try_from(micros).unwrap_or(0))
 }
 
-fn slot(retention: Option<Duration>) -> Duration {
+/// How long a slot is.
+pub fn slot(retention: Option<Duration>) -> Duration {
     retention.map_or(LONGEST_SLOT, |kept| (kept / 1000).clamp(SHORTEST_SLOT, LONGEST_SLOT))
 }
 
@@ -65,7 +66,7 @@ pub fn set(
 }
 
 /// Ends the slot that is under way, which may be long for the new retention.
-fn end_slot(db: &Connection, account: AccountKey, now: Time) -> Result<(), StoreError> {
+pub fn end_slot(db: &Connection, account: AccountKey, now: Time) -> Result<(), StoreError> {
     let (now, latest) = (now.as_micros(), now.after(LONGEST_SLOT).as_micros());
     // Past the latest, the clock was set back by more than a slot, and nothing is known for sure.
     let ended = db
@@ -80,6 +81,33 @@ fn end_slot(db: &Connection, account: AccountKey, now: Time) -> Result<(), Store
         db.prepare_cached("DELETE FROM slots WHERE account = ? AND ends > ?")?.execute([account.0, now])?;
     }
     Ok(())
+}
+
+/// The first position that is not old; what is up to `purged` is done with.
+pub fn first_young(
+    db: &Connection,
+    account: AccountKey,
+    since: i64,
+    retention: Duration,
+    position: i64,
+    purged: i64,
+    now: Time,
+) -> Result<i64, StoreError> {
+    let young = db
+        .prepare_cached("SELECT first FROM slots WHERE account = ? AND ends > ? ORDER BY ends LIMIT 1")?
+        .query_row([account.0, since], |row| row.get(0))
+        .optional()?;
+    if let Some(first) = young {
+        return Ok(first);
+    }
+    let has_slots = db.prepare_cached("SELECT 1 FROM slots WHERE account = ?")?.exists([account.0])?;
+    if !has_slots && purged < position {
+        // Recorded before there were slots: their age counts from now.
+        let first = purged + 1;
+        begin_slot(db, account, Some(retention), first, now)?;
+        return Ok(first);
+    }
+    Ok(position + 1)
 }
 
 /// One step. True when there is more.
@@ -154,7 +182,9 @@ enum Removed {
 impl Purge<'_, '_> {
     /// Removes some of the oldest events of the feed. True when there may be more.
     fn oldest(&mut self) -> Result<bool, StoreError> {
-        let young = self.first_young()?;
+        let (db, now) = (self.recording.db, self.recording.now);
+        let young =
+            first_young(db, self.account, self.since, self.retention, self.position, self.purged, now)?;
         if young <= self.purged + 1 {
             return self.forget_slots();
         }
@@ -165,27 +195,6 @@ impl Purge<'_, '_> {
                 .execute([position, self.account.0])?;
         }
         Ok(true)
-    }
-
-    /// The first position that is not old.
-    fn first_young(&self) -> Result<i64, StoreError> {
-        let db = self.recording.db;
-        let young = db
-            .prepare_cached("SELECT first FROM slots WHERE account = ? AND ends > ? ORDER BY ends LIMIT 1")?
-            .query_row([self.account.0, self.since], |row| row.get(0))
-            .optional()?;
-        if let Some(first) = young {
-            return Ok(first);
-        }
-        let has_slots =
-            db.prepare_cached("SELECT 1 FROM slots WHERE account = ?")?.exists([self.account.0])?;
-        if !has_slots && self.purged < self.position {
-            // Recorded before there were slots: their age counts from now.
-            let (first, now) = (self.purged + 1, self.recording.now);
-            begin_slot(db, self.account, Some(self.retention), first, now)?;
-            return Ok(first);
-        }
-        Ok(self.position + 1)
     }
 
     /// Removes slots whose events are gone.
@@ -465,18 +474,19 @@ fn forget_shapes(db: &Connection, endpoint: i64) -> Result<(), StoreError> {
 }
 
 /// What a step may remove yet.
-struct Budget {
+pub struct Budget {
     rows: i64,
     bytes: i64,
 }
 
 impl Budget {
-    fn new() -> Self {
+    /// That of a fresh step.
+    pub fn new() -> Self {
         Self { rows: STEP, bytes: STEP_BYTES }
     }
 
     /// Takes a row of so many bytes; false when the budget is used up. Even the largest row fits a fresh one.
-    fn take(&mut self, bytes: i64) -> bool {
+    pub fn take(&mut self, bytes: i64) -> bool {
         let is_left = self.rows > 0 && self.bytes > 0;
         self.rows -= 1;
         self.bytes -= bytes;

@@ -29,7 +29,7 @@ pub fn unpack(key: i64) -> (AccountKey, i64) {
 }
 
 /// Every migration, oldest first; `user_version` counts those that were applied. Never edit one that was released.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 6] = [
     r"
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
@@ -138,17 +138,22 @@ DROP INDEX calls_by_hash;
 ALTER TABLE accounts ADD COLUMN calls_filed INTEGER NOT NULL DEFAULT 0;
 UPDATE accounts SET calls_filed = calls;
 ",
+    super::erasure::TABLES,
+    super::transcripts::COLUMNS,
+    super::arriving::COLUMNS,
 ];
 
 /// How long a statement waits for another connection.
 pub const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Settings that every connection needs. WAL and full synchronous: a commit is on disk when it returns.
+/// Settings that every connection needs. WAL and full synchronous: a commit is on disk when it returns. What is deleted
+/// is overwritten where that costs no further page; an erasure sees to the others.
 pub fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
          PRAGMA wal_autocheckpoint = 0; PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY;
-         PRAGMA cache_size = -65536; PRAGMA mmap_size = 0;",
+         PRAGMA cache_size = -65536; PRAGMA mmap_size = 0;
+         PRAGMA secure_delete = FAST;",
     )?;
     // Without this guarantee SQLite plans some statements anew each time they are run, in case the value of a parameter
     // makes a partial index usable.

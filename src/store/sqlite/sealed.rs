@@ -68,6 +68,22 @@ impl SealedCredential {
         Self { secrets: secrets.collect(), bearer_token: credential.bearer_token.as_ref().map(encode) }
     }
 
+    /// One that nobody knows, in place of one that was left out.
+    pub fn unknown(chance: [u8; 32]) -> Self {
+        let secret = SealedSecret { secret: BASE64.encode(&chance), active_from: i64::MIN, expires_at: None };
+        Self { secrets: vec![secret], bearer_token: Some(BASE64.encode(&chance)) }
+    }
+
+    /// The bearer token, as sealed values write secrets.
+    pub fn token(self) -> Option<String> {
+        self.bearer_token
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.secrets.is_empty() && self.bearer_token.is_none()
+    }
+
     /// The credential.
     pub fn open(&self) -> Result<Credential, StoreError> {
         let secrets = self.secrets.iter().map(|sealed| {

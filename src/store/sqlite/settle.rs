@@ -12,12 +12,13 @@ use super::codec::{pack_attempt, state_code, state_of, unpack_attempts};
 use super::config;
 use super::read;
 use super::record::{About, CLAIMABLE, OWNED, Recording, WAITING};
+use super::rooms;
 use super::schema::{pack, unpack};
 use super::sealed::dialect_of;
 use crate::ledger::Next;
 use crate::model::event::EndpointDisabled;
 use crate::model::id::{self, Kind};
-use crate::model::{AccountKey, DeliveryState, EventBody, EventType, Time};
+use crate::model::{AccountKey, DeliveryState, Erased, EventBody, EventType, Time};
 use crate::store::packed::{damaged, pack_bytes, unpack_bytes};
 use crate::store::{Body, EndpointRef, Owned, Place, Settlement, StoreError, Turned};
 
@@ -67,8 +68,14 @@ impl Recording<'_> {
     }
 
     /// A retry sends the same bytes, also one by hand after the last attempt failed. Nothing was sent when there are none.
-    fn keep_body(&self, id: i64, settlement: &Settlement) -> Result<(), StoreError> {
+    fn keep_body(&mut self, id: i64, settlement: &Settlement) -> Result<(), StoreError> {
         if settlement.body.is_empty() {
+            return Ok(());
+        }
+        // What was said may have gone by its age while the attempt was under way; then the next one encodes anew.
+        let account = settlement.endpoint.account;
+        let may_be_silenced = self.config(account)?.account.transcript_retention.is_some();
+        if may_be_silenced && rooms::erased(self.db, account, settlement.event).is_ok_and(|it| it.is_some()) {
             return Ok(());
         }
         self.db
@@ -131,17 +138,21 @@ impl Recording<'_> {
     /// The delivery is no longer open: it was called off while its attempt was under way, and the attempt goes on
     /// record all the same. Or this very attempt was written before, by a commit that nobody heard the end of.
     fn add_stray_attempt(&self, id: i64, number: u32, attempt: &[u8]) -> Result<(), StoreError> {
-        let earlier: Option<Option<Vec<u8>>> = self
+        let earlier: Option<(Option<Vec<u8>>, i64)> = self
             .db
-            .prepare_cached("SELECT attempts FROM settled WHERE id = ?")?
-            .query_row([id], |row| row.get(0))
+            .prepare_cached("SELECT attempts, event FROM settled WHERE id = ?")?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        let Some(earlier) = earlier else { return Ok(()) };
+        let Some((earlier, event)) = earlier else { return Ok(()) };
         let mut attempts = earlier.unwrap_or_default();
         if unpack_attempts(Some(&attempts)).iter().any(|known| known.number == number) {
             return Ok(());
         }
-        attempts.extend_from_slice(attempt);
+        // It may have been under way while its person was erased; what came back may quote what was sent.
+        match rooms::erased(self.db, unpack(id).0, event) {
+            Ok(Some(Erased::Person)) => attempts.extend(rooms::without_answers(attempt)),
+            _ => attempts.extend_from_slice(attempt),
+        }
         self.db
             .prepare_cached("UPDATE settled SET attempts = ? WHERE id = ?")?
             .execute(params![attempts, id])?;
@@ -340,7 +351,8 @@ pub fn release(db: &Connection, account: AccountKey, deliveries: &[i64]) -> Resu
     Ok(())
 }
 
-fn reference(endpoint: i64) -> EndpointRef {
+/// The endpoint of a key.
+pub fn reference(endpoint: i64) -> EndpointRef {
     let (account, number) = unpack(endpoint);
     EndpointRef { account, number }
 }

@@ -3,9 +3,11 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::erasure;
 use super::record::Recording;
 use super::retention;
 use super::schema::pack;
+use super::transcripts;
 use crate::model::{AccountKey, Time};
 use crate::store::vault::Vault;
 use crate::store::{Idempotent, StoreError};
@@ -85,11 +87,15 @@ pub fn disown(db: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// One step: forgets old idempotency keys, calls off what deleted endpoints are owed, removes what is past its
-/// account's retention. True when there is more.
-pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
+/// One step: forgets old idempotency keys, calls off what deleted endpoints are owed, erases persons, removes what is past
+/// its account's retention and what was said past that for transcripts. True when there is more.
+pub fn step(recording: &mut Recording<'_>, vault: &Vault) -> Result<bool, StoreError> {
     let forgotten = forget(recording)?;
-    Ok(sweep(recording)? || retention::step(recording)? || forgotten)
+    Ok(sweep(recording)?
+        || erasure::step(recording, vault)?
+        || retention::step(recording)?
+        || transcripts::step(recording)?
+        || forgotten)
 }
 
 fn forget(recording: &Recording<'_>) -> Result<bool, StoreError> {

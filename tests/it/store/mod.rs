@@ -2,7 +2,9 @@
 //! `Fixture` and one line at the end of this file.
 
 mod by_hand;
+mod carrying;
 mod configuration;
+mod erasing;
 mod group;
 mod lists;
 mod order;
@@ -12,6 +14,7 @@ mod recording;
 mod retention;
 mod scene;
 mod settling;
+mod silencing;
 mod sqlite;
 mod troubled;
 mod upkeep;
@@ -134,6 +137,23 @@ macro_rules! suite {
                     what_is_gone_is_news_again
                     a_purge_in_steps_loses_nothing_younger
                     an_event_for_very_many_goes_in_steps
+                }
+                erasing {
+                    a_person_is_erased_everywhere
+                    what_is_erased_does_not_come_back
+                    an_id_that_is_the_number_goes_too
+                    an_erasure_goes_on_after_a_crash
+                    only_the_accounts_own
+                }
+                silencing {
+                    transcripts_may_go_earlier
+                    what_is_sent_afterwards_says_no_more
+                }
+                carrying {
+                    a_round_trip_changes_nothing
+                    without_secrets_nothing_is_open_and_nothing_is_sent
+                    an_account_beside_the_first_keeps_its_numbers
+                    wrong_lines_are_named_and_left_out
                 }
                 upkeep {
                     a_deleted_endpoint_is_owed_nothing_in_steps

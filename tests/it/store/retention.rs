@@ -156,7 +156,7 @@ pub async fn what_is_owed_too_long_expires_and_the_next_one_goes<F: Fixture>(mut
     scene.wait(40 + A_LITTLE);
     let mut woken = Vec::new();
     loop {
-        let Progress { more, wake } = scene.store.chore(scene.now).await.unwrap();
+        let Progress { more, wake, .. } = scene.store.chore(scene.now).await.unwrap();
         woken.extend(wake);
         if !more {
             break;

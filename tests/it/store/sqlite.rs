@@ -9,9 +9,10 @@ use postcall::ledger::Next;
 use postcall::model::secret::Credential;
 use postcall::model::{AccountKey, Outcome, Secret, Step, Text};
 use postcall::store::sqlite::{Options, SqliteStore};
-use postcall::store::{CallFilter, Incoming, Page, Store, StoreError, What};
+use postcall::store::{CallFilter, Incoming, Page, Settlement, Store, StoreError, What};
 use tempfile::TempDir;
 
+use super::erasing::{PHONE, SECRET, finish, person, quoting, with};
 use super::scene::{Fixture, Scene, attempted, done, endpoint, heard, says, some_time, source};
 
 const ENDED: Step = Step::Ended(Outcome::Completed);
@@ -114,6 +115,55 @@ async fn secrets_cannot_be_read_in_the_files() {
             assert!(!holds(&dir, encoded.trim_end_matches('=').as_bytes()), "{secret} lies open, encoded");
         }
     }
+}
+
+/// Also not in what SQLite keeps of deleted rows, rewritten rows and the log.
+#[tokio::test]
+async fn nothing_of_an_erased_person_is_left_in_the_files() {
+    let scene = Scene::<Sqlite>::new().await;
+    scene.endpoint(|_| {}).await;
+    for block in 0..5 {
+        let said = |call: i32| {
+            format!("{SECRET} {}", "of which there is much to say ".repeat(1 + (call % 90) as usize))
+        };
+        let calls = (0..60).map(|call| {
+            let phone = if call % 3 == 0 { "+15559876543" } else { PHONE };
+            let said = if call % 3 == 0 { "somebody else".to_owned() } else { said(call) };
+            with(&format!("{block}-{call}"), ENDED, phone, &said)
+        });
+        let owned = scene.hear(calls).await.owned;
+        let failed = owned.iter().map(|owned| {
+            let failed = attempted(owned, scene.now, Next::RetryAt(scene.later(60)));
+            match owned.event.data_json().contains(PHONE) {
+                true => Settlement { body: SECRET.repeat(100).into(), ..quoting(failed) },
+                false => failed,
+            }
+        });
+        scene.commit(Vec::new(), failed.collect()).await;
+    }
+    // What was rewritten and deleted before anybody asked.
+    scene
+        .hear((0..40).map(|call| with(&format!("0-{call}"), ENDED, PHONE, &format!("{SECRET} again"))))
+        .await;
+    let mut body = scene.incoming(What::Unreadable("no".to_owned()));
+    body.raw = format!("{PHONE} {}", SECRET.repeat(3000)).into();
+    scene.commit(vec![body], Vec::new()).await;
+    let page = postcall::store::Page { after: None, limit: 200 };
+    for view in scene.store.deliveries(scene.account, <_>::default(), page).await.unwrap() {
+        scene.store.cancel(scene.account, view.number, scene.now).await.unwrap();
+    }
+
+    let dir = scene.place.dir.path().to_owned();
+    assert!(holds(&dir, SECRET.as_bytes()) && holds(&dir, b"5551234567"), "it is the right place to look");
+    scene.store.erase(scene.account, person(PHONE), scene.now).await.unwrap();
+    finish(&scene).await;
+    let receipt = scene.store.erasure(scene.account, 1).await.unwrap().unwrap();
+    assert!(receipt.overwritten_at.is_some());
+    for needle in [SECRET, "5551234567", "much to say"] {
+        assert!(!holds(&dir, needle.as_bytes()), "{needle} is still in the files");
+    }
+    assert!(holds(&dir, b"somebody else") && holds(&dir, b"15559876543"));
+    scene.finish().await;
 }
 
 #[tokio::test]
@@ -444,6 +494,10 @@ async fn older_data_gets_an_age() {
          DROP TABLE slots; DROP TABLE purged; DROP INDEX accounts_to_purge;
          ALTER TABLE accounts DROP COLUMN retention; ALTER TABLE accounts DROP COLUMN purge_at;
          ALTER TABLE accounts DROP COLUMN purged; ALTER TABLE accounts DROP COLUMN slot_ends;
+         DROP TABLE erasures; DROP TABLE erasure_calls; DROP TABLE overwritten; DROP INDEX accounts_to_silence;
+         ALTER TABLE accounts DROP COLUMN erasures; ALTER TABLE accounts DROP COLUMN transcript_retention;
+         ALTER TABLE accounts DROP COLUMN transcripts_at; ALTER TABLE accounts DROP COLUMN transcripts_gone;
+         ALTER TABLE accounts DROP COLUMN origin; ALTER TABLE accounts DROP COLUMN importing;
          PRAGMA user_version = 1;",
     )
     .unwrap();

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use postcall::model::account::Account;
 use postcall::model::id::Tag;
-use postcall::model::{AccountKey, ApiKey, Endpoint, Event, Source, Time};
+use postcall::model::{AccountKey, ApiKey, Endpoint, Event, Mention, Source, Time};
+use postcall::store::erasure::Erasure;
+use postcall::store::export::{Cursor, Exported, Import, Imported, Secrets};
 use postcall::store::told::Told;
 use postcall::store::{
     AccountConfig, Answer, CallFilter, CallView, Claimed, Committed, DeliveryFilter, DeliveryView,
@@ -110,6 +112,7 @@ impl Store for Troubled {
         fn next_due(endpoint: EndpointRef) -> Answer<'_, Option<Time>>;
         fn create_account(name: String, now: Time) -> Answer<'_, Option<Account>>;
         fn set_retention(account: AccountKey, retention: Option<Duration>, now: Time) -> Answer<'_, Option<Account>>;
+        fn set_transcript_retention(account: AccountKey, retention: Option<Duration>, now: Time) -> Answer<'_, Option<Account>>;
         fn create_key(account: AccountKey, name: String, admin: bool, hash: [u8; 32], now: Time) -> Answer<'_, ApiKey>;
         fn find_key(hash: [u8; 32]) -> Answer<'_, Option<ApiKey>>;
         fn keys(account: AccountKey) -> Answer<'_, Vec<ApiKey>>;
@@ -132,6 +135,11 @@ impl Store for Troubled {
         fn retry(account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned>;
         fn cancel(account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned>;
         fn discard(account: AccountKey, number: i64) -> Answer<'_, bool>;
+        fn export(account: AccountKey, secrets: Secrets, cursor: Option<Cursor>) -> Answer<'_, Exported>;
+        fn import(account: AccountKey, import: Import) -> Answer<'_, Imported>;
+        fn erase(account: AccountKey, person: Mention, now: Time) -> Answer<'_, Erasure>;
+        fn erasure(account: AccountKey, number: i64) -> Answer<'_, Option<Erasure>>;
+        fn erasures(account: AccountKey, page: Page) -> Answer<'_, Vec<Erasure>>;
         fn begin_idempotent(account: AccountKey, key: Vec<u8>, fingerprint: [u8; 32], now: Time) -> Answer<'_, Idempotent>;
         fn finish_idempotent(account: AccountKey, key: Vec<u8>, answer: Option<(u16, Vec<u8>)>) -> Answer<'_, ()>;
         fn chore(now: Time) -> Answer<'_, Progress>;

@@ -1,0 +1,291 @@
+//! `/v1/export` and `/v1/import`: an account as lines of JSON, on its way out and in. Streams both ways, a page at a time:
+//! no read and no write spans it. Refuses to know what is in a line.
+
+use std::collections::BTreeMap;
+
+use axum::Json as Answer;
+use axum::body::Body;
+use axum::extract::{RawQuery, Request, State};
+use axum::response::{IntoResponse, Response};
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::stream;
+use http::{HeaderValue, StatusCode, header};
+use http_body_util::BodyExt;
+use serde::Serialize;
+use tracing::error;
+use utoipa::ToSchema;
+
+use super::ApiState;
+use super::auth::{Caller, require_admin};
+use super::keys::named_account;
+use super::problem::{BAD_CURSOR, FieldError, Problem};
+use super::query::Query;
+use crate::model::AccountKey;
+use crate::model::id::Tag;
+use crate::store::export::{Cursor, Exported, Import, Imported, Secrets, Wrong};
+use crate::store::{EndpointRef, StoreError};
+
+/// Lines of JSON.
+const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+/// Lines that are taken in together, and the bytes after which no more are: a transaction of a few milliseconds.
+const STEP: usize = 200;
+const STEP_BYTES: usize = 512 << 10;
+/// The longest line in bytes: the largest record that a store keeps, as JSON writes it.
+const LONGEST: usize = 80 << 20;
+/// Wrong lines that are named in an answer.
+const MOST_WRONG: usize = 100;
+
+/// What became of an import.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub struct ImportView {
+    /// Lines that were written, by kind.
+    added: BTreeMap<String, u64>,
+    /// Lines that were there already.
+    unchanged: u64,
+    /// Whether the last line came: the account goes on from here. Until then the rest may still be sent.
+    ended: bool,
+}
+
+/// The account that a request is about: the caller's, or for admins another one.
+fn subject(state: &ApiState, caller: &Caller, query: &mut Query) -> (AccountKey, Tag) {
+    let Some(id) = query.take("account_id") else { return (caller.account, caller.tag) };
+    named_account(state, caller, &id).unwrap_or_else(|| {
+        query.wrong("account_id", "unknown_account", "Give the id of an account: acc_...");
+        (caller.account, caller.tag)
+    })
+}
+
+/// Export the account
+///
+/// Everything that it keeps, as lines of JSON: `account`, then each `source`, `endpoint`, `event`, `call` and `delivery`
+/// with its attempts, and `end`. Now and then a `cursor`: a stream that broke off goes on after it with `?cursor=`. What is
+/// recorded after the beginning is not in it. Without `secrets` no credential and no endpoint's headers are in it; only an
+/// admin key may ask for them, `sealed` as they lie in the store or `clear`.
+#[utoipa::path(
+    get, path = "/v1/export", tag = "Lifetime of data",
+    params(
+        ("cursor" = Option<String>, Query, description = "That of the last `cursor` line that came"),
+        ("secrets" = Option<String>, Query, description = "`none`, `sealed` or `clear`; default `none`"),
+        ("account_id" = Option<String>, Query, description = "Another account, for admin keys"),
+    ),
+    responses((status = 200, description = "Lines of JSON", body = String, content_type = "application/x-ndjson")),
+)]
+pub async fn export(
+    State(state): State<ApiState>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let mut query = Query::read(query.as_deref());
+    let (account, tag) = subject(&state, &caller, &mut query);
+    let read = |word: &str| match word {
+        "none" => Some(Secrets::Without),
+        "sealed" => Some(Secrets::Sealed),
+        "clear" => Some(Secrets::Clear),
+        _ => None,
+    };
+    let secrets = query.word("secrets", read, &["none", "sealed", "clear"]).unwrap_or(Secrets::Without);
+    let cursor = query.take("cursor").and_then(|cursor| {
+        let place = Cursor::read(&cursor, tag);
+        if place.is_none() {
+            let detail = "Pass on the \"cursor\" of a line of this account's export, or leave it out.";
+            query.wrong("cursor", BAD_CURSOR, detail);
+        }
+        place
+    });
+    query.finish()?;
+    if secrets != Secrets::Without {
+        require_admin(&caller)?;
+    }
+    // The first page comes before the answer, so that trouble still is one.
+    let first = state.store.export(account, secrets, cursor).await?;
+    let pages = stream::try_unfold(Some(Ok(first)), move |page: Option<Result<Exported, Cursor>>| {
+        let state = state.clone();
+        async move {
+            let page = match page {
+                None => return Ok(None),
+                Some(Ok(first)) => first,
+                Some(Err(cursor)) => {
+                    let read = state.store.export(account, secrets, Some(cursor)).await;
+                    read.inspect_err(|error| error!(%error, "an export broke off"))?
+                }
+            };
+            Ok::<_, StoreError>(Some((text(&page, tag), page.next.map(Err))))
+        }
+    });
+    Ok(([(header::CONTENT_TYPE, LINES)], Body::from_stream(pages)).into_response())
+}
+
+/// The lines of a page, and where it ended.
+fn text(page: &Exported, tag: Tag) -> Bytes {
+    let mut text = page.lines.join("\n");
+    text.push('\n');
+    if let Some(next) = page.next {
+        text.push_str(&format!("{{\"kind\":\"cursor\",\"cursor\":\"{}\"}}\n", next.write(tag)));
+    }
+    text.into()
+}
+
+/// Import an account
+///
+/// The lines of an export, into an account that has recorded nothing yet; sources and endpoints of the same number are
+/// replaced. Records keep their numbers, and their ids where no other account here has them. Lines that are there change
+/// nothing: what broke off is sent again, whole or from any line on, until `end`. A wrong line is left out and named in the
+/// answer. Endpoints come in disabled unless `deliver=true`; those whose secrets were left out always do. Ages count from
+/// now on.
+#[utoipa::path(
+    post, path = "/v1/import", tag = "Lifetime of data",
+    params(
+        ("deliver" = Option<bool>, Query, description = "Whether endpoints stay active: what is pending is sent after the end. Default false"),
+        ("first_line" = Option<u64>, Query, description = "The number of the first line, where only a part is sent. Default 1"),
+        ("may_end" = Option<bool>, Query, description = "False to leave the import open at `end`. Default true"),
+        ("account_id" = Option<String>, Query, description = "Another account, for admin keys"),
+    ),
+    request_body(content = String, content_type = "application/x-ndjson"),
+    responses(
+        (status = 200, description = "All lines are in", body = ImportView),
+        (status = 409, description = "`account_not_empty`, `import_ended`: nothing can be imported here"),
+        (status = 422, description = "Wrong lines were left out: `errors` names them as `line 12`; all others are in"),
+    ),
+)]
+pub async fn import(
+    State(state): State<ApiState>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+    request: Request,
+) -> Result<Answer<ImportView>, Problem> {
+    let mut query = Query::read(query.as_deref());
+    let (account, _) = subject(&state, &caller, &mut query);
+    let deliver = query.flag("deliver");
+    let may_end = query.word("may_end", |word| word.parse().ok(), &["true", "false"]).unwrap_or(true);
+    let first = match query.take("first_line").map(|text| text.parse::<u64>()) {
+        None => 1,
+        Some(Ok(first @ 1..)) => first,
+        Some(_) => {
+            query.wrong("first_line", "out_of_range", "Give a whole number from 1 on.");
+            1
+        }
+    };
+    query.finish()?;
+    let mut taking =
+        Taking { state: &state, account, deliver, may_end, sum: ImportView::default(), wrong: Vec::new() };
+    let mut lines = Lines { body: request.into_body(), buffer: BytesMut::new(), scanned: 0, is_over: false };
+    let (mut number, mut gathered, mut bytes) = (first, Vec::new(), 0);
+    while let Some(line) = lines.next(&state).await? {
+        if !line.trim_ascii().is_empty() {
+            bytes += line.len();
+            match String::from_utf8(line.into()) {
+                Ok(line) => gathered.push((number, line)),
+                Err(_) => taking.wrong.push(Wrong {
+                    line: number,
+                    code: "malformed_line",
+                    detail: "It is not UTF-8.".to_owned(),
+                }),
+            }
+        }
+        number += 1;
+        if gathered.len() >= STEP || bytes >= STEP_BYTES {
+            taking.step(std::mem::take(&mut gathered)).await?;
+            bytes = 0;
+        }
+    }
+    taking.step(gathered).await?;
+    taking.answer().map(Answer)
+}
+
+/// An import under way.
+struct Taking<'a> {
+    state: &'a ApiState,
+    account: AccountKey,
+    deliver: bool,
+    may_end: bool,
+    sum: ImportView,
+    wrong: Vec<Wrong>,
+}
+
+impl Taking<'_> {
+    /// Hands lines to the store.
+    async fn step(&mut self, lines: Vec<(u64, String)>) -> Result<(), Problem> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let (deliver, now) = (self.deliver, self.state.clock.now());
+        // An end among these lines must not come before what is wrong with one of them is known.
+        let may_end = self.may_end && self.wrong.is_empty();
+        let import = Import { lines, deliver, may_end, now };
+        let done = self.state.store.import(self.account, import).await?;
+        let Imported { added, unchanged, wrong, ended, stopped } = done;
+        for (kind, count) in added {
+            *self.sum.added.entry(kind).or_default() += count;
+        }
+        self.sum.unchanged += unchanged;
+        self.sum.ended |= ended;
+        self.wrong.extend(wrong);
+        if stopped && let Some(Wrong { line, code, detail }) = self.wrong.pop() {
+            return Err(Problem::conflict(code, format!("Line {line}: {detail}")));
+        }
+        if ended && let Some(config) = self.state.store.config(self.account) {
+            let target = |number| EndpointRef { account: self.account, number };
+            self.state.queues.wake(config.endpoints.iter().map(|it| target(it.number)).collect());
+        }
+        Ok(())
+    }
+
+    fn answer(self) -> Result<ImportView, Problem> {
+        if self.wrong.is_empty() {
+            return Ok(self.sum);
+        }
+        let errors = self.wrong.into_iter().take(MOST_WRONG).map(|Wrong { line, code, detail }| FieldError {
+            field: format!("line {line}"),
+            code,
+            detail,
+        });
+        Err(Problem::of_fields(StatusCode::UNPROCESSABLE_ENTITY, errors.collect()))
+    }
+}
+
+/// The lines of a body, as they come.
+struct Lines {
+    body: Body,
+    buffer: BytesMut,
+    /// So much of the buffer has no end of a line.
+    scanned: usize,
+    is_over: bool,
+}
+
+impl Lines {
+    /// The next line without its end.
+    async fn next(&mut self, state: &ApiState) -> Result<Option<BytesMut>, Problem> {
+        loop {
+            if let Some(end) = self.buffer[self.scanned..].iter().position(|&byte| byte == b'\n') {
+                let line = self.buffer.split_to(self.scanned + end);
+                self.buffer.advance(1);
+                self.scanned = 0;
+                return Ok(Some(line));
+            }
+            self.scanned = self.buffer.len();
+            if self.is_over {
+                self.scanned = 0;
+                let last = self.buffer.split();
+                return Ok((!last.is_empty()).then_some(last));
+            }
+            if self.buffer.len() > LONGEST {
+                let detail = format!("A line is longer than {LONGEST} bytes; no export writes one.");
+                return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail));
+            }
+            let frame = tokio::time::timeout(state.settings.body_patience, self.body.frame()).await;
+            match frame {
+                Ok(Some(Ok(frame))) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.buffer.extend_from_slice(&data);
+                    }
+                }
+                Ok(None) => self.is_over = true,
+                Ok(Some(Err(_))) | Err(_) => {
+                    let detail =
+                        "The body broke off. What came is in; send it again, whole or from there on.";
+                    return Err(Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", detail));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Erasing a person, letting transcripts go, and carrying an account away, as callers see it.
+
+use std::time::Duration;
+
+use postcall::clock::{Clock, System};
+use serde_json::{Value, json};
+
+use crate::api_rig::{House, PUBLIC_URL, Reply};
+
+/// Does the chores as if so many days had gone by.
+async fn days_later(house: &House, days: f64) {
+    let then = System.now().after(Duration::from_secs(24 * 3600).mul_f64(days));
+    while house.store.chore(then).await.unwrap().more {}
+}
+
+/// A call of the other shape of seed 003, with a transcript in it.
+fn spoken(call_id: &str, phone: &str) -> Vec<u8> {
+    json!({
+        "event": "call.ended", "call_id": call_id, "status": "completed", "phone": phone,
+        "transcript": "Agent: hello\nAnn: hello yourself", "variables": { "name": "Ann Example" },
+    })
+    .to_string()
+    .into_bytes()
+}
+
+async fn ask(house: &House, path: &str) -> Reply {
+    house.send("GET", path, &[], b"").await
+}
+
+#[tokio::test]
+async fn a_person_is_erased_and_there_is_a_receipt() {
+    let house = House::open().await;
+    let source = house.source(&house.key, "aloro").await;
+    house.endpoint(&house.key, "standard").await;
+    for (call, phone) in [("a", "+1 555 123 4567"), ("b", "+1 555 999 9999")] {
+        assert_eq!(house.bring(&source, &spoken(call, phone)).await.status, 200);
+    }
+    let begun = house.post("/v1/erasures", json!({ "phone": "+1 (555) 123-4567" })).await;
+    assert_eq!(begun.status, 202);
+    let id = begun.json()["id"].as_str().unwrap().to_owned();
+    assert!(id.starts_with("ers_") && !begun.text().contains("5551234567"), "{begun:?}");
+    assert_eq!((&begun.json()["state"], &begun.json()["overwritten_at"]), (&json!("running"), &Value::Null));
+    days_later(&house, 0.0).await;
+    let receipt = house.get(&format!("/v1/erasures/{id}")).await.json();
+    assert_eq!((&receipt["state"], &receipt["doing"]), (&json!("finished"), &Value::Null));
+    assert_eq!(receipt["phone_digest"], begun.json()["phone_digest"]);
+    assert!(receipt["phone_digest"].as_str().unwrap().starts_with("hmac-sha256:"));
+    assert_eq!(receipt["erased"], json!({ "calls": 1, "events": 1, "deliveries_cancelled": 1 }));
+    assert!(receipt["erased_at"].is_string() && receipt["overwritten_at"].is_string());
+    assert_eq!(house.get("/v1/erasures").await.json()["data"], json!([receipt]));
+
+    let erased = house.get("/v1/calls/a").await;
+    assert_eq!(
+        (&erased.json()["erased"], &erased.json()["outcome"]),
+        (&json!("person"), &json!("completed"))
+    );
+    assert!(!erased.text().contains("Ann") && !erased.text().contains("5551234567"), "{erased:?}");
+    assert!(house.get("/v1/calls/b").await.text().contains("Ann"));
+    assert_eq!(house.get("/v1/calls/a/transcript").await.problem().1, "transcript_gone");
+    assert_eq!(house.get("/v1/events").await.json()["data"].as_array().unwrap().len(), 2);
+
+    for (body, wrong) in [
+        (json!({}), "phone missing"),
+        (json!({ "phone": "112" }), "phone not_a_number"),
+        (json!({ "phone": "anonymous" }), "phone not_a_number"),
+        (json!({ "phone": 15_551_234_567_u64 }), "phone wrong_type"),
+        (json!({ "phone": "+15551234567", "dry_run": true }), "dry_run unknown_field"),
+    ] {
+        let (status, _, fields) = house.post("/v1/erasures", body).await.problem();
+        assert_eq!((status, fields), (422, vec![wrong.to_owned()]));
+    }
+}
+
+#[tokio::test]
+async fn a_link_to_a_transcript_past_its_age_says_so() {
+    let house = House::open().await;
+    let source = house.source(&house.key, "aloro").await;
+    house.bring(&source, &spoken("a", "+15551234567")).await;
+    let call = house.store.calls(postcall::model::AccountKey::DEFAULT, <_>::default(), page()).await.unwrap();
+    let tag = house.store.accounts()[0].account.tag;
+    let url = postcall::store::link::transcript_url(PUBLIC_URL, house.store.link_key(), tag, call[0].number);
+    let path = url.strip_prefix(PUBLIC_URL).unwrap();
+    assert_eq!(ask(&house, path).await.status, 200);
+    let changed = house.patch("/v1/account", json!({ "transcript_retention_days": 7 })).await.json();
+    assert_eq!(
+        (&changed["transcript_retention_days"], &changed["retention_days"]),
+        (&json!(7), &Value::Null)
+    );
+    days_later(&house, 6.0).await;
+    assert_eq!(ask(&house, path).await.status, 200);
+    days_later(&house, 8.0).await;
+    let (status, code, _) = ask(&house, path).await.problem();
+    assert_eq!((status, code.as_str()), (410, "transcript_gone"));
+    let left = house.get("/v1/calls/a").await.json();
+    assert_eq!((&left["erased"], &left["contact"]["phone"]), (&json!("transcript"), &json!("+15551234567")));
+    let refused = house.patch("/v1/account", json!({ "transcript_retention_days": 0 })).await;
+    assert_eq!(refused.problem().2, ["transcript_retention_days out_of_range"]);
+    let both = json!({ "transcript_retention_days": null, "retention_days": 30 });
+    let changed = house.patch("/v1/account", both).await.json();
+    assert_eq!(
+        (&changed["transcript_retention_days"], &changed["retention_days"]),
+        (&Value::Null, &json!(30))
+    );
+}
+
+fn page() -> postcall::store::Page {
+    postcall::store::Page { after: None, limit: 10 }
+}
+
+/// The lines of a body that came in chunks.
+fn lines(reply: &Reply) -> Vec<Value> {
+    assert_eq!(
+        (reply.status, reply.header("content-type")),
+        (200, Some("application/x-ndjson")),
+        "{reply:?}"
+    );
+    let text = String::from_utf8(unchunked(&reply.body)).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn unchunked(mut body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    loop {
+        let end = body.windows(2).position(|two| two == b"\r\n").expect("the size of a chunk");
+        let size = usize::from_str_radix(std::str::from_utf8(&body[..end]).unwrap(), 16).unwrap();
+        if size == 0 {
+            return out;
+        }
+        out.extend_from_slice(&body[end + 2..end + 2 + size]);
+        body = &body[end + 4 + size..];
+    }
+}
+
+async fn bring(house: &House, key: &str, query: &str, body: &str) -> Reply {
+    let key = format!("Bearer {key}");
+    let headers = [("Authorization", key.as_str()), ("Content-Type", "application/x-ndjson")];
+    house.send("POST", &format!("/v1/import{query}"), &headers, body.as_bytes()).await
+}
+
+#[tokio::test]
+async fn an_account_moves_house() {
+    let house = House::open().await;
+    let source = house.source(&house.key, "aloro").await;
+    house.endpoint(&house.key, "standard").await;
+    for call in 0..250 {
+        house.bring(&source, &spoken(&format!("c-{call}"), "+15551234567")).await;
+    }
+    let all = lines(&house.get("/v1/export").await);
+    let kinds = |all: &[Value], kind: &str| all.iter().filter(|line| line["kind"] == kind).count();
+    assert_eq!([kinds(&all, "account"), kinds(&all, "source"), kinds(&all, "endpoint")], [1, 1, 1]);
+    assert_eq!([kinds(&all, "event"), kinds(&all, "call"), kinds(&all, "delivery")], [250; 3]);
+    assert_eq!((&all[0]["kind"], &all[all.len() - 1]["kind"]), (&json!("account"), &json!("end")));
+    // From any cursor on the rest follows.
+    let cursors: Vec<usize> = (0..all.len()).filter(|&at| all[at]["kind"] == "cursor").collect();
+    assert!(cursors.len() >= 6, "{cursors:?}");
+    for at in [cursors[0], cursors[3], cursors[cursors.len() - 1]] {
+        let path = format!("/v1/export?cursor={}", all[at]["cursor"].as_str().unwrap());
+        assert_eq!(lines(&house.get(&path).await), all[at + 1..]);
+    }
+    let text = all.iter().map(|line| format!("{line}\n")).collect::<String>();
+
+    let new = House::open().await;
+    let done = bring(&new, &new.key, "", &text).await;
+    assert_eq!(done.status, 200, "{done:?}");
+    let added =
+        json!({ "account": 1, "source": 1, "endpoint": 1, "event": 250, "call": 250, "delivery": 250 });
+    assert_eq!((&done.json()["added"], &done.json()["ended"]), (&added, &json!(true)));
+    assert!(!new.bell.take().is_empty(), "what is pending may go");
+    for path in ["/v1/events?limit=1000", "/v1/calls", "/v1/deliveries", "/v1/reconciliation"] {
+        assert_eq!(new.get(path).await.json()["data"], house.get(path).await.json()["data"], "{path}");
+    }
+    let again = bring(&new, &new.key, "", &text).await.json();
+    assert_eq!((&again["added"], &again["ended"]), (&json!({}), &json!(true)));
+
+    let secret = house.get("/v1/export?secrets=clear").await;
+    assert!(lines(&secret).iter().any(|line| line["secrets"]["credential"].is_object()));
+    let tenant = house.tenant("acme").await;
+    let refused = house.call(&tenant, "GET", "/v1/export?secrets=sealed", &Value::Null).await;
+    assert_eq!(refused.problem().0, 403);
+    let theirs = house.call(&tenant, "GET", "/v1/export", &Value::Null).await;
+    assert_eq!(lines(&theirs).len(), 2, "the account and the end");
+    let acme = lines(&theirs)[0]["id"].as_str().unwrap().to_owned();
+    let by_admin = house.get(&format!("/v1/export?account_id={acme}&secrets=clear")).await;
+    assert_eq!(lines(&by_admin), lines(&theirs));
+    let mine = all[0]["id"].as_str().unwrap();
+    let stolen = house.call(&tenant, "GET", &format!("/v1/export?account_id={mine}"), &Value::Null).await;
+    assert_eq!(stolen.problem().2, ["account_id unknown_account"]);
+    let cursor = all[cursors[0]]["cursor"].as_str().unwrap();
+    let stolen = house.call(&tenant, "GET", &format!("/v1/export?cursor={cursor}"), &Value::Null).await;
+    assert_eq!(stolen.problem().1, "bad_cursor");
+}
+
+#[tokio::test]
+async fn wrong_lines_are_named_by_their_numbers() {
+    let house = House::open().await;
+    let account = lines(&house.get("/v1/export").await)[0].to_string();
+    let new = House::open().await;
+    let body =
+        format!("{account}\n\nnonsense\n{{\"kind\":\"event\"}}\r\n{{\"kind\":\"x\"}}\n{{\"kind\":\"end\"}}");
+    let refused = bring(&new, &new.key, "?first_line=11", &body).await;
+    let (status, code, fields) = refused.problem();
+    assert_eq!((status, code.as_str()), (422, "invalid_request"));
+    assert_eq!(fields, ["line 13 malformed_line", "line 14 malformed_line", "line 15 unknown_kind"]);
+    let ended = bring(&new, &new.key, "", "{\"kind\":\"end\"}\n").await.json();
+    assert_eq!(ended["ended"], true, "what was wrong kept it open");
+    let tenant = new.tenant("acme").await;
+    let (status, code, _) = bring(&new, &tenant, "", "{\"kind\":\"end\"}\n").await.problem();
+    assert_eq!((status, code.as_str()), (409, "no_account_line"));
+    let empty = bring(&new, &tenant, "", "").await.json();
+    assert_eq!(empty, json!({ "added": {}, "unchanged": 0, "ended": false }));
+    for query in ["?deliver=perhaps", "?first_line=0", "?may_end=1", "?what=1"] {
+        assert_eq!(bring(&new, &tenant, query, "").await.problem().0, 400, "{query}");
+    }
+}
