@@ -131,6 +131,7 @@ pub fn list(db: &Connection, account: AccountKey, page: Page) -> Result<Vec<Eras
 /// One step of the oldest job. True when there is more.
 pub fn step(recording: &mut Recording<'_>, vault: &Vault) -> Result<bool, StoreError> {
     let db = recording.db;
+    #[expect(clippy::type_complexity, reason = "one row")]
     let oldest: Option<(i64, Option<Vec<u8>>, String, i64, String)> = db
         .prepare_cached(
             "SELECT id, sealed, room, place, counts FROM erasures WHERE room IS NOT NULL ORDER BY id LIMIT 1",

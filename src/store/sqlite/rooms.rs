@@ -25,12 +25,15 @@ use crate::store::{EndpointRef, StoreError};
 /// Rows that one step looks at.
 const STEP: i64 = 250;
 
+/// One step of erasing a person from a room; true when there is more.
+pub type Erase = fn(&mut Erasing<'_, '_>) -> Result<bool, StoreError>;
+
 /// A kind of record.
 pub struct Room {
     /// Its name in jobs that are under way. Never use one again for something else.
     pub name: &'static str,
-    /// Does one step of erasing a person; true when there is more. `None` where no person is.
-    pub erase: Option<fn(&mut Erasing<'_, '_>) -> Result<bool, StoreError>>,
+    /// How a person is erased from it; `None` where no person is.
+    pub erase: Option<Erase>,
     /// How its records leave and come in; `None` where they stay.
     pub carry: Option<Carry>,
 }
@@ -191,6 +194,7 @@ fn erase_call(erasing: &mut Erasing<'_, '_>, call: i64, at: i64) -> Result<Optio
 /// the number, or has it inside, becomes `alias`.
 fn erase_record(erasing: &Erasing<'_, '_>, call: i64, alias: &Text) -> Result<Option<i64>, StoreError> {
     let (db, id) = (erasing.recording.db, pack(erasing.account, call));
+    #[expect(clippy::type_complexity, reason = "one row")]
     let row: Option<(i64, Vec<u8>, Option<Vec<u8>>, Vec<u8>, i64)> = db
         .prepare_cached("SELECT event, marks, record, vendor_id, source FROM calls WHERE id = ?")?
         .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
@@ -411,6 +415,7 @@ fn quarantine(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
 fn answers(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
     const DELIVERY: &[u8] = b"\"dlv_";
     let db = erasing.recording.db;
+    #[expect(clippy::type_complexity, reason = "one row")]
     let kept: Vec<(i64, i64, Vec<u8>, Option<Vec<u8>>)> = db
         .prepare_cached(
             "SELECT created_at, account, name, sealed FROM idempotency WHERE created_at >= ?
