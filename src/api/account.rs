@@ -1,4 +1,4 @@
-//! `/v1/account`: the account of the caller's key, and for how long it keeps what it recorded.
+//! `/v1/account`: the account of the caller's key, for how long it keeps what it recorded, and its call minutes.
 //! Refuses to know what goes when: that is the store's.
 
 use std::time::Duration;
@@ -17,6 +17,8 @@ use super::problem::Problem;
 
 /// A hundred years: whoever wants more wants for ever, and that is `null`.
 const MOST_DAYS: f64 = 36_500.0;
+/// More call minutes than anybody has.
+const MOST_MINUTES: f64 = 1e9;
 const SECONDS_OF_A_DAY: f64 = 86_400.0;
 
 /// A length of time as a number of days: `30`, `0.5`.
@@ -51,6 +53,9 @@ pub struct AccountChange {
     /// For how many days what is recorded is kept; fractions are allowed, `null` is for ever. Older events go with their
     /// deliveries, calls with their last event, and so do quarantined bodies.
     retention_days: Option<f64>,
+    /// How many call minutes there are from now on, 0 to a billion; `null` is unlimited. Calls use them up; a batch for
+    /// which none are left fails.
+    call_minutes: Option<f64>,
 }
 
 /// Read the account
@@ -60,8 +65,9 @@ pub struct AccountChange {
     get, path = "/v1/account", tag = "Accounts and keys",
     responses((status = 200, description = "The account", body = AccountView)),
 )]
-pub async fn read(caller: Caller) -> Answer<AccountView> {
-    Answer(AccountView::of(&caller.config.account, None))
+pub async fn read(State(state): State<ApiState>, caller: Caller) -> Result<Answer<AccountView>, Problem> {
+    let left = state.store.credit(caller.account).await?;
+    Ok(Answer(AccountView::of(&caller.config.account, None).with_call_minutes(left)))
 }
 
 /// Change the account
@@ -93,11 +99,28 @@ pub async fn change(
             Some(length)
         }
     };
+    let minutes = form.number("call_minutes");
+    if let Given::Value(minutes) = minutes
+        && !(0.0..=MOST_MINUTES).contains(&minutes)
+    {
+        let remedy = format!("Give a number of minutes from 0 to {MOST_MINUTES}, or null for no limit.");
+        form.wrong("call_minutes", "out_of_range", remedy);
+    }
     form.finish()?;
-    let Some(retention) = wanted else { return Ok(read(caller).await) };
-    let changed = state.store.set_retention(caller.account, retention, state.clock.now()).await?;
-    let account = changed.ok_or_else(|| Problem::not_found("account"))?;
-    Ok(Answer(AccountView::of(&account, None)))
+    match minutes {
+        Given::Absent => {}
+        Given::Null => state.store.set_credit(caller.account, None).await?,
+        Given::Value(minutes) => {
+            let millis = Duration::from_secs_f64(minutes * 60.0).as_millis();
+            state.store.set_credit(caller.account, i64::try_from(millis).ok()).await?;
+        }
+    }
+    if let Some(retention) = wanted {
+        let changed = state.store.set_retention(caller.account, retention, state.clock.now()).await?;
+        changed.ok_or_else(|| Problem::not_found("account"))?;
+    }
+    let config = state.store.config(caller.account).ok_or_else(|| Problem::not_found("account"))?;
+    read(State(state), Caller { config, ..caller }).await
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use http::StatusCode;
 use serde_json::value::RawValue;
 
 use super::problem::{FieldError, Problem};
-use crate::model::Text;
-use crate::model::json::{Object, elements};
+use crate::model::json::{Object, Raw, elements};
+use crate::model::{Text, Time};
 
 /// The longest text in a setting, in bytes.
 const LONGEST: usize = 2048;
@@ -183,6 +183,33 @@ impl<'a> Form<'a> {
         self.read_as(name, "an object", |value| serde_json::from_str(value.get()).ok())
     }
 
+    /// An object as it stands.
+    pub fn raw_object(&mut self, name: &'static str) -> Given<Raw> {
+        self.read_as(name, "an object", |value| Some(Raw::of(value)).filter(|raw| raw.as_object().is_some()))
+    }
+
+    /// A point in time.
+    pub fn time(&mut self, name: &'static str) -> Given<Time> {
+        let given = self.string(name);
+        self.convert(
+            name,
+            given,
+            |text| Time::parse(&text),
+            || "Give a time as 2026-01-31T09:00:00Z.".to_owned(),
+        )
+    }
+
+    /// Ends the reading of a shape that is not ours: whoever speaks it may say more than is known here.
+    ///
+    /// # Errors
+    /// 422 with everything that is wrong.
+    pub fn finish_leniently(self) -> Result<(), Problem> {
+        if self.errors.is_empty() {
+            return Ok(());
+        }
+        Err(Problem::of_fields(StatusCode::UNPROCESSABLE_ENTITY, self.errors))
+    }
+
     /// Ends the reading: whatever is left was not asked for.
     ///
     /// # Errors
@@ -193,10 +220,7 @@ impl<'a> Form<'a> {
             let detail = unknown_name(&name, &self.asked);
             self.wrong(shorten(&name), "unknown_field", detail);
         }
-        if self.errors.is_empty() {
-            return Ok(());
-        }
-        Err(Problem::of_fields(StatusCode::UNPROCESSABLE_ENTITY, self.errors))
+        self.finish_leniently()
     }
 
     fn read_as<T>(

@@ -1,6 +1,8 @@
 //! The command line: one file a command. Refuses to know how the house works inside.
 
+pub mod batches;
 pub mod client;
+mod contacts_file;
 pub mod demo;
 pub mod demo_report;
 pub mod diagnosis;
@@ -36,6 +38,7 @@ enum Command {
     Simulate(simulate::Simulate),
     Verify(verify::Verify),
     Keys(keys::Keys),
+    Batches(batches::Batches),
     Openapi(openapi::OpenApi),
 }
 
@@ -60,6 +63,7 @@ pub fn main() -> ExitCode {
             Command::Simulate(simulate) => simulate::run(simulate).await,
             Command::Verify(verify) => verify::run(&verify),
             Command::Keys(keys) => keys::run(keys).await,
+            Command::Batches(batches) => batches::run(batches).await,
             Command::Openapi(openapi) => openapi::run(&openapi),
         }
     });

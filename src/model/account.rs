@@ -28,6 +28,8 @@ pub struct Account {
     pub created_at: Time,
     /// How long what is recorded is kept; `None` is for ever.
     pub retention: Option<Duration>,
+    /// Whether calls use up call minutes. How many are left is the store's to say.
+    pub is_metered: bool,
 }
 
 /// What is known about an API key. The key itself is kept only as a hash.

@@ -23,6 +23,10 @@ pub enum Kind {
     ApiKey,
     /// `acc_`
     Account,
+    /// `bat_`
+    Batch,
+    /// `con_`
+    Contact,
 }
 
 impl Kind {
@@ -37,6 +41,8 @@ impl Kind {
             Self::Quarantined => "qrn",
             Self::ApiKey => "key",
             Self::Account => "acc",
+            Self::Batch => "bat",
+            Self::Contact => "con",
         }
     }
 }

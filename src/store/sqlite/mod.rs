@@ -2,9 +2,12 @@
 //! One thread writes, a few connections read, and every commit is on disk when it returns. Only this room knows SQL
 //! for SQLite; it refuses to know HTTP and the rules of the ledger.
 
+mod batches;
 mod codec;
 mod config;
+mod credit;
 mod log;
+mod placing;
 #[cfg(test)]
 mod plans;
 mod read;
@@ -17,6 +20,7 @@ mod settle;
 mod space;
 mod thread;
 mod upkeep;
+mod watchdog;
 
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::DirBuilderExt;

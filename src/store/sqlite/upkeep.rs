@@ -4,8 +4,8 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::record::Recording;
-use super::retention;
 use super::schema::pack;
+use super::{batches, credit, retention, watchdog};
 use crate::model::{AccountKey, Time};
 use crate::store::vault::Vault;
 use crate::store::{Idempotent, StoreError};
@@ -82,14 +82,20 @@ pub fn discard(db: &Connection, account: AccountKey, number: i64) -> Result<bool
 pub fn disown(db: &Connection) -> Result<(), StoreError> {
     db.execute("UPDATE open SET state = 0 WHERE state = 2", [])?;
     db.execute("DELETE FROM idempotency WHERE status IS NULL", [])?;
+    batches::forget_arriving(db)?;
     Ok(())
 }
 
-/// One step: forgets old idempotency keys, calls off what deleted endpoints are owed, removes what is past its
-/// account's retention. True when there is more.
+/// One step: forgets old idempotency keys, gives up what is lost, takes batches in, calls off what deleted endpoints are
+/// owed, removes what is past its account's retention. True when there is more.
 pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
     let forgotten = forget(recording)?;
-    Ok(sweep(recording)? || retention::step(recording)? || forgotten)
+    // Nobody's batch waits for the removal of what is old.
+    let has_lost = watchdog::step(recording)?;
+    let has_failed = credit::step(recording)?;
+    let has_taken = batches::step(recording)?;
+    let has_more = forgotten || has_lost || has_failed || has_taken;
+    Ok(sweep(recording)? || retention::step(recording)? || has_more)
 }
 
 fn forget(recording: &Recording<'_>) -> Result<bool, StoreError> {
