@@ -259,11 +259,12 @@ fn read_webhooks(
         }
         Some(url)
     });
-    for (unknown, _) in hooks.rest().filter(|(name, _)| {
-        style == Style::Ours && !names.webhooks.iter().any(|known| name.as_bytes() == known.as_bytes())
-    }) {
-        let field = format!("{path}.{}", super::form::shorten(&unknown.to_str()));
-        form.wrong(field, "unknown_field", super::form::unknown_name(&unknown.to_str(), &names.webhooks));
+    if style == Style::Ours {
+        let known = names.webhooks;
+        for (name, _) in hooks.rest().filter(|(name, _)| known.iter().all(|known| *name != **known)) {
+            let field = format!("{path}.{}", super::form::shorten(&name.to_str()));
+            form.wrong(field, "unknown_field", format!("Give {}.", known.join(", ")));
+        }
     }
     urls
 }

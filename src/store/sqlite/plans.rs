@@ -362,9 +362,9 @@ async fn no_batch_walks_over_another() {
             let (own, far) = (pack(ACCOUNT, 100_000), now().after(kept * 1000).as_micros());
             db.execute_batch(&format!(
                 "{numbers} INSERT INTO given_batches ({columns})
-                     SELECT {own} + x, {account}, 3, 0, 1, 1, 1, 0, 1, 0, {far}, {far}, '{{}}' FROM n;
+                     SELECT {own} + x, {account}, 3, 0, 1, 1, 1, 0, 1, 0, {far}, {far}, x'7b7d' FROM n;
                  {numbers} INSERT INTO given_batches ({columns})
-                     SELECT {other} + x, 2, 2, 0, 1, 1, 0, 0, 1, 0, NULL, NULL, '{{}}' FROM n;",
+                     SELECT {other} + x, 2, 2, 0, 1, 1, 0, 0, 1, 0, NULL, NULL, x'7b7d' FROM n;",
                 account = ACCOUNT.0,
                 other = pack(AccountKey(2), 0),
             ))?;
@@ -406,7 +406,11 @@ async fn no_batch_walks_over_another() {
         Ok(())
     });
     lists.await.unwrap();
-    judge(&counted, 40, dir.path());
+    // What recording and retention do beside it has proofs of its own, with pages of other sizes.
+    let tables =
+        ["given_batches", "contacts", "contact_keys", "batch_calls", "watched", "intake", "out_of_credit"];
+    counted.lock().unwrap().retain(|sql, _| tables.iter().any(|table| sql.contains(table)));
+    judge(&counted, 30, dir.path());
     assert!(store.batch(ACCOUNT, small).await.unwrap().is_none(), "it went with its age");
     store.close().await.unwrap();
 }

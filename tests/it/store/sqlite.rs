@@ -386,6 +386,10 @@ async fn older_data_gets_an_age() {
         "DROP TABLE slots; DROP TABLE purged; DROP INDEX accounts_to_purge;
          ALTER TABLE accounts DROP COLUMN retention; ALTER TABLE accounts DROP COLUMN purge_at;
          ALTER TABLE accounts DROP COLUMN purged; ALTER TABLE accounts DROP COLUMN slot_ends;
+         DROP TABLE out_of_credit; DROP TABLE given_batches; DROP TABLE intake; DROP TABLE contacts;
+         DROP TABLE contact_keys; DROP TABLE batch_calls; DROP TABLE watched;
+         ALTER TABLE accounts DROP COLUMN batches; ALTER TABLE accounts DROP COLUMN call_credit;
+         ALTER TABLE accounts DROP COLUMN batch_secret;
          PRAGMA user_version = 1;",
     )
     .unwrap();
