@@ -266,6 +266,7 @@ async fn dialer_secret(store: &Arc<dyn Store>, clock: &dyn Clock) -> Result<Stri
         dialect,
         credential: Credential::of_secret(Secret::new(secret.clone())),
         url_token: None,
+        lost_after: None,
         created_at: now,
     };
     store.put_source(source).await?;

@@ -91,6 +91,7 @@ impl Embedded {
             dialect: DialectName::Voicegenie,
             credential: credential(),
             url_token: None,
+            lost_after: None,
             created_at: now(),
         };
         let endpoint = Endpoint {

@@ -1,4 +1,4 @@
-//! `/v1/account`: the account of the caller's key, and for how long it keeps what it recorded.
+//! `/v1/account`: the account of the caller's key, for how long it keeps what it recorded, and its call minutes.
 //! Refuses to know what goes when: that is the store's.
 
 use std::time::Duration;
@@ -17,6 +17,8 @@ use super::problem::Problem;
 
 /// A hundred years: whoever wants more wants for ever, and that is `null`.
 const MOST_DAYS: f64 = 36_500.0;
+/// More call minutes than anybody has.
+const MOST_MINUTES: f64 = 1e9;
 const SECONDS_OF_A_DAY: f64 = 86_400.0;
 
 /// A length of time as a number of days: `30`, `0.5`.
@@ -54,6 +56,9 @@ pub struct AccountChange {
     /// For how many days what was said in calls is kept, where that is shorter; `null` is as long as the rest. Events and
     /// records keep everything else; links to an older transcript answer 410.
     transcript_retention_days: Option<f64>,
+    /// How many call minutes there are from now on, 0 to a billion; `null` is unlimited. Calls use them up; a batch for
+    /// which none are left fails.
+    call_minutes: Option<f64>,
 }
 
 /// Read the account
@@ -63,8 +68,9 @@ pub struct AccountChange {
     get, path = "/v1/account", tag = "Accounts and keys",
     responses((status = 200, description = "The account", body = AccountView)),
 )]
-pub async fn read(caller: Caller) -> Answer<AccountView> {
-    Answer(AccountView::of(&caller.config.account, None))
+pub async fn read(State(state): State<ApiState>, caller: Caller) -> Result<Answer<AccountView>, Problem> {
+    let left = state.store.credit(caller.account).await?;
+    Ok(Answer(AccountView::of(&caller.config.account, None).with_call_minutes(left)))
 }
 
 /// Change the account
@@ -83,17 +89,37 @@ pub async fn change(
     let mut form = Form::read(&body)?;
     let wanted = read_days(&mut form, "retention_days");
     let wanted_of_transcripts = read_days(&mut form, "transcript_retention_days");
+    let minutes = read_minutes(&mut form);
     form.finish()?;
     let (now, missing) = (state.clock.now(), || Problem::not_found("account"));
-    let mut account = caller.config.account.clone();
+    if let Some(minutes) = minutes {
+        state.store.set_credit(caller.account, minutes).await?;
+    }
     if let Some(retention) = wanted_of_transcripts {
         let changed = state.store.set_transcript_retention(caller.account, retention, now).await?;
-        account = changed.ok_or_else(missing)?;
+        changed.ok_or_else(missing)?;
     }
     if let Some(retention) = wanted {
-        account = state.store.set_retention(caller.account, retention, now).await?.ok_or_else(missing)?;
+        state.store.set_retention(caller.account, retention, now).await?.ok_or_else(missing)?;
     }
-    Ok(Answer(AccountView::of(&account, None)))
+    let config = state.store.config(caller.account).ok_or_else(missing)?;
+    read(State(state), Caller { config, ..caller }).await
+}
+
+/// Call minutes, in milliseconds; nothing when they are left out, `None` in it for `null`.
+fn read_minutes(form: &mut Form<'_>) -> Option<Option<i64>> {
+    match form.number("call_minutes") {
+        Given::Absent => None,
+        Given::Null => Some(None),
+        Given::Value(minutes) if (0.0..=MOST_MINUTES).contains(&minutes) => {
+            Some(i64::try_from(Duration::from_secs_f64(minutes * 60.0).as_millis()).ok())
+        }
+        Given::Value(_) => {
+            let remedy = format!("Give a number of minutes from 0 to {MOST_MINUTES}, or null for no limit.");
+            form.wrong("call_minutes", "out_of_range", remedy);
+            None
+        }
+    }
 }
 
 /// A length of time in days; nothing when it is left out, `None` in it for `null`.

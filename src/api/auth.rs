@@ -145,7 +145,9 @@ pub async fn guard(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let key = bearer(request.headers()).ok_or_else(Problem::unauthorized)?;
+    let is_ours = request.uri().path().starts_with("/v1/");
+    let key = if is_ours { bearer(request.headers()) } else { seed_key(request.headers()) };
+    let key = key.ok_or_else(Problem::unauthorized)?;
     let key = find(&state, key).await?.ok_or_else(Problem::unauthorized)?;
     let config = state.store.config(key.account).ok_or_else(Problem::unauthorized)?;
     let caller = Caller { account: key.account, tag: config.account.tag, admin: key.admin, config };

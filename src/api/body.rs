@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use hyper::body::Body as _;
 
 use super::problem::Problem;
-use super::{ApiState, Settings};
+use super::{ApiState, Settings, batches};
 
 /// What is read and thrown away of a body that is too large, so that its sender hears why: a server that closes
 /// on unread bytes resets the connection, and the answer is lost with it.
@@ -63,7 +63,24 @@ impl Drop for Share<'_> {
 /// # Errors
 /// 413 when it is too large, 503 when all together are, 408 when it takes too long, 400 when it breaks off.
 pub async fn read(body: Body, settings: &Settings, share: Option<&mut Share<'_>>) -> Result<Bytes, Problem> {
-    let most = settings.max_body;
+    read_up_to(body, settings, settings.max_body, share).await
+}
+
+/// Reads the whole body of a request that an API key opens.
+///
+/// # Errors
+/// As for [`read`].
+pub async fn read_keyed(body: Body, settings: &Settings, path: &str) -> Result<Bytes, Problem> {
+    let most = if batches::takes_contacts(path) { batches::MOST_BODY } else { settings.max_body };
+    read_up_to(body, settings, most, None).await
+}
+
+async fn read_up_to(
+    body: Body,
+    settings: &Settings,
+    most: usize,
+    share: Option<&mut Share<'_>>,
+) -> Result<Bytes, Problem> {
     match tokio::time::timeout(settings.body_patience, gather(body, most, share)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(Unread::TooMany)) => Err(Problem::unavailable()),
@@ -125,7 +142,7 @@ impl FromRequest<ApiState> for Json {
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let bytes = read(body, &state.settings, None).await?;
+        let bytes = read_keyed(body, &state.settings, parts.uri.path()).await?;
         if !bytes.is_empty() && !is_json(&parts.headers) {
             let detail = "Send JSON, and say so: \"Content-Type: application/json\".";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail));

@@ -48,7 +48,8 @@ pub struct RecordingView {
 }
 
 impl CallRecord {
-    fn of(caller: &Caller, view: CallView) -> Self {
+    /// As it is shown.
+    pub fn of(caller: &Caller, view: CallView) -> Self {
         Self {
             id: caller.id(Kind::Call, view.number),
             source_id: caller.id(Kind::Source, view.source),

@@ -27,6 +27,12 @@ pub enum List {
     Endpoints = 6,
     /// `/v1/erasures`
     Erasures = 20,
+    /// `/v1/batches`
+    Batches = 21,
+    /// `/v1/batches/{id}/contacts`
+    Contacts = 22,
+    /// `/v1/batches/{id}/calls`
+    BatchCalls = 23,
 }
 
 /// How much of the HMAC goes along: enough that nobody guesses one.
@@ -55,6 +61,11 @@ impl List {
 
     /// Reads `cursor` and `limit`. The page asks for one more than the limit: whether there is more shows then.
     pub fn page(self, query: &mut Query, key: &hmac::Key, account: Tag) -> Page {
+        self.page_of(query, key, account, MOST)
+    }
+
+    /// The same for a list that shows more at once.
+    pub fn page_of(self, query: &mut Query, key: &hmac::Key, account: Tag, most: usize) -> Page {
         let after = query.take("cursor").and_then(|cursor| {
             let place = self.open(key, account, &cursor);
             if place.is_none() {
@@ -66,7 +77,7 @@ impl List {
             }
             place
         });
-        Page { after, limit: query.limit(DEFAULT_LIMIT, MOST) + 1 }
+        Page { after, limit: query.limit(DEFAULT_LIMIT, most) + 1 }
     }
 
     /// Cuts a page to its limit, with the cursor of its end when there is more.

@@ -43,13 +43,14 @@ pub async fn page() -> Html<&'static str> {
 }
 
 /// In the order in which somebody new needs them.
-const TAGS: [&str; 10] = [
+const TAGS: [&str; 11] = [
     "Doors",
     "Sources",
     "Endpoints",
     "Deliveries",
     "Events",
     "Calls",
+    "Batches",
     "Quarantine",
     "Accounts and keys",
     "Lifetime of data",

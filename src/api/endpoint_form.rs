@@ -67,7 +67,7 @@ pub struct EndpointForm {
 }
 
 /// What a new endpoint starts from.
-fn blank(account: AccountKey, now: Time) -> Endpoint {
+pub fn blank(account: AccountKey, now: Time) -> Endpoint {
     Endpoint {
         account,
         number: 0,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::problem::{FieldError, Problem};
-use crate::model::{Object, Text, Token};
+use crate::model::{Object, Raw, Text, Time, Token};
 
 /// The longest text in a setting, in bytes.
 const LONGEST: usize = 2048;
@@ -181,6 +181,33 @@ impl<'a> Form<'a> {
         self.read_as(name, "an object", Token::object)
     }
 
+    /// An object as it stands.
+    pub fn raw_object(&mut self, name: &'static str) -> Given<Raw> {
+        self.read_as(name, "an object", |value| Some(Raw::of(value)).filter(|raw| raw.as_object().is_some()))
+    }
+
+    /// A point in time.
+    pub fn time(&mut self, name: &'static str) -> Given<Time> {
+        let given = self.string(name);
+        self.convert(
+            name,
+            given,
+            |text| Time::parse(&text),
+            || "Give a time as 2026-01-31T09:00:00Z.".to_owned(),
+        )
+    }
+
+    /// Ends the reading of a shape that is not ours: whoever speaks it may say more than is known here.
+    ///
+    /// # Errors
+    /// 422 with everything that is wrong.
+    pub fn finish_leniently(self) -> Result<(), Problem> {
+        if self.errors.is_empty() {
+            return Ok(());
+        }
+        Err(Problem::of_fields(StatusCode::UNPROCESSABLE_ENTITY, self.errors))
+    }
+
     /// Ends the reading: whatever is left was not asked for.
     ///
     /// # Errors
@@ -191,10 +218,7 @@ impl<'a> Form<'a> {
             let detail = unknown_name(&name, &self.asked);
             self.wrong(shorten(&name), "unknown_field", detail);
         }
-        if self.errors.is_empty() {
-            return Ok(());
-        }
-        Err(Problem::of_fields(StatusCode::UNPROCESSABLE_ENTITY, self.errors))
+        self.finish_leniently()
     }
 
     fn read_as<T>(

@@ -1,5 +1,7 @@
 //! `/v1/accounts` and `/v1/keys`: tenants, and the keys that open them. Refuses to know how a key is kept.
 
+use std::time::Duration;
+
 use axum::Json as Answer;
 use axum::extract::State;
 use http::StatusCode;
@@ -11,6 +13,7 @@ use super::account::Days;
 use super::auth::{self, Caller, new_api_key, require_admin};
 use super::body::{Id, Json};
 use super::form::{Form, Given};
+use super::minutes::Minutes;
 use super::problem::Problem;
 use crate::model::account::Account;
 use crate::model::id::{self, Kind, Tag};
@@ -31,6 +34,10 @@ pub struct AccountView {
     /// For how many days it keeps what was said in calls; `null` is as long as the rest.
     #[schema(value_type = Option<f64>)]
     transcript_retention_days: Option<Days>,
+    /// The call minutes that are left; `null` is unlimited. Shown by `/v1/account` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<f64>)]
+    call_minutes: Option<Option<Minutes>>,
     /// Its first API key, shown once.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
@@ -93,8 +100,15 @@ impl AccountView {
             created_at: account.created_at,
             retention_days: account.retention.map(Days),
             transcript_retention_days: account.transcript_retention.map(Days),
+            call_minutes: None,
             key,
         }
+    }
+
+    /// The same with what is left of call minutes. Calls may use up more than there were; that is shown as none.
+    pub fn with_call_minutes(self, millis: Option<i64>) -> Self {
+        let left = |millis: i64| Minutes(Duration::from_millis(u64::try_from(millis).unwrap_or(0)));
+        Self { call_minutes: Some(millis.map(left)), ..self }
     }
 }
 

@@ -4,12 +4,15 @@
 
 pub mod account;
 pub mod auth;
+mod batch_form;
+pub mod batches;
 mod body;
 pub mod calls;
 pub mod courier;
 pub mod credential;
 mod cursor;
 pub mod deliveries;
+pub mod dialgen_batches;
 pub mod docs;
 pub mod door;
 pub mod endpoint_form;
@@ -21,6 +24,7 @@ mod form;
 pub mod health;
 mod idempotency;
 pub mod keys;
+pub mod minutes;
 pub mod openapi;
 pub mod problem;
 pub mod quarantine;
@@ -108,6 +112,8 @@ pub struct Parts {
     pub settings: Settings,
     keys: auth::Remembered,
     load: body::Load,
+    /// How many may bring contacts at once: their bodies are large.
+    intakes: tokio::sync::Semaphore,
     /// Held while settings are read, changed and written back: no change is lost to another one.
     changing: tokio::sync::Mutex<()>,
 }
@@ -134,6 +140,7 @@ impl ApiState {
             settings,
             keys,
             load,
+            intakes: tokio::sync::Semaphore::new(batches::MOST_INTAKES),
             changing,
         }))
     }
@@ -196,12 +203,24 @@ fn keyed() -> OpenApiRouter<ApiState> {
         .routes(routes!(erasures::read))
         .routes(routes!(export::export))
         .routes(routes!(export::import))
+        .routes(routes!(batches::list, batches::create))
+        .routes(routes!(batches::read))
+        .routes(routes!(batches::contacts))
+        .routes(routes!(batches::calls))
+        .routes(routes!(batches::fail))
+        .routes(routes!(batches::cancel))
+        .routes(routes!(batches::renew_secret))
+        .routes(routes!(dialgen_batches::create))
+        .routes(routes!(dialgen_batches::list))
+        .routes(routes!(dialgen_batches::check))
+        .routes(routes!(dialgen_batches::status))
 }
 
 /// Everything under one roof.
 pub fn router(state: ApiState) -> Router {
     let keyed = Router::from(keyed())
         .route_layer(from_fn_with_state(state.clone(), idempotency::once))
+        .route_layer(from_fn_with_state(state.clone(), batches::admit))
         .route_layer(from_fn_with_state(state.clone(), auth::guard));
     let counted = keyed.merge(Router::from(open())).route_layer(from_fn_with_state(state.clone(), count));
     counted

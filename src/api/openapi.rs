@@ -46,7 +46,7 @@ fn document() -> OpenApi {
     let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     components.add_security_scheme("api_key", bearer);
     for (path, item) in &mut api.paths.paths {
-        let is_keyed = path.starts_with("/v1/");
+        let is_keyed = path.starts_with("/v1/") || path.starts_with("/api/v1/");
         for (method, operation) in [
             (HttpMethod::Get, &mut item.get),
             (HttpMethod::Post, &mut item.post),

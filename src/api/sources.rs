@@ -10,10 +10,12 @@ use utoipa::ToSchema;
 
 use super::ApiState;
 use super::auth::Caller;
+use super::batch_form::LONGEST_DEADLINE;
 use super::body::{Id, Json};
 use super::credential::{self, Shown, Side};
 use super::cursor::{List, Listed};
 use super::form::{Form, Given};
+use super::minutes::{self, Minutes};
 use super::problem::Problem;
 use super::query::Query;
 use crate::dialect;
@@ -32,6 +34,9 @@ pub struct SourceView {
     url: String,
     /// Whether requests have to be signed or carry a token.
     has_secret: bool,
+    /// After how many minutes without its end a call is given up as lost; `null` is never.
+    #[schema(value_type = Option<f64>)]
+    lost_after_minutes: Option<Minutes>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Time,
     #[serde(flatten)]
@@ -51,6 +56,9 @@ pub struct SourceForm {
     secret: Option<String>,
     /// The token of `Authorization: Bearer`, for `air`; at least 16 characters. Left out, one is made.
     bearer_token: Option<String>,
+    /// After how many minutes without its end a call is given up as `lost`; above 0, at most 43,200. Left out, or
+    /// `null`: never. A real end that comes later corrects it.
+    lost_after_minutes: Option<f64>,
 }
 
 impl SourceView {
@@ -62,6 +70,7 @@ impl SourceView {
             dialect: source.dialect.as_str(),
             url: format!("{public_url}{}", source.path()),
             has_secret: !credential::is_empty(&source.credential),
+            lost_after_minutes: source.lost_after.map(Minutes),
             created_at: source.created_at,
             shown,
         }
@@ -101,6 +110,8 @@ fn read_form(
         (given, _) => form.required("dialect", given),
     };
     let wanted = credential::read(&mut form, dialect, Side::Source);
+    let lost_after = minutes::read(&mut form, "lost_after_minutes", LONGEST_DEADLINE)
+        .over(current.and_then(|current| current.lost_after));
     form.finish()?;
     let (Some(name), Some(dialect)) = (name, dialect) else { return Err(Problem::internal()) };
 
@@ -119,6 +130,7 @@ fn read_form(
         dialect,
         credential,
         url_token,
+        lost_after,
         created_at: current.map_or(now, |current| current.created_at),
     };
     Ok((source, shown))

@@ -1,6 +1,8 @@
 //! The command line: one file a command. Refuses to know how the house works inside.
 
+pub mod batches;
 pub mod client;
+mod contacts_file;
 pub mod demo;
 pub mod demo_report;
 pub mod diagnosis;
@@ -42,6 +44,7 @@ enum Command {
     Erase(erase::Erase),
     Export(export::Export),
     Import(import::Import),
+    Batches(batches::Batches),
     Openapi(openapi::OpenApi),
 }
 
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
             Command::Erase(erase) => erase::run(erase).await,
             Command::Export(export) => export::run(export).await,
             Command::Import(import) => import::run(import).await,
+            Command::Batches(batches) => batches::run(batches).await,
             Command::Openapi(openapi) => openapi::run(&openapi),
         }
     });

@@ -57,8 +57,10 @@ impl CallBook {
 /// What hearing something did to the books.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// A step was heard for the first time (or the first real end after a `lost` one).
+    /// A step was heard for the first time.
     Step(EventType),
+    /// The first real end of a call that was given up as `lost`: it is told once more, and says that it corrects.
+    Corrected(EventType),
     /// A step was heard before and now brought these fields, by their dotted names.
     Updated(Vec<String>),
     /// A duplicate but for a URL that the vendor signed anew: the record takes it, nobody is told.
@@ -75,12 +77,14 @@ pub fn hear(book: Option<CallBook>, heard: HeardCall) -> (CallBook, Change) {
         None => (open(heard.call, rank), Vec::new(), false),
     };
 
+    let mut corrects = false;
     let is_first = match heard.step {
         Step::Ended(outcome) => {
             let (is_first, outcomes_changed) = end(&mut book, outcome, heard.at);
             if outcomes_changed {
                 changed.push("outcome".to_owned());
             }
+            corrects = is_first && book.marks.terminals.len() > 1;
             is_first
         }
         _ => !book.marks.stages.contains(&heard.step.stage()),
@@ -93,7 +97,9 @@ pub fn hear(book: Option<CallBook>, heard: HeardCall) -> (CallBook, Change) {
     let call = Arc::make_mut(&mut book.call);
     call.stage = call.stage.max(reached);
 
-    let change = if is_first {
+    let change = if corrects {
+        Change::Corrected(heard.step.event_type())
+    } else if is_first {
         Change::Step(heard.step.event_type())
     } else if !changed.is_empty() {
         Change::Updated(changed)
@@ -303,7 +309,7 @@ mod tests {
         let (book, change) = hear(None, heard(Step::Ended(Outcome::Lost), Some(90), |_| {}));
         assert_eq!(change, Change::Step(EventType::CallFailed));
         let (book, change) = hear(Some(book), heard(Step::Ended(Outcome::Completed), Some(100), |_| {}));
-        assert_eq!(change, Change::Step(EventType::CallEnded));
+        assert_eq!(change, Change::Corrected(EventType::CallEnded));
         assert_eq!(
             (book.call.outcome, book.call.contradicting_outcomes.len()),
             (Some(Outcome::Completed), 0)

@@ -30,6 +30,8 @@ pub struct Account {
     pub retention: Option<Duration>,
     /// How long what was said in calls is kept, where that is shorter; `None` is as long as the rest.
     pub transcript_retention: Option<Duration>,
+    /// Whether calls use up call minutes. How many are left is the store's to say.
+    pub is_metered: bool,
 }
 
 impl Account {

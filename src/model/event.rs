@@ -254,6 +254,9 @@ pub struct HeardBatch {
     pub batch: Batch,
 }
 
+/// What changed when the real end of a call takes the place of `lost`.
+pub const CORRECTED: &str = "outcome";
+
 /// What an event is about.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EventBody {
@@ -261,7 +264,8 @@ pub enum EventBody {
     Call {
         /// The snapshot.
         call: Arc<Call>,
-        /// For `call.updated`: the dotted names of what is new. Empty otherwise.
+        /// For `call.updated`: the dotted names of what is new. For a real end after `lost`: [`CORRECTED`]. Empty
+        /// otherwise.
         changed: Vec<String>,
     },
     /// A batch.
@@ -347,7 +351,11 @@ impl EventBody {
             EventType::BatchCompleted | EventType::BatchFailed => Self::Batch(serde_json::from_str(json)?),
             EventType::EndpointDisabled => Self::Endpoint(serde_json::from_str(json)?),
             _ => {
+                // Ends are read more often than anything else, and few of them correct another.
+                let corrects = matches!(kind, EventType::CallEnded | EventType::CallFailed)
+                    && json.ends_with(r#","changed":["outcome"]}"#);
                 let changed = match kind {
+                    _ if corrects => vec![CORRECTED.to_owned()],
                     EventType::CallUpdated => serde_json::from_str::<Changed>(json)?.changed,
                     _ => Vec::new(),
                 };

@@ -25,6 +25,10 @@ pub enum Kind {
     Account,
     /// `ers_`
     Erasure,
+    /// `bat_`
+    Batch,
+    /// `con_`
+    Contact,
 }
 
 impl Kind {
@@ -40,6 +44,8 @@ impl Kind {
             Self::ApiKey => "key",
             Self::Account => "acc",
             Self::Erasure => "ers",
+            Self::Batch => "bat",
+            Self::Contact => "con",
         }
     }
 }

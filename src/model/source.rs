@@ -1,6 +1,8 @@
 //! Sources: the doors for events.
 //! Refuses to know how their requests are authenticated.
 
+use std::time::Duration;
+
 use super::DialectName;
 use super::account::AccountKey;
 use super::secret::{Credential, Secret};
@@ -23,6 +25,8 @@ pub struct Source {
     pub credential: Credential,
     /// The unguessable part of an unsigned source's URL.
     pub url_token: Option<Secret>,
+    /// How long a call may go without its end before it is given up as lost; `None` is for ever.
+    pub lost_after: Option<Duration>,
     /// When it was made.
     pub created_at: Time,
 }

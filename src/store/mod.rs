@@ -2,6 +2,7 @@
 //! Each method is one whole transaction, named for its use and batch-first on the hot path; no transaction type
 //! leaks out and time is an argument. Refuses to know HTTP.
 
+pub mod batches;
 pub mod erasure;
 pub mod export;
 pub mod group;
@@ -499,7 +500,7 @@ pub enum Idempotent {
 }
 
 /// All that postcall keeps. One suite of tests runs over every implementation (`tests/it/store`).
-pub trait Store: Send + Sync {
+pub trait Store: batches::Batches + Send + Sync {
     // Configuration, cached: always current on a single node.
 
     /// The configuration of an account.

@@ -261,3 +261,47 @@ async fn a_person_is_erased_and_an_account_moves() {
     app.stop().await;
     other.stop().await;
 }
+
+#[tokio::test]
+async fn batches_are_made_watched_and_stopped() {
+    let directory = tempfile::tempdir().unwrap();
+    let (app, client) = server(&directory.path().join("data")).await;
+    let url = format!("http://{}", app.address());
+    let environment = [("POSTCALL_URL", url.as_str()), ("POSTCALL_KEY", KEY)];
+    let file = |name: &str, content: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let table = file("people.csv", "Phone;Name;Plan\n+1 555 0100;Jo;gold\n+15550101;;\n");
+    let create =
+        ["batches", "create", &table, "--name", "November", "--max-attempts", "2", "--lost-after", "30"];
+    let made = run(&[&create[..], &["--json"]].concat(), &environment, b"").await;
+    let batch: Value = serde_json::from_str(&expect(&made, 0)).unwrap();
+    assert_eq!((&batch["status"], &batch["contacts_taken_in"]), (&json!("pending"), &json!(2)));
+    assert_eq!((&batch["max_attempts"], &batch["lost_after_minutes"]), (&json!(2), &json!(30)));
+    let id = batch["id"].as_str().unwrap();
+    let contacts = client.get(&format!("/v1/batches/{id}/contacts")).await.expect(200).json();
+    assert_eq!(
+        (&contacts["data"][0]["phone"], &contacts["data"][0]["metadata"]),
+        (&json!("+15550100"), &json!({ "Plan": "gold" }))
+    );
+
+    let list = expect(&run(&["batches", "list"], &environment, b"").await, 0);
+    assert!(list.contains(id) && list.contains("November") && list.contains("pending"), "{list}");
+    let shown = expect(&run(&["batches", "show", id], &environment, b"").await, 0);
+    assert!(shown.contains("0 (0 %)") && shown.contains("2"), "{shown}");
+    let cancelled = expect(&run(&["batches", "cancel", id], &environment, b"").await, 0);
+    assert!(cancelled.contains("cancelled") && cancelled.contains("CANCELLED"), "{cancelled}");
+    let again = expect(&run(&["batches", "fail", id, "--error", "x"], &environment, b"").await, 2);
+    assert!(again.contains("This batch has ended"), "{again}");
+
+    let wrong = file("wrong.json", r#"[{"phone":"+15550100"},{"name":"no number"}]"#);
+    let refused = expect(&run(&["batches", "create", &wrong], &environment, b"").await, 2);
+    assert!(refused.contains("contacts[1].phone"), "{refused}");
+    let missing = expect(&run(&["batches", "create", "/nowhere.csv"], &environment, b"").await, 2);
+    assert!(missing.contains("cannot read /nowhere.csv"), "{missing}");
+    let unknown = expect(&run(&["batches", "show", "bat_none"], &environment, b"").await, 2);
+    assert!(unknown.contains("no such batch"), "{unknown}");
+    app.stop().await;
+}

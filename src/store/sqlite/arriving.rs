@@ -353,10 +353,13 @@ fn unknown_source(name: String, dialect: &str) -> Result<SealedSource, StoreErro
     let unknown = SealedCredential::unknown(random_bytes());
     let proof = dialect::get(sealed::dialect_of(dialect)?).proof();
     Ok(match proof {
-        Proof::Unsigned => {
-            SealedSource { name, credential: SealedCredential::default(), url_token: unknown.token() }
-        }
-        _ => SealedSource { name, credential: unknown, url_token: None },
+        Proof::Unsigned => SealedSource {
+            name,
+            credential: SealedCredential::default(),
+            url_token: unknown.token(),
+            lost_after: None,
+        },
+        _ => SealedSource { name, credential: unknown, url_token: None, lost_after: None },
     })
 }
 

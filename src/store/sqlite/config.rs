@@ -112,10 +112,10 @@ pub fn load(db: &Connection, vault: &Vault, key: AccountKey) -> Result<AccountCo
 }
 
 fn account_of(db: &Connection, key: AccountKey) -> Result<Account, StoreError> {
-    let mut statement = db
-        .prepare_cached(
-            "SELECT account, tag, name, created_at, retention, transcript_retention FROM accounts WHERE account = ?",
-        )?;
+    let mut statement = db.prepare_cached(
+        "SELECT account, tag, name, created_at, retention, transcript_retention, call_credit IS NOT NULL
+             FROM accounts WHERE account = ?",
+    )?;
     let account = statement.query_row([key.0], |row| {
         Ok(Account {
             key: AccountKey(row.get(0)?),
@@ -124,6 +124,7 @@ fn account_of(db: &Connection, key: AccountKey) -> Result<Account, StoreError> {
             created_at: Time::from_micros(row.get(3)?),
             retention: row.get::<_, Option<i64>>(4)?.map(retention::length),
             transcript_retention: row.get::<_, Option<i64>>(5)?.map(retention::length),
+            is_metered: row.get(6)?,
         })
     })?;
     Ok(account)
@@ -186,6 +187,7 @@ fn source_of(row: &Row<'_>, vault: &Vault, tag: Tag) -> Result<Source, StoreErro
         dialect: sealed::dialect_of(&row.get::<_, String>(1)?)?,
         credential: sealed.credential.open()?,
         url_token: sealed.url_token.as_deref().map(sealed::decode).transpose()?,
+        lost_after: sealed.lost_after,
         created_at: Time::from_micros(row.get(3)?),
     })
 }
@@ -250,7 +252,7 @@ pub fn create_account(
 }
 
 /// The next number of a kind (a column of the account's head).
-fn next_number(db: &Connection, account: AccountKey, column: &str) -> Result<Option<i64>, StoreError> {
+pub fn next_number(db: &Connection, account: AccountKey, column: &str) -> Result<Option<i64>, StoreError> {
     let sql = format!("UPDATE accounts SET {column} = {column} + 1 WHERE account = ? RETURNING {column}");
     Ok(db.prepare_cached(&sql)?.query_row([account.0], |row| row.get(0)).optional()?)
 }

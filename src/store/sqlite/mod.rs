@@ -3,13 +3,16 @@
 //! for SQLite; it refuses to know HTTP and the rules of the ledger.
 
 mod arriving;
+mod batches;
 mod call_index;
 mod codec;
 mod config;
+mod credit;
 mod erasure;
 mod filter;
 mod leaving;
 mod log;
+mod placing;
 #[cfg(test)]
 mod plans;
 mod read;
@@ -24,6 +27,7 @@ mod space;
 mod thread;
 mod transcripts;
 mod upkeep;
+mod watchdog;
 
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::DirBuilderExt;

@@ -12,8 +12,12 @@ use super::*;
 use crate::ledger::{Decision, Next};
 use crate::model::endpoint::{Delivering, EndpointState, Scope, Shape};
 use crate::model::event::{Heard, HeardBatch, HeardCall};
+use crate::model::id::{self, Kind};
 use crate::model::secret::Credential;
-use crate::model::{Attempt, Batch, Call, DeliveryState, DialectName, EventType, Outcome, Step, Text};
+use crate::model::{
+    Attempt, Batch, Call, DeliveryState, DialectName, EventType, Outcome, Secret, Step, Text,
+};
+use crate::store::batches::{Batches, Contact, Failure, Given, NewBatch, Opened};
 use crate::store::{Incoming, Settlement, What};
 
 /// Rows of the endpoint, the outcome and the state that nobody asks for.
@@ -251,6 +255,7 @@ async fn no_removal_walks_over_what_it_leaves() {
         dialect: DialectName::Standard,
         credential: Credential::default(),
         url_token: None,
+        lost_after: None,
         created_at: now(),
     };
     store.put_source(source).await.unwrap();
@@ -325,6 +330,7 @@ async fn no_step_walks_over_what_it_does_not_look_at() {
         dialect: DialectName::Standard,
         credential: Credential::default(),
         url_token: None,
+        lost_after: None,
         created_at: now(),
     };
     store.put_source(source).await.unwrap();
@@ -368,6 +374,111 @@ async fn no_step_walks_over_what_it_does_not_look_at() {
     }
     judge_within(&counted, 40, dir.path(), MOST_LOOKED_AT);
     assert_eq!(store.sums(other, true).await.unwrap(), store.sums(ACCOUNT, true).await.unwrap());
+    store.close().await.unwrap();
+}
+
+/// Of a batch with this many contacts, all on disk.
+async fn give(store: &SqliteStore, contacts: usize, lost_after: Option<Duration>) -> i64 {
+    let given = NewBatch {
+        account: ACCOUNT,
+        given: Given::default(),
+        contacts: i64::try_from(contacts).unwrap(),
+        max_attempts: 1,
+        lost_after,
+        created_at: now(),
+    };
+    let Opened::As(batch) = store.open_batch(given).await.unwrap() else { panic!("there is room") };
+    let contact = |at| Contact { phone: Text::from(format!("+1555{at}")), ..Contact::default() };
+    let all: Vec<Contact> = (0..contacts).map(contact).collect();
+    let parts = all.chunks(10).map(<[_]>::to_vec).collect();
+    store.add_contacts(ACCOUNT, batch, 1, parts).await.unwrap();
+    store.begin_batch(ACCOUNT, batch, Vec::new(), Secret::new("s")).await.unwrap();
+    batch
+}
+
+/// A step of a call for a contact of a batch.
+fn calls_of(store: &SqliteStore, batch: i64, contact: usize, step: Step) -> Incoming {
+    let mut call = Call { call_id: Text::from(format!("b-{batch}-{contact}")), ..Call::default() };
+    call.batch_id = Some(Text::from(id::format(Kind::Batch, store.tag(ACCOUNT), batch)));
+    call.contact.phone = Some(Text::from(format!("+1555{contact}")));
+    Incoming {
+        what: What::heard([Heard::Call(Box::new(HeardCall { step, at: None, call }))]),
+        ..says(0, step)
+    }
+}
+
+/// Beside a batch of a few contacts lies one of thousands, and thousands of others that are over.
+#[tokio::test]
+async fn no_batch_walks_over_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(dir.path(), now(), Options::default()).unwrap();
+    let (kept, patience) = (Duration::from_secs(3600), Duration::from_secs(60));
+    let far = Some(kept * 1000);
+    let ended = |step| Step::Ended(step);
+    let big = give(&store, OTHERS, far).await;
+    while store.chore(now()).await.unwrap().more {}
+    let all = (0..OTHERS).map(|at| calls_of(&store, big, at, Step::Ringing)).collect();
+    commit(&store, all, Vec::new(), true).await;
+    let half = (0..OTHERS / 2).map(|at| calls_of(&store, big, at, ended(Outcome::Failed))).collect();
+    commit(&store, half, Vec::new(), true).await;
+    let crowd = store.writer.run(Lane::Api, move |writer| {
+        writer.write(|db, _| {
+            let numbers = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000)";
+            let columns = "id, account, state, intake, total, taken_in, succeeded, failed, max_attempts, created_at, \
+                           ended_at, release_at, given";
+            let (own, far) = (pack(ACCOUNT, 100_000), now().after(kept * 1000).as_micros());
+            db.execute_batch(&format!(
+                "{numbers} INSERT INTO given_batches ({columns})
+                     SELECT {own} + x, {account}, 3, 0, 1, 1, 1, 0, 1, 0, {far}, {far}, x'7b7d' FROM n;
+                 {numbers} INSERT INTO given_batches ({columns})
+                     SELECT {other} + x, 2, 2, 0, 1, 1, 0, 0, 1, 0, NULL, NULL, x'7b7d' FROM n;",
+                account = ACCOUNT.0,
+                other = pack(AccountKey(2), 0),
+            ))?;
+            Ok(())
+        })
+    });
+    crowd.await.unwrap();
+
+    let counted = trace(&store).await;
+    let small = give(&store, 20, Some(patience)).await;
+    commit(&store, vec![calls_of(&store, small, 19, Step::Ringing)], Vec::new(), true).await;
+    while store.chore(now()).await.unwrap().more {}
+    for (contact, step) in
+        [(0, Step::Ringing), (1, ended(Outcome::Completed)), (77, Step::Ringing), (0, Step::Answered)]
+    {
+        commit(&store, vec![calls_of(&store, small, contact, step)], Vec::new(), true).await;
+    }
+    store.set_credit(ACCOUNT, Some(60_000)).await.unwrap();
+    let late = now().after(patience * 2);
+    while store.chore(late).await.unwrap().more {}
+    let cancelled = give(&store, 20, None).await;
+    store.end_batch(ACCOUNT, cancelled, Failure::cancelled(), late).await.unwrap();
+    while store.chore(late).await.unwrap().more {}
+    store.set_credit(ACCOUNT, Some(0)).await.unwrap();
+    while store.chore(late).await.unwrap().more {}
+    store.set_retention(ACCOUNT, Some(kept), late).await.unwrap();
+    while store.chore(late.after(kept * 3)).await.unwrap().more {}
+    let lists = store.writer.run(Lane::Api, move |writer| {
+        let db = &writer.db;
+        let range = [pack(ACCOUNT, 0), pack(AccountKey(ACCOUNT.0 + 1), 0)];
+        batches::views(db, "id > ?1 AND id < ?2", range, PAGE)?;
+        for after in [None, Some(crate::store::batches::contact_number(big, 1500))] {
+            let page = Page { after, limit: PAGE };
+            batches::contacts(db, pack(ACCOUNT, big), true, page)?;
+            batches::contacts(db, pack(ACCOUNT, big), false, page)?;
+            batches::calls(db, ACCOUNT, big, Page { after: after.map(|_| 100), limit: PAGE })?;
+        }
+        credit::left(db, ACCOUNT)?;
+        Ok(())
+    });
+    lists.await.unwrap();
+    // What recording and retention do beside it has proofs of its own, with pages of other sizes.
+    let tables =
+        ["given_batches", "contacts", "contact_keys", "batch_calls", "watched", "intake", "out_of_credit"];
+    counted.lock().unwrap().retain(|sql, _| tables.iter().any(|table| sql.contains(table)));
+    judge(&counted, 30, dir.path());
+    assert!(store.batch(ACCOUNT, small).await.unwrap().is_none(), "it went with its age");
     store.close().await.unwrap();
 }
 

@@ -9,12 +9,14 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::call_index::{CallIndex, Changes, call_hash};
 use super::codec::outcome_code;
+use super::credit;
+use super::placing::{Books, Placed, named};
 use super::retention;
 use super::schema::{pack, unpack};
 use crate::dialect::ReceiptKind;
 use crate::ledger::{self, BatchBook, CallBook, Change};
 use crate::model::endpoint::Shape;
-use crate::model::event::HeardBatch;
+use crate::model::event::{CORRECTED, HeardBatch};
 use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, Call, DialectName, Event, EventBody, EventType, Text, Time};
 use crate::store::packed::{damaged, pack_bytes, unpack_text};
@@ -64,6 +66,9 @@ pub struct Recording<'a> {
     /// Changes to sums.
     sums: HashMap<EndpointRef, Sum>,
     woken: HashSet<EndpointRef>,
+    pub(super) books: Books,
+    /// What calls used up of call minutes, in milliseconds.
+    used: HashMap<AccountKey, i64>,
 }
 
 impl<'a> Recording<'a> {
@@ -90,6 +95,8 @@ impl<'a> Recording<'a> {
             found: Changes::default(),
             sums: HashMap::new(),
             woken: HashSet::new(),
+            books: Books::default(),
+            used: HashMap::new(),
         }
     }
 
@@ -134,11 +141,30 @@ impl<'a> Recording<'a> {
 
     /// Folds a call's step into the books. Gives the deliveries planned, or `None` for a duplicate.
     fn hear_call(&mut self, incoming: &Incoming, told: &Arc<ToldCall>) -> Result<Option<usize>, StoreError> {
+        let mut told = Arc::clone(told);
         let key = (pack(incoming.account, incoming.source), told.call_id().clone());
         let mut loaded = match self.calls.remove(&key) {
             Some(loaded) => loaded,
             None => self.load_call(incoming.account, &key)?,
         };
+        let config = self.config(incoming.account)?;
+        let tag = config.account.tag;
+        let known = loaded.book.as_ref().map(|book| &*book.call);
+        let names = named(&told.book.call, tag).or_else(|| known.and_then(|call| named(call, tag)));
+        let placed = match names {
+            None => None,
+            Some(names) => {
+                let is_first = loaded.is_first();
+                let account = incoming.account;
+                let placed = self.place(account, loaded.number, &told.book.call, known, names, is_first)?;
+                if let Some(placed) = &placed {
+                    told = self.fill(placed, &told, known)?;
+                }
+                placed
+            }
+        };
+        let used_before = known.map_or(0, ledger::credit::used);
+        let told = &told;
         let (event, ready) = match loaded.book.take() {
             None => {
                 let ready = told.snapshot.as_ref().map_err(Clone::clone)?;
@@ -154,6 +180,7 @@ impl<'a> Recording<'a> {
                 loaded.told = None;
                 let event = match change {
                     Change::Step(kind) => Some((kind, Vec::new())),
+                    Change::Corrected(kind) => Some((kind, vec![CORRECTED.to_owned()])),
                     Change::Updated(changed) => Some((EventType::CallUpdated, changed)),
                     Change::Renewed => {
                         loaded.differs = true;
@@ -165,27 +192,46 @@ impl<'a> Recording<'a> {
             }
         };
         loaded.dirty |= loaded.differs || event.is_some();
+        let call = loaded.book.as_ref().map(|book| Arc::clone(&book.call)).unwrap_or_default();
+        let at = told.at.unwrap_or(incoming.received_at);
+        if config.account.is_metered {
+            *self.used.entry(incoming.account).or_default() += ledger::credit::used(&call) - used_before;
+        }
+        let of_source = config.source(incoming.source).and_then(|source| source.lost_after);
+        let is_new = loaded.is_first() || placed.as_ref().is_some_and(Placed::is_new);
+        if is_new && call.outcome.is_none() && (placed.is_some() || of_source.is_some()) {
+            self.watch(incoming.account, loaded.number, placed.as_ref(), of_source)?;
+        }
+        let number = loaded.number;
         let Some((kind, changed)) = event else {
             self.calls.insert(key, loaded);
+            if let Some(placed) = placed {
+                self.count(incoming.account, number, &placed, &call, at)?;
+            }
             return Ok(None);
         };
-        let call = loaded.book.as_ref().map(|book| Arc::clone(&book.call)).unwrap_or_default();
         let about = About {
             source: Some(incoming.source),
             call: Some(loaded.number),
             previous: (!loaded.is_first()).then_some(loaded.last_event),
             test: false,
         };
-        let at = told.at.unwrap_or(incoming.received_at);
-        let body = EventBody::Call { call, changed };
+        let body = EventBody::Call { call: Arc::clone(&call), changed };
         let (position, planned) = self.append(incoming.account, kind, at, about, body, ready)?;
         loaded.last_event = position;
         loaded.differs = false;
         self.calls.insert(key, loaded);
+        // Behind the call's own event: whoever hears that a batch is complete has heard of all its calls.
+        if let Some(placed) = placed {
+            self.count(incoming.account, number, &placed, &call, at)?;
+        }
         Ok(Some(planned))
     }
 
     fn hear_batch(&mut self, incoming: &Incoming, heard: &HeardBatch) -> Result<Option<usize>, StoreError> {
+        if let Some(has_ended) = self.hear_of_given(incoming.account, heard)? {
+            return Ok(has_ended.then_some(0));
+        }
         let source = pack(incoming.account, incoming.source);
         let id = heard.batch.batch_id.as_bytes();
         let mut book = self
@@ -440,7 +486,8 @@ impl<'a> Recording<'a> {
 
     /// Writes what was gathered: calls, sums, heads. The caller commits, and then the index takes in its changes.
     pub fn finish(mut self) -> Result<(Committed, Changes), StoreError> {
-        self.committed.wake = self.woken.into_iter().collect();
+        self.committed.wake = self.woken.drain().collect();
+        self.write_batches()?;
         let now = self.now.as_micros();
         for ((source, call_id), loaded) in &self.calls {
             let Some(book) = loaded.book.as_ref().filter(|_| loaded.dirty) else { continue };
@@ -508,6 +555,9 @@ impl<'a> Recording<'a> {
                     "UPDATE accounts SET position = ?, calls = ?, deliveries = ?, quarantined = ? WHERE account = ?",
                 )?
                 .execute(params![head.position, head.calls, head.deliveries, head.quarantined, account.0])?;
+        }
+        for (&account, &millis) in self.used.iter().filter(|(_, millis)| **millis != 0) {
+            credit::use_up(self.db, account, millis)?;
         }
         self.call_index.settle(self.db, &mut self.found)?;
         Ok((self.committed, self.found))

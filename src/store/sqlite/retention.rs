@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 use super::codec::state_of;
 use super::record::{OWNED, Recording};
 use super::schema::{pack, unpack};
-use super::upkeep;
+use super::{batches, upkeep};
 use crate::model::{AccountKey, DeliveryState, EventBody, EventType, Time};
 use crate::store::packed::unpack_text;
 use crate::store::{StoreError, Sum};
@@ -132,7 +132,11 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
         gone: BTreeMap::new(),
         recording,
     };
-    if !(purge.oldest()? || purge.left_behind()? || purge.quarantine()?) {
+    if !(purge.oldest()?
+        || purge.left_behind()?
+        || purge.quarantine()?
+        || batches::purge(purge.recording, purge.account, purge.since)?)
+    {
         let next = now.after(slot(Some(purge.retention))).as_micros();
         purge
             .recording

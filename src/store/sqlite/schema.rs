@@ -29,7 +29,7 @@ pub fn unpack(key: i64) -> (AccountKey, i64) {
 }
 
 /// Every migration, oldest first; `user_version` counts those that were applied. Never edit one that was released.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     r"
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
@@ -141,6 +141,7 @@ UPDATE accounts SET calls_filed = calls;
     super::erasure::TABLES,
     super::transcripts::COLUMNS,
     super::arriving::COLUMNS,
+    super::batches::TABLES,
 ];
 
 /// How long a statement waits for another connection.

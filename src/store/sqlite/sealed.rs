@@ -36,6 +36,8 @@ pub struct SealedSource {
     pub credential: SealedCredential,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url_token: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_after: Option<Duration>,
 }
 
 /// What is sealed of an endpoint.
@@ -107,6 +109,7 @@ impl SealedSource {
             name: source.name.clone(),
             credential: SealedCredential::of(&source.credential),
             url_token: source.url_token.as_ref().map(encode),
+            lost_after: source.lost_after,
         }
     }
 }

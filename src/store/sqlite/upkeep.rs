@@ -5,9 +5,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::erasure;
 use super::record::Recording;
-use super::retention;
 use super::schema::pack;
-use super::transcripts;
+use super::{batches, credit, retention, transcripts, watchdog};
 use crate::model::{AccountKey, Time};
 use crate::store::vault::Vault;
 use crate::store::{Idempotent, StoreError};
@@ -84,18 +83,25 @@ pub fn discard(db: &Connection, account: AccountKey, number: i64) -> Result<bool
 pub fn disown(db: &Connection) -> Result<(), StoreError> {
     db.execute("UPDATE open SET state = 0 WHERE state = 2", [])?;
     db.execute("DELETE FROM idempotency WHERE status IS NULL", [])?;
+    batches::forget_arriving(db)?;
     Ok(())
 }
 
-/// One step: forgets old idempotency keys, calls off what deleted endpoints are owed, erases persons, removes what is past
-/// its account's retention and what was said past that for transcripts. True when there is more.
+/// One step: forgets old idempotency keys, gives up what is lost, takes batches in, calls off what deleted endpoints are
+/// owed, erases persons, removes what is past its account's retention and what was said past that for transcripts. True
+/// when there is more.
 pub fn step(recording: &mut Recording<'_>, vault: &Vault) -> Result<bool, StoreError> {
     let forgotten = forget(recording)?;
+    // Nobody's batch waits for the removal of what is old.
+    let has_lost = watchdog::step(recording)?;
+    let has_failed = credit::step(recording)?;
+    let has_taken = batches::step(recording)?;
+    let has_more = forgotten || has_lost || has_failed || has_taken;
     Ok(sweep(recording)?
         || erasure::step(recording, vault)?
         || retention::step(recording)?
         || transcripts::step(recording)?
-        || forgotten)
+        || has_more)
 }
 
 fn forget(recording: &Recording<'_>) -> Result<bool, StoreError> {

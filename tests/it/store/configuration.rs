@@ -82,6 +82,7 @@ pub async fn sources_are_kept_whole<F: Fixture>(mut scene: Scene<F>) {
             bearer_token: Some(Secret::new("bearer")),
         },
         url_token: Some(Secret::new("token")),
+        lost_after: Some(std::time::Duration::from_secs(90)),
         ..source(scene.account)
     };
     let made = scene.store.put_source(wanted.clone()).await.unwrap().unwrap();

@@ -1,6 +1,7 @@
 //! The suite of the store: plain functions over the trait, run over every store there is. A store joins with a
 //! `Fixture` and one line at the end of this file.
 
+mod batches;
 mod by_hand;
 mod carrying;
 mod configuration;
@@ -43,7 +44,15 @@ macro_rules! suite {
                 super::random::whatever_happens_in_whatever_order::<$fixture>();
             }
 
+            #[test]
+            fn a_batch_whatever_happens() {
+                super::batches::a_batch_whatever_happens::<$fixture>();
+            }
+
             tests! { $fixture:
+                batches {
+                    a_crash_breaks_no_intake
+                }
                 recording {
                     a_call_becomes_event_record_and_deliveries
                     a_repeat_is_a_duplicate

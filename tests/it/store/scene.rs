@@ -150,6 +150,7 @@ pub fn source(account: AccountKey) -> Source {
         dialect: DialectName::Standard,
         credential: Credential::of_secret(Secret::new("shared")),
         url_token: None,
+        lost_after: None,
         created_at: some_time(),
     }
 }

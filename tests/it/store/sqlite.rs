@@ -498,6 +498,10 @@ async fn older_data_gets_an_age() {
          ALTER TABLE accounts DROP COLUMN erasures; ALTER TABLE accounts DROP COLUMN transcript_retention;
          ALTER TABLE accounts DROP COLUMN transcripts_at; ALTER TABLE accounts DROP COLUMN transcripts_gone;
          ALTER TABLE accounts DROP COLUMN origin; ALTER TABLE accounts DROP COLUMN importing;
+         DROP TABLE out_of_credit; DROP TABLE given_batches; DROP TABLE intake; DROP TABLE contacts;
+         DROP TABLE contact_keys; DROP TABLE batch_calls; DROP TABLE watched;
+         ALTER TABLE accounts DROP COLUMN batches; ALTER TABLE accounts DROP COLUMN call_credit;
+         ALTER TABLE accounts DROP COLUMN batch_secret;
          PRAGMA user_version = 1;",
     )
     .unwrap();

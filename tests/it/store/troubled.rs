@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use postcall::model::account::Account;
 use postcall::model::id::Tag;
-use postcall::model::{AccountKey, ApiKey, Endpoint, Event, Mention, Source, Time};
+use postcall::model::{AccountKey, ApiKey, Endpoint, Event, Mention, Secret, Source, Time};
+use postcall::store::batches::{BatchView, Batches, Contact, ContactView, Ended, Failure, NewBatch, Opened};
 use postcall::store::erasure::Erasure;
 use postcall::store::export::{Cursor, Exported, Import, Imported, Secrets};
 use postcall::store::told::Told;
@@ -76,6 +77,22 @@ macro_rules! pass_on {
             self.store.$name($($argument),*)
         })+
     };
+}
+
+impl Batches for Troubled {
+    pass_on! {
+        fn open_batch(new: NewBatch) -> Answer<'_, Opened>;
+        fn add_contacts(account: AccountKey, batch: i64, first: usize, parts: Vec<Vec<Contact>>) -> Answer<'_, ()>;
+        fn begin_batch(account: AccountKey, batch: i64, endpoints: Vec<Endpoint>, fresh: Secret) -> Answer<'_, Option<Secret>>;
+        fn renew_batch_secret(account: AccountKey, secret: Secret) -> Answer<'_, ()>;
+        fn end_batch(account: AccountKey, batch: i64, failure: Failure, now: Time) -> Answer<'_, (Ended, Vec<EndpointRef>)>;
+        fn batch(account: AccountKey, batch: i64) -> Answer<'_, Option<BatchView>>;
+        fn batches(account: AccountKey, page: Page) -> Answer<'_, Vec<BatchView>>;
+        fn contacts(account: AccountKey, batch: i64, only_open: bool, page: Page) -> Answer<'_, Vec<ContactView>>;
+        fn batch_calls(account: AccountKey, batch: i64, page: Page) -> Answer<'_, Vec<CallView>>;
+        fn credit(account: AccountKey) -> Answer<'_, Option<i64>>;
+        fn set_credit(account: AccountKey, millis: Option<i64>) -> Answer<'_, ()>;
+    }
 }
 
 impl Store for Troubled {

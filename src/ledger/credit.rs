@@ -1,0 +1,36 @@
+//! Call minutes: what a call uses up of them. Pure; refuses to know who has how many.
+
+use crate::model::Call;
+
+/// What a call uses up, in milliseconds: its length once it is over, said or from its start to its end. A call that is
+/// under way uses up nothing yet, and one of unknown length never does.
+pub fn used(call: &Call) -> i64 {
+    if call.outcome.is_none() {
+        return 0;
+    }
+    let span = match (call.duration_seconds, call.started_at, call.ended_at) {
+        (Some(length), ..) => u128::from(length.0),
+        (None, Some(start), Some(end)) => end.since(start).as_millis(),
+        _ => 0,
+    };
+    i64::try_from(span).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::time::Millis;
+    use crate::model::{Outcome, Time};
+
+    #[test]
+    fn what_is_over_has_used_its_length() {
+        let over = Call { outcome: Some(Outcome::Voicemail), ..Call::default() };
+        let said = Call { duration_seconds: Millis::from_seconds(1.5), ..over.clone() };
+        assert_eq!(used(&said), 1500);
+        assert_eq!(used(&Call { outcome: None, ..said }), 0);
+        assert_eq!(used(&over), 0);
+        let [start, end] = [100, 160].map(Time::from_seconds);
+        assert_eq!(used(&Call { started_at: start, ended_at: end, ..over.clone() }), 60_000);
+        assert_eq!(used(&Call { started_at: end, ended_at: start, ..over }), 0, "a clock that was wrong");
+    }
+}

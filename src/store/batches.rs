@@ -1,0 +1,261 @@
+//! The batches that an account gives, as the store takes and shows them, and the part of the store that keeps them.
+//! Each method is one whole transaction. Refuses to know HTTP, and when a batch is complete: that is the ledger's.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Answer, CallView, Page, StoreError};
+use crate::ledger::{ContactBook, Tally};
+use crate::model::json::Raw;
+use crate::model::{AccountKey, Endpoint, Secret, Text, Time};
+
+/// Bits of a contact's number that count it within its batch; those above are the batch's number.
+pub const CONTACT_BITS: u32 = 17;
+/// The contacts that one batch may have.
+pub const MOST_CONTACTS: usize = 100_000;
+/// The contacts that one step of an intake takes in: a few milliseconds.
+pub const CONTACTS_IN_STEP: usize = 100;
+
+/// The number of a batch's contact, counted from 1. The 0th is nobody.
+pub fn contact_number(batch: i64, place: i64) -> i64 {
+    (batch << CONTACT_BITS) | place
+}
+
+/// The batch of a contact's number.
+pub fn batch_of(contact: i64) -> i64 {
+    contact >> CONTACT_BITS
+}
+
+/// Somebody to be called.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Contact {
+    /// The giver's own id, unique in the batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<Text>,
+    /// Phone number, normalised, unique in the batch.
+    pub phone: Text,
+    /// Name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Text>,
+    /// E-mail address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<Text>,
+    /// Where they work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub company: Option<Text>,
+    /// Whatever the giver adds, an object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Raw>,
+}
+
+/// What the giver says of a batch as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Given {
+    /// The agent that shall call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<Text>,
+    /// The giver's user (seed 002 `userId`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<Text>,
+    /// What people call it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Text>,
+    /// Carried to what is said of each call (seed 002 `metricSchema`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric_schema: Option<Raw>,
+    /// For the dialer: an object, kept as given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<Raw>,
+    /// When the dialer shall begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled_at: Option<Time>,
+    /// The endpoints that were made with it, by number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<i64>,
+}
+
+/// A batch that is about to be taken in.
+#[derive(Clone, Debug)]
+pub struct NewBatch {
+    /// Whose.
+    pub account: AccountKey,
+    /// What is said of it.
+    pub given: Given,
+    /// How many contacts will come.
+    pub contacts: i64,
+    /// Calls that a contact gets before it counts as failed.
+    pub max_attempts: i64,
+    /// How long a contact may go without the end of a call before the attempt is given up as lost.
+    pub lost_after: Option<Duration>,
+    /// When it was given.
+    pub created_at: Time,
+}
+
+/// How far a batch has come. The number in the store is the place in [`Self::ALL`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BatchState {
+    /// Its contacts are on their way to the disk; nobody was told of it yet.
+    Arriving,
+    /// All of it is on disk; contacts are taken in step by step.
+    Ingesting,
+    /// Sealed: every contact is taken in.
+    Sealed,
+    /// Every contact has closed.
+    Completed,
+    /// It was stopped.
+    Failed,
+}
+
+impl BatchState {
+    /// Every state.
+    pub const ALL: [Self; 5] = [Self::Arriving, Self::Ingesting, Self::Sealed, Self::Completed, Self::Failed];
+
+    /// Whether it is over.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed)
+    }
+}
+
+/// Why a batch stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// In words.
+    pub error: Text,
+    /// As a code.
+    pub code: Text,
+}
+
+/// The code of a batch that somebody called off.
+pub const CANCELLED: &str = "CANCELLED";
+
+impl Failure {
+    /// No call minutes are left, in the words of seed 002.
+    pub fn out_of_credit() -> Self {
+        Self { error: Text::from("Insufficient call minutes"), code: Text::from("INSUFFICIENT_CREDITS") }
+    }
+
+    /// Somebody called it off.
+    pub fn cancelled() -> Self {
+        Self { error: Text::from("Cancelled"), code: Text::from(CANCELLED) }
+    }
+}
+
+/// A batch, as it is shown.
+#[derive(Clone, Debug)]
+pub struct BatchView {
+    /// Its number.
+    pub number: i64,
+    /// How far it has come.
+    pub state: BatchState,
+    /// What was said of it.
+    pub given: Given,
+    /// Its numbers.
+    pub tally: Tally,
+    /// Contacts that are taken in.
+    pub taken_in: i64,
+    /// Calls that a contact gets.
+    pub max_attempts: i64,
+    /// How long a contact may go without the end of a call.
+    pub lost_after: Option<Duration>,
+    /// When it was given.
+    pub created_at: Time,
+    /// When its first call was heard of.
+    pub started_at: Option<Time>,
+    /// When it completed or failed.
+    pub ended_at: Option<Time>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+}
+
+/// A contact, as it is shown.
+#[derive(Clone, Debug)]
+pub struct ContactView {
+    /// Its number, see [`contact_number`].
+    pub number: i64,
+    /// Who it is.
+    pub contact: Contact,
+    /// What became of it.
+    pub book: ContactBook,
+}
+
+/// What the ending of a batch by hand came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It has failed now.
+    Done,
+    /// No such batch.
+    Missing,
+    /// It was over before.
+    Over,
+}
+
+/// What opening a batch came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// It has this number.
+    As(i64),
+    /// No call minutes are left.
+    OutOfCredit,
+    /// There are as many batches as numbers.
+    Full,
+}
+
+/// The part of a store that keeps batches and call minutes.
+pub trait Batches {
+    /// Begins a batch that is on its way. If it never arrives, the next start forgets it.
+    fn open_batch(&self, new: NewBatch) -> Answer<'_, Opened>;
+    /// Puts some of its contacts on disk, from the place `first` on: [`CONTACTS_IN_STEP`] in each part.
+    fn add_contacts(
+        &self,
+        account: AccountKey,
+        batch: i64,
+        first: usize,
+        parts: Vec<Vec<Contact>>,
+    ) -> Answer<'_, ()>;
+    /// All contacts are on disk: makes the batch's endpoints and lets the intake begin. They sign with the account's
+    /// secret for batches, which becomes `fresh` if there is none; then it is given back, to be shown.
+    fn begin_batch(
+        &self,
+        account: AccountKey,
+        batch: i64,
+        endpoints: Vec<Endpoint>,
+        fresh: Secret,
+    ) -> Answer<'_, Option<Secret>>;
+    /// Gives the account another secret for batches from now on.
+    fn renew_batch_secret(&self, account: AccountKey, secret: Secret) -> Answer<'_, ()>;
+    /// Stops a batch. The caller wakes the endpoints.
+    fn end_batch(
+        &self,
+        account: AccountKey,
+        batch: i64,
+        failure: Failure,
+        now: Time,
+    ) -> Answer<'_, (Ended, Vec<super::EndpointRef>)>;
+    /// A batch by number.
+    fn batch(&self, account: AccountKey, batch: i64) -> Answer<'_, Option<BatchView>>;
+    /// Batches, newest first.
+    fn batches(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<BatchView>>;
+    /// The contacts of a batch in the order given, after a contact's number; the open ones alone if asked.
+    fn contacts(
+        &self,
+        account: AccountKey,
+        batch: i64,
+        only_open: bool,
+        page: Page,
+    ) -> Answer<'_, Vec<ContactView>>;
+    /// The calls that count for a batch, newest first.
+    fn batch_calls(&self, account: AccountKey, batch: i64, page: Page) -> Answer<'_, Vec<CallView>>;
+    /// The call minutes that are left, in milliseconds, below zero when calls used up more; `None` is unlimited.
+    fn credit(&self, account: AccountKey) -> Answer<'_, Option<i64>>;
+    /// Sets them.
+    fn set_credit(&self, account: AccountKey, millis: Option<i64>) -> Answer<'_, ()>;
+}
+
+/// What was given, as it lies in the store.
+///
+/// # Errors
+/// When it does not serialise.
+pub fn write<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(value).map_err(|error| StoreError::Data(error.to_string()))
+}
