@@ -139,6 +139,20 @@ pub async fn find(state: &ApiState, key: &str) -> Result<Option<ApiKey>, StoreEr
     Ok(found)
 }
 
+/// Who asks on a seed's own path.
+///
+/// # Errors
+/// 401 without a valid key.
+pub async fn seed_caller(state: &ApiState, headers: &HeaderMap) -> Result<Caller, Problem> {
+    caller(state, seed_key(headers).ok_or_else(Problem::unauthorized)?).await
+}
+
+async fn caller(state: &ApiState, key: &str) -> Result<Caller, Problem> {
+    let key = find(state, key).await?.ok_or_else(Problem::unauthorized)?;
+    let config = state.store.config(key.account).ok_or_else(Problem::unauthorized)?;
+    Ok(Caller { account: key.account, tag: config.account.tag, admin: key.admin, config })
+}
+
 /// Lets only holders of a key pass, and says whose it is.
 pub async fn guard(
     State(state): State<ApiState>,
@@ -146,9 +160,7 @@ pub async fn guard(
     next: Next,
 ) -> Result<Response, Problem> {
     let key = bearer(request.headers()).ok_or_else(Problem::unauthorized)?;
-    let key = find(&state, key).await?.ok_or_else(Problem::unauthorized)?;
-    let config = state.store.config(key.account).ok_or_else(Problem::unauthorized)?;
-    let caller = Caller { account: key.account, tag: config.account.tag, admin: key.admin, config };
+    let caller = caller(&state, key).await?;
     request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
 }

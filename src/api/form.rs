@@ -193,6 +193,14 @@ impl<'a> Form<'a> {
             let detail = unknown_name(&name, &self.asked);
             self.wrong(shorten(&name), "unknown_field", detail);
         }
+        self.finish_leniently()
+    }
+
+    /// Ends the reading of a form that is not ours: what is left is somebody else's.
+    ///
+    /// # Errors
+    /// 422 with everything that is wrong.
+    pub fn finish_leniently(self) -> Result<(), Problem> {
         if self.errors.is_empty() {
             return Ok(());
         }

@@ -1,5 +1,8 @@
 //! The command line: one file a command. Refuses to know how the house works inside.
 
+pub mod analytics;
+pub mod calls;
+pub mod campaigns;
 pub mod client;
 pub mod demo;
 pub mod demo_report;
@@ -36,6 +39,10 @@ enum Command {
     Simulate(simulate::Simulate),
     Verify(verify::Verify),
     Keys(keys::Keys),
+    Calls(calls::Calls),
+    Campaigns(campaigns::Campaigns),
+    Agents(campaigns::Agents),
+    Analytics(analytics::Analytics),
     Openapi(openapi::OpenApi),
 }
 
@@ -60,6 +67,10 @@ pub fn main() -> ExitCode {
             Command::Simulate(simulate) => simulate::run(simulate).await,
             Command::Verify(verify) => verify::run(&verify),
             Command::Keys(keys) => keys::run(keys).await,
+            Command::Calls(calls) => calls::run(calls).await,
+            Command::Campaigns(campaigns) => campaigns::run(campaigns).await,
+            Command::Agents(agents) => campaigns::run_agents(agents).await,
+            Command::Analytics(analytics) => analytics::run(analytics).await,
             Command::Openapi(openapi) => openapi::run(&openapi),
         }
     });

@@ -4,7 +4,9 @@
 pub mod merge;
 pub mod plan;
 pub mod settle;
+pub mod tally;
 
 pub use merge::{BatchBook, CallBook, Change, hear};
 pub use plan::hears;
 pub use settle::{Decision, Next, decide};
+pub use tally::{Contribution, Tally, contribution};

@@ -2,6 +2,7 @@
 //! Each method is one whole transaction, named for its use and batch-first on the hot path; no transaction type
 //! leaks out and time is an argument. Refuses to know HTTP.
 
+pub mod books;
 pub mod group;
 pub mod link;
 pub mod packed;
@@ -239,9 +240,20 @@ pub enum Recorded {
         kind: ReceiptKind,
         /// Deliveries planned.
         planned: usize,
+        /// What changed in the books beside calls and deliveries.
+        booked: Booked,
     },
     /// The source's quarantine is full; answered 507, never a false 200.
     QuotaExceeded,
+}
+
+/// What a body changed in the books beside calls and deliveries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Booked {
+    /// The numbers of the account.
+    pub analytics: bool,
+    /// Those of a campaign.
+    pub campaign: bool,
 }
 
 /// The result of an attempt, to be written.
@@ -486,7 +498,7 @@ pub enum Idempotent {
 }
 
 /// All that postcall keeps. One suite of tests runs over every implementation (`tests/it/store`).
-pub trait Store: Send + Sync {
+pub trait Store: books::Books + Send + Sync {
     // Configuration, cached: always current on a single node.
 
     /// The configuration of an account.

@@ -2,9 +2,11 @@
 //! One thread writes, a few connections read, and every commit is on disk when it returns. Only this room knows SQL
 //! for SQLite; it refuses to know HTTP and the rules of the ledger.
 
+mod books;
 mod codec;
 mod config;
 mod log;
+mod mentioned;
 #[cfg(test)]
 mod plans;
 mod read;
@@ -15,6 +17,7 @@ mod schema;
 mod sealed;
 mod settle;
 mod space;
+mod tallies;
 mod thread;
 mod upkeep;
 
@@ -28,6 +31,7 @@ use rusqlite::Connection;
 
 use self::config::{Changed, Directory};
 use self::log::Log;
+use self::mentioned::Remembered;
 use self::readers::Readers;
 use self::record::Recording;
 use self::schema::pack;
@@ -82,6 +86,7 @@ struct Writer {
     directory: Arc<Directory>,
     vault: Arc<Vault>,
     options: Options,
+    remembered: Remembered,
     /// The last commit, unless something failed since.
     proven: Option<Instant>,
     /// Whether commits wait for the disk.
@@ -143,6 +148,7 @@ impl SqliteStore {
             directory: Arc::clone(&directory),
             vault: Arc::clone(&vault),
             options,
+            remembered: Remembered::default(),
             proven: None,
             is_durable: true,
             _lock: lock,
@@ -221,6 +227,7 @@ impl Writer {
     ) -> Result<T, StoreError> {
         // Work that broke off may have left a transaction open.
         self.roll_back();
+        self.remembered.begin();
         let proven = self.proven.take();
         if self.is_durable != is_durable {
             // Should this fail, so does the transaction; nothing is taken for durable that is not.
@@ -248,6 +255,7 @@ impl Writer {
         // A commit of nothing touches no disk, so it proves nothing.
         let has_written = self.db.total_changes() != changes;
         self.proven = if is_durable && has_written { Some(Instant::now()) } else { proven };
+        self.remembered.committed();
         for config in configs {
             self.directory.put(config);
         }
@@ -286,7 +294,7 @@ impl Writer {
     }
 
     fn record<'a>(&'a self, db: &'a Connection, queues: &'a dyn Queues, now: Time) -> Recording<'a> {
-        Recording::new(db, &self.directory, queues, self.options.quarantine_quota, now)
+        Recording::new(db, &self.directory, &self.remembered, queues, self.options.quarantine_quota, now)
     }
 
     /// Runs work that records or settles, in one transaction.

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::codec::outcome_code;
+use super::mentioned::{Mentions, Remembered};
 use super::retention;
 use super::schema::{pack, unpack};
+use super::tallies::{self, Changes};
 use crate::dialect::ReceiptKind;
-use crate::ledger::{self, BatchBook, CallBook, Change};
+use crate::ledger::{self, BatchBook, CallBook, Change, Contribution};
 use crate::model::endpoint::Shape;
 use crate::model::event::HeardBatch;
 use crate::model::id::{self, Kind};
@@ -19,8 +21,8 @@ use crate::model::{AccountKey, Call, DialectName, Event, EventBody, EventType, T
 use crate::store::packed::{damaged, pack_bytes, unpack_text};
 use crate::store::told::{Snapshot, Told, ToldCall};
 use crate::store::{
-    AccountConfig, Body, Committed, EndpointRef, Incoming, Owned, Place, Queues, Recorded, SharedBody,
-    StoreError, Sum, What,
+    AccountConfig, Body, Booked, Committed, EndpointRef, Incoming, Owned, Place, Queues, Recorded,
+    SharedBody, StoreError, Sum, What,
 };
 
 /// The numbers that an account hands out next.
@@ -41,6 +43,8 @@ struct Loaded {
     told: Option<Arc<ToldCall>>,
     last_event: i64,
     is_new: bool,
+    /// When its end was heard, 0 before that; `None` when the call is in no numbers.
+    counted: Option<i64>,
     /// Whether the record differs from the last event's snapshot.
     differs: bool,
     dirty: bool,
@@ -53,12 +57,16 @@ pub struct Recording<'a> {
     pub(super) now: Time,
     pub(super) committed: Committed,
     directory: &'a super::config::Directory,
+    remembered: &'a Remembered,
     quota: i64,
     configs: HashMap<AccountKey, Arc<AccountConfig>>,
     heads: HashMap<AccountKey, Head>,
     calls: HashMap<(i64, Text), Loaded>,
     /// Changes to sums.
     sums: HashMap<EndpointRef, Sum>,
+    /// Changes to the numbers of accounts.
+    pub(super) tallies: Changes,
+    mentions: Mentions,
     woken: HashSet<EndpointRef>,
 }
 
@@ -67,6 +75,7 @@ impl<'a> Recording<'a> {
     pub fn new(
         db: &'a Connection,
         directory: &'a super::config::Directory,
+        remembered: &'a Remembered,
         queues: &'a dyn Queues,
         quota: i64,
         now: Time,
@@ -76,12 +85,15 @@ impl<'a> Recording<'a> {
             queues,
             now,
             directory,
+            remembered,
             quota,
             committed: Committed::default(),
             configs: HashMap::new(),
             heads: HashMap::new(),
             calls: HashMap::new(),
             sums: HashMap::new(),
+            tallies: Changes::default(),
+            mentions: Mentions::default(),
             woken: HashSet::new(),
         }
     }
@@ -93,10 +105,10 @@ impl<'a> Recording<'a> {
         self.config(account)?;
         match &incoming.what {
             What::Heard(all) => {
-                let (mut kind, mut planned) = (ReceiptKind::Duplicate, 0);
+                let (mut kind, mut planned, mut booked) = (ReceiptKind::Duplicate, 0, Booked::default());
                 for heard in all {
                     let events = match heard {
-                        Told::Call(told) => self.hear_call(incoming, told)?,
+                        Told::Call(told) => self.hear_call(incoming, told, &mut booked)?,
                         Told::Batch(heard) => self.hear_batch(incoming, heard)?,
                     };
                     if let Some(deliveries) = events {
@@ -104,7 +116,7 @@ impl<'a> Recording<'a> {
                         planned += deliveries;
                     }
                 }
-                Ok(Recorded::Done { kind, planned })
+                Ok(Recorded::Done { kind, planned, booked })
             }
             What::Test(heard) => {
                 let at = heard.at.unwrap_or(incoming.received_at);
@@ -119,19 +131,25 @@ impl<'a> Recording<'a> {
                 let body = EventBody::Call { call: Arc::new(call), changed: Vec::new() };
                 let about = About { source: Some(incoming.source), test: true, ..About::default() };
                 self.append(account, heard.step.event_type(), at, about, body, None)?;
-                Ok(Recorded::Done { kind: ReceiptKind::Recorded, planned: 0 })
+                Ok(Recorded::Done { kind: ReceiptKind::Recorded, planned: 0, booked: Booked::default() })
             }
             What::Unreadable(reason) => self.quarantine(incoming, reason),
         }
     }
 
     /// Folds a call's step into the books. Gives the deliveries planned, or `None` for a duplicate.
-    fn hear_call(&mut self, incoming: &Incoming, told: &Arc<ToldCall>) -> Result<Option<usize>, StoreError> {
+    fn hear_call(
+        &mut self,
+        incoming: &Incoming,
+        told: &Arc<ToldCall>,
+        booked: &mut Booked,
+    ) -> Result<Option<usize>, StoreError> {
         let key = (pack(incoming.account, incoming.source), told.call_id().clone());
         let mut loaded = match self.calls.remove(&key) {
             Some(loaded) => loaded,
             None => self.load_call(incoming.account, &key)?,
         };
+        let before = loaded.contribution();
         let (event, ready) = match loaded.book.take() {
             None => {
                 let ready = told.snapshot.as_ref().map_err(Clone::clone)?;
@@ -158,6 +176,7 @@ impl<'a> Recording<'a> {
             }
         };
         loaded.dirty |= loaded.differs || event.is_some();
+        self.count(incoming, &mut loaded, before, booked);
         let Some((kind, changed)) = event else {
             self.calls.insert(key, loaded);
             return Ok(None);
@@ -176,6 +195,27 @@ impl<'a> Recording<'a> {
         loaded.differs = false;
         self.calls.insert(key, loaded);
         Ok(Some(planned))
+    }
+
+    /// Counts a call as it stands now in place of as it stood before.
+    fn count(
+        &mut self,
+        incoming: &Incoming,
+        loaded: &mut Loaded,
+        before: Option<Contribution>,
+        booked: &mut Booked,
+    ) {
+        let Some(book) = &loaded.book else { return };
+        if book.call.outcome.is_some() && loaded.counted == Some(0) {
+            loaded.counted = Some(incoming.received_at.as_micros());
+        }
+        self.mentions.note(self.remembered, incoming.account, &book.call);
+        let after = loaded.contribution();
+        let is_of_campaign = [&before, &after].into_iter().flatten().any(|of| of.place.campaign.is_some());
+        if self.tallies.book(incoming.account, before, after) {
+            booked.analytics = true;
+            booked.campaign |= is_of_campaign;
+        }
     }
 
     fn hear_batch(&mut self, incoming: &Incoming, heard: &HeardBatch) -> Result<Option<usize>, StoreError> {
@@ -229,7 +269,7 @@ impl<'a> Recording<'a> {
                 incoming.content_type,
                 pack_bytes(&incoming.raw)?
             ])?;
-        Ok(Recorded::Done { kind: ReceiptKind::Quarantined, planned: 0 })
+        Ok(Recorded::Done { kind: ReceiptKind::Quarantined, planned: 0, booked: Booked::default() })
     }
 
     /// Writes an event at the head of the feed and plans what it owes. Gives its position and the number of
@@ -410,8 +450,9 @@ impl<'a> Recording<'a> {
 
     fn load_call(&mut self, account: AccountKey, key: &(i64, Text)) -> Result<Loaded, StoreError> {
         let db = self.db;
-        let mut statement = db
-            .prepare_cached("SELECT id, event, marks, record, vendor_id, source FROM calls WHERE hash = ?")?;
+        let mut statement = db.prepare_cached(
+            "SELECT id, event, marks, record, vendor_id, source, counted FROM calls WHERE hash = ?",
+        )?;
         let mut rows = statement.query([call_hash(key.0, &key.1)])?;
         while let Some(row) = rows.next()? {
             let is_same = row.get_ref(4)?.as_blob().is_ok_and(|id| id == key.1.as_bytes())
@@ -437,6 +478,7 @@ impl<'a> Recording<'a> {
                 told: None,
                 last_event,
                 is_new: false,
+                counted: row.get(6)?,
                 differs,
                 dirty: false,
             });
@@ -450,6 +492,7 @@ impl<'a> Recording<'a> {
             told: None,
             last_event: 0,
             is_new: true,
+            counted: Some(0),
             differs: false,
             dirty: true,
         })
@@ -480,8 +523,8 @@ impl<'a> Recording<'a> {
             if loaded.is_new {
                 self.db
                     .prepare_cached(
-                        "INSERT INTO calls (id, hash, source, vendor_id, outcome, event, marks, record, updated_at)
-                         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                        "INSERT INTO calls (id, hash, source, vendor_id, outcome, event, marks, record, updated_at, counted)
+                         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     )?
                     .execute(params![
                         id,
@@ -492,14 +535,16 @@ impl<'a> Recording<'a> {
                         loaded.last_event,
                         marks,
                         record,
-                        now
+                        now,
+                        loaded.counted
                     ])?;
             } else {
                 self.db
                     .prepare_cached(
-                        "UPDATE calls SET outcome = ?, event = ?, marks = ?, record = ?, updated_at = ? WHERE id = ?",
+                        "UPDATE calls SET outcome = ?, event = ?, marks = ?, record = ?, updated_at = ?, counted = ?
+                         WHERE id = ?",
                     )?
-                    .execute(params![outcome, loaded.last_event, marks, record, now, id])?;
+                    .execute(params![outcome, loaded.last_event, marks, record, now, loaded.counted, id])?;
             }
         }
         for (endpoint, sum) in &self.sums {
@@ -517,6 +562,8 @@ impl<'a> Recording<'a> {
                     pack(endpoint.account, endpoint.number)
                 ])?;
         }
+        self.tallies.write(self.db, "tallies")?;
+        self.mentions.write(self.db, self.remembered, self.now)?;
         for (account, head) in &self.heads {
             self.db
                 .prepare_cached(
@@ -529,6 +576,11 @@ impl<'a> Recording<'a> {
 }
 
 impl Loaded {
+    /// What the call adds to the numbers.
+    fn contribution(&self) -> Option<Contribution> {
+        tallies::counted(self.book.as_ref(), self.counted)
+    }
+
     fn is_first(&self) -> bool {
         self.last_event == 0
     }

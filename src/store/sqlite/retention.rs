@@ -14,6 +14,7 @@ use tracing::{debug, warn};
 use super::codec::state_of;
 use super::record::{OWNED, Recording};
 use super::schema::{pack, unpack};
+use super::tallies::{self, Changes};
 use super::upkeep;
 use crate::model::{AccountKey, DeliveryState, EventBody, EventType, Time};
 use crate::store::packed::unpack_text;
@@ -102,6 +103,7 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
         purged,
         expired: 0,
         gone: BTreeMap::new(),
+        uncounted: Changes::default(),
         recording,
     };
     if !(purge.oldest()? || purge.left_behind()? || purge.quarantine()?) {
@@ -131,6 +133,8 @@ struct Purge<'a, 'b> {
     expired: usize,
     /// Deliveries that are gone, by endpoint.
     gone: BTreeMap<i64, Sum>,
+    /// What calls that are gone go on adding to the numbers of the account.
+    uncounted: Changes,
 }
 
 /// What a removal goes by of an event.
@@ -373,17 +377,38 @@ impl Purge<'_, '_> {
 
     /// Removes an event whose deliveries are gone. A call goes with its last event, and so does what is remembered of a
     /// batch: if somebody tells of it again, it is news again.
-    fn remove_event(&self, event: &Row) -> Result<(), StoreError> {
+    fn remove_event(&mut self, event: &Row) -> Result<(), StoreError> {
         let db = self.recording.db;
         if let (Some(kind), Some(source)) = (EventType::from_code(event.kind), event.source)
             && matches!(kind, EventType::BatchCompleted | EventType::BatchFailed)
         {
             self.forget_batch(event.id, kind, pack(self.account, source))?;
         }
+        if let Some(call) = event.call {
+            self.forget_call(pack(self.account, call), unpack(event.id).1)?;
+        }
         db.prepare_cached("DELETE FROM events WHERE id = ?")?.execute([event.id])?;
         if let Some(call) = event.call {
             db.prepare_cached("DELETE FROM calls WHERE id = ? AND event = ?")?
                 .execute([pack(self.account, call), unpack(event.id).1])?;
+        }
+        Ok(())
+    }
+
+    /// A call that ended goes on counting when it is gone with its last event; one that never did is in progress no more.
+    fn forget_call(&mut self, call: i64, event: i64) -> Result<(), StoreError> {
+        let db = self.recording.db;
+        let is_last =
+            db.prepare_cached("SELECT 1 FROM calls WHERE id = ? AND event = ?")?.exists([call, event])?;
+        // A damaged one must not keep everything else from going.
+        let adds = if is_last { tallies::of_call(db, call).unwrap_or_default() } else { None };
+        match adds {
+            Some(ended) if ended.place.hour.is_some() => {
+                self.uncounted.book(self.account, None, Some(ended));
+            }
+            open => {
+                self.recording.tallies.book(self.account, open, None);
+            }
         }
         Ok(())
     }
@@ -409,6 +434,7 @@ impl Purge<'_, '_> {
     /// Books what is gone, in the transaction in which it goes.
     fn finish(self) -> Result<(), StoreError> {
         let db = self.recording.db;
+        self.uncounted.write(db, "tallies_gone")?;
         for (&endpoint, gone) in &self.gone {
             db.prepare_cached(
                 "INSERT INTO purged (endpoint, delivered, dead, cancelled) VALUES (?1, ?2, ?3, ?4)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
+use super::tallies;
 use crate::model::AccountKey;
 
 /// Bits of a key that number the record within its account.
@@ -29,7 +30,7 @@ pub fn unpack(key: i64) -> (AccountKey, i64) {
 }
 
 /// Every migration, oldest first; `user_version` counts those that were applied. Never edit one that was released.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     r"
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
@@ -130,6 +131,7 @@ CREATE TABLE purged (
     endpoint INTEGER PRIMARY KEY, delivered INTEGER NOT NULL, dead INTEGER NOT NULL, cancelled INTEGER NOT NULL
 );
 ",
+    tallies::TABLES,
 ];
 
 /// How long a statement waits for another connection.
