@@ -97,11 +97,22 @@ impl Place {
     }
 }
 
+/// How far a call has come, as far as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Asked for and not dialed yet.
+    Requested,
+    /// Being dialed or talked on.
+    InProgress,
+    /// Over.
+    Ended(Outcome),
+}
+
 /// What one call adds to the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// How it ended, or how far it has come.
-    pub state: Result<Outcome, Stage>,
+    /// How far it has come.
+    pub state: State,
     /// Whether it reached its goal, where somebody says.
     pub success: Option<bool>,
     /// Its length in milliseconds.
@@ -154,7 +165,7 @@ pub fn begin_of(hour: i64) -> Time {
 
 fn facts(call: &Call) -> Facts {
     let Some(outcome) = call.outcome else {
-        let state = Err(call.stage);
+        let state = if call.stage == Stage::Requested { State::Requested } else { State::InProgress };
         return Facts {
             state,
             success: None,
@@ -168,7 +179,7 @@ fn facts(call: &Call) -> Facts {
     let score = call.analysis.score.as_ref().and_then(|score| decimal::scale(score, SCORE_PLACES));
     let cost = call.cost.total.as_ref().and_then(|total| decimal::scale(total, MONEY_PLACES));
     Facts {
-        state: Ok(outcome),
+        state: State::Ended(outcome),
         success: call.analysis.success,
         duration: call.duration_seconds.map(|length| length.0).filter(|&length| length <= LONGEST),
         sentiment: call.analysis.sentiment.as_ref().or(call.analysis.mood.as_ref()).map(Sentiment::of),
@@ -266,9 +277,9 @@ impl Tally {
     fn book(&mut self, facts: &Facts, sign: i64) {
         let mut add = |at: usize, amount: i64| self.0[at] += sign * amount;
         match facts.state {
-            Ok(outcome) => add(OUTCOMES + place_of(&Outcome::ALL, outcome), 1),
-            Err(Stage::Requested) => add(REQUESTED, 1),
-            Err(_) => add(IN_PROGRESS, 1),
+            State::Ended(outcome) => add(OUTCOMES + place_of(&Outcome::ALL, outcome), 1),
+            State::Requested => add(REQUESTED, 1),
+            State::InProgress => add(IN_PROGRESS, 1),
         }
         if let Some(success) = facts.success {
             add(if success { SUCCEEDED } else { SUCCEEDED + 1 }, 1);

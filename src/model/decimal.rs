@@ -1,8 +1,6 @@
 //! Numbers as vendors write them, as whole numbers of a small unit: sums of them are exact in any order, which sums of
 //! floats are not. Refuses to know what is counted.
 
-use std::borrow::Cow;
-
 use super::json::Raw;
 
 /// The most digits that are read; more would not fit into an `i64` whatever they are.
@@ -58,9 +56,9 @@ pub fn show(units: i64, places: u32) -> Raw {
     let sign = if units < 0 { "-" } else { "" };
     let fraction = format!("{rest:0width$}", width = usize::try_from(places).unwrap_or(0));
     let fraction = fraction.trim_end_matches('0');
-    let text: Cow<'_, str> = match fraction {
-        "" => format!("{sign}{whole}").into(),
-        _ => format!("{sign}{whole}.{fraction}").into(),
+    let text = match fraction {
+        "" => format!("{sign}{whole}"),
+        _ => format!("{sign}{whole}.{fraction}"),
     };
     Raw::parse(&text).expect("a sign and digits are a JSON number")
 }

@@ -159,8 +159,7 @@ async fn campaigns_are_made_by_calls_or_by_hand() {
 }
 
 async fn put_agent(house: &House, key: &str, id: &str, body: &str) -> Reply {
-    let length = body.len().to_string();
-    let headers = [("x-api-key", key), ("Content-Type", "application/json"), ("Content-Length", &length)];
+    let headers = [("x-api-key", key), ("Content-Type", "application/json")];
     house.send("PUT", &format!("/agents/{id}"), &headers, body.as_bytes()).await
 }
 

@@ -59,7 +59,10 @@ impl Books for SqliteStore {
         now: Time,
     ) -> Answer<'_, bool> {
         self.writer.run(Lane::Api, move |writer| {
-            writer.write(|db, _| mentioned::put(db, account, what, &setting, now))
+            writer.write(|db, writer| {
+                writer.remembered.forget(account, what, &setting.id);
+                mentioned::put(db, account, what, &setting, now)
+            })
         })
     }
 }

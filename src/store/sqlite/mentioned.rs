@@ -45,6 +45,13 @@ impl Remembered {
         }
     }
 
+    /// A record was set through the API: what calls say of it is to be written again.
+    pub fn forget(&self, account: AccountKey, what: Dimension, id: &Text) {
+        if let Some(names) = self.on_disk.borrow_mut().get_mut(&(account, what)) {
+            names.remove(id);
+        }
+    }
+
     /// Whether a record is there and has nothing to learn from a call that says this name.
     fn knows(&self, account: AccountKey, what: Dimension, id: &Text, name: Option<&Text>) -> bool {
         let on_disk = self.on_disk.borrow();
