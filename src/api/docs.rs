@@ -43,13 +43,14 @@ pub async fn page() -> Html<&'static str> {
 }
 
 /// In the order in which somebody new needs them.
-const TAGS: [&str; 9] = [
+const TAGS: [&str; 10] = [
     "Doors",
     "Sources",
     "Endpoints",
     "Deliveries",
     "Events",
     "Calls",
+    "Analytics",
     "Quarantine",
     "Accounts and keys",
     "Operations",

@@ -170,8 +170,9 @@ impl Changes {
         if self.0.is_empty() {
             return Ok(());
         }
-        let mut statement = db.prepare_cached(&upsert(table))?;
+        let sql = upsert(table);
         for ((account, (subject, grain, start)), tally) in self.rows() {
+            let mut statement = db.prepare_cached(&sql)?;
             let (about, id) = key(&subject);
             statement.raw_bind_parameter(1, account.0)?;
             statement.raw_bind_parameter(2, about)?;

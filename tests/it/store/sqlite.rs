@@ -255,7 +255,10 @@ async fn a_damaged_row_harms_nobody_else() {
     scene.wait(3600);
     assert!(scene.claim(endpoint, 9).await.is_empty(), "looked at again, and still damaged");
     assert_eq!(scene.store.next_due(scene.target(endpoint)).await, Ok(Some(scene.later(3600))));
-    scene.finish().await;
+    let recounted = scene.store.rows(scene.account, true).await;
+    assert!(matches!(recounted, Err(StoreError::Unavailable(_))), "no recount passes over a call");
+    assert_eq!(scene.store.sums(scene.account, false).await, scene.store.sums(scene.account, true).await);
+    scene.store.close().await.unwrap();
 }
 
 fn size(dir: &Path, file: &str) -> u64 {
@@ -386,6 +389,7 @@ async fn older_data_gets_an_age() {
         "DROP TABLE slots; DROP TABLE purged; DROP INDEX accounts_to_purge;
          ALTER TABLE accounts DROP COLUMN retention; ALTER TABLE accounts DROP COLUMN purge_at;
          ALTER TABLE accounts DROP COLUMN purged; ALTER TABLE accounts DROP COLUMN slot_ends;
+         DROP TABLE tallies; DROP TABLE tallies_gone; DROP TABLE mentioned; ALTER TABLE calls DROP COLUMN counted;
          PRAGMA user_version = 1;",
     )
     .unwrap();
