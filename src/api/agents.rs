@@ -1,5 +1,5 @@
-//! `/v1/agents`: the agents, assistants and prompts that calls told of or somebody made. Their post-call webhook (seed
-//! 001) is an endpoint like any other, in the dialect `cllr` and scoped to the agent; it is kept nowhere else.
+//! `/v1/agents`: the agents, assistants and prompts that calls told of or somebody made. The post-call webhook of one
+//! (seed 001) is an endpoint like any other, in the dialect `cllr` and scoped to it; it is kept nowhere else.
 //! Refuses to know how calls are counted.
 
 use std::sync::Arc;

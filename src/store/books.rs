@@ -114,6 +114,9 @@ pub struct Setting {
     pub expected_calls: Option<u32>,
 }
 
+/// The numbers of some campaigns, batches or agents by their ids, and where the next page begins.
+pub type Named = (Vec<(Text, Tally)>, Option<Text>);
+
 /// One row of numbers: of what, of which grain, and the hour in which it begins.
 pub type Row = (Subject, Grain, i64);
 
@@ -135,7 +138,7 @@ pub trait Books {
         dimension: Dimension,
         span: Span,
         page: TextPage,
-    ) -> Answer<'_, (Vec<(Text, Tally)>, Option<Text>)>;
+    ) -> Answer<'_, Named>;
     /// Every row of numbers that is not nothing: as it was kept, or counted anew from the calls that are there and those
     /// that are gone by their age.
     fn rows(&self, account: AccountKey, recount: bool) -> Answer<'_, BTreeMap<Row, Tally>>;

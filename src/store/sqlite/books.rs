@@ -8,7 +8,7 @@ use crate::ledger::Tally;
 use crate::ledger::tally::Dimension;
 use crate::model::{AccountKey, Text, Time};
 use crate::store::Answer;
-use crate::store::books::{Books, Grain, Mentioned, Row, Setting, Span, Subject, TextPage};
+use crate::store::books::{Books, Grain, Mentioned, Named, Row, Setting, Span, Subject, TextPage};
 
 impl Books for SqliteStore {
     fn tallies(
@@ -27,7 +27,7 @@ impl Books for SqliteStore {
         dimension: Dimension,
         span: Span,
         page: TextPage,
-    ) -> Answer<'_, (Vec<(Text, Tally)>, Option<Text>)> {
+    ) -> Answer<'_, Named> {
         self.readers.read(move |db| tallies::tallies_by(db, account, dimension, span, &page))
     }
 

@@ -21,11 +21,14 @@ const LONGEST: usize = 256;
 /// The name that was last heard of each record, by account and kind.
 type Names = HashMap<(AccountKey, Dimension), HashMap<Text, Option<Text>>>;
 
+/// A record with the name that was heard of it.
+type Written = (AccountKey, Dimension, Text, Option<Text>);
+
 /// The records that are known to be on disk, and those that will be after the commit. Lives on the writer thread.
 #[derive(Default)]
 pub struct Remembered {
     on_disk: RefCell<Names>,
-    written: RefCell<Vec<(AccountKey, Dimension, Text, Option<Text>)>>,
+    written: RefCell<Vec<Written>>,
 }
 
 impl Remembered {

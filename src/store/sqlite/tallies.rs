@@ -11,7 +11,7 @@ use crate::ledger::tally::{Dimension, Place, WIDTH};
 use crate::ledger::{CallBook, Contribution, Tally, contribution};
 use crate::model::{AccountKey, Text, Time};
 use crate::store::StoreError;
-use crate::store::books::{Grain, Row, Span, Subject, TextPage};
+use crate::store::books::{Grain, Named, Row, Span, Subject, TextPage};
 use crate::store::packed::{damaged, unpack_text};
 
 /// The tables: `tallies` as they stand, `tallies_gone` what calls added that are gone by their age.
@@ -244,7 +244,7 @@ pub fn tallies_by(
     dimension: Dimension,
     span: Span,
     page: &TextPage,
-) -> Result<(Vec<(Text, Tally)>, Option<Text>), StoreError> {
+) -> Result<Named, StoreError> {
     let mut next = db.prepare_cached(
         "SELECT id FROM tallies WHERE account = ? AND about = ? AND id > ? ORDER BY id LIMIT 1",
     )?;
@@ -325,9 +325,12 @@ pub fn recount(db: &Connection, account: AccountKey) -> Result<BTreeMap<Row, Tal
     Ok(all)
 }
 
+/// Event, marks, record and `counted` of a call.
+type Stored = (i64, Vec<u8>, Option<Vec<u8>>, Option<i64>);
+
 /// What a call that is there adds, read from its row.
 pub fn of_call(db: &Connection, call: i64) -> Result<Option<Contribution>, StoreError> {
-    let row: Option<(i64, Vec<u8>, Option<Vec<u8>>, Option<i64>)> = db
+    let row: Option<Stored> = db
         .prepare_cached("SELECT event, marks, record, counted FROM calls WHERE id = ?")?
         .query_row([call], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
         .optional()?;
