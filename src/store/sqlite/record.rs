@@ -11,7 +11,7 @@ use super::codec::outcome_code;
 use super::mentioned::{Mentions, Remembered};
 use super::retention;
 use super::schema::{pack, unpack};
-use super::tallies::{self, Changes};
+use super::tallies::{self, Changes, Table};
 use crate::dialect::ReceiptKind;
 use crate::ledger::{self, BatchBook, CallBook, Change, Contribution};
 use crate::model::endpoint::Shape;
@@ -562,7 +562,7 @@ impl<'a> Recording<'a> {
                     pack(endpoint.account, endpoint.number)
                 ])?;
         }
-        self.tallies.write(self.db, "tallies")?;
+        self.tallies.write(self.db, Table::Standing)?;
         self.mentions.write(self.db, self.remembered, self.now)?;
         for (account, head) in &self.heads {
             self.db

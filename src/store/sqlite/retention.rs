@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 use super::codec::state_of;
 use super::record::{OWNED, Recording};
 use super::schema::{pack, unpack};
-use super::tallies::{self, Changes};
+use super::tallies::{self, Changes, Table};
 use super::upkeep;
 use crate::model::{AccountKey, DeliveryState, EventBody, EventType, Time};
 use crate::store::packed::unpack_text;
@@ -434,7 +434,7 @@ impl Purge<'_, '_> {
     /// Books what is gone, in the transaction in which it goes.
     fn finish(self) -> Result<(), StoreError> {
         let db = self.recording.db;
-        self.uncounted.write(db, "tallies_gone")?;
+        self.uncounted.write(db, Table::Gone)?;
         for (&endpoint, gone) in &self.gone {
             db.prepare_cached(
                 "INSERT INTO purged (endpoint, delivered, dead, cancelled) VALUES (?1, ?2, ?3, ?4)

@@ -3,6 +3,7 @@
 //! Refuses to know what the numbers mean.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
 
 use rusqlite::{Connection, OptionalExtension, Row as Columns};
 
@@ -166,13 +167,12 @@ impl Changes {
     }
 
     /// Writes every row once.
-    pub fn write(&self, db: &Connection, table: &str) -> Result<(), StoreError> {
+    pub fn write(&self, db: &Connection, table: Table) -> Result<(), StoreError> {
         if self.0.is_empty() {
             return Ok(());
         }
-        let sql = upsert(table);
         for ((account, (subject, grain, start)), tally) in self.rows() {
-            let mut statement = db.prepare_cached(&sql)?;
+            let mut statement = db.prepare_cached(&UPSERTS[table as usize])?;
             let (about, id) = key(&subject);
             statement.raw_bind_parameter(1, account.0)?;
             statement.raw_bind_parameter(2, about)?;
@@ -187,6 +187,18 @@ impl Changes {
         Ok(())
     }
 }
+
+/// The tables of sums.
+#[derive(Clone, Copy)]
+pub enum Table {
+    /// As they stand.
+    Standing = 0,
+    /// What calls added that are gone.
+    Gone = 1,
+}
+
+/// Long, so written once.
+static UPSERTS: LazyLock<[String; 2]> = LazyLock::new(|| ["tallies", "tallies_gone"].map(upsert));
 
 fn upsert(table: &str) -> String {
     let names: Vec<String> = Tally::names().collect();
