@@ -139,6 +139,20 @@ pub async fn find(state: &ApiState, key: &str) -> Result<Option<ApiKey>, StoreEr
     Ok(found)
 }
 
+/// Who asks on a seed's own path.
+///
+/// # Errors
+/// 401 without a valid key.
+pub async fn seed_caller(state: &ApiState, headers: &HeaderMap) -> Result<Caller, Problem> {
+    caller(state, seed_key(headers).ok_or_else(Problem::unauthorized)?).await
+}
+
+async fn caller(state: &ApiState, key: &str) -> Result<Caller, Problem> {
+    let key = find(state, key).await?.ok_or_else(Problem::unauthorized)?;
+    let config = state.store.config(key.account).ok_or_else(Problem::unauthorized)?;
+    Ok(Caller { account: key.account, tag: config.account.tag, admin: key.admin, config })
+}
+
 /// Lets only holders of a key pass, and says whose it is.
 pub async fn guard(
     State(state): State<ApiState>,
@@ -147,10 +161,7 @@ pub async fn guard(
 ) -> Result<Response, Problem> {
     let is_ours = request.uri().path().starts_with("/v1/");
     let key = if is_ours { bearer(request.headers()) } else { seed_key(request.headers()) };
-    let key = key.ok_or_else(Problem::unauthorized)?;
-    let key = find(&state, key).await?.ok_or_else(Problem::unauthorized)?;
-    let config = state.store.config(key.account).ok_or_else(Problem::unauthorized)?;
-    let caller = Caller { account: key.account, tag: config.account.tag, admin: key.admin, config };
+    let caller = caller(&state, key.ok_or_else(Problem::unauthorized)?).await?;
     request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
 }

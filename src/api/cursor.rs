@@ -7,8 +7,10 @@ use serde::Serialize;
 
 use super::problem::BAD_CURSOR;
 use super::query::Query;
+use crate::model::Text;
 use crate::model::id::Tag;
 use crate::store::Page;
+use crate::store::books::TextPage;
 
 /// The lists that have cursors; one's cursor is no other's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,12 @@ pub enum List {
     Contacts = 22,
     /// `/v1/batches/{id}/calls`
     BatchCalls = 23,
+    /// `/v1/campaigns`
+    Campaigns = 24,
+    /// `/v1/agents`
+    Agents = 25,
+    /// `/v1/analytics`
+    Analytics = 26,
 }
 
 /// How much of the HMAC goes along: enough that nobody guesses one.
@@ -57,6 +65,40 @@ impl List {
         let said = format!("cursor {} {} {number}", self as u8, account.0);
         let whole = hmac::sign(key, said.as_bytes());
         std::array::from_fn(|at| whole.as_ref()[at])
+    }
+
+    /// The cursor of a place in this list, which goes by a text.
+    pub fn seal_text(self, key: &hmac::Key, account: Tag, id: &Text) -> String {
+        BASE64URL_NOPAD
+            .encode(&[self.prove_text(key, account, id.as_bytes()).as_slice(), id.as_bytes()].concat())
+    }
+
+    fn open_text(self, key: &hmac::Key, account: Tag, cursor: &str) -> Option<Text> {
+        let bytes = BASE64URL_NOPAD.decode(cursor.as_bytes()).ok()?;
+        let (proof, id) = bytes.split_first_chunk::<PROOF>()?;
+        (self.prove_text(key, account, id) == *proof).then(|| Text::from_bytes(id))
+    }
+
+    fn prove_text(self, key: &hmac::Key, account: Tag, id: &[u8]) -> [u8; PROOF] {
+        let said = format!("cursor {} {} text ", self as u8, account.0);
+        let whole = hmac::sign(key, &[said.as_bytes(), id].concat());
+        std::array::from_fn(|at| whole.as_ref()[at])
+    }
+
+    /// Reads `cursor` and `limit` of a list that goes by a text. The page asks for no more than the limit.
+    pub fn text_page(self, query: &mut Query, key: &hmac::Key, account: Tag) -> TextPage {
+        let after = query.take("cursor").and_then(|cursor| {
+            let place = self.open_text(key, account, &cursor);
+            if place.is_none() {
+                query.wrong(
+                    "cursor",
+                    BAD_CURSOR,
+                    "Pass on the \"next_cursor\" of this list, or leave it out.",
+                );
+            }
+            place
+        });
+        TextPage { after, limit: query.limit(DEFAULT_LIMIT, MOST) }
     }
 
     /// Reads `cursor` and `limit`. The page asks for one more than the limit: whether there is more shows then.

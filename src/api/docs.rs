@@ -43,7 +43,7 @@ pub async fn page() -> Html<&'static str> {
 }
 
 /// In the order in which somebody new needs them.
-const TAGS: [&str; 11] = [
+const TAGS: [&str; 12] = [
     "Doors",
     "Sources",
     "Endpoints",
@@ -51,6 +51,7 @@ const TAGS: [&str; 11] = [
     "Events",
     "Calls",
     "Batches",
+    "Analytics",
     "Quarantine",
     "Accounts and keys",
     "Lifetime of data",

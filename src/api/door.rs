@@ -23,7 +23,7 @@ use crate::metrics::Arrival;
 use crate::model::event::Heard;
 use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, DialectName, Source, Text};
-use crate::store::{Incoming, Recorded, StoreError, What};
+use crate::store::{Booked, Incoming, Recorded, StoreError, What};
 
 /// The whole body of a 401.
 const REFUSED: &str = r#"{"error":"Invalid signature"}"#;
@@ -142,7 +142,7 @@ async fn take_in(state: &ApiState, source: &Source, headers: &HeaderMap, body: B
     let (what, call_id) = match read(dialect, source, &body) {
         Reading::Ignored(kind) => {
             debug!(source = %source.id, %kind, "nothing to keep");
-            return (Arrival::Ignored, receipt(state, dialect, ReceiptKind::Ignored, None, 0));
+            return (Arrival::Ignored, receipt(state, dialect, ReceiptKind::Ignored, None, Vec::new()));
         }
         Reading::Events(heard) => {
             let call_id = heard.iter().find_map(call_id);
@@ -164,9 +164,9 @@ async fn take_in(state: &ApiState, source: &Source, headers: &HeaderMap, body: B
     let (account, source) = (source.account, source.number);
     let incoming = Incoming { account, source, received_at: now, raw: body, content_type, what };
     match state.writer.record(incoming).await {
-        Ok(Recorded::Done { kind, planned }) => {
+        Ok(Recorded::Done { kind, planned, booked }) => {
             state.metrics.planned(planned);
-            (arrival(kind, is_test), receipt(state, dialect, kind, call_id, planned))
+            (arrival(kind, is_test), receipt(state, dialect, kind, call_id, actions(booked, planned)))
         }
         Ok(Recorded::QuotaExceeded) => (Arrival::QuotaExceeded, full().into_response()),
         Err(StoreError::Data(why)) => {
@@ -204,14 +204,23 @@ fn arrival(kind: ReceiptKind, is_test: bool) -> Arrival {
     }
 }
 
+/// What really happened, in the words of seed 000 `actions_taken`.
+fn actions(booked: Booked, planned: usize) -> Vec<&'static str> {
+    let all = [
+        (booked.campaign, "campaign_record_updated"),
+        (booked.analytics, "analytics_recorded"),
+        (planned > 0, "webhook_triggered"),
+    ];
+    all.into_iter().filter_map(|(has_happened, action)| has_happened.then_some(action)).collect()
+}
+
 fn receipt(
     state: &ApiState,
     dialect: &dyn Dialect,
     kind: ReceiptKind,
     call_id: Option<Text>,
-    planned: usize,
+    actions: Vec<&'static str>,
 ) -> Response {
-    let actions = if planned > 0 { vec!["webhook_triggered"] } else { Vec::new() };
     let receipt = Receipt { kind, call_id, processed_at: state.clock.now(), actions };
     json(StatusCode::OK, dialect.answer(&receipt))
 }

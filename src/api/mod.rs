@@ -3,11 +3,15 @@
 //! through `store::Queues` and the [`Courier`].
 
 pub mod account;
+pub mod agents;
+pub mod analytics;
 pub mod auth;
 mod batch_form;
 pub mod batches;
 mod body;
 pub mod calls;
+pub mod campaigns;
+pub mod conversation_logs;
 pub mod courier;
 pub mod credential;
 mod cursor;
@@ -168,6 +172,9 @@ fn open() -> OpenApiRouter<ApiState> {
         .routes(routes!(docs::document))
         .routes(routes!(docs::page))
         .routes(routes!(transcripts::linked))
+        .routes(routes!(agents::put_seed))
+        .routes(routes!(conversation_logs::read))
+        .routes(routes!(conversation_logs::recordings))
 }
 
 /// What an API key opens.
@@ -214,6 +221,11 @@ fn keyed() -> OpenApiRouter<ApiState> {
         .routes(routes!(dialgen_batches::list))
         .routes(routes!(dialgen_batches::check))
         .routes(routes!(dialgen_batches::status))
+        .routes(routes!(analytics::read))
+        .routes(routes!(campaigns::list, campaigns::create))
+        .routes(routes!(campaigns::read, campaigns::change))
+        .routes(routes!(agents::list, agents::create))
+        .routes(routes!(agents::read, agents::change))
 }
 
 /// Everything under one roof.

@@ -50,6 +50,7 @@ fn document() -> OpenApi {
         for (method, operation) in [
             (HttpMethod::Get, &mut item.get),
             (HttpMethod::Post, &mut item.post),
+            (HttpMethod::Put, &mut item.put),
             (HttpMethod::Patch, &mut item.patch),
             (HttpMethod::Delete, &mut item.delete),
         ] {
@@ -91,6 +92,7 @@ fn with_all_optional(mut form: RefOr<Schema>) -> RefOr<Schema> {
 fn operation_id(method: &HttpMethod, path: &str) -> String {
     let method = match method {
         HttpMethod::Post => "post",
+        HttpMethod::Put => "put",
         HttpMethod::Patch => "patch",
         HttpMethod::Delete => "delete",
         _ => "get",

@@ -151,7 +151,7 @@ pub async fn reprocess(
     let (account, source) = (caller.account, source.number);
     let incoming = Incoming { account, source, received_at, raw, content_type, what };
     let (kind, planned) = match state.writer.record(incoming).await? {
-        Recorded::Done { kind, planned } => (kind, planned),
+        Recorded::Done { kind, planned, .. } => (kind, planned),
         Recorded::QuotaExceeded => return Err(unreadable("the store cannot take it")),
     };
     // Recorded first: dying in between leaves it here once more, and the next try finds a duplicate.

@@ -28,6 +28,12 @@ impl Query {
         Some(self.given.remove(at).1).filter(|value| !value.is_empty())
     }
 
+    /// Looks at a parameter and leaves it where it is.
+    pub fn peek(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.given.iter().find(|(known, _)| known == name)?;
+        Some(value.as_str()).filter(|value| !value.is_empty())
+    }
+
     /// How many to list.
     pub fn limit(&mut self, default: usize, most: usize) -> usize {
         let Some(text) = self.take("limit") else { return default };

@@ -12,7 +12,7 @@ use super::body::Id;
 use super::problem::Problem;
 use crate::model::call::{Transcript, Turn};
 use crate::model::{Call, Erased, Text};
-use crate::store::link;
+use crate::store::link::{self, Opened};
 
 /// What was said in a call, in whatever forms it came.
 #[derive(Debug, Serialize, ToSchema)]
@@ -59,18 +59,26 @@ fn gone(erased: Erased) -> Problem {
 
 /// Read a transcript by its link
 ///
-/// The link is the key: it came with a delivery, and opens this transcript and nothing else.
+/// The link is the key: it came with a delivery, and opens this transcript and nothing else. It holds for 30 to 60 days.
 #[utoipa::path(
     get, path = "/t/{token}", tag = "Calls", params(("token" = String, Path)),
     responses(
         (status = 200, description = "What was said", body = TranscriptView),
-        (status = 404, description = "No such link, or no such call any more"),
-        (status = 410, description = "`transcript_gone`: past its age, or erased with its person"),
+        (status = 404, description = "No such link, or no transcript any more"),
+        (status = 410, description = "`link_expired`; `transcript_gone`: past its age, or erased with its person"),
     ),
 )]
 pub async fn linked(State(state): State<ApiState>, Id(token): Id) -> Result<Answer<TranscriptView>, Problem> {
     let missing = || Problem::not_found("transcript");
-    let (tag, number) = link::open_transcript(state.store.link_key(), &token).ok_or_else(missing)?;
+    let opened = link::open_transcript(state.store.link_key(), &token, state.clock.now());
+    let (tag, number) = match opened.ok_or_else(missing)? {
+        Opened::Transcript(tag, number) => (tag, number),
+        Opened::Expired => {
+            let detail =
+                "This link has expired. Read the transcript with an API key, or have the event sent again.";
+            return Err(Problem::new(StatusCode::GONE, "link_expired", detail));
+        }
+    };
     let account = state.store.config_by_tag(tag).ok_or_else(missing)?.account.key;
     let found = state.store.call(account, number).await?.ok_or_else(missing)?;
     TranscriptView::of(found.call).map(Answer)

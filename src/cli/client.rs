@@ -180,6 +180,25 @@ impl Client {
     }
 }
 
+/// The address of one record in a list, whatever letters its id has.
+pub fn path(list: &str, id: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~');
+    let letter = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    format!("{list}/{}", id.bytes().map(letter).collect::<String>())
+}
+
+/// An address with the parameters that are given.
+pub fn query(path: &str, parameters: &[(&str, Option<&str>)]) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    for (name, value) in parameters {
+        if let Some(value) = value {
+            query.append_pair(name, value);
+        }
+    }
+    let query = query.finish();
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+}
+
 /// The JSON of an answer; `Null` for an empty one.
 fn read(response: &Response) -> Result<Value, String> {
     if !response.is_success() {

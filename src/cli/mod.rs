@@ -1,6 +1,9 @@
 //! The command line: one file a command. Refuses to know how the house works inside.
 
+pub mod analytics;
 pub mod batches;
+pub mod calls;
+pub mod campaigns;
 pub mod client;
 mod contacts_file;
 pub mod demo;
@@ -45,6 +48,10 @@ enum Command {
     Export(export::Export),
     Import(import::Import),
     Batches(batches::Batches),
+    Calls(calls::Calls),
+    Campaigns(campaigns::Campaigns),
+    Agents(campaigns::Agents),
+    Analytics(analytics::Analytics),
     Openapi(openapi::OpenApi),
 }
 
@@ -73,6 +80,10 @@ pub fn main() -> ExitCode {
             Command::Export(export) => export::run(export).await,
             Command::Import(import) => import::run(import).await,
             Command::Batches(batches) => batches::run(batches).await,
+            Command::Calls(calls) => calls::run(calls).await,
+            Command::Campaigns(campaigns) => campaigns::run(campaigns).await,
+            Command::Agents(agents) => campaigns::run_agents(agents).await,
+            Command::Analytics(analytics) => analytics::run(analytics).await,
             Command::Openapi(openapi) => openapi::run(&openapi),
         }
     });

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
+use serde_json::Value;
 
 /// A table with these columns; those from `numbers` on hold numbers and stand to the right.
 pub fn new(columns: &[&str], numbers: usize) -> Table {
@@ -23,4 +24,22 @@ pub fn new(columns: &[&str], numbers: usize) -> Table {
 /// The table as text, two blanks in.
 pub fn text(table: &Table) -> String {
     table.lines().map(|line| format!("  {}\n", line.trim_end())).collect()
+}
+
+/// A JSON value in a cell: a text without its quotes, nothing for `null`.
+pub fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The table of a page, with a word when there is more.
+pub fn listed(table: &Table, page: &Value) -> String {
+    let more = match page["next_cursor"].as_str() {
+        Some(cursor) => format!("  there is more: --cursor {cursor}\n"),
+        None => String::new(),
+    };
+    text(table) + &more
 }

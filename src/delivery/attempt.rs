@@ -160,7 +160,8 @@ impl Attempter {
         };
         let account = self.store.config(owned.endpoint.account);
         owned.call.filter(|_| has_transcript).zip(account).map(|(call, config)| {
-            link::transcript_url(&self.public_url, self.store.link_key(), config.account.tag, call)
+            let (key, now) = (self.store.link_key(), self.clock.now());
+            link::transcript_url(&self.public_url, key, config.account.tag, call, now)
         })
     }
 }

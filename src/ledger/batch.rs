@@ -80,7 +80,7 @@ impl ContactBook {
 
 /// The numbers of a batch. They are kept as calls come, and equal a recount of the contacts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct Standing {
     /// Contacts that the batch was given.
     pub total: i64,
     /// Closed contacts that were reached.
@@ -89,7 +89,7 @@ pub struct Tally {
     pub failed: i64,
 }
 
-impl Tally {
+impl Standing {
     /// Takes in how a contact changed.
     pub fn shift(&mut self, before: &ContactBook, after: &ContactBook) {
         self.add(before, -1);
@@ -146,7 +146,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn rates(total: i64, succeeded: i64, failed: i64) -> [String; 2] {
-        let numbers = Tally { total, succeeded, failed }.statistics();
+        let numbers = Standing { total, succeeded, failed }.statistics();
         [numbers.percent_complete, numbers.success_rate].map(|rate| rate.unwrap().get().to_owned())
     }
 
@@ -186,7 +186,7 @@ mod tests {
         ) {
             let mut contacts = [ContactBook::default(); 3];
             let mut calls: [Option<Counted>; 9] = [None; 9];
-            let mut tally = Tally { total: 3, ..Tally::default() };
+            let mut tally = Standing { total: 3, ..Standing::default() };
             let mut was_closed = [false; 3];
             for (call, after) in said {
                 let contact = &mut contacts[call % 3];

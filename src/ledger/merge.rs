@@ -35,6 +35,13 @@ pub struct Marks {
     ranks: BTreeMap<String, Rank>,
 }
 
+impl Marks {
+    /// The vendor's time of the end that stands, where it gave one.
+    pub fn ended_at(&self) -> Option<Time> {
+        self.terminals.first().and_then(|&(_, at)| at)
+    }
+}
+
 /// One call in the books.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallBook {

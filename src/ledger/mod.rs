@@ -6,8 +6,10 @@ pub mod credit;
 pub mod merge;
 pub mod plan;
 pub mod settle;
+pub mod tally;
 
-pub use batch::{ContactBook, Counted, Tally};
+pub use batch::{ContactBook, Counted, Standing};
 pub use merge::{BatchBook, CallBook, Change, hear};
 pub use plan::hears;
 pub use settle::{Decision, Next, decide};
+pub use tally::{Contribution, Tally, contribution};

@@ -4,6 +4,7 @@
 pub mod account;
 pub mod batch;
 pub mod call;
+pub mod decimal;
 pub mod delivery;
 pub mod endpoint;
 pub mod erased;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, CallView, Page, StoreError};
-use crate::ledger::{ContactBook, Tally};
+use crate::ledger::{ContactBook, Standing};
 use crate::model::json::Raw;
 use crate::model::{AccountKey, Endpoint, Secret, Text, Time};
 
@@ -151,7 +151,7 @@ pub struct BatchView {
     /// What was said of it.
     pub given: Given,
     /// Its numbers.
-    pub tally: Tally,
+    pub tally: Standing,
     /// Contacts that are taken in.
     pub taken_in: i64,
     /// Calls that a contact gets.

@@ -3,6 +3,7 @@
 //! leaks out and time is an argument. Refuses to know HTTP.
 
 pub mod batches;
+pub mod books;
 pub mod erasure;
 pub mod export;
 pub mod group;
@@ -247,9 +248,20 @@ pub enum Recorded {
         kind: ReceiptKind,
         /// Deliveries planned.
         planned: usize,
+        /// What changed in the books beside calls and deliveries.
+        booked: Booked,
     },
     /// The source's quarantine is full; answered 507, never a false 200.
     QuotaExceeded,
+}
+
+/// What a body changed in the books beside calls and deliveries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Booked {
+    /// The numbers of the account.
+    pub analytics: bool,
+    /// Those of a campaign.
+    pub campaign: bool,
 }
 
 /// The result of an attempt, to be written.
@@ -500,7 +512,7 @@ pub enum Idempotent {
 }
 
 /// All that postcall keeps. One suite of tests runs over every implementation (`tests/it/store`).
-pub trait Store: batches::Batches + Send + Sync {
+pub trait Store: batches::Batches + books::Books + Send + Sync {
     // Configuration, cached: always current on a single node.
 
     /// The configuration of an account.

@@ -28,7 +28,7 @@ async fn a_recorded_event_is_answered_in_the_dialects_own_words() {
         answer,
         json!({ "success": true, "message": "Callback processed successfully",
                 "data": { "call_uuid": "call-uuid-abc123", "processed_at": null,
-                          "actions_taken": ["webhook_triggered"] } })
+                          "actions_taken": ["campaign_record_updated", "analytics_recorded", "webhook_triggered"] } })
     );
     let again = house.bring(&voicegenie, VOICEGENIE.as_bytes()).await.json();
     assert_eq!(again["data"]["actions_taken"], json!([]), "nothing happened");

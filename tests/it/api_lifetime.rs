@@ -78,7 +78,13 @@ async fn a_link_to_a_transcript_past_its_age_says_so() {
     house.bring(&source, &spoken("a", "+15551234567")).await;
     let call = house.store.calls(postcall::model::AccountKey::DEFAULT, <_>::default(), page()).await.unwrap();
     let tag = house.store.accounts()[0].account.tag;
-    let url = postcall::store::link::transcript_url(PUBLIC_URL, house.store.link_key(), tag, call[0].number);
+    let url = postcall::store::link::transcript_url(
+        PUBLIC_URL,
+        house.store.link_key(),
+        tag,
+        call[0].number,
+        System.now(),
+    );
     let path = url.strip_prefix(PUBLIC_URL).unwrap();
     assert_eq!(ask(&house, path).await.status, 200);
     let changed = house.patch("/v1/account", json!({ "transcript_retention_days": 7 })).await.json();

@@ -8,7 +8,7 @@ use insta::assert_snapshot;
 use postcall::clock::{Clock, System};
 use postcall::dialect;
 use postcall::ledger::{decide, settle};
-use postcall::model::{AccountKey, Attempt};
+use postcall::model::{AccountKey, Attempt, Time};
 use postcall::store::link::transcript_url;
 use postcall::store::vault::hash_api_key;
 use postcall::store::{EndpointRef, Place, Settlement};
@@ -75,7 +75,8 @@ async fn a_call_is_read_by_our_id_and_by_the_vendors() {
     assert_snapshot!("recording", house.get("/v1/calls/call_abc123/recording").await.tidy());
 
     let config = house.store.config(AccountKey::DEFAULT).unwrap();
-    let link = transcript_url(PUBLIC_URL, house.store.link_key(), config.account.tag, 1);
+    let link_at = |at| transcript_url(PUBLIC_URL, house.store.link_key(), config.account.tag, 1, at);
+    let link = link_at(System.now());
     let path = link.strip_prefix(PUBLIC_URL).unwrap();
     let linked = house.send("GET", path, &[], b"").await;
     assert_eq!(linked.json(), house.get("/v1/calls/call_abc123/transcript").await.json());
@@ -83,6 +84,10 @@ async fn a_call_is_read_by_our_id_and_by_the_vendors() {
     for path in [format!("{}{last}", &path[..path.len() - 1]), format!("/t/{id}"), "/t/x".to_owned()] {
         assert_eq!(house.send("GET", &path, &[], b"").await.problem().0, 404, "{path}");
     }
+
+    let old = link_at(Time::parse("2025-01-01T00:00:00Z").unwrap());
+    let old = house.send("GET", old.strip_prefix(PUBLIC_URL).unwrap(), &[], b"").await;
+    assert_eq!(old.problem().1, "link_expired");
 
     let bare = house.source(&house.key, "aloro").await;
     let body = br#"{"event":"call.ended","data":{"call":{"id":"bare","status":"busy"}}}"#;

@@ -151,6 +151,45 @@ async fn keys_are_made_listed_and_revoked() {
     assert!(expect(&keys(&["list"]).await, 2).contains("Is postcall running there?"));
 }
 
+#[tokio::test]
+async fn the_books_are_shown_as_tables_and_as_json() {
+    let data = tempfile::tempdir().unwrap();
+    let (app, admin) = server(data.path()).await;
+    let environment = [("POSTCALL_URL", admin.base.as_str()), ("POSTCALL_KEY", KEY)];
+    let ask = async |arguments: &[&str]| expect(&run(arguments, &environment, b"").await, 0);
+    admin
+        .post("/v1/campaigns", json!({"campaign_id": "a b/c?", "name": "March", "expected_calls": 4}))
+        .await
+        .expect(201);
+    let source = admin.source(json!({"name": "calls", "dialect": "aloro", "secret": null})).await;
+    let body = json!({"event": "call.ended", "data": {"call": {"id": "c-1", "status": "completed", "duration": 180},
+        "assistant": {"id": "ann"}, "campaign": {"id": "a b/c?"}, "cost": {"total": 0.45}}});
+    let path = source["url"].as_str().unwrap().strip_prefix(admin.base.as_str()).unwrap();
+    admin.post(path, body).await.expect(200);
+
+    let campaigns = ask(&["campaigns"]).await;
+    let line = campaigns.lines().find(|line| line.contains("a b/c?")).expect("it is in the list");
+    for cell in ["March", "25", "100", "0.45"] {
+        assert!(line.contains(cell), "{cell} in {line}");
+    }
+    let one: Value = serde_json::from_str(&ask(&["campaigns", "a b/c?", "--json"]).await).unwrap();
+    assert_eq!(one["progress"]["ended"], 1);
+    assert!(ask(&["agents"]).await.contains("ann"));
+    let calls = ask(&["calls", "--outcome", "completed"]).await;
+    assert!(calls.contains("c-1") && calls.contains("180"), "{calls}");
+    let call: Value = serde_json::from_str(&ask(&["calls", "c-1"]).await).unwrap();
+    assert_eq!(call["call_id"], "c-1");
+    let analytics = ask(&["analytics", "--by", "agent"]).await;
+    assert!(analytics.lines().any(|line| line.contains("ann") && line.contains("180")), "{analytics}");
+    assert!(analytics.lines().any(|line| line.contains("total")), "{analytics}");
+    let numbers: Value = serde_json::from_str(&ask(&["analytics", "--json"]).await).unwrap();
+    assert_eq!(numbers["total"]["calls"], 1);
+    let wrong = run(&["analytics", "--by", "year"], &environment, b"").await;
+    assert!(expect(&wrong, 2).contains("Give one of: hour, day, campaign, batch, agent"));
+    assert!(expect(&run(&["campaigns", "nobody"], &environment, b"").await, 2).contains("no such campaign"));
+    app.stop().await;
+}
+
 /// Plays a vendor three times: new, again, and without its credential.
 async fn play(admin: &Client, dialect: &str) {
     let source = admin.source(json!({"name": dialect, "dialect": dialect})).await;

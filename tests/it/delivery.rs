@@ -57,7 +57,10 @@ async fn one_call_goes_out_in_every_dialect_with_its_signature() {
     let answer = tell(api, &door, "call-1", "call_ended").await;
     assert_eq!(answer["success"], true);
     assert_eq!(answer["data"]["call_uuid"], "call-1");
-    assert_eq!(answer["data"]["actions_taken"], json!(["webhook_triggered"]));
+    assert_eq!(
+        answer["data"]["actions_taken"],
+        json!(["campaign_record_updated", "analytics_recorded", "webhook_triggered"])
+    );
 
     let got: BTreeMap<String, Got> =
         receiver.wait_for(6).await.into_iter().map(|got| (got.path.clone(), got)).collect();

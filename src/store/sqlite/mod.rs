@@ -4,6 +4,7 @@
 
 mod arriving;
 mod batches;
+mod books;
 mod call_index;
 mod codec;
 mod config;
@@ -12,6 +13,7 @@ mod erasure;
 mod filter;
 mod leaving;
 mod log;
+mod mentioned;
 mod placing;
 #[cfg(test)]
 mod plans;
@@ -24,6 +26,7 @@ mod schema;
 mod sealed;
 mod settle;
 mod space;
+mod tallies;
 mod thread;
 mod transcripts;
 mod upkeep;
@@ -40,8 +43,9 @@ use rusqlite::Connection;
 use self::call_index::{CallIndex, Recent, call_hash};
 use self::config::{Changed, Directory};
 use self::log::{Emptied, Log};
+use self::mentioned::Remembered;
 use self::readers::Readers;
-use self::record::Recording;
+use self::record::{Known, Recording};
 use self::schema::pack;
 use self::space::Space;
 use self::thread::{Lane, WriterThread};
@@ -99,6 +103,7 @@ struct Writer {
     directory: Arc<Directory>,
     vault: Arc<Vault>,
     options: Options,
+    remembered: Remembered,
     /// The last commit, unless something failed since.
     proven: Option<Instant>,
     /// Whether commits wait for the disk.
@@ -166,6 +171,7 @@ impl SqliteStore {
             directory: Arc::clone(&directory),
             vault: Arc::clone(&vault),
             options,
+            remembered: Remembered::default(),
             proven: None,
             is_durable: true,
             waited: Duration::ZERO,
@@ -261,6 +267,7 @@ impl Writer {
     ) -> Result<T, StoreError> {
         // Work that broke off may have left a transaction open.
         self.roll_back();
+        self.remembered.begin();
         let proven = self.proven.take();
         if self.is_durable != is_durable {
             // Should this fail, so does the transaction; nothing is taken for durable that is not.
@@ -291,6 +298,7 @@ impl Writer {
         // A commit of nothing touches no disk, so it proves nothing.
         let has_written = self.db.total_changes() != changes;
         self.proven = if is_durable && has_written { Some(Instant::now()) } else { proven };
+        self.remembered.committed();
         for config in configs {
             self.directory.put(config);
         }
@@ -329,7 +337,8 @@ impl Writer {
     }
 
     fn record<'a>(&'a self, db: &'a Connection, queues: &'a dyn Queues, now: Time) -> Recording<'a> {
-        Recording::new(db, &self.directory, &self.call_index, queues, self.options.quarantine_quota, now)
+        let known = Known { call_index: &self.call_index, remembered: &self.remembered };
+        Recording::new(db, &self.directory, known, queues, self.options.quarantine_quota, now)
     }
 
     /// Runs work that records or settles, in one transaction.

@@ -12,7 +12,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use super::record::{About, Recording};
 use super::retention::length;
 use super::schema::{pack, unpack};
-use crate::ledger::{ContactBook, Counted, Tally};
+use crate::ledger::{ContactBook, Counted, Standing};
 use crate::model::id::{self, Kind, Tag};
 use crate::model::json::Raw;
 use crate::model::{AccountKey, Batch, Call, EventBody, EventType, Text, Time};
@@ -35,7 +35,7 @@ pub struct Books {
 /// A batch as this transaction knows it.
 pub struct BatchBook {
     pub state: BatchState,
-    pub tally: Tally,
+    pub tally: Standing,
     pub taken_in: i64,
     pub max_attempts: i64,
     pub lost_after: Option<Duration>,
@@ -113,7 +113,7 @@ impl BatchBook {
         };
         Ok(Self {
             state: *BatchState::ALL.get(state).ok_or_else(|| damaged("unknown state of a batch"))?,
-            tally: Tally { total: row.get(2)?, succeeded: row.get(4)?, failed: row.get(5)? },
+            tally: Standing { total: row.get(2)?, succeeded: row.get(4)?, failed: row.get(5)? },
             taken_in: row.get(3)?,
             max_attempts: row.get(6)?,
             lost_after: row.get::<_, Option<i64>>(7)?.map(length),

@@ -9,6 +9,7 @@ use rusqlite::StatementStatus;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 
 use super::*;
+use crate::ledger::tally::{Dimension, begin_of};
 use crate::ledger::{Decision, Next};
 use crate::model::endpoint::{Delivering, EndpointState, Scope, Shape};
 use crate::model::event::{Heard, HeardBatch, HeardCall};
@@ -18,6 +19,7 @@ use crate::model::{
     Attempt, Batch, Call, DeliveryState, DialectName, EventType, Outcome, Secret, Step, Text,
 };
 use crate::store::batches::{Batches, Contact, Failure, Given, NewBatch, Opened};
+use crate::store::books::{Grain, Setting, Span, Subject, TextPage};
 use crate::store::{Incoming, Settlement, What};
 
 /// Rows of the endpoint, the outcome and the state that nobody asks for.
@@ -82,7 +84,11 @@ fn batch(number: usize) -> Incoming {
 }
 
 fn says(call: usize, step: Step) -> Incoming {
-    let call = Call { call_id: Text::from(format!("c-{call}")), ..Call::default() };
+    let mut call = Call { call_id: Text::from(format!("c-{call}")), ..Call::default() };
+    // A few calls of campaign 0, the others each of one of its own, each in an hour of its own.
+    let number = i64::try_from(call.call_id.to_str()[2..].parse::<usize>().unwrap()).unwrap();
+    call.campaign.id = Some(Text::from(format!("{:06}", if number < 100 { 0 } else { number })));
+    call.ended_at = matches!(step, Step::Ended(_)).then(|| begin_of(number));
     Incoming {
         account: ACCOUNT,
         source: 1,
@@ -229,6 +235,20 @@ async fn no_statement_walks_over_what_it_does_not_show() {
         read::next_due(db, ACCOUNT, gone)?;
         read::sums(db, ACCOUNT)?;
         read::quarantine_size(db, ACCOUNT)?;
+        let campaign = Subject::Of(Dimension::Campaign, Text::from("000000"));
+        for subject in [Subject::Account, campaign] {
+            for by in [None, Some(Grain::Day), Some(Grain::Hour)] {
+                tallies::tallies(db, ACCOUNT, &subject, Span { from: 20, to: 28 }, by)?;
+            }
+        }
+        for after in [None, Some(Text::from("010000"))] {
+            let page = TextPage { after, limit: PAGE };
+            tallies::tallies_by(db, ACCOUNT, Dimension::Campaign, Span { from: 0, to: 30_000 }, &page)?;
+            mentioned::all(db, ACCOUNT, Dimension::Campaign, &page)?;
+        }
+        mentioned::one(db, ACCOUNT, Dimension::Campaign, &Text::from("010001"))?;
+        let setting = Setting { id: Text::from("010001"), name: None, expected_calls: None };
+        mentioned::put(db, ACCOUNT, Dimension::Campaign, &setting, now())?;
         config::find_key(db, &[0; 32])?;
         config::keys(db, ACCOUNT)?;
         Ok(())
@@ -479,6 +499,56 @@ async fn no_batch_walks_over_another() {
     counted.lock().unwrap().retain(|sql, _| tables.iter().any(|table| sql.contains(table)));
     judge(&counted, 30, dir.path());
     assert!(store.batch(ACCOUNT, small).await.unwrap().is_none(), "it went with its age");
+    store.close().await.unwrap();
+}
+
+/// The numbers cost a group a handful of statements, not each of its events: one for each row that changes.
+#[tokio::test]
+async fn numbers_cost_a_group_few_statements() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(dir.path(), now(), Options::default()).unwrap();
+    let runs: Arc<Mutex<Vec<String>>> = Arc::default();
+    let noted = Arc::clone(&runs);
+    let traced = store.writer.run(Lane::Api, move |writer| {
+        let note = move |event: TraceEvent<'_>| {
+            if let TraceEvent::Profile(statement, _) = event {
+                noted.lock().unwrap().push(statement.sql().into_owned());
+            }
+        };
+        writer.db.trace_v2(TraceEventCodes::SQLITE_TRACE_PROFILE, Some(note))?;
+        Ok(())
+    });
+    traced.await.unwrap();
+    let group = |from: usize, has_ids: bool, step: Step| -> Vec<Incoming> {
+        let body = |call: usize| {
+            let mut call = Call { call_id: Text::from(format!("c-{call}")), ..Call::default() };
+            if has_ids {
+                call.campaign.id = Some(Text::from("march"));
+                call.agent.id = Some(Text::from("ann"));
+            }
+            let heard = HeardCall { step, at: None, call };
+            Incoming { what: What::heard([Heard::Call(Box::new(heard))]), ..says(0, Step::Ringing) }
+        };
+        (from..from + 64).map(body).collect()
+    };
+    let ended = Step::Ended(Outcome::Completed);
+    for (from, has_ids, step, expected) in [
+        // A day and an hour of the account.
+        (0, false, ended, 2),
+        // The same of campaign and agent, and their records.
+        (100, true, ended, 8),
+        // The records are known now.
+        (200, true, ended, 6),
+        (300, true, Step::Initiated, 3),
+        (300, true, Step::Ringing, 0),
+        (300, true, ended, 9),
+        (300, true, ended, 0),
+    ] {
+        commit(&store, group(from, has_ids, step), Vec::new(), true).await;
+        let runs = std::mem::take(&mut *runs.lock().unwrap());
+        let ours = runs.iter().filter(|sql| sql.contains("tallies") || sql.contains("mentioned")).count();
+        assert_eq!(ours, expected, "{from} {step:?}");
+    }
     store.close().await.unwrap();
 }
 

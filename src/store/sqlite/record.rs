@@ -7,14 +7,16 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::call_index::{CallIndex, Changes, call_hash};
+use super::call_index::{self, CallIndex, call_hash};
 use super::codec::outcome_code;
 use super::credit;
+use super::mentioned::{Mentions, Remembered};
 use super::placing::{Books, Placed, named};
 use super::retention;
 use super::schema::{pack, unpack};
+use super::tallies::{self, Changes, Table};
 use crate::dialect::ReceiptKind;
-use crate::ledger::{self, BatchBook, CallBook, Change};
+use crate::ledger::{self, BatchBook, CallBook, Change, Contribution};
 use crate::model::endpoint::Shape;
 use crate::model::event::{CORRECTED, HeardBatch};
 use crate::model::id::{self, Kind};
@@ -22,8 +24,8 @@ use crate::model::{AccountKey, Call, DialectName, Event, EventBody, EventType, T
 use crate::store::packed::{damaged, pack_bytes, unpack_text};
 use crate::store::told::{Snapshot, Told, ToldCall};
 use crate::store::{
-    AccountConfig, Body, Committed, EndpointRef, Incoming, Owned, Place, Queues, Recorded, SharedBody,
-    StoreError, Sum, What,
+    AccountConfig, Body, Booked, Committed, EndpointRef, Incoming, Owned, Place, Queues, Recorded,
+    SharedBody, StoreError, Sum, What,
 };
 
 /// The numbers that an account hands out next.
@@ -44,9 +46,20 @@ struct Loaded {
     told: Option<Arc<ToldCall>>,
     last_event: i64,
     is_new: bool,
+    /// When its end was heard, 0 before that; `None` when the call is in no numbers.
+    counted: Option<i64>,
     /// Whether the record differs from the last event's snapshot.
     differs: bool,
     dirty: bool,
+}
+
+/// What is remembered of earlier transactions.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    /// Where calls are found.
+    pub call_index: &'a CallIndex,
+    /// The campaigns and agents that have records.
+    pub remembered: &'a Remembered,
 }
 
 /// One transaction's worth of changes, and what to tell once it is committed.
@@ -56,15 +69,18 @@ pub struct Recording<'a> {
     pub(super) now: Time,
     pub(super) committed: Committed,
     directory: &'a super::config::Directory,
-    call_index: &'a CallIndex,
+    known: Known<'a>,
     quota: i64,
     configs: HashMap<AccountKey, Arc<AccountConfig>>,
     heads: HashMap<AccountKey, Head>,
     calls: HashMap<(i64, Text), Loaded>,
     /// Changes to where calls are found.
-    pub(super) found: Changes,
+    pub(super) found: call_index::Changes,
     /// Changes to sums.
     sums: HashMap<EndpointRef, Sum>,
+    /// Changes to the numbers of accounts.
+    pub(super) tallies: Changes,
+    mentions: Mentions,
     woken: HashSet<EndpointRef>,
     pub(super) books: Books,
     /// What calls used up of call minutes, in milliseconds.
@@ -76,7 +92,7 @@ impl<'a> Recording<'a> {
     pub fn new(
         db: &'a Connection,
         directory: &'a super::config::Directory,
-        call_index: &'a CallIndex,
+        known: Known<'a>,
         queues: &'a dyn Queues,
         quota: i64,
         now: Time,
@@ -86,14 +102,16 @@ impl<'a> Recording<'a> {
             queues,
             now,
             directory,
-            call_index,
+            known,
             quota,
             committed: Committed::default(),
             configs: HashMap::new(),
             heads: HashMap::new(),
             calls: HashMap::new(),
-            found: Changes::default(),
+            found: call_index::Changes::default(),
             sums: HashMap::new(),
+            tallies: Changes::default(),
+            mentions: Mentions::default(),
             woken: HashSet::new(),
             books: Books::default(),
             used: HashMap::new(),
@@ -107,10 +125,10 @@ impl<'a> Recording<'a> {
         self.config(account)?;
         match &incoming.what {
             What::Heard(all) => {
-                let (mut kind, mut planned) = (ReceiptKind::Duplicate, 0);
+                let (mut kind, mut planned, mut booked) = (ReceiptKind::Duplicate, 0, Booked::default());
                 for heard in all {
                     let events = match heard {
-                        Told::Call(told) => self.hear_call(incoming, told)?,
+                        Told::Call(told) => self.hear_call(incoming, told, &mut booked)?,
                         Told::Batch(heard) => self.hear_batch(incoming, heard)?,
                     };
                     if let Some(deliveries) = events {
@@ -118,7 +136,7 @@ impl<'a> Recording<'a> {
                         planned += deliveries;
                     }
                 }
-                Ok(Recorded::Done { kind, planned })
+                Ok(Recorded::Done { kind, planned, booked })
             }
             What::Test(heard) => {
                 let at = heard.at.unwrap_or(incoming.received_at);
@@ -133,14 +151,19 @@ impl<'a> Recording<'a> {
                 let body = EventBody::Call { call: Arc::new(call), changed: Vec::new() };
                 let about = About { source: Some(incoming.source), test: true, ..About::default() };
                 self.append(account, heard.step.event_type(), at, about, body, None)?;
-                Ok(Recorded::Done { kind: ReceiptKind::Recorded, planned: 0 })
+                Ok(Recorded::Done { kind: ReceiptKind::Recorded, planned: 0, booked: Booked::default() })
             }
             What::Unreadable(reason) => self.quarantine(incoming, reason),
         }
     }
 
     /// Folds a call's step into the books. Gives the deliveries planned, or `None` for a duplicate.
-    fn hear_call(&mut self, incoming: &Incoming, told: &Arc<ToldCall>) -> Result<Option<usize>, StoreError> {
+    fn hear_call(
+        &mut self,
+        incoming: &Incoming,
+        told: &Arc<ToldCall>,
+        booked: &mut Booked,
+    ) -> Result<Option<usize>, StoreError> {
         let mut told = Arc::clone(told);
         let key = (pack(incoming.account, incoming.source), told.call_id().clone());
         let mut loaded = match self.calls.remove(&key) {
@@ -165,6 +188,7 @@ impl<'a> Recording<'a> {
         };
         let used_before = known.map_or(0, ledger::credit::used);
         let told = &told;
+        let before = loaded.contribution();
         let (event, ready) = match loaded.book.take() {
             None => {
                 let ready = told.snapshot.as_ref().map_err(Clone::clone)?;
@@ -202,6 +226,7 @@ impl<'a> Recording<'a> {
         if is_new && call.outcome.is_none() && (placed.is_some() || of_source.is_some()) {
             self.watch(incoming.account, loaded.number, placed.as_ref(), of_source)?;
         }
+        self.book(incoming, &mut loaded, before, booked);
         let number = loaded.number;
         let Some((kind, changed)) = event else {
             self.calls.insert(key, loaded);
@@ -226,6 +251,27 @@ impl<'a> Recording<'a> {
             self.count(incoming.account, number, &placed, &call, at)?;
         }
         Ok(Some(planned))
+    }
+
+    /// Counts a call as it stands now in place of as it stood before.
+    fn book(
+        &mut self,
+        incoming: &Incoming,
+        loaded: &mut Loaded,
+        before: Option<Contribution>,
+        booked: &mut Booked,
+    ) {
+        let Some(book) = &loaded.book else { return };
+        if book.call.outcome.is_some() && loaded.counted == Some(0) {
+            loaded.counted = Some(incoming.received_at.as_micros());
+        }
+        self.mentions.note(self.known.remembered, incoming.account, &book.call);
+        let after = loaded.contribution();
+        let is_of_campaign = [&before, &after].into_iter().flatten().any(|of| of.place.campaign.is_some());
+        if self.tallies.book(incoming.account, before, after) {
+            booked.analytics = true;
+            booked.campaign |= is_of_campaign;
+        }
     }
 
     fn hear_batch(&mut self, incoming: &Incoming, heard: &HeardBatch) -> Result<Option<usize>, StoreError> {
@@ -282,7 +328,7 @@ impl<'a> Recording<'a> {
                 incoming.content_type,
                 pack_bytes(&incoming.raw)?
             ])?;
-        Ok(Recorded::Done { kind: ReceiptKind::Quarantined, planned: 0 })
+        Ok(Recorded::Done { kind: ReceiptKind::Quarantined, planned: 0, booked: Booked::default() })
     }
 
     /// Writes an event at the head of the feed and plans what it owes. Gives its position and the number of
@@ -467,7 +513,7 @@ impl<'a> Recording<'a> {
     fn load_call(&mut self, account: AccountKey, key: &(i64, Text)) -> Result<Loaded, StoreError> {
         let db = self.db;
         let hash = call_hash(key.0, &key.1);
-        if let Some(known) = self.call_index.find(db, hash, |call| known_call(db, call, key))? {
+        if let Some(known) = self.known.call_index.find(db, hash, |call| known_call(db, call, key))? {
             return Ok(known);
         }
         let head = self.head(account)?;
@@ -479,13 +525,14 @@ impl<'a> Recording<'a> {
             told: None,
             last_event: 0,
             is_new: true,
+            counted: Some(0),
             differs: false,
             dirty: true,
         })
     }
 
     /// Writes what was gathered: calls, sums, heads. The caller commits, and then the index takes in its changes.
-    pub fn finish(mut self) -> Result<(Committed, Changes), StoreError> {
+    pub fn finish(mut self) -> Result<(Committed, call_index::Changes), StoreError> {
         self.committed.wake = self.woken.drain().collect();
         self.write_batches()?;
         let now = self.now.as_micros();
@@ -512,8 +559,8 @@ impl<'a> Recording<'a> {
                 self.found.add(hash, id);
                 self.db
                     .prepare_cached(
-                        "INSERT INTO calls (id, hash, source, vendor_id, outcome, event, marks, record, updated_at)
-                         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                        "INSERT INTO calls (id, hash, source, vendor_id, outcome, event, marks, record, updated_at, counted)
+                         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     )?
                     .execute(params![
                         id,
@@ -524,14 +571,16 @@ impl<'a> Recording<'a> {
                         loaded.last_event,
                         marks,
                         record,
-                        now
+                        now,
+                        loaded.counted
                     ])?;
             } else {
                 self.db
                     .prepare_cached(
-                        "UPDATE calls SET outcome = ?, event = ?, marks = ?, record = ?, updated_at = ? WHERE id = ?",
+                        "UPDATE calls SET outcome = ?, event = ?, marks = ?, record = ?, updated_at = ?, counted = ?
+                         WHERE id = ?",
                     )?
-                    .execute(params![outcome, loaded.last_event, marks, record, now, id])?;
+                    .execute(params![outcome, loaded.last_event, marks, record, now, loaded.counted, id])?;
             }
         }
         for (endpoint, sum) in &self.sums {
@@ -549,6 +598,8 @@ impl<'a> Recording<'a> {
                     pack(endpoint.account, endpoint.number)
                 ])?;
         }
+        self.tallies.write(self.db, Table::Standing)?;
+        self.mentions.write(self.db, self.known.remembered, self.now)?;
         for (account, head) in &self.heads {
             self.db
                 .prepare_cached(
@@ -559,7 +610,7 @@ impl<'a> Recording<'a> {
         for (&account, &millis) in self.used.iter().filter(|(_, millis)| **millis != 0) {
             credit::use_up(self.db, account, millis)?;
         }
-        self.call_index.settle(self.db, &mut self.found)?;
+        self.known.call_index.settle(self.db, &mut self.found)?;
         Ok((self.committed, self.found))
     }
 }
@@ -567,7 +618,7 @@ impl<'a> Recording<'a> {
 /// The call of this key, if it is the one of that source and vendor's id.
 fn known_call(db: &Connection, id: i64, key: &(i64, Text)) -> Result<Option<Loaded>, StoreError> {
     let mut statement =
-        db.prepare_cached("SELECT event, marks, record, vendor_id, source FROM calls WHERE id = ?")?;
+        db.prepare_cached("SELECT event, marks, record, vendor_id, source, counted FROM calls WHERE id = ?")?;
     let mut rows = statement.query([id])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let is_same =
@@ -593,12 +644,18 @@ fn known_call(db: &Connection, id: i64, key: &(i64, Text)) -> Result<Option<Load
         told: None,
         last_event,
         is_new: false,
+        counted: row.get(5)?,
         differs,
         dirty: false,
     }))
 }
 
 impl Loaded {
+    /// What the call adds to the numbers.
+    fn contribution(&self) -> Option<Contribution> {
+        tallies::counted(self.book.as_ref(), self.counted)
+    }
+
     fn is_first(&self) -> bool {
         self.last_event == 0
     }

@@ -14,6 +14,7 @@ use tracing::{debug, warn};
 use super::codec::state_of;
 use super::record::{OWNED, Recording};
 use super::schema::{pack, unpack};
+use super::tallies::{self, Changes, Table};
 use super::{batches, upkeep};
 use crate::model::{AccountKey, DeliveryState, EventBody, EventType, Time};
 use crate::store::packed::unpack_text;
@@ -130,6 +131,7 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
         purged,
         expired: 0,
         gone: BTreeMap::new(),
+        uncounted: Changes::default(),
         recording,
     };
     if !(purge.oldest()?
@@ -163,6 +165,8 @@ struct Purge<'a, 'b> {
     expired: usize,
     /// Deliveries that are gone, by endpoint.
     gone: BTreeMap<i64, Sum>,
+    /// What calls that are gone go on adding to the numbers of the account.
+    uncounted: Changes,
 }
 
 /// What a removal goes by of an event.
@@ -393,6 +397,9 @@ impl Purge<'_, '_> {
         {
             self.forget_batch(event.id, kind, pack(self.account, source))?;
         }
+        if let Some(call) = event.call {
+            self.forget_call(pack(self.account, call), unpack(event.id).1)?;
+        }
         db.prepare_cached("DELETE FROM events WHERE id = ?")?.execute([event.id])?;
         if let Some(call) = event.call {
             let id = pack(self.account, call);
@@ -401,6 +408,24 @@ impl Purge<'_, '_> {
                 .query_row([id, unpack(event.id).1], |row| row.get(0))
                 .optional()?;
             gone.map_or(Ok(()), |hash| self.recording.found.remove(db, hash, id))?;
+        }
+        Ok(())
+    }
+
+    /// A call that ended goes on counting when it is gone with its last event; one that never did is in progress no more.
+    fn forget_call(&mut self, call: i64, event: i64) -> Result<(), StoreError> {
+        let db = self.recording.db;
+        let is_last =
+            db.prepare_cached("SELECT 1 FROM calls WHERE id = ? AND event = ?")?.exists([call, event])?;
+        // A damaged one must not keep everything else from going.
+        let adds = if is_last { tallies::of_call(db, call).unwrap_or_default() } else { None };
+        match adds {
+            Some(ended) if ended.place.hour.is_some() => {
+                self.uncounted.book(self.account, None, Some(ended));
+            }
+            open => {
+                self.recording.tallies.book(self.account, open, None);
+            }
         }
         Ok(())
     }
@@ -426,6 +451,7 @@ impl Purge<'_, '_> {
     /// Books what is gone, in the transaction in which it goes.
     fn finish(self) -> Result<(), StoreError> {
         let db = self.recording.db;
+        self.uncounted.write(db, Table::Gone)?;
         for (&endpoint, gone) in &self.gone {
             db.prepare_cached(
                 "INSERT INTO purged (endpoint, delivered, dead, cancelled) VALUES (?1, ?2, ?3, ?4)

@@ -16,6 +16,7 @@ use super::read;
 use super::record::OWNED;
 use super::schema::{pack, unpack};
 use super::settle::reference;
+use super::tallies;
 use super::upkeep;
 use crate::ledger::CallBook;
 use crate::model::id::{Kind, Tag};
@@ -212,6 +213,8 @@ fn erase_record(erasing: &mut Erasing<'_, '_>, call: i64, alias: &Text) -> Resul
         db.prepare_cached("UPDATE calls SET record = NULL WHERE id = ?")?.execute([id])?;
         return Ok(Some(event));
     };
+    // What it adds to the numbers changes with what was felt and what it cost.
+    let before = tallies::of_call(db, id).unwrap_or_default();
     let book = book.without_person();
     let marks = serde_json::to_vec(&book.marks).map_err(damaged)?;
     // The snapshot of its last event, which follows in this transaction, is the record again.
@@ -236,6 +239,8 @@ fn erase_record(erasing: &mut Erasing<'_, '_>, call: i64, alias: &Text) -> Resul
         };
         EventBody::Call { call: call.into(), changed }
     })?;
+    let after = tallies::of_call(db, id).unwrap_or_default();
+    erasing.recording.tallies.book(erasing.account, before, after);
     Ok(Some(event))
 }
 

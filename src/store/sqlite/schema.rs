@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
+use super::tallies;
 use crate::model::AccountKey;
 
 /// Bits of a key that number the record within its account.
@@ -29,7 +30,7 @@ pub fn unpack(key: i64) -> (AccountKey, i64) {
 }
 
 /// Every migration, oldest first; `user_version` counts those that were applied. Never edit one that was released.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     r"
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
@@ -142,6 +143,7 @@ UPDATE accounts SET calls_filed = calls;
     super::transcripts::COLUMNS,
     super::arriving::COLUMNS,
     super::batches::TABLES,
+    tallies::TABLES,
 ];
 
 /// How long a statement waits for another connection.

@@ -82,7 +82,12 @@ pub async fn a_culprit_goes_to_quarantine_and_its_neighbours_commit<F: Fixture>(
     bodies.insert(20, scene.incoming(says("line", Step::Answered)));
     let recorded = rig.together(bodies).await;
     for (at, recorded) in recorded.into_iter().enumerate() {
-        let expected = if at == 12 { done(Quarantined, 0) } else { done(Recorded, 1) };
+        let expected = match at {
+            12 => done(Quarantined, 0),
+            // A call that was in progress and still is changes no number.
+            20 => postcall::store::Recorded::Done { kind: Recorded, planned: 1, booked: <_>::default() },
+            _ => done(Recorded, 1),
+        };
         assert_eq!(recorded, Ok(expected), "body {at}");
     }
     let groups = rig.troubled.groups();

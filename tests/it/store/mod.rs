@@ -1,6 +1,7 @@
 //! The suite of the store: plain functions over the trait, run over every store there is. A store joins with a
 //! `Fixture` and one line at the end of this file.
 
+mod analytics;
 mod batches;
 mod by_hand;
 mod carrying;
@@ -49,9 +50,23 @@ macro_rules! suite {
                 super::batches::a_batch_whatever_happens::<$fixture>();
             }
 
+            #[test]
+            fn numbers_agree_with_a_recount_in_any_order() {
+                super::analytics::numbers_agree_with_a_recount_in_any_order::<$fixture>();
+            }
+
             tests! { $fixture:
                 batches {
                     a_crash_breaks_no_intake
+                }
+                analytics {
+                    a_call_counts_once_and_as_it_stands
+                    what_is_booked_is_said_and_only_that
+                    what_is_gone_by_its_age_goes_on_counting
+                    numbers_are_read_by_time_and_by_id
+                    campaigns_and_agents_are_made_on_first_mention
+                    what_was_set_by_hand_stays
+                    accounts_count_their_own
                 }
                 recording {
                     a_call_becomes_event_record_and_deliveries

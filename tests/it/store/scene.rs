@@ -17,8 +17,8 @@ use postcall::model::{
     AccountKey, Attempt, Call, DeliveryState, DialectName, Endpoint, Event, Secret, Source, Step, Text, Time,
 };
 use postcall::store::{
-    CallFilter, CallView, Committed, DeliveryFilter, DeliveryView, EndpointRef, Group, Incoming, Owned, Page,
-    Place, Queues, Recorded, Settlement, Store, StoreError, Sum, Turned, What,
+    Booked, CallFilter, CallView, Committed, DeliveryFilter, DeliveryView, EndpointRef, Group, Incoming,
+    Owned, Page, Place, Queues, Recorded, Settlement, Store, StoreError, Sum, Turned, What,
 };
 
 /// A place where a store lives.
@@ -103,9 +103,14 @@ pub fn says(call_id: &str, step: Step) -> What {
     What::heard(vec![Heard::Call(Box::new(heard(call_id, step)))])
 }
 
+/// What a call that is new changes in the books beside it. Tests of those books look themselves.
+fn as_usual(kind: ReceiptKind) -> Booked {
+    Booked { analytics: kind == ReceiptKind::Recorded, campaign: false }
+}
+
 /// What became of something that was recorded.
 pub fn done(kind: ReceiptKind, planned: usize) -> Recorded {
-    Recorded::Done { kind, planned }
+    Recorded::Done { kind, planned, booked: as_usual(kind) }
 }
 
 /// The numbers of deliveries.
@@ -257,7 +262,13 @@ impl<F: Fixture> Scene<F> {
         settlements: Vec<Settlement>,
     ) -> Result<Committed, StoreError> {
         let group = Arc::new(Group { now: self.now, incoming, settlements });
-        self.store.commit(group, Arc::clone(&self.room) as Arc<dyn Queues>).await
+        let mut committed = self.store.commit(group, Arc::clone(&self.room) as Arc<dyn Queues>).await?;
+        for recorded in &mut committed.recorded {
+            if let Recorded::Done { kind, booked, .. } = recorded {
+                *booked = as_usual(*kind);
+            }
+        }
+        Ok(committed)
     }
 
     /// Commits a group.
@@ -354,6 +365,10 @@ impl<F: Fixture> Scene<F> {
                 assert_eq!(owed, delivered + pending + dead + cancelled, "{sum:?}");
                 assert!([delivered, pending, dead, cancelled].iter().all(|&part| part >= 0), "{sum:?}");
             }
+            let kept = self.store.rows(account, false).await.unwrap();
+            assert_eq!(kept, self.store.rows(account, true).await.unwrap(), "kept, and from the calls");
+            let numbers = kept.values().flat_map(|tally| tally.numbers());
+            assert!(numbers.into_iter().all(|&number| number >= 0), "{kept:?}");
         }
         self.store.close().await.unwrap();
     }

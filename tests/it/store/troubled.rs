@@ -1,14 +1,17 @@
 //! A store that fails as it is told to, before or after the real one did its work, and queues that note what they
 //! are told. Refuses to know what is written.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use postcall::ledger::Tally;
+use postcall::ledger::tally::Dimension;
 use postcall::model::account::Account;
 use postcall::model::id::Tag;
-use postcall::model::{AccountKey, ApiKey, Endpoint, Event, Mention, Secret, Source, Time};
+use postcall::model::{AccountKey, ApiKey, Endpoint, Event, Mention, Secret, Source, Text, Time};
 use postcall::store::batches::{BatchView, Batches, Contact, ContactView, Ended, Failure, NewBatch, Opened};
+use postcall::store::books::{Books, Grain, Mentioned, Row, Setting, Span, Subject, TextPage};
 use postcall::store::erasure::Erasure;
 use postcall::store::export::{Cursor, Exported, Import, Imported, Secrets};
 use postcall::store::told::Told;
@@ -162,6 +165,17 @@ impl Store for Troubled {
         fn chore(now: Time) -> Answer<'_, Progress>;
         fn ready() -> Answer<'_, ()>;
         fn close() -> Answer<'_, ()>;
+    }
+}
+
+impl Books for Troubled {
+    pass_on! {
+        fn tallies(account: AccountKey, subject: Subject, span: Span, by: Option<Grain>) -> Answer<'_, Vec<(i64, Tally)>>;
+        fn tallies_by(account: AccountKey, dimension: Dimension, span: Span, page: TextPage) -> Answer<'_, (Vec<(Text, Tally)>, Option<Text>)>;
+        fn rows(account: AccountKey, recount: bool) -> Answer<'_, BTreeMap<Row, Tally>>;
+        fn mentioned(account: AccountKey, what: Dimension, id: Text) -> Answer<'_, Option<Mentioned>>;
+        fn all_mentioned(account: AccountKey, what: Dimension, page: TextPage) -> Answer<'_, Vec<Mentioned>>;
+        fn put_mentioned(account: AccountKey, what: Dimension, setting: Setting, now: Time) -> Answer<'_, bool>;
     }
 }
 

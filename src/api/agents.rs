@@ -1,0 +1,270 @@
+//! `/v1/agents`: the agents, assistants and prompts that calls told of or somebody made. The post-call webhook of one
+//! (seed 001) is an endpoint like any other, in the dialect `cllr` and scoped to it; it is kept nowhere else.
+//! Refuses to know how calls are counted.
+
+use std::sync::Arc;
+
+use axum::Json as Answer;
+use axum::extract::{RawQuery, State};
+use http::{HeaderMap, StatusCode};
+use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::ApiState;
+use super::analytics::Numbers;
+use super::auth::{self, Caller};
+use super::body::{Id, Json};
+use super::campaigns::{Progress, find, make, page, read_id, read_name};
+use super::cursor::{List, Listed};
+use super::form::{Form, Given};
+use super::problem::{Problem, sentence};
+use super::{endpoint_form, endpoints};
+use crate::ledger::tally::Dimension;
+use crate::model::endpoint::Scope;
+use crate::model::{AccountKey, DialectName, Endpoint, Text, Time};
+use crate::store::books::{Mentioned, Setting};
+
+/// An agent, assistant or prompt.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Agent)]
+pub struct AgentView {
+    /// The vendor's id.
+    #[schema(value_type = String)]
+    agent_id: Text,
+    #[schema(value_type = Option<String>)]
+    name: Option<Text>,
+    /// When it was first heard of.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Time,
+    webhooks: Webhooks,
+    progress: Progress,
+    /// Its calls that ended.
+    ended: Numbers,
+}
+
+/// Who is told of an agent's calls.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Webhooks {
+    /// Where the data of completed calls goes, as seed 001 has it: once, unsigned.
+    #[serde(rename = "postCall")]
+    post_call: Option<String>,
+    /// The endpoint that this is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint_id: Option<String>,
+}
+
+/// What a new agent may say; a change takes the same fields but the id.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the form of a request in the documentation")]
+pub struct AgentForm {
+    /// The vendor's id, as calls carry it.
+    agent_id: String,
+    /// What people call it. Left out, it is the name that calls give.
+    name: Option<String>,
+    /// `{"postCall": url}` makes or changes the endpoint that is told of this agent's completed calls in the dialect
+    /// `cllr`; `{"postCall": null}` deletes it.
+    #[schema(value_type = Option<Object>)]
+    webhooks: Option<()>,
+}
+
+/// What a change of an agent may say.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the form of a request in the documentation")]
+pub struct AgentChange {
+    /// `null` goes back to the name that calls give.
+    name: Option<String>,
+    /// As for a new one.
+    #[schema(value_type = Option<Object>)]
+    webhooks: Option<()>,
+}
+
+/// The endpoint of an agent's `postCall`: the oldest one in its dialect that hears this agent and nothing else.
+fn post_call(state: &ApiState, account: AccountKey, agent: &Text) -> Option<Arc<Endpoint>> {
+    let scope = Scope { agent_id: Some(agent.clone()), ..Scope::default() };
+    let config = state.store.config(account)?;
+    let is_its = |endpoint: &&Arc<Endpoint>| endpoint.dialect == DialectName::Cllr && endpoint.scope == scope;
+    config.endpoints.iter().find(is_its).cloned()
+}
+
+fn view(state: &ApiState, account: AccountKey, mentioned: Mentioned) -> AgentView {
+    let endpoint = post_call(state, account, &mentioned.id);
+    AgentView {
+        webhooks: Webhooks {
+            post_call: endpoint.as_ref().map(|endpoint| endpoint.url.clone()),
+            endpoint_id: endpoint.map(|endpoint| endpoint.id.clone()),
+        },
+        progress: Progress::of(&mentioned),
+        ended: Numbers::of(&mentioned.tally),
+        agent_id: mentioned.id,
+        name: mentioned.name,
+        created_at: mentioned.created_at,
+    }
+}
+
+/// Reads `webhooks.postCall`: left out it stays, `null` or empty it goes.
+fn read_post_call(state: &ApiState, form: &mut Form<'_>) -> Given<String> {
+    let Given::Value(mut webhooks) = form.object("webhooks") else { return Given::Absent };
+    let is_said = webhooks.peek("postCall").is_some();
+    let url = match webhooks.take("postCall").map(|token| serde_json::from_str::<String>(token.get())) {
+        None if is_said => return Given::Null,
+        None => return Given::Absent,
+        Some(Ok(url)) if url.is_empty() => return Given::Null,
+        Some(Ok(url)) => url,
+        Some(Err(_)) => {
+            form.wrong("webhooks.postCall", "wrong_type", "Give a text.");
+            return Given::Absent;
+        }
+    };
+    match state.courier.check_url(&url) {
+        Ok(()) => Given::Value(url),
+        Err(why) => {
+            form.wrong("webhooks.postCall", "url_refused", sentence(&why));
+            Given::Absent
+        }
+    }
+}
+
+/// Makes, changes or deletes the endpoint that a `postCall` is.
+async fn put_post_call(
+    state: &ApiState,
+    account: AccountKey,
+    agent: &Text,
+    url: Given<String>,
+) -> Result<(), Problem> {
+    let (known, now, courier) = (post_call(state, account, agent), state.clock.now(), state.courier.as_ref());
+    match (url, known) {
+        (Given::Value(url), None) => {
+            let form = json!({ "url": url, "dialect": DialectName::Cllr.as_str(), "agent_id": agent });
+            let (endpoint, _) = endpoint_form::create(form.to_string().as_bytes(), account, now, courier)?;
+            endpoints::put(state, endpoint).await?;
+        }
+        (Given::Value(url), Some(known)) if known.url != url => {
+            let form = json!({ "url": url }).to_string();
+            let (endpoint, _) = endpoint_form::change(form.as_bytes(), &known, courier)?;
+            endpoints::put(state, endpoint).await?;
+        }
+        (Given::Null, Some(known)) => {
+            state.store.delete_endpoint(account, known.number, now).await?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Make an agent
+///
+/// An agent that a call told of is there already: change it.
+#[utoipa::path(
+    post, path = "/v1/agents", tag = "Analytics", request_body = AgentForm,
+    responses((status = 201, description = "Made", body = AgentView)),
+)]
+pub async fn create(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Json(body): Json,
+) -> Result<(StatusCode, Answer<AgentView>), Problem> {
+    let _changing = state.changing.lock().await;
+    let (mut form, account) = (Form::read(&body)?, caller.account);
+    let id = read_id(&mut form, "agent_id").unwrap_or_default();
+    let (name, url) = (read_name(&mut form), read_post_call(&state, &mut form));
+    form.finish()?;
+    let setting = Setting { id: id.clone(), name, expected_calls: None };
+    let made = make(&state, account, Dimension::Agent, setting).await?;
+    put_post_call(&state, account, &id, url).await?;
+    Ok((StatusCode::CREATED, Answer(view(&state, account, made))))
+}
+
+/// List agents
+#[utoipa::path(
+    get, path = "/v1/agents", tag = "Analytics",
+    params(("cursor" = Option<String>, Query), ("limit" = Option<u32>, Query, description = "1 to 100, default 50")),
+    responses((status = 200, description = "In the order of their ids", body = Listed<AgentView>)),
+)]
+pub async fn list(
+    State(state): State<ApiState>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Answer<Listed<AgentView>>, Problem> {
+    let (found, next_cursor) =
+        page(&state, &caller, Dimension::Agent, List::Agents, query.as_deref()).await?;
+    let data = found.into_iter().map(|found| view(&state, caller.account, found)).collect();
+    Ok(Answer(Listed { data, next_cursor }))
+}
+
+/// Read an agent
+#[utoipa::path(
+    get, path = "/v1/agents/{id}", tag = "Analytics",
+    params(("id" = String, Path, description = "The vendor's id")),
+    responses((status = 200, description = "The agent", body = AgentView)),
+)]
+pub async fn read(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Id(id): Id,
+) -> Result<Answer<AgentView>, Problem> {
+    let found = find(&state, caller.account, Dimension::Agent, Text::from(id)).await?;
+    Ok(Answer(view(&state, caller.account, found)))
+}
+
+/// Change an agent
+#[utoipa::path(
+    patch, path = "/v1/agents/{id}", tag = "Analytics",
+    params(("id" = String, Path, description = "The vendor's id")), request_body = AgentChange,
+    responses((status = 200, description = "The agent as it is now", body = AgentView)),
+)]
+pub async fn change(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Id(id): Id,
+    Json(body): Json,
+) -> Result<Answer<AgentView>, Problem> {
+    let _changing = state.changing.lock().await;
+    let known = find(&state, caller.account, Dimension::Agent, Text::from(id)).await?;
+    let mut form = Form::read(&body)?;
+    let (name, url) = (read_name(&mut form), read_post_call(&state, &mut form));
+    form.finish()?;
+    put(&state, caller.account, known.id, name, url).await.map(Answer)
+}
+
+async fn put(
+    state: &ApiState,
+    account: AccountKey,
+    id: Text,
+    name: Option<Option<Text>>,
+    url: Given<String>,
+) -> Result<AgentView, Problem> {
+    let setting = Setting { id: id.clone(), name, expected_calls: None };
+    state.store.put_mentioned(account, Dimension::Agent, setting, state.clock.now()).await?;
+    put_post_call(state, account, &id, url).await?;
+    Ok(view(state, account, find(state, account, Dimension::Agent, id).await?))
+}
+
+/// Set an agent's post-call webhook, as seed 001 does
+///
+/// Takes `{"webhooks": {"postCall": url}}`, and `name`; whatever else the agent's settings have is left alone. Makes the
+/// agent if it is not there. The key comes in `Authorization: Bearer` or `x-api-key`.
+#[utoipa::path(
+    put, path = "/agents/{id}", tag = "Doors",
+    params(("id" = String, Path, description = "The vendor's id")), request_body(content = Object),
+    responses((status = 200, description = "The agent as it is now", body = AgentView)),
+)]
+pub async fn put_seed(
+    State(state): State<ApiState>,
+    Id(id): Id,
+    headers: HeaderMap,
+    Json(body): Json,
+) -> Result<Answer<AgentView>, Problem> {
+    let caller = auth::seed_caller(&state, &headers).await?;
+    let _changing = state.changing.lock().await;
+    let mut form = Form::read(&body)?;
+    let (name, url) = (read_name(&mut form), read_post_call(&state, &mut form));
+    if id.len() > LONGEST_ID {
+        form.wrong("id", "too_long", format!("Shorten it to {LONGEST_ID} bytes."));
+    }
+    form.finish_leniently()?;
+    put(&state, caller.account, Text::from(id), name, url).await.map(Answer)
+}
+
+/// The longest id in bytes.
+const LONGEST_ID: usize = 256;
