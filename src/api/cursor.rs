@@ -25,6 +25,8 @@ pub enum List {
     Sources = 5,
     /// `/v1/endpoints`
     Endpoints = 6,
+    /// `/v1/replays`
+    Replays = 20,
 }
 
 /// How much of the HMAC goes along: enough that nobody guesses one.

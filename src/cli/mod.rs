@@ -1,14 +1,17 @@
 //! The command line: one file a command. Refuses to know how the house works inside.
 
 pub mod client;
+pub mod deliveries;
 pub mod demo;
 pub mod demo_report;
 pub mod diagnosis;
 pub mod dialer;
+pub mod events;
 pub mod keys;
 pub mod openapi;
 pub mod progress;
 pub mod receivers;
+pub mod replay;
 pub mod serve;
 pub mod simulate;
 mod table;
@@ -36,6 +39,9 @@ enum Command {
     Simulate(simulate::Simulate),
     Verify(verify::Verify),
     Keys(keys::Keys),
+    Deliveries(deliveries::Deliveries),
+    Replay(replay::ReplayCommand),
+    Events(events::Events),
     Openapi(openapi::OpenApi),
 }
 
@@ -60,6 +66,9 @@ pub fn main() -> ExitCode {
             Command::Simulate(simulate) => simulate::run(simulate).await,
             Command::Verify(verify) => verify::run(&verify),
             Command::Keys(keys) => keys::run(keys).await,
+            Command::Deliveries(deliveries) => deliveries::run(deliveries).await,
+            Command::Replay(replay) => replay::run(replay).await,
+            Command::Events(events) => events::run(events).await,
             Command::Openapi(openapi) => openapi::run(&openapi),
         }
     });

@@ -120,6 +120,43 @@ impl Wire {
         };
         Answer { latency, result }
     }
+
+    /// Sends a request and leaves the body of its answer to be read: for answers that are long or have no end. The timeout
+    /// is for their heads.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn open(&self, method: Method, exchange: Exchange) -> Result<Opened, Trouble> {
+        let limit = Limit::from(Instant::now(), exchange.timeout);
+        let target = exchange.target.parts()?;
+        let mut sender = self.0.connector.open(&target.url, limit).await?;
+        let head = ask(&mut sender, request(target, &method, &exchange), limit).await?;
+        let (head, body) = head.into_parts();
+        Ok(Opened { status: head.status.as_u16(), body, _sender: sender })
+    }
+}
+
+/// An answer whose body is yet to come, on a connection of its own.
+pub struct Opened {
+    /// 100 to 999, as it came.
+    pub status: u16,
+    body: Incoming,
+    _sender: Sender,
+}
+
+impl Opened {
+    /// The next part of the body; `None` at its end.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Trouble> {
+        while let Some(frame) = self.body.frame().await {
+            if let Ok(data) = frame.map_err(|error| Trouble::of_connection(&error))?.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
 }
 
 impl Parts {

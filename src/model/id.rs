@@ -23,6 +23,8 @@ pub enum Kind {
     ApiKey,
     /// `acc_`
     Account,
+    /// `rpl_`
+    Replay,
 }
 
 impl Kind {
@@ -37,6 +39,7 @@ impl Kind {
             Self::Quarantined => "qrn",
             Self::ApiKey => "key",
             Self::Account => "acc",
+            Self::Replay => "rpl",
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod event;
 pub mod id;
 pub mod json;
 pub mod phone;
+pub mod replay;
 pub mod secret;
 pub mod source;
 pub mod time;

@@ -9,6 +9,7 @@ mod api_reading;
 mod api_resources;
 mod api_rig;
 mod api_server;
+mod api_stream;
 mod cli;
 mod crash;
 mod delivery;

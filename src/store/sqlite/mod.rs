@@ -4,12 +4,14 @@
 
 mod codec;
 mod config;
+mod holds;
 mod log;
 #[cfg(test)]
 mod plans;
 mod read;
 mod readers;
 mod record;
+mod replays;
 mod retention;
 mod schema;
 mod sealed;
@@ -25,6 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use tokio::sync::watch;
 
 use self::config::{Changed, Directory};
 use self::log::Log;
@@ -33,6 +36,7 @@ use self::record::Recording;
 use self::schema::pack;
 use self::space::Space;
 use self::thread::{Lane, WriterThread};
+use super::feed::{FeedPage, Feeds};
 use super::vault::Vault;
 use super::{
     AccountConfig, Answer, CallFilter, CallView, Claimed, Committed, DeliveryFilter, DeliveryView,
@@ -42,7 +46,8 @@ use super::{
 use crate::clock::random_bytes;
 use crate::model::account::Account;
 use crate::model::id::Tag;
-use crate::model::{AccountKey, ApiKey, Endpoint, Event, Source, Time};
+use crate::model::replay::{Replay, ReplayOrder};
+use crate::model::{AccountKey, ApiKey, Endpoint, Source, Time};
 
 /// How long a commit proves that the store can be written. Anybody may ask whether it can; not every time shall
 /// cost an fsync.
@@ -81,6 +86,7 @@ struct Writer {
     log: Log,
     directory: Arc<Directory>,
     vault: Arc<Vault>,
+    feeds: Arc<Feeds>,
     options: Options,
     /// The last commit, unless something failed since.
     proven: Option<Instant>,
@@ -96,6 +102,7 @@ pub struct SqliteStore {
     readers: Readers,
     directory: Arc<Directory>,
     vault: Arc<Vault>,
+    feeds: Arc<Feeds>,
 }
 
 impl SqliteStore {
@@ -137,11 +144,13 @@ impl SqliteStore {
             db.pragma_update(None, "max_page_count", pages).map_err(|error| trouble(&error))?;
         }
 
+        let feeds: Arc<Feeds> = Arc::default();
         let writer = Writer {
             log: Log::start(&path, &mut db)?,
             db,
             directory: Arc::clone(&directory),
             vault: Arc::clone(&vault),
+            feeds: Arc::clone(&feeds),
             options,
             proven: None,
             is_durable: true,
@@ -152,6 +161,7 @@ impl SqliteStore {
             readers: Readers::new(&path),
             directory,
             vault,
+            feeds,
         })
     }
 
@@ -296,13 +306,15 @@ impl Writer {
         now: Time,
         work: impl FnOnce(&mut Recording<'_>) -> Result<T, StoreError>,
     ) -> Result<(T, Committed), StoreError> {
-        self.transact(|db, writer| {
+        let (done, committed) = self.transact(|db, writer| {
             let mut recording = writer.record(db, queues, now);
             let done = work(&mut recording)?;
             let committed = recording.finish()?;
             let changed = committed.disabled.iter().map(|&endpoint| Changed::Endpoint(endpoint)).collect();
             Ok(((done, committed), changed))
-        })
+        })?;
+        committed.feeds.iter().for_each(|&(account, position)| self.feeds.moved(account, position));
+        Ok((done, committed))
     }
 
     /// Gives some free space back to the disk; true when there is more. The file itself is cut when the log is copied
@@ -523,9 +535,19 @@ impl Store for SqliteStore {
         self.readers.read(move |db| read::calls(db, account, &filter, page))
     }
 
-    fn events(&self, account: AccountKey, page: Page) -> Answer<'_, Option<Vec<Event>>> {
+    fn events(&self, account: AccountKey, page: Page) -> Answer<'_, Option<FeedPage>> {
         let tag = self.tag(account);
         self.readers.read(move |db| read::events(db, tag, account, page))
+    }
+
+    fn follow(&self, account: AccountKey) -> Answer<'_, watch::Receiver<i64>> {
+        // First the signal, then the look: what is committed between the two is in one of them.
+        let follower = self.feeds.follow(account);
+        Box::pin(async move {
+            let position = self.readers.read(move |db| read::position(db, account)).await?;
+            self.feeds.moved(account, position);
+            Ok(follower)
+        })
     }
 
     fn deliveries(
@@ -574,6 +596,29 @@ impl Store for SqliteStore {
             let work = |recording: &mut Recording<'_>| recording.cancel(account, delivery);
             Ok(writer.recording(&NoQueues, now, work)?.0)
         })
+    }
+
+    fn create_replay(
+        &self,
+        account: AccountKey,
+        order: ReplayOrder,
+        now: Time,
+    ) -> Answer<'_, Option<Replay>> {
+        self.writer
+            .run(Lane::Api, move |writer| writer.write(|db, _| replays::create(db, account, &order, now)))
+    }
+
+    fn replay(&self, account: AccountKey, number: i64) -> Answer<'_, Option<Replay>> {
+        self.readers.read(move |db| replays::replay(db, account, number))
+    }
+
+    fn replays(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<Replay>> {
+        self.readers.read(move |db| replays::replays(db, account, page))
+    }
+
+    fn cancel_replay(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool> {
+        self.writer
+            .run(Lane::Api, move |writer| writer.write(|db, _| replays::cancel(db, account, number, now)))
     }
 
     fn discard(&self, account: AccountKey, number: i64) -> Answer<'_, bool> {

@@ -298,7 +298,7 @@ async fn no_removal_walks_over_what_it_leaves() {
     store.set_retention(ACCOUNT, Some(kept), later).await.unwrap();
     judge(&counted, 25, dir.path());
     let page = Page { after: None, limit: usize::MAX };
-    let left = store.events(ACCOUNT, page).await.unwrap().unwrap();
+    let left = store.events(ACCOUNT, page).await.unwrap().unwrap().events;
     assert_eq!(left.len(), 2 * OTHERS + 1, "the others are there");
     assert_eq!(store.quarantine_size(ACCOUNT).await, Ok(i64::try_from(OTHERS).unwrap()));
     assert_eq!(store.sums(ACCOUNT, false).await, store.sums(ACCOUNT, true).await);

@@ -4,6 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::record::Recording;
+use super::replays;
 use super::retention;
 use super::schema::pack;
 use crate::model::{AccountKey, Time};
@@ -85,11 +86,14 @@ pub fn disown(db: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// One step: forgets old idempotency keys, calls off what deleted endpoints are owed, removes what is past its
-/// account's retention. True when there is more.
+/// One step: forgets old idempotency keys, lets go what was held long enough, goes on with a replay, calls off what deleted
+/// endpoints are owed, removes what is past its account's retention. True when there is more.
 pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
     let forgotten = forget(recording)?;
-    Ok(sweep(recording)? || retention::step(recording)? || forgotten)
+    let let_go = recording.let_overdue_go()?;
+    // Beside a removal that may take hours, not behind it.
+    let replayed = replays::step(recording)?;
+    Ok(sweep(recording)? || retention::step(recording)? || forgotten || let_go || replayed)
 }
 
 fn forget(recording: &Recording<'_>) -> Result<bool, StoreError> {
