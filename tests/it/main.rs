@@ -6,6 +6,7 @@ mod api_door;
 mod api_idempotency;
 mod api_isolation;
 mod api_reading;
+mod api_replays;
 mod api_resources;
 mod api_rig;
 mod api_server;
