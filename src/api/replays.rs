@@ -208,7 +208,8 @@ async fn read(state: &ApiState, caller: &Caller, body: &[u8]) -> Result<ReplayOr
         _ => DEFAULT_RATE,
     };
     let dry_run = form.boolean("dry_run").over_default(false, false);
-    if selection == Selection::default() && delivery.is_none() && call_id.is_none() {
+    let is_empty = selection == Selection::default() && delivery.is_none() && call_id.is_none();
+    if is_empty && form.is_fine() {
         let detail = "Say what to replay: give at least one of delivery_id, event_id, call_id, batch_id, campaign_id, \
             agent_id, endpoint_id, event_types, outcome, from, until, state.";
         form.wrong("selection", "empty", detail);

@@ -11,6 +11,7 @@ mod plans;
 mod read;
 mod readers;
 mod record;
+mod replay_steps;
 mod replays;
 mod retention;
 mod schema;

@@ -388,7 +388,7 @@ impl Purge<'_, '_> {
             )?
             .query_map([events[0], events[1], STEP], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<_, _>>()?;
-        let (mut removed, found) = (0, again.len());
+        let found = again.len();
         for (event, id) in again {
             let Some(under_way) = self.expire([id, id + 1])? else { return Ok(false) };
             if !under_way.is_empty() {
@@ -400,10 +400,8 @@ impl Purge<'_, '_> {
             }
             db.prepare_cached("DELETE FROM replayed WHERE event = ? AND delivery = ?")?
                 .execute([event, id])?;
-            removed += 1;
         }
-        // Of a full page that is under way to the last one nothing more can go now.
-        Ok(i64::try_from(found).unwrap_or(i64::MAX) < STEP || removed == 0)
+        Ok(i64::try_from(found).unwrap_or(i64::MAX) < STEP)
     }
 
     fn count(&mut self, endpoint: i64, state: DeliveryState) {

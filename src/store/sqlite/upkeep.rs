@@ -4,7 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::record::Recording;
-use super::replays;
+use super::replay_steps;
 use super::retention;
 use super::schema::pack;
 use crate::model::{AccountKey, Time};
@@ -92,7 +92,7 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
     let forgotten = forget(recording)?;
     let let_go = recording.let_overdue_go()?;
     // Beside a removal that may take hours, not behind it.
-    let replayed = replays::step(recording)?;
+    let replayed = replay_steps::step(recording)?;
     Ok(sweep(recording)? || retention::step(recording)? || forgotten || let_go || replayed)
 }
 
