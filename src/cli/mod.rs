@@ -40,7 +40,7 @@ enum Command {
     Verify(verify::Verify),
     Keys(keys::Keys),
     Deliveries(deliveries::Deliveries),
-    Replay(replay::ReplayCommand),
+    Replay(Box<replay::ReplayCommand>),
     Events(events::Events),
     Openapi(openapi::OpenApi),
 }
@@ -67,7 +67,7 @@ pub fn main() -> ExitCode {
             Command::Verify(verify) => verify::run(&verify),
             Command::Keys(keys) => keys::run(keys).await,
             Command::Deliveries(deliveries) => deliveries::run(deliveries).await,
-            Command::Replay(replay) => replay::run(replay).await,
+            Command::Replay(replay) => replay::run(*replay).await,
             Command::Events(events) => events::run(events).await,
             Command::Openapi(openapi) => openapi::run(&openapi),
         }

@@ -400,7 +400,6 @@ fn own(
     mut place: Place,
 ) -> Result<(Owned, usize), StoreError> {
     let account = endpoint.account;
-    #[expect(clippy::type_complexity, reason = "one row")]
     let (event, ordered_call, revision, tries, snapshot): (i64, Option<i64>, i64, u32, Option<i64>) = db
         .prepare_cached("SELECT event, call, revision, tries, snapshot FROM open WHERE id = ?")?
         .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?;
