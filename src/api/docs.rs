@@ -43,11 +43,12 @@ pub async fn page() -> Html<&'static str> {
 }
 
 /// In the order in which somebody new needs them.
-const TAGS: [&str; 9] = [
+const TAGS: [&str; 10] = [
     "Doors",
     "Sources",
     "Endpoints",
     "Deliveries",
+    "Replays",
     "Events",
     "Calls",
     "Quarantine",
