@@ -26,6 +26,7 @@ fn kind_of(path: &str) -> Kind {
         "deliveries" => Kind::Delivery,
         "quarantine" => Kind::Quarantined,
         "keys" => Kind::ApiKey,
+        "replays" => Kind::Replay,
         other => panic!("whose ids does {other} have?"),
     }
 }
@@ -46,6 +47,8 @@ async fn furnish(house: &House, key: &str) {
     house.endpoint(key, "standard").await;
     assert_eq!(house.bring(&source, &cllr_body("private-call")).await.status, 200);
     assert_eq!(house.bring(&source, b"private nonsense").await.status, 200);
+    let replay = json!({ "call_id": "private-call" });
+    assert_eq!(house.call(key, "POST", "/v1/replays", &replay).await.status, 202);
 }
 
 /// All that an account can see of itself.
@@ -58,6 +61,7 @@ async fn everything(house: &House, key: &str) -> String {
         "calls",
         "events",
         "deliveries",
+        "replays",
         "quarantine",
         "keys",
         "reconciliation",
