@@ -144,8 +144,10 @@ impl App {
         let courier = Arc::new(WireCourier { wire, guard });
         let state = ApiState::new(Arc::clone(&store), writer, queues, clock, metrics, courier, api);
         let (shut_down, shutting_down) = oneshot::channel::<()>();
-        let server = tokio::spawn(api::server::serve(listener, api::router(state), async {
+        let streams = state.streams.clone();
+        let server = tokio::spawn(api::server::serve(listener, api::router(state), async move {
             let _ = shutting_down.await;
+            streams.end();
         }));
         info!(%address, data = %settings.data.display(), "listening");
         Ok(Self { address, first_start, store, dispatcher, shut_down, server, chores })

@@ -41,6 +41,8 @@ pub enum List {
     Agents = 25,
     /// `/v1/analytics`
     Analytics = 26,
+    /// `/v1/replays`
+    Replays = 27,
 }
 
 /// How much of the HMAC goes along: enough that nobody guesses one.

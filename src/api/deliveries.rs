@@ -31,6 +31,9 @@ pub struct DeliveryRecord {
     /// The vendor's id of the call, if the event is about one.
     #[schema(value_type = Option<String>)]
     call_id: Option<Text>,
+    /// The replay that planned it, if one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay_id: Option<String>,
     /// `pending`, `delivered`, `dead` or `cancelled`.
     state: &'static str,
     /// `null` when it is not tried again, under way now, or waits for an earlier one of the same call.
@@ -73,6 +76,7 @@ impl DeliveryRecord {
             event_type: view.kind.as_str(),
             endpoint_id: caller.id(Kind::Endpoint, view.endpoint),
             call_id: view.call_id,
+            replay_id: view.replay.map(|number| caller.id(Kind::Replay, number)),
             state: view.state.as_str(),
             next_attempt_at: view.next_attempt_at,
             attempts: view.attempts.into_iter().map(AttemptRecord::of).collect(),

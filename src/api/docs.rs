@@ -43,11 +43,12 @@ pub async fn page() -> Html<&'static str> {
 }
 
 /// In the order in which somebody new needs them.
-const TAGS: [&str; 12] = [
+const TAGS: [&str; 13] = [
     "Doors",
     "Sources",
     "Endpoints",
     "Deliveries",
+    "Replays",
     "Events",
     "Calls",
     "Batches",

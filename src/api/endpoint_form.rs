@@ -12,7 +12,7 @@ use super::problem::{Problem, sentence};
 use super::redact;
 use super::sources::read_dialect;
 use crate::dialect;
-use crate::model::endpoint::{Delivering, Endpoint, EndpointState, Scope, Shape};
+use crate::model::endpoint::{Delivering, Endpoint, EndpointState, Part, Scope, Shape, Wait};
 use crate::model::json::Text;
 use crate::model::{AccountKey, DialectName, EventType, Time};
 
@@ -24,6 +24,10 @@ const LONGEST_DELAY: u32 = 7 * 24 * 3600;
 const MOST_DELAYS: usize = 50;
 /// The most headers.
 const MOST_HEADERS: usize = 32;
+/// The longest wait for what comes after the end of a call, in minutes: a day.
+const LONGEST_WAIT: f64 = 1440.0;
+/// The wait unless said otherwise.
+const DEFAULT_WAIT: Duration = Duration::from_secs(600);
 /// The most attempts at the same time.
 const MOST_IN_FLIGHT: u32 = 1000;
 
@@ -64,6 +68,11 @@ pub struct EndpointForm {
     max_in_flight: Option<u32>,
     /// Attempts started per second. Default unlimited.
     rate_limit_per_second: Option<f64>,
+    /// What the end of a call is held for where somebody was reached: `recording`, `transcript`, `analysis`. One delivery
+    /// then, when all of it has come or after `up_to_minutes` with what there is. Default nothing.
+    wait_for: Option<Vec<String>>,
+    /// For how long, from when the end was heard; above 0, at most 1440. Default 10.
+    up_to_minutes: Option<f64>,
 }
 
 /// What a new endpoint starts from.
@@ -149,6 +158,7 @@ fn read(
     }
     read_headers(&mut form, &mut endpoint.headers, courier);
     read_delivering(&mut form, &mut endpoint.delivering);
+    read_wait(&mut form, &mut endpoint.delivering.wait);
     let wanted = credential::read(&mut form, dialect, Side::Endpoint);
     form.finish()?;
 
@@ -227,6 +237,57 @@ fn read_headers(form: &mut Form<'_>, headers: &mut Vec<(String, String)>, courie
         form.wrong("headers", "too_many", format!("Give at most {MOST_HEADERS}."));
     }
     *headers = read;
+}
+
+fn read_wait(form: &mut Form<'_>, wait: &mut Option<Wait>) {
+    let up_to = match form.number("up_to_minutes") {
+        Given::Value(minutes) if minutes > 0.0 && minutes <= LONGEST_WAIT => {
+            Given::Value(Duration::from_secs_f64(minutes * 60.0))
+        }
+        Given::Value(_) => {
+            form.wrong(
+                "up_to_minutes",
+                "out_of_range",
+                format!("Give a number above 0, at most {LONGEST_WAIT}."),
+            );
+            Given::Absent
+        }
+        Given::Null => Given::Null,
+        Given::Absent => Given::Absent,
+    };
+    let current = wait.take();
+    let mut parts = current.as_ref().map(|wait| wait.parts.clone()).unwrap_or_default();
+    match form.list("wait_for") {
+        Given::Absent => {}
+        Given::Null => parts.clear(),
+        Given::Value(list) => {
+            parts.clear();
+            for (at, element) in list.iter().enumerate() {
+                let name: Option<Text> = serde_json::from_str(element.get()).ok();
+                match name.and_then(|name| Part::parse(&name.to_str())) {
+                    Some(part) if parts.contains(&part) => {}
+                    Some(part) => parts.push(part),
+                    None => {
+                        let names = Part::ALL.map(Part::as_str).join(", ");
+                        form.wrong(
+                            format!("wait_for[{at}]"),
+                            "unknown_value",
+                            format!("Give one of: {names}."),
+                        );
+                    }
+                }
+            }
+        }
+    }
+    if parts.is_empty() && matches!(up_to, Given::Value(_)) {
+        form.wrong(
+            "up_to_minutes",
+            "nothing_to_wait_for",
+            "Name in wait_for what to wait for, or leave this out.",
+        );
+    }
+    let up_to = up_to.over_default(current.map_or(DEFAULT_WAIT, |wait| wait.up_to), DEFAULT_WAIT);
+    *wait = (!parts.is_empty()).then_some(Wait { parts, up_to });
 }
 
 fn read_delivering(form: &mut Form<'_>, delivering: &mut Delivering) {

@@ -62,6 +62,10 @@ pub struct EndpointView {
     max_in_flight: u32,
     /// `null` is unlimited.
     rate_limit_per_second: Option<f64>,
+    /// What the end of a call is held for.
+    wait_for: Vec<&'static str>,
+    /// For how long; `null` when nothing is waited for.
+    up_to_minutes: Option<f64>,
     /// Whether requests are signed or carry a token.
     has_secret: bool,
     /// The key that receivers verify with, when the secret is an ed25519 one.
@@ -120,6 +124,8 @@ impl EndpointView {
             retry_delays_seconds: delays.iter().copied().map(Seconds).collect(),
             max_in_flight: delivering.max_in_flight.unwrap_or(DEFAULT_MAX_IN_FLIGHT),
             rate_limit_per_second: delivering.rate_limit,
+            wait_for: delivering.wait.iter().flat_map(|wait| &wait.parts).map(|part| part.as_str()).collect(),
+            up_to_minutes: delivering.wait.as_ref().map(|wait| wait.up_to.as_secs_f64() / 60.0),
             has_secret: !credential::is_empty(&endpoint.credential),
             public_key: newest
                 .and_then(|dated| signature::public_key(&String::from_utf8_lossy(dated.secret.expose()))),

@@ -43,7 +43,13 @@ pub struct EventView {
 }
 
 impl EventView {
-    fn of(event: Event) -> Self {
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// As it is shown, here and in the stream.
+    pub fn of(event: Event) -> Self {
         Self {
             kind: event.kind.as_str(),
             timestamp: event.at,
@@ -55,10 +61,28 @@ impl EventView {
     }
 }
 
+/// The position of a cursor: a `next_cursor` of the feed or the id of an event.
+pub fn position(state: &ApiState, caller: &Caller, cursor: &str) -> Option<i64> {
+    let key = state.store.link_key();
+    List::Events.open(key, caller.tag, cursor).or_else(|| caller.number(Kind::Event, cursor))
+}
+
+/// What to do about a cursor that is none.
+pub const CURSORS: &str =
+    "Pass on a \"next_cursor\" of this list or the \"id\" of an event, or leave it out.";
+
+/// Something that came after the cursor is past the account's retention.
+pub fn expired() -> Problem {
+    let detail = "Events after this cursor are older than the account keeps them, and gone. Leave \"after\" out to \
+        read on from the oldest event that is there.";
+    Problem::new(StatusCode::GONE, "cursor_expired", detail)
+}
+
 /// Read the feed
 ///
-/// To follow it, pass the last event's `id`, or `next_cursor` while there is one, as `after`. Without `after` it begins
-/// with the oldest event that the account still keeps.
+/// To follow it, pass the last event's `id`, or `next_cursor` while there is one, as `after`; `/v1/events/stream` brings
+/// what is new by itself. Without `after` it begins with the oldest event that the account still keeps. A page ends at
+/// its limit or at 1 MiB, whichever comes first.
 #[utoipa::path(
     get, path = "/v1/events", tag = "Events",
     params(
@@ -75,22 +99,18 @@ pub async fn list(
     caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Answer<Listed<EventView>>, Problem> {
-    let (mut query, key) = (Query::read(query.as_deref()), state.store.link_key());
+    let mut query = Query::read(query.as_deref());
     let after = query.take("after").and_then(|after| {
-        let place = List::Events.open(key, caller.tag, &after).or_else(|| caller.number(Kind::Event, &after));
+        let place = position(&state, &caller, &after);
         if place.is_none() {
-            let detail = "Pass on a \"next_cursor\" of this list or the \"id\" of an event, or leave it out.";
-            query.wrong("after", BAD_CURSOR, detail);
+            query.wrong("after", BAD_CURSOR, CURSORS);
         }
         place
     });
-    let page = Page { after, limit: query.limit(DEFAULT_LIMIT, MOST) + 1 };
+    let page = Page { after, limit: query.limit(DEFAULT_LIMIT, MOST) };
     query.finish()?;
-    let found = state.store.events(caller.account, page).await?.ok_or_else(|| {
-        let detail = "Events after this cursor are older than the account keeps them, and gone. Leave \"after\" out to \
-            read on from the oldest event that is there.";
-        Problem::new(StatusCode::GONE, "cursor_expired", detail)
-    })?;
-    let (found, next_cursor) = List::Events.cut(found, page, key, caller.tag, |event| event.position);
-    Ok(Answer(Listed { data: found.into_iter().map(EventView::of).collect(), next_cursor }))
+    let found = state.store.events(caller.account, page).await?.ok_or_else(expired)?;
+    let end = found.events.last().filter(|_| found.more);
+    let next_cursor = end.map(|last| List::Events.seal(state.store.link_key(), caller.tag, last.position));
+    Ok(Answer(Listed { data: found.events.into_iter().map(EventView::of).collect(), next_cursor }))
 }

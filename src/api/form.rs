@@ -76,6 +76,11 @@ impl<'a> Form<'a> {
         Ok(Self { fields, asked: Vec::new(), errors: Vec::new() })
     }
 
+    /// Whether nothing is wrong so far.
+    pub fn is_fine(&self) -> bool {
+        self.errors.is_empty()
+    }
+
     /// Puts a wrong field on record.
     pub fn wrong(&mut self, field: impl Into<String>, code: &'static str, detail: impl Into<String>) {
         self.errors.push(FieldError { field: field.into(), code, detail: detail.into() });

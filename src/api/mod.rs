@@ -35,9 +35,11 @@ pub mod quarantine;
 mod query;
 pub mod reconciliation;
 mod redact;
+pub mod replays;
 pub mod rotate;
 pub mod server;
 pub mod sources;
+pub mod stream;
 pub mod test_send;
 pub mod transcripts;
 
@@ -73,6 +75,8 @@ pub struct Settings {
     pub max_load: usize,
     /// How long a body may take to come.
     pub body_patience: Duration,
+    /// How often a stream says that it is there when there is nothing else to say.
+    pub heartbeat: Duration,
 }
 
 impl Settings {
@@ -83,7 +87,13 @@ impl Settings {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => format!("http://{host}:{}", listen.port()),
         };
-        Self { public_url, max_body: 1 << 20, max_load: 128 << 20, body_patience: Duration::from_secs(30) }
+        Self {
+            public_url,
+            max_body: 1 << 20,
+            max_load: 128 << 20,
+            body_patience: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(15),
+        }
     }
 }
 
@@ -114,6 +124,8 @@ pub struct Parts {
     pub courier: Arc<dyn Courier>,
     /// What can be set.
     pub settings: Settings,
+    /// The streams that are open.
+    pub streams: stream::Streams,
     keys: auth::Remembered,
     load: body::Load,
     /// How many may bring contacts at once: their bodies are large.
@@ -133,7 +145,7 @@ impl ApiState {
         courier: Arc<dyn Courier>,
         settings: Settings,
     ) -> Self {
-        let (keys, load, changing) = <_>::default();
+        let (streams, keys, load, changing) = <_>::default();
         Self(Arc::new(Parts {
             store,
             writer,
@@ -142,6 +154,7 @@ impl ApiState {
             metrics,
             courier,
             settings,
+            streams,
             keys,
             load,
             intakes: tokio::sync::Semaphore::new(batches::MOST_INTAKES),
@@ -198,10 +211,14 @@ fn keyed() -> OpenApiRouter<ApiState> {
         .routes(routes!(calls::transcript))
         .routes(routes!(calls::recording))
         .routes(routes!(events::list))
+        .routes(routes!(stream::follow))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::read))
         .routes(routes!(deliveries::retry))
         .routes(routes!(deliveries::cancel))
+        .routes(routes!(replays::list, replays::create))
+        .routes(routes!(replays::read_one))
+        .routes(routes!(replays::cancel))
         .routes(routes!(quarantine::list))
         .routes(routes!(quarantine::read, quarantine::discard))
         .routes(routes!(quarantine::reprocess))

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::client::{Server, query};
+use super::client::{Server, with_query};
 use super::table;
 
 /// Show the numbers of calls: how many, how they ended, how long, what they cost
@@ -44,7 +44,7 @@ pub struct Analytics {
 /// A sentence when the server does not answer or refuses.
 pub async fn run(analytics: Analytics) -> Result<ExitCode, String> {
     let client = analytics.server.client()?;
-    let asked = query(
+    let asked = with_query(
         "/v1/analytics",
         &[
             ("by", analytics.by.as_deref()),

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::client::{Server, path, query};
+use super::client::{Server, path, with_query};
 use super::table;
 
 /// List calls, newest first, or show one
@@ -37,7 +37,7 @@ pub async fn run(calls: Calls) -> Result<ExitCode, String> {
     let limit = calls.limit.to_string();
     let asked = match &calls.id {
         Some(id) => path("/v1/calls", id),
-        None => query(
+        None => with_query(
             "/v1/calls",
             &[
                 ("outcome", calls.outcome.as_deref()),

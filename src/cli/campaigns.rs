@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::client::{Server, path, query};
+use super::client::{Server, path, with_query};
 use super::table;
 
 /// List campaigns, or show one
@@ -60,7 +60,7 @@ async fn show(asked: Asked, what: &str) -> Result<ExitCode, String> {
     let (base, limit) = (format!("/v1/{what}s"), asked.limit.to_string());
     let address = match &asked.id {
         Some(id) => path(&base, id),
-        None => query(&base, &[("limit", Some(&limit)), ("cursor", asked.cursor.as_deref())]),
+        None => with_query(&base, &[("limit", Some(&limit)), ("cursor", asked.cursor.as_deref())]),
     };
     let found = client.get(&address).await?;
     let shown = match (asked.json, &asked.id) {

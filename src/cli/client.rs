@@ -12,14 +12,18 @@ use serde_json::Value;
 use crate::clock::random_bytes;
 use crate::config;
 use crate::delivery::guard::Guard;
-use crate::delivery::wire::{Exchange, Response, Target, Trouble, Wire};
+use crate::delivery::wire::{Exchange, Opened, Target, Wire};
 
-/// For one request, everything included.
+/// For the head of an answer, and for the rest of it.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// For a request that brings many lines, which stand behind everything else.
 const LONG_PATIENCE: Duration = Duration::from_secs(300);
 
+/// The largest answer that is read, in bytes: a page of deliveries has every attempt with what came back.
+const LARGEST: usize = 64 << 20;
+
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// A wire to any address: whoever types a command chooses where it goes.
 ///
@@ -120,11 +124,7 @@ impl Client {
     ) -> Result<(), String> {
         let url = format!("{}{path}", self.base);
         let headers = vec![(AUTHORIZATION, self.key.clone())];
-        let exchange = Exchange { target: Target::of(&url), headers, body: Bytes::new(), timeout: PATIENCE };
-        let away = |trouble: Trouble| {
-            format!("{url} does not answer: {trouble}. Is postcall running there? --url says where it is")
-        };
-        let mut answer = self.wire.open(Method::GET, exchange).await.map_err(away)?;
+        let mut answer = self.open(&Method::GET, &url, headers, Bytes::new(), PATIENCE).await?;
         let (is_success, mut buffer) = ((200..300).contains(&answer.status), Vec::new());
         while let Some(part) = answer.next().await.map_err(|trouble| format!("{url} broke off: {trouble}"))? {
             buffer.extend_from_slice(&part);
@@ -149,17 +149,13 @@ impl Client {
             (AUTHORIZATION, self.key.clone()),
             (CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson")),
         ];
-        let exchange =
-            Exchange { target: Target::of(&url), headers, body: lines.into(), timeout: LONG_PATIENCE };
-        let response = self.wire.send(Method::POST, exchange).await.result.map_err(|trouble| Refusal {
-            said: format!(
-                "{url} does not answer: {trouble}. Is postcall running there? --url says where it is"
-            ),
-            document: Value::Null,
-        })?;
-        read(&response).map_err(|said| Refusal {
+        let plain = |said| Refusal { said, document: Value::Null };
+        let mut opened =
+            self.open(&Method::POST, &url, headers, lines.into(), LONG_PATIENCE).await.map_err(plain)?;
+        let body = gather(&mut opened).await.map_err(plain)?;
+        judge(opened.status, &body).map_err(|said| Refusal {
             said: format!("POST {url}: {said}"),
-            document: serde_json::from_slice(&response.body).unwrap_or_default(),
+            document: serde_json::from_slice(&body).unwrap_or_default(),
         })
     }
 
@@ -172,23 +168,49 @@ impl Client {
         }
         let url = format!("{}{path}", self.base);
         let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
-        let exchange = Exchange { target: Target::of(&url), headers, body, timeout: PATIENCE };
-        let response = self.wire.send(method.clone(), exchange).await.result.map_err(|trouble| {
+        let mut opened = self.open(&method, &url, headers, body, PATIENCE).await?;
+        let read = tokio::time::timeout(PATIENCE, read(&mut opened)).await;
+        let read = read.unwrap_or_else(|_| Err("the answer does not end".to_owned()));
+        read.map_err(|sentence| format!("{method} {url}: {sentence}"))
+    }
+
+    /// Opens an answer without an end, from after the event of an id. Of any other answer than 200, what it says.
+    ///
+    /// # Errors
+    /// As for [`Self::get`].
+    pub async fn stream(&self, path: &str, last: Option<&str>) -> Result<Opened, String> {
+        let mut headers = vec![(AUTHORIZATION, self.key.clone())];
+        if let Some(value) = last.and_then(|last| HeaderValue::from_str(last).ok()) {
+            headers.push((LAST_EVENT_ID, value));
+        }
+        let url = format!("{}{path}", self.base);
+        let mut opened = self.open(&Method::GET, &url, headers, Bytes::new(), PATIENCE).await?;
+        match opened.status {
+            200 => Ok(opened),
+            _ => match read(&mut opened).await {
+                Ok(_) => Err(format!("GET {url}: the answer is no stream; does --url lead to a postcall?")),
+                Err(sentence) => Err(format!("GET {url}: {sentence}")),
+            },
+        }
+    }
+
+    async fn open(
+        &self,
+        method: &Method,
+        url: &str,
+        headers: Vec<(HeaderName, HeaderValue)>,
+        body: Bytes,
+        timeout: Duration,
+    ) -> Result<Opened, String> {
+        let exchange = Exchange { target: Target::of(url), headers, body, timeout };
+        self.wire.open(method.clone(), exchange).await.map_err(|trouble| {
             format!("{url} does not answer: {trouble}. Is postcall running there? --url says where it is")
-        })?;
-        read(&response).map_err(|sentence| format!("{method} {url}: {sentence}"))
+        })
     }
 }
 
-/// The address of one record in a list, whatever letters its id has.
-pub fn path(list: &str, id: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~');
-    let letter = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    format!("{list}/{}", id.bytes().map(letter).collect::<String>())
-}
-
-/// An address with the parameters that are given.
-pub fn query(path: &str, parameters: &[(&str, Option<&str>)]) -> String {
+/// A path with parameters, those without a value left out.
+pub fn with_query(path: &str, parameters: &[(&str, Option<&str>)]) -> String {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     for (name, value) in parameters {
         if let Some(value) = value {
@@ -199,18 +221,51 @@ pub fn query(path: &str, parameters: &[(&str, Option<&str>)]) -> String {
     if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
+/// An id as a part of a path.
+///
+/// # Errors
+/// A sentence when it cannot be one.
+pub fn in_path(id: &str) -> Result<&str, String> {
+    match id.is_empty() || id.contains(['/', '?', '#', '%', ' ']) {
+        true => Err(format!("{id:?} is no id; lists show them")),
+        false => Ok(id),
+    }
+}
+
+/// The address of one record in a list, whatever letters its id has.
+pub fn path(list: &str, id: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~');
+    let letter = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    format!("{list}/{}", id.bytes().map(letter).collect::<String>())
+}
+
 /// The JSON of an answer; `Null` for an empty one.
-fn read(response: &Response) -> Result<Value, String> {
-    if !response.is_success() {
-        return Err(problem(response.status, &response.body));
+async fn read(opened: &mut Opened) -> Result<Value, String> {
+    let body = gather(opened).await?;
+    judge(opened.status, &body)
+}
+
+async fn gather(opened: &mut Opened) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Some(part) =
+        opened.next().await.map_err(|trouble| format!("the answer broke off: {trouble}"))?
+    {
+        body.extend_from_slice(&part);
+        if body.len() > LARGEST {
+            return Err("the answer is larger than this command reads; use the API itself".to_owned());
+        }
     }
-    if response.truncated {
-        return Err("the answer is larger than this command reads; use the API itself".to_owned());
+    Ok(body)
+}
+
+fn judge(status: u16, body: &[u8]) -> Result<Value, String> {
+    if !(200..300).contains(&status) {
+        return Err(problem(status, body));
     }
-    if response.body.is_empty() {
+    if body.is_empty() {
         return Ok(Value::Null);
     }
-    serde_json::from_slice(&response.body)
+    serde_json::from_slice(body)
         .map_err(|_| "the answer is not JSON; does --url lead to a postcall?".to_owned())
 }
 

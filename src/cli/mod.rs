@@ -6,17 +6,20 @@ pub mod calls;
 pub mod campaigns;
 pub mod client;
 mod contacts_file;
+pub mod deliveries;
 pub mod demo;
 pub mod demo_report;
 pub mod diagnosis;
 pub mod dialer;
 pub mod erase;
+pub mod events;
 pub mod export;
 pub mod import;
 pub mod keys;
 pub mod openapi;
 pub mod progress;
 pub mod receivers;
+pub mod replay;
 pub mod serve;
 pub mod simulate;
 mod table;
@@ -52,6 +55,9 @@ enum Command {
     Campaigns(campaigns::Campaigns),
     Agents(campaigns::Agents),
     Analytics(analytics::Analytics),
+    Deliveries(deliveries::Deliveries),
+    Replay(Box<replay::ReplayCommand>),
+    Events(events::Events),
     Openapi(openapi::OpenApi),
 }
 
@@ -84,6 +90,9 @@ pub fn main() -> ExitCode {
             Command::Campaigns(campaigns) => campaigns::run(campaigns).await,
             Command::Agents(agents) => campaigns::run_agents(agents).await,
             Command::Analytics(analytics) => analytics::run(analytics).await,
+            Command::Deliveries(deliveries) => deliveries::run(deliveries).await,
+            Command::Replay(replay) => replay::run(*replay).await,
+            Command::Events(events) => events::run(events).await,
             Command::Openapi(openapi) => openapi::run(&openapi),
         }
     });

@@ -3,8 +3,10 @@
 
 pub mod batch;
 pub mod credit;
+pub mod hold;
 pub mod merge;
 pub mod plan;
+pub mod replay;
 pub mod settle;
 pub mod tally;
 

@@ -41,6 +41,46 @@ impl Default for Shape {
 /// overrun a slow one.
 pub const DEFAULT_MAX_IN_FLIGHT: u32 = 32;
 
+/// What vendors often send after the end of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// The recording's URL.
+    Recording,
+    /// The transcript, in any form.
+    Transcript,
+    /// Anything that an AI made of the call.
+    Analysis,
+}
+
+impl Part {
+    /// Every part.
+    pub const ALL: [Self; 3] = [Self::Recording, Self::Transcript, Self::Analysis];
+
+    /// The name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Recording => "recording",
+            Self::Transcript => "transcript",
+            Self::Analysis => "analysis",
+        }
+    }
+
+    /// The inverse of [`Self::as_str`].
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|part| part.as_str() == name)
+    }
+}
+
+/// What an endpoint wants to have with the end of a call, and how long it waits for that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    /// What.
+    pub parts: Vec<Part>,
+    /// From when the end was heard.
+    pub up_to: Duration,
+}
+
 /// How an endpoint wants to be treated; `None` is the dialect's default.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Delivering {
@@ -52,6 +92,8 @@ pub struct Delivering {
     pub max_in_flight: Option<u32>,
     /// Attempts started per second.
     pub rate_limit: Option<f64>,
+    /// What the end of a call is held for.
+    pub wait: Option<Wait>,
 }
 
 /// Whether an endpoint is being sent to.

@@ -29,6 +29,8 @@ pub enum Kind {
     Batch,
     /// `con_`
     Contact,
+    /// `rpl_`
+    Replay,
 }
 
 impl Kind {
@@ -46,6 +48,7 @@ impl Kind {
             Self::Erasure => "ers",
             Self::Batch => "bat",
             Self::Contact => "con",
+            Self::Replay => "rpl",
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod id;
 pub mod json;
 pub mod mention;
 pub mod phone;
+pub mod replay;
 pub mod secret;
 pub mod source;
 pub mod time;

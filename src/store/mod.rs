@@ -6,6 +6,7 @@ pub mod batches;
 pub mod books;
 pub mod erasure;
 pub mod export;
+pub mod feed;
 pub mod group;
 mod group_size;
 pub mod link;
@@ -21,14 +22,17 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use self::erasure::Erasure;
 use self::export::{Cursor, Exported, Import, Imported, Secrets};
+use self::feed::FeedPage;
 use self::told::Told;
 use crate::dialect::ReceiptKind;
 use crate::model::account::Account;
 use crate::model::endpoint::Shape;
 use crate::model::event::Heard;
+use crate::model::replay::{Replay, ReplayOrder};
 use crate::model::{
     AccountKey, ApiKey, Attempt, Call, DeliveryState, DialectName, Endpoint, Event, EventType, Mention,
     Outcome, Source, Text, Time,
@@ -313,6 +317,8 @@ pub struct Committed {
     pub waited: Duration,
     /// Deliveries that were in memory and shall not be attempted.
     pub called_off: Vec<(EndpointRef, i64)>,
+    /// Feeds that moved on, with their last positions.
+    pub feeds: Vec<(AccountKey, i64)>,
 }
 
 /// What a claim came to.
@@ -417,6 +423,8 @@ pub struct DeliveryView {
     pub kind: EventType,
     /// The vendor's id of the call, if it is about one.
     pub call_id: Option<Text>,
+    /// The replay that planned it, if one did.
+    pub replay: Option<i64>,
     /// Its state.
     pub state: DeliveryState,
     /// When it is tried next, while pending. `None` while an earlier one of the same call goes first, or while an
@@ -597,7 +605,9 @@ pub trait Store: batches::Batches + books::Books + Send + Sync {
     /// Calls, newest first.
     fn calls(&self, account: AccountKey, filter: CallFilter, page: Page) -> Answer<'_, Vec<CallView>>;
     /// The feed, oldest first, from after a position; `None` when something that came after it is gone by its age.
-    fn events(&self, account: AccountKey, page: Page) -> Answer<'_, Option<Vec<Event>>>;
+    fn events(&self, account: AccountKey, page: Page) -> Answer<'_, Option<FeedPage>>;
+    /// The feed's last position now, and a signal whenever a commit moved it on.
+    fn follow(&self, account: AccountKey) -> Answer<'_, watch::Receiver<i64>>;
     /// Deliveries, newest first.
     fn deliveries(
         &self,
@@ -623,6 +633,15 @@ pub trait Store: batches::Batches + books::Books + Send + Sync {
     fn retry(&self, account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned>;
     /// Calls a pending delivery off. The caller wakes the endpoint: the next one of the call may go.
     fn cancel(&self, account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned>;
+    /// Begins a replay; [`Self::chore`] goes on with it. `None` when the account has as many running as it may.
+    fn create_replay(&self, account: AccountKey, order: ReplayOrder, now: Time)
+    -> Answer<'_, Option<Replay>>;
+    /// A replay by number.
+    fn replay(&self, account: AccountKey, number: i64) -> Answer<'_, Option<Replay>>;
+    /// Replays, newest first.
+    fn replays(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<Replay>>;
+    /// Calls a replay off, with what it planned and is still open; false if it is over or not there.
+    fn cancel_replay(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool>;
     /// Takes a body out of quarantine; false if it is not there.
     fn discard(&self, account: AccountKey, number: i64) -> Answer<'_, bool>;
     /// Begins a request with an `Idempotency-Key`; the fingerprint is of the whole request.
@@ -655,8 +674,9 @@ pub trait Store: batches::Batches + books::Books + Send + Sync {
 
     // Upkeep.
 
-    /// One small step of background work: calls off what deleted endpoints are owed, erases persons, removes what is past
-    /// its account's retention, gives space back. The caller wakes the endpoints and tells what was called off.
+    /// One small step of background work: calls off what deleted endpoints are owed, lets held deliveries go whose time
+    /// is up, goes on with replays, erases persons, removes what is past its account's retention, gives space back. The
+    /// caller wakes the endpoints and tells what was called off.
     fn chore(&self, now: Time) -> Answer<'_, Progress>;
     /// Whether the store can be written.
     fn ready(&self) -> Answer<'_, ()>;

@@ -28,6 +28,7 @@ fn kind_of(path: &str) -> Kind {
         "keys" => Kind::ApiKey,
         "erasures" => Kind::Erasure,
         "batches" => Kind::Batch,
+        "replays" => Kind::Replay,
         other => panic!("whose ids does {other} have?"),
     }
 }
@@ -59,6 +60,8 @@ async fn furnish(house: &House, key: &str) {
     assert_eq!(house.bring(&source, b"private nonsense").await.status, 200);
     let nobody = json!({ "phone": "+1 555 999 9999" });
     assert_eq!(house.call(key, "POST", "/v1/erasures", &nobody).await.status, 202);
+    let replay = json!({ "call_id": "private-call" });
+    assert_eq!(house.call(key, "POST", "/v1/replays", &replay).await.status, 202);
 }
 
 /// All that an account can see of itself.
@@ -71,6 +74,7 @@ async fn everything(house: &House, key: &str) -> String {
         "calls",
         "events",
         "deliveries",
+        "replays",
         "quarantine",
         "keys",
         "erasures",

@@ -103,8 +103,10 @@ impl House {
         let (store_too, writer_too) = (Arc::clone(&store), writer.clone());
         let state = ApiState::new(store_too, writer_too, queues, clock, metrics, courier, settings);
         let (stop, stopped) = oneshot::channel::<()>();
-        let served = tokio::spawn(server::serve(listener, router(state), async {
+        let streams = state.streams.clone();
+        let served = tokio::spawn(server::serve(listener, router(state), async move {
             let _ = stopped.await;
+            streams.end();
         }));
         let key = new_api_key();
         let hash = hash_api_key(&key);

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use postcall::app::{App, Settings};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 
 use crate::harness::{Client, hmac_hex};
@@ -187,6 +188,79 @@ async fn the_books_are_shown_as_tables_and_as_json() {
     let wrong = run(&["analytics", "--by", "year"], &environment, b"").await;
     assert!(expect(&wrong, 2).contains("Give one of: hour, day, campaign, batch, agent"));
     assert!(expect(&run(&["campaigns", "nobody"], &environment, b"").await, 2).contains("no such campaign"));
+    app.stop().await;
+}
+
+/// The first line that a command prints which goes on by itself, after `then` was done.
+async fn first_line(
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    then: impl Future<Output = ()>,
+) -> String {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_postcall"))
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the binary starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    then.await;
+    let line = tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await;
+    line.expect("it prints").unwrap().expect("a line")
+}
+
+#[tokio::test]
+async fn deliveries_are_listed_retried_and_replayed_and_the_feed_is_followed() {
+    let data = tempfile::tempdir().unwrap();
+    let (app, admin) = server(data.path()).await;
+    let url = format!("http://{}", app.address());
+    let environment = [("POSTCALL_URL", url.as_str()), ("POSTCALL_KEY", KEY)];
+    let command = async |arguments: &[&str]| run(arguments, &environment, b"").await;
+    // Nobody is there and nothing is tried twice: every delivery is dead at once.
+    let endpoint =
+        json!({"url": "https://receiver.invalid/hook", "dialect": "standard", "retry_delays_seconds": []});
+    admin.post("/v1/endpoints", endpoint).await.expect(201);
+    let source = admin.source(json!({"name": "calls", "dialect": "cllr"})).await;
+    let door = source["url"].as_str().unwrap();
+    let door = &door[door.find("/in/").unwrap()..];
+    admin.post(door, json!({"callId": "c-1"})).await.expect(200);
+
+    let dead = async |count: usize| loop {
+        let found = expect(&command(&["deliveries", "list", "--state", "dead", "--json"]).await, 0);
+        let found: Value = serde_json::from_str(&found).unwrap();
+        if found["data"].as_array().unwrap().len() == count {
+            return found["data"][0].clone();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let first = dead(1).await;
+    let id = first["id"].as_str().unwrap();
+    let listed = expect(&command(&["deliveries", "list", "--call", "c-1"]).await, 0);
+    assert!(listed.contains(id) && listed.contains("call.ended") && listed.contains("dead"), "{listed}");
+    let shown = expect(&command(&["deliveries", "show", id]).await, 0);
+    assert!(shown.contains(id) && shown.contains("receiver.invalid"), "{shown}");
+    assert!(expect(&command(&["deliveries", "retry", id]).await, 0).contains("is tried now"));
+    assert!(expect(&command(&["deliveries", "show", "a/b"]).await, 2).contains("no id"));
+    dead(1).await;
+    assert!(expect(&command(&["deliveries", "cancel", id]).await, 2).contains("Only a pending delivery"));
+
+    let counted = expect(&command(&["replay", "--state", "dead", "--dry-run", "--json"]).await, 0);
+    let counted: Value = serde_json::from_str(&counted).unwrap();
+    assert_eq!((&counted["state"], &counted["deliveries"]), (&json!("done"), &json!(1)));
+    let replayed = expect(&command(&["replay", "--call", "c-1", "--type", "call.ended"]).await, 0);
+    assert!(replayed.contains("rpl_") && replayed.contains("done"), "{replayed}");
+    dead(2).await;
+    assert_eq!(expect(&command(&["replay", "list"]).await, 0).matches("rpl_").count(), 2);
+    assert!(expect(&command(&["replay"]).await, 2).contains("Say what to replay"));
+
+    let feed = expect(&command(&["events"]).await, 0);
+    assert!(feed.contains("call.ended") && feed.contains("c-1"), "{feed}");
+    let oldest = first["event_id"].as_str().unwrap();
+    let more = async { drop(admin.post(door, json!({"callId": "c-2"})).await.expect(200)) };
+    let line = first_line(&["events", "--follow", "--json", "--after", oldest], &environment, more).await;
+    let event: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(event["data"]["call_id"], "c-2", "{line}");
     app.stop().await;
 }
 

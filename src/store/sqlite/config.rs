@@ -218,6 +218,7 @@ fn endpoint_of(row: &Row<'_>, vault: &Vault, tag: Tag) -> Result<Endpoint, Store
             retry_delays: sealed.retry_delays,
             max_in_flight: sealed.max_in_flight,
             rate_limit: sealed.rate_limit,
+            wait: sealed.wait,
         },
         credential: sealed.credential.open()?,
         state: match row.get(3)? {

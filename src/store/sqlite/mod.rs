@@ -11,6 +11,7 @@ mod config;
 mod credit;
 mod erasure;
 mod filter;
+mod holds;
 mod leaving;
 mod log;
 mod mentioned;
@@ -20,6 +21,8 @@ mod plans;
 mod read;
 mod readers;
 mod record;
+mod replay_steps;
+mod replays;
 mod retention;
 mod rooms;
 mod schema;
@@ -39,6 +42,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use tokio::sync::watch;
 
 use self::call_index::{CallIndex, Recent, call_hash};
 use self::config::{Changed, Directory};
@@ -51,6 +55,7 @@ use self::space::Space;
 use self::thread::{Lane, WriterThread};
 use super::erasure::{Erasure, digest};
 use super::export::{Cursor, Exported, Import, Imported, Secrets};
+use super::feed::{FeedPage, Feeds};
 use super::vault::Vault;
 use super::{
     AccountConfig, Answer, CallFilter, CallView, Claimed, Committed, DeliveryFilter, DeliveryView,
@@ -60,7 +65,8 @@ use super::{
 use crate::clock::random_bytes;
 use crate::model::account::Account;
 use crate::model::id::Tag;
-use crate::model::{AccountKey, ApiKey, Endpoint, Event, Mention, Source, Time};
+use crate::model::replay::{Replay, ReplayOrder};
+use crate::model::{AccountKey, ApiKey, Endpoint, Mention, Source, Time};
 
 /// How long a commit proves that the store can be written. Anybody may ask whether it can; not every time shall
 /// cost an fsync.
@@ -102,6 +108,7 @@ struct Writer {
     call_index: CallIndex,
     directory: Arc<Directory>,
     vault: Arc<Vault>,
+    feeds: Arc<Feeds>,
     options: Options,
     remembered: Remembered,
     /// The last commit, unless something failed since.
@@ -121,6 +128,7 @@ pub struct SqliteStore {
     recent_calls: Arc<Recent>,
     directory: Arc<Directory>,
     vault: Arc<Vault>,
+    feeds: Arc<Feeds>,
 }
 
 impl SqliteStore {
@@ -164,12 +172,14 @@ impl SqliteStore {
 
         let call_index = CallIndex::load(&db, options.recent_calls).map_err(|error| trouble(&error))?;
         let recent_calls = call_index.recent();
+        let feeds: Arc<Feeds> = Arc::default();
         let writer = Writer {
             call_index,
             log: Log::start(&path, &mut db)?,
             db,
             directory: Arc::clone(&directory),
             vault: Arc::clone(&vault),
+            feeds: Arc::clone(&feeds),
             options,
             remembered: Remembered::default(),
             proven: None,
@@ -183,6 +193,7 @@ impl SqliteStore {
             recent_calls,
             directory,
             vault,
+            feeds,
         })
     }
 
@@ -356,6 +367,7 @@ impl Writer {
             Ok(((done, committed, found), changed))
         })?;
         self.call_index.apply(found);
+        committed.feeds.iter().for_each(|&(account, position)| self.feeds.moved(account, position));
         Ok((done, committed))
     }
 
@@ -602,9 +614,19 @@ impl Store for SqliteStore {
         })
     }
 
-    fn events(&self, account: AccountKey, page: Page) -> Answer<'_, Option<Vec<Event>>> {
+    fn events(&self, account: AccountKey, page: Page) -> Answer<'_, Option<FeedPage>> {
         let tag = self.tag(account);
         self.readers.read(move |db| read::events(db, tag, account, page))
+    }
+
+    fn follow(&self, account: AccountKey) -> Answer<'_, watch::Receiver<i64>> {
+        // First the signal, then the look: what is committed between the two is in one of them.
+        let follower = self.feeds.follow(account);
+        Box::pin(async move {
+            let position = self.readers.read(move |db| read::position(db, account)).await?;
+            self.feeds.moved(account, position);
+            Ok(follower)
+        })
     }
 
     fn deliveries(
@@ -653,6 +675,29 @@ impl Store for SqliteStore {
             let work = |recording: &mut Recording<'_>| recording.cancel(account, delivery);
             Ok(writer.recording(&NoQueues, now, work)?.0)
         })
+    }
+
+    fn create_replay(
+        &self,
+        account: AccountKey,
+        order: ReplayOrder,
+        now: Time,
+    ) -> Answer<'_, Option<Replay>> {
+        self.writer
+            .run(Lane::Api, move |writer| writer.write(|db, _| replays::create(db, account, &order, now)))
+    }
+
+    fn replay(&self, account: AccountKey, number: i64) -> Answer<'_, Option<Replay>> {
+        self.readers.read(move |db| replays::replay(db, account, number))
+    }
+
+    fn replays(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<Replay>> {
+        self.readers.read(move |db| replays::replays(db, account, page))
+    }
+
+    fn cancel_replay(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool> {
+        self.writer
+            .run(Lane::Api, move |writer| writer.write(|db, _| replays::cancel(db, account, number, now)))
     }
 
     fn discard(&self, account: AccountKey, number: i64) -> Answer<'_, bool> {

@@ -11,9 +11,10 @@ use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use super::*;
 use crate::ledger::tally::{Dimension, begin_of};
 use crate::ledger::{Decision, Next};
-use crate::model::endpoint::{Delivering, EndpointState, Scope, Shape};
+use crate::model::endpoint::{Delivering, EndpointState, Part, Scope, Shape, Wait};
 use crate::model::event::{Heard, HeardBatch, HeardCall};
 use crate::model::id::{self, Kind};
+use crate::model::replay::Selection;
 use crate::model::secret::Credential;
 use crate::model::{
     Attempt, Batch, Call, DeliveryState, DialectName, EventType, Outcome, Secret, Step, Text,
@@ -329,7 +330,7 @@ async fn no_removal_walks_over_what_it_leaves() {
     store.set_retention(ACCOUNT, Some(kept), later).await.unwrap();
     judge(&counted, 25, dir.path());
     let page = Page { after: None, limit: usize::MAX };
-    let left = store.events(ACCOUNT, page).await.unwrap().unwrap();
+    let left = store.events(ACCOUNT, page).await.unwrap().unwrap().events;
     assert_eq!(left.len(), 2 * OTHERS + 1, "the others are there");
     assert_eq!(store.quarantine_size(ACCOUNT).await, Ok(i64::try_from(OTHERS).unwrap()));
     assert_eq!(store.sums(ACCOUNT, false).await, store.sums(ACCOUNT, true).await);
@@ -550,6 +551,78 @@ async fn numbers_cost_a_group_few_statements() {
         assert_eq!(ours, expected, "{from} {step:?}");
     }
     store.close().await.unwrap();
+}
+
+/// A replay that walks along a long feed beside another one, and held deliveries among thousands of others.
+#[tokio::test]
+async fn no_replay_and_no_hold_walks_over_what_it_does_not_touch() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(dir.path(), now(), Options::default()).unwrap();
+    let number = endpoint(&store, vec![EventType::CallEnded, EventType::CallUpdated]).await;
+    let mut waiting = Endpoint::clone(store.config(ACCOUNT).unwrap().endpoint(number).unwrap());
+    calls(&store, 0, 20, Outcome::Completed, Some(Next::Delivered)).await;
+    calls(&store, 10_000, OTHERS, Outcome::Completed, Some(Next::Dead)).await;
+    let wait = Wait { parts: vec![Part::Recording], up_to: Duration::from_secs(60) };
+    waiting.delivering.wait = Some(wait);
+    store.put_endpoint(waiting).await.unwrap();
+    calls(&store, 20_000, OTHERS, Outcome::Completed, None).await;
+    let crowd = store.writer.run(Lane::Api, move |writer| {
+        writer.write(|db, _| {
+            let numbers = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000)";
+            let (first, event) = (pack(AccountKey(7), 0), pack(ACCOUNT, 5));
+            db.execute_batch(&format!(
+                "{numbers} INSERT INTO replays SELECT {first} + x, 0, '{{}}', NULL, 1, 0, 1, NULL, 0, 0, 0, 0, 0, 0 FROM n;
+                 {numbers} INSERT INTO replayed SELECT {event} + 1000000 + x, x, x FROM n;
+                 {numbers} INSERT INTO rendered SELECT {first} + x, x FROM n;
+                 {numbers} INSERT INTO open SELECT {first} + x, -x, 1, NULL, 1, 3, 0, 0, NULL, -x, NULL FROM n;"
+            ))?;
+            Ok(())
+        })
+    });
+    crowd.await.unwrap();
+
+    let counted = trace(&store).await;
+    let order = |selection| ReplayOrder { selection, to: None, rate: 1000.0, dry_run: false };
+    let few = Selection { event: Some(3), ..Selection::default() };
+    store.create_replay(ACCOUNT, order(few), now()).await.unwrap().unwrap();
+    let agent = Selection { agent: Some(Text::from("nobody")), ..Selection::default() };
+    let along = store.create_replay(ACCOUNT, order(agent), now()).await.unwrap().unwrap();
+    let of_call = Selection { call: Some(2), ..Selection::default() };
+    store.create_replay(ACCOUNT, order(of_call), now()).await.unwrap().unwrap();
+    while store.chore(now()).await.unwrap().more {}
+    store.cancel_replay(ACCOUNT, along.number, now()).await.unwrap();
+    let claimed =
+        store.claim(target(number), now(), (0..5).filter_map(|_| Room.reserve(target(number), 0)).collect());
+    assert_eq!(claimed.await.unwrap().owned.len(), 2);
+    let mut complete = heard_again(20_001);
+    complete.call.recording.url = Some(Text::from("https://r"));
+    let complete =
+        Incoming { what: What::heard([Heard::Call(Box::new(complete))]), ..says(0, Step::Ringing) };
+    assert_eq!(commit(&store, vec![complete], Vec::new(), true).await.len(), 1, "it is let go");
+    let held = i64::try_from(20 + OTHERS + 5).unwrap();
+    store.retry(ACCOUNT, held, now()).await.unwrap();
+    store.cancel(ACCOUNT, held + 1, now()).await.unwrap();
+    let tag = store.tag(ACCOUNT);
+    let lists = store.writer.run(Lane::Api, move |writer| {
+        let page = Page { after: None, limit: PAGE };
+        replays::replays(&writer.db, ACCOUNT, page)?;
+        replays::replay(&writer.db, ACCOUNT, 1)?;
+        for filter in [
+            DeliveryFilter { call: Some(2), ..DeliveryFilter::default() },
+            DeliveryFilter { event: Some(3), ..DeliveryFilter::default() },
+        ] {
+            assert_eq!(read::deliveries(&writer.db, tag, ACCOUNT, &filter, page)?.len(), 2);
+        }
+        Ok(())
+    });
+    lists.await.unwrap();
+    judge(&counted, 40, dir.path());
+    store.close().await.unwrap();
+}
+
+fn heard_again(call: usize) -> HeardCall {
+    let call = Call { call_id: Text::from(format!("c-{call}")), ..Call::default() };
+    HeardCall { step: Step::Ended(Outcome::Completed), at: None, call }
 }
 
 type Counted = Arc<Mutex<BTreeMap<String, i32>>>;

@@ -7,10 +7,12 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::call_index;
 use super::codec::{outcome_code, state_code, state_of, unpack_attempts};
-use super::record::CLAIMABLE;
+use super::record::{BEHIND, CLAIMABLE, HELD};
+use super::replays;
 use super::schema::{pack, unpack};
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, Call, DeliveryState, Event, EventBody, EventType, Outcome, Text, Time};
+use crate::store::feed::{FeedPage, PAGE_BYTES};
 use crate::store::packed::{damaged, unpack_bytes, unpack_text};
 use crate::store::{CallView, DeliveryFilter, DeliveryView, Page, Quarantined, StoreError, Sum};
 
@@ -24,7 +26,7 @@ fn range_after(account: AccountKey, after: Option<i64>) -> [i64; 2] {
 }
 
 /// The keys of an account before a number, for lists that show the newest first.
-fn range_before(account: AccountKey, before: Option<i64>) -> [i64; 2] {
+pub(super) fn range_before(account: AccountKey, before: Option<i64>) -> [i64; 2] {
     let end = before.map_or_else(|| pack(AccountKey(account.0 + 1), 0), |number| pack(account, number));
     [pack(account, 0), end]
 }
@@ -61,13 +63,19 @@ pub fn event(
     event_of(row, tag)
 }
 
+/// The feed's last position.
+pub fn position(db: &Connection, account: AccountKey) -> Result<i64, StoreError> {
+    let mut statement = db.prepare_cached("SELECT position FROM accounts WHERE account = ?")?;
+    Ok(statement.query_row([account.0], |row| row.get(0)).optional()?.unwrap_or(0))
+}
+
 /// The feed from after a position; `None` when something after it is gone. From its beginning it is what is there.
 pub fn events(
     db: &Connection,
     tag: Tag,
     account: AccountKey,
     page: Page,
-) -> Result<Option<Vec<Event>>, StoreError> {
+) -> Result<Option<FeedPage>, StoreError> {
     let purged: Option<i64> = db
         .prepare_cached("SELECT purged FROM accounts WHERE account = ?")?
         .query_row([account.0], |row| row.get(0))
@@ -80,12 +88,23 @@ pub fn events(
     let mut statement = db.prepare_cached(&format!(
         "SELECT {EVENT_COLUMNS} FROM events WHERE id > ? AND id < ? ORDER BY id LIMIT ?"
     ))?;
-    let mut rows = statement.query([after, end, limit(page)])?;
-    let mut events = Vec::new();
+    let mut rows = statement.query([after, end, limit(page).saturating_add(1)])?;
+    let (mut found, mut bytes) = (FeedPage::default(), 0);
     while let Some(row) = rows.next()? {
-        events.push(event_of(row, tag)?.0);
+        if found.events.len() == page.limit || bytes >= PAGE_BYTES {
+            found.more = true;
+            break;
+        }
+        let (event, _, size) = event_of(row, tag)?;
+        bytes += size;
+        // One that is too much for this page begins the next one.
+        if bytes > PAGE_BYTES && !found.events.is_empty() {
+            found.more = true;
+            break;
+        }
+        found.events.push(event);
     }
-    Ok(Some(events))
+    Ok(Some(found))
 }
 
 fn call_of(db: &Connection, row: &Row<'_>) -> Result<CallView, StoreError> {
@@ -190,7 +209,7 @@ fn open_row(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
         endpoint: row.get(1)?,
         event: row.get(2)?,
         state: DeliveryState::Pending,
-        next_attempt_at: (row.get::<_, i64>(3)? == CLAIMABLE).then_some(due),
+        next_attempt_at: matches!(row.get(3)?, CLAIMABLE | BEHIND | HELD).then_some(due),
         attempts: row.get(5)?,
     })
 }
@@ -215,6 +234,7 @@ fn view(db: &Connection, tag: Tag, row: DeliveryRow) -> Result<DeliveryView, Sto
         event: row.event,
         kind: event.kind,
         call_id: event.call_id().cloned(),
+        replay: replays::replay_of_delivery(db, account, row.event, number)?,
         state: row.state,
         next_attempt_at: row.next_attempt_at,
         attempts: unpack_attempts(row.attempts.as_deref()),
@@ -245,6 +265,11 @@ fn find_delivery(db: &Connection, id: i64) -> Result<Option<DeliveryRow>, StoreE
         .optional()?)
 }
 
+/// The endpoint's number and the state of a delivery.
+pub fn endpoint_and_state(db: &Connection, id: i64) -> Result<Option<(i64, DeliveryState)>, StoreError> {
+    Ok(find_delivery(db, id)?.map(|row| (unpack(row.endpoint).1, row.state)))
+}
+
 /// Deliveries, newest first.
 pub fn deliveries(
     db: &Connection,
@@ -261,7 +286,8 @@ pub fn deliveries(
 }
 
 /// The deliveries of one event, or of all events of one call: events chain backwards through a call, and the
-/// deliveries of an event are numbered in a row, so neither needs an index.
+/// deliveries of an event are numbered in a row, so neither needs an index. Those of replays come from a list of their own:
+/// they are newer than their event's, and may be newer than those of later events.
 fn of_events(
     db: &Connection,
     account: AccountKey,
@@ -278,9 +304,10 @@ fn of_events(
             .optional()?,
         (None, None) => None,
     };
-    let mut found = Vec::new();
+    let (mut found, has_replays) = (Vec::new(), replays::has_any(db, account)?);
     let mut statement =
         db.prepare_cached("SELECT first_delivery, deliveries, previous, call FROM events WHERE id = ?")?;
+    let mut numbers: Vec<i64> = Vec::new();
     while let Some(at) = position {
         let row: Option<(i64, i64, Option<i64>, Option<i64>)> = statement
             .query_row([pack(account, at)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
@@ -290,7 +317,16 @@ fn of_events(
         if call.is_some() && call != of_call {
             continue;
         }
-        for number in (first..first + count).rev().filter(|&n| page.after.is_none_or(|after| n < after)) {
+        numbers.extend((first..first + count).rev());
+        if has_replays {
+            numbers.extend(replays::deliveries_of(db, account, at)?);
+            // All of the call's, as the newest may belong to its first event.
+            if position.is_some() {
+                continue;
+            }
+            numbers.sort_unstable_by_key(|&number| std::cmp::Reverse(number));
+        }
+        for number in numbers.drain(..).filter(|&n| page.after.is_none_or(|after| n < after)) {
             let Some(row) = find_delivery(db, pack(account, number))? else { continue };
             let fits_endpoint =
                 filter.endpoint.is_none_or(|endpoint| row.endpoint == pack(account, endpoint));

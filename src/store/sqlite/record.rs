@@ -31,6 +31,8 @@ use crate::store::{
 /// The numbers that an account hands out next.
 #[derive(Clone, Copy, Default)]
 struct Head {
+    /// The feed's last position before this transaction.
+    began: i64,
     position: i64,
     calls: i64,
     deliveries: i64,
@@ -375,7 +377,15 @@ impl<'a> Recording<'a> {
         };
         let mut planned = 0;
         let mut bodies = Bodies::default();
+        let mut folded = Vec::new();
         for endpoint in &config.endpoints {
+            if let (Some(wait), EventType::CallUpdated, Some(call)) =
+                (&endpoint.delivering.wait, kind, about.call)
+                && let Some(held) = self.held(EndpointRef { account, number: endpoint.number }, call)?
+            {
+                folded.push((held, endpoint.number, wait));
+                continue;
+            }
             if ledger::hears(endpoint, &event) {
                 let delivery = first_delivery + planned;
                 self.plan(endpoint, &event, snapshot.size, delivery, &about, &mut bodies)?;
@@ -400,6 +410,11 @@ impl<'a> Recording<'a> {
                 planned,
                 snapshot.packed
             ])?;
+        for (held, number, wait) in folded {
+            if matches!(&event.body, EventBody::Call { call, .. } if !ledger::hold::misses(wait, call)) {
+                self.let_go(held, EndpointRef { account, number }, position)?;
+            }
+        }
         Ok((position, usize::try_from(planned).unwrap_or(0)))
     }
 
@@ -420,12 +435,17 @@ impl<'a> Recording<'a> {
             Some(call) if about.previous.is_some() => self.has_open(target, call)?,
             _ => false,
         };
-        let place =
-            if waits { None } else { bodies.place(|bytes| self.queues.reserve(target, bytes), bytes) };
-        let state = match (&place, waits) {
-            (_, true) => WAITING,
-            (Some(_), false) => OWNED,
-            (None, false) => CLAIMABLE,
+        let hold = about.call.zip(ledger::hold::holds(endpoint, event));
+        let place = if waits || hold.is_some() {
+            None
+        } else {
+            bodies.place(|bytes| self.queues.reserve(target, bytes), bytes)
+        };
+        let (state, due) = match (&place, waits, hold) {
+            (_, _, Some((_, wait))) => (HELD, self.now.after(wait.up_to)),
+            (_, true, None) => (WAITING, self.now),
+            (Some(_), false, None) => (OWNED, self.now),
+            (None, false, None) => (CLAIMABLE, self.now),
         };
         self.db
             .prepare_cached(
@@ -438,8 +458,11 @@ impl<'a> Recording<'a> {
                 ordered_call.map(|call| pack(account, call)),
                 endpoint.revision,
                 state,
-                self.now.as_micros()
+                due.as_micros()
             ])?;
+        if let Some((call, _)) = hold {
+            self.hold(pack(account, delivery), target, call, due.as_micros())?;
+        }
         let sum = self.sum(target);
         sum.owed += 1;
         sum.pending += 1;
@@ -457,7 +480,7 @@ impl<'a> Recording<'a> {
                 body: bodies.of(endpoint.dialect, &endpoint.shape),
                 place,
             }),
-            None if !waits => self.wake(target),
+            None if state == CLAIMABLE => self.wake(target),
             None => {}
         }
         Ok(())
@@ -489,6 +512,13 @@ impl<'a> Recording<'a> {
         Ok(config)
     }
 
+    /// The number of one more delivery.
+    pub(super) fn next_delivery(&mut self, account: AccountKey) -> Result<i64, StoreError> {
+        let head = self.head(account)?;
+        head.deliveries += 1;
+        Ok(head.deliveries)
+    }
+
     fn head(&mut self, account: AccountKey) -> Result<&mut Head, StoreError> {
         if !self.heads.contains_key(&account) {
             let head = self
@@ -498,6 +528,7 @@ impl<'a> Recording<'a> {
                 )?
                 .query_row([account.0], |row| {
                     Ok(Head {
+                        began: row.get(0)?,
                         position: row.get(0)?,
                         calls: row.get(1)?,
                         deliveries: row.get(2)?,
@@ -606,6 +637,9 @@ impl<'a> Recording<'a> {
                     "UPDATE accounts SET position = ?, calls = ?, deliveries = ?, quarantined = ? WHERE account = ?",
                 )?
                 .execute(params![head.position, head.calls, head.deliveries, head.quarantined, account.0])?;
+            if head.position > head.began {
+                self.committed.feeds.push((*account, head.position));
+            }
         }
         for (&account, &millis) in self.used.iter().filter(|(_, millis)| **millis != 0) {
             credit::use_up(self.db, account, millis)?;
@@ -709,3 +743,8 @@ pub const CLAIMABLE: i64 = 0;
 pub const WAITING: i64 = 1;
 /// `open.state`: in this process's memory.
 pub const OWNED: i64 = 2;
+
+/// `open.state`: a replay; claimed when nothing else is due.
+pub const BEHIND: i64 = 3;
+/// `open.state`: waits for what its endpoint wants with it.
+pub const HELD: i64 = 4;

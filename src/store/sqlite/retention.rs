@@ -13,6 +13,7 @@ use tracing::{debug, warn};
 
 use super::codec::state_of;
 use super::record::{OWNED, Recording};
+use super::replays;
 use super::schema::{pack, unpack};
 use super::tallies::{self, Changes, Table};
 use super::{batches, upkeep};
@@ -137,6 +138,7 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
     if !(purge.oldest()?
         || purge.left_behind()?
         || purge.quarantine()?
+        || purge.replays()?
         || batches::purge(purge.recording, purge.account, purge.since)?)
     {
         let next = now.after(slot(Some(purge.retention))).as_micros();
@@ -258,6 +260,11 @@ impl Purge<'_, '_> {
         Ok(!old.is_empty())
     }
 
+    /// Removes the records of replays that were over long ago.
+    fn replays(&self) -> Result<bool, StoreError> {
+        replays::forget(self.recording.db, self.account, self.since)
+    }
+
     /// Removes as many of these events as a step allows, with everything that hangs on them.
     fn remove(&mut self, first: i64, end: i64) -> Result<Removed, StoreError> {
         let events = self.events(first, end)?;
@@ -274,7 +281,10 @@ impl Purge<'_, '_> {
         if !(self.remove_bodies(deliveries, &under_way)? && self.remove_settled(deliveries)?) {
             return Ok(Removed::Part);
         }
-        let held: BTreeSet<i64> = under_way.into_values().collect();
+        let mut held: BTreeSet<i64> = under_way.into_values().collect();
+        if !self.remove_replayed([oldest.id, newest.id], &mut held)? {
+            return Ok(Removed::Part);
+        }
         let mut count = 0;
         for event in events.iter().filter(|event| !held.contains(&unpack(event.id).1)) {
             self.remove_event(event)?;
@@ -381,7 +391,35 @@ impl Purge<'_, '_> {
             self.count(row.get(1)?, state_of(row.get(2)?));
         }
         db.prepare_cached("DELETE FROM settled WHERE id >= ? AND id < ?")?.execute([first, rest])?;
+        db.prepare_cached("DELETE FROM rendered WHERE delivery >= ? AND delivery < ?")?
+            .execute([first, rest])?;
         Ok(rest == end)
+    }
+
+    /// Removes the deliveries of these events that replays planned: they are not numbered with the events' own. Adds the
+    /// events of those that are under way. True when all others are gone.
+    fn remove_replayed(&mut self, events: [i64; 2], held: &mut BTreeSet<i64>) -> Result<bool, StoreError> {
+        let db = self.recording.db;
+        let again: Vec<(i64, i64)> = db
+            .prepare_cached(
+                "SELECT event, delivery FROM replayed WHERE event >= ? AND event <= ? ORDER BY event LIMIT ?",
+            )?
+            .query_map([events[0], events[1], STEP], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        let found = again.len();
+        for (event, id) in again {
+            let Some(under_way) = self.expire([id, id + 1])? else { return Ok(false) };
+            if !under_way.is_empty() {
+                held.insert(unpack(event).1);
+                continue;
+            }
+            if !(self.remove_bodies([id, id + 1], &under_way)? && self.remove_settled([id, id + 1])?) {
+                return Ok(false);
+            }
+            db.prepare_cached("DELETE FROM replayed WHERE event = ? AND delivery = ?")?
+                .execute([event, id])?;
+        }
+        Ok(i64::try_from(found).unwrap_or(i64::MAX) < STEP)
     }
 
     fn count(&mut self, endpoint: i64, state: DeliveryState) {

@@ -30,7 +30,7 @@ pub fn unpack(key: i64) -> (AccountKey, i64) {
 }
 
 /// Every migration, oldest first; `user_version` counts those that were applied. Never edit one that was released.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: &[&str] = &[
     r"
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
@@ -144,6 +144,8 @@ UPDATE accounts SET calls_filed = calls;
     super::arriving::COLUMNS,
     super::batches::TABLES,
     tallies::TABLES,
+    super::replays::TABLES,
+    super::holds::TABLES,
 ];
 
 /// How long a statement waits for another connection.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
-use crate::model::endpoint::Shape;
+use crate::model::endpoint::{Shape, Wait};
 use crate::model::secret::{Credential, DatedSecret, Secret};
 use crate::model::{DialectName, Endpoint, Source, Text, Time};
 use crate::store::StoreError;
@@ -57,6 +57,8 @@ pub struct SealedEndpoint {
     pub retry_delays: Option<Vec<Duration>>,
     pub max_in_flight: Option<u32>,
     pub rate_limit: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Wait>,
     pub credential: SealedCredential,
 }
 
@@ -135,6 +137,7 @@ impl SealedEndpoint {
             retry_delays: endpoint.delivering.retry_delays.clone(),
             max_in_flight: endpoint.delivering.max_in_flight,
             rate_limit: endpoint.delivering.rate_limit,
+            wait: endpoint.delivering.wait.clone(),
             credential: SealedCredential::of(&endpoint.credential),
         }
     }

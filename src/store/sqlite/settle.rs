@@ -10,8 +10,9 @@ use tracing::error;
 
 use super::codec::{pack_attempt, state_code, state_of, unpack_attempts};
 use super::config;
+use super::holds;
 use super::read;
-use super::record::{About, CLAIMABLE, OWNED, Recording, WAITING};
+use super::record::{About, CLAIMABLE, HELD, OWNED, Recording, WAITING};
 use super::rooms;
 use super::schema::{pack, unpack};
 use super::sealed::dialect_of;
@@ -177,7 +178,7 @@ impl Recording<'_> {
         Ok(())
     }
 
-    fn put_up(&self, id: i64, due: Time) -> Result<(), StoreError> {
+    pub(super) fn put_up(&self, id: i64, due: Time) -> Result<(), StoreError> {
         let mut statement = self.db.prepare_cached("UPDATE open SET state = ?, due = ? WHERE id = ?")?;
         statement.execute([CLAIMABLE, due.as_micros(), id])?;
         Ok(())
@@ -185,7 +186,7 @@ impl Recording<'_> {
 
     /// Takes a delivery into memory. One whose event or shape cannot be read must not stand in the way of all
     /// others: it stays pending, and is looked at again later. Gives the size of its snapshot in bytes.
-    fn take(&mut self, endpoint: EndpointRef, id: i64, place: Place) -> Result<usize, StoreError> {
+    pub(super) fn take(&mut self, endpoint: EndpointRef, id: i64, place: Place) -> Result<usize, StoreError> {
         let tag = self.config(endpoint.account)?.account.tag;
         match own(self.db, tag, endpoint, id, place) {
             Ok((owned, size)) => {
@@ -222,20 +223,26 @@ impl Recording<'_> {
     /// [`CLAIM_BYTES`] of bodies. Says whether more may be due.
     pub fn claim(&mut self, endpoint: EndpointRef, places: Vec<Place>) -> Result<bool, StoreError> {
         let asked = places.len();
-        let ids: Vec<i64> = self
+        let key = pack(endpoint.account, endpoint.number);
+        let mut ids: Vec<i64> = self
             .db
             .prepare_cached(
                 "SELECT id FROM open WHERE endpoint = ? AND state = 0 AND due <= ? ORDER BY due, id LIMIT ?",
             )?
-            .query_map(
-                params![
-                    pack(endpoint.account, endpoint.number),
-                    self.now.as_micros(),
-                    i64::try_from(asked).unwrap_or(i64::MAX)
-                ],
-                |row| row.get(0),
-            )?
+            .query_map(params![key, self.now.as_micros(), i64::try_from(asked).unwrap_or(i64::MAX)], |row| {
+                row.get(0)
+            })?
             .collect::<Result<_, _>>()?;
+        if ids.len() < asked {
+            // Replays take what everything else leaves.
+            let mut behind = self
+                .db
+                .prepare_cached("SELECT id FROM open WHERE endpoint = ? AND state = 3 ORDER BY id LIMIT ?")?;
+            let left = i64::try_from(asked - ids.len()).unwrap_or(i64::MAX);
+            for id in behind.query_map([key, left], |row| row.get(0))? {
+                ids.push(id?);
+            }
+        }
         let (mut bytes, mut more) = (0, ids.len() == asked);
         for (id, place) in ids.into_iter().zip(places) {
             if bytes > CLAIM_BYTES {
@@ -258,6 +265,9 @@ impl Recording<'_> {
             .optional()?;
         if let Some((endpoint, call, state)) = open {
             if state != OWNED {
+                if state == HELD {
+                    self.end_hold(id)?;
+                }
                 self.db
                     .prepare_cached("UPDATE open SET state = ?, due = ?, call = NULL WHERE id = ?")?
                     .execute([CLAIMABLE, self.now.as_micros(), id])?;
@@ -280,9 +290,19 @@ impl Recording<'_> {
         let tries = unpack_attempts(attempts.as_deref()).last().map_or(0, |last| last.number);
         self.db.execute("DELETE FROM settled WHERE id = ?", [id])?;
         self.db.execute(
-            "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, attempts)
-             VALUES (?, ?, ?, NULL, ?, ?, ?, ?, ?)",
-            params![id, endpoint, event, revision, CLAIMABLE, self.now.as_micros(), tries, attempts],
+            "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, attempts, snapshot)
+             VALUES (?, ?, ?, NULL, ?, ?, ?, ?, ?, ?)",
+            params![
+                id,
+                endpoint,
+                event,
+                revision,
+                CLAIMABLE,
+                self.now.as_micros(),
+                tries,
+                attempts,
+                holds::rendered(self.db, id)?
+            ],
         )?;
         let sum = self.sum(target);
         sum.dead -= 1;
@@ -306,14 +326,19 @@ impl Recording<'_> {
     /// Moves an open delivery to the cancelled ones; false if it is not open.
     pub fn cancel_open(&mut self, id: i64) -> Result<bool, StoreError> {
         #[expect(clippy::type_complexity, reason = "one row")]
-        let row: Option<(i64, i64, Option<i64>, i64, Option<Vec<u8>>)> = self
+        let row: Option<(i64, i64, Option<i64>, i64, Option<Vec<u8>>, i64)> = self
             .db
             .prepare_cached(
-                "DELETE FROM open WHERE id = ? RETURNING endpoint, event, call, revision, attempts",
+                "DELETE FROM open WHERE id = ? RETURNING endpoint, event, call, revision, attempts, state",
             )?
-            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
+            .query_row([id], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+            })
             .optional()?;
-        let Some((endpoint, event, call, revision, attempts)) = row else { return Ok(false) };
+        let Some((endpoint, event, call, revision, attempts, state)) = row else { return Ok(false) };
+        if state == HELD {
+            holds::forget(self.db, id)?;
+        }
         self.db.prepare_cached("DELETE FROM bodies WHERE delivery = ?")?.execute([id])?;
         let attempts = attempts.unwrap_or_default();
         insert_settled(self.db, id, endpoint, event, revision, DeliveryState::Cancelled, &attempts)?;
@@ -376,7 +401,7 @@ fn insert_settled(
 /// Bodies that one claim loads, in bytes: large ones must not make it a long transaction.
 const CLAIM_BYTES: usize = 4 << 20;
 /// What a body is taken to weigh before it is loaded.
-const TYPICAL: usize = 4 << 10;
+pub const TYPICAL: usize = 4 << 10;
 
 /// Loads what it takes to attempt an open delivery; also gives the size of its snapshot.
 fn own(
@@ -387,9 +412,9 @@ fn own(
     mut place: Place,
 ) -> Result<(Owned, usize), StoreError> {
     let account = endpoint.account;
-    let (event, ordered_call, revision, tries): (i64, Option<i64>, i64, u32) = db
-        .prepare_cached("SELECT event, call, revision, tries FROM open WHERE id = ?")?
-        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+    let (event, ordered_call, revision, tries, snapshot): (i64, Option<i64>, i64, u32, Option<i64>) = db
+        .prepare_cached("SELECT event, call, revision, tries, snapshot FROM open WHERE id = ?")?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?;
     let (dialect, shape): (String, String) = db
         .prepare_cached("SELECT dialect, shape FROM shapes WHERE endpoint = ? AND revision = ?")?
         .query_row([pack(account, endpoint.number), revision], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -400,7 +425,13 @@ fn own(
             .query_row([id], |row| row.get(0))
             .optional()?
     };
-    let (event, call, size) = read::event(db, tag, account, event)?;
+    let (mut event, call, mut size) = read::event(db, tag, account, event)?;
+    if let (Some(snapshot), EventBody::Call { call: known, .. }) = (snapshot, &mut event.body) {
+        let (later, _, later_size) = read::event(db, tag, account, snapshot)?;
+        if let EventBody::Call { call, .. } = later.body {
+            (*known, size) = (call, later_size);
+        }
+    }
     place.resize(size);
     let owned = Owned {
         endpoint,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use postcall::ledger::Next;
-use postcall::model::endpoint::{Delivering, EndpointState, Scope, Shape};
+use postcall::model::endpoint::{Delivering, EndpointState, Part, Scope, Shape, Wait};
 use postcall::model::secret::{Credential, DatedSecret};
 use postcall::model::{AccountKey, DialectName, Endpoint, EventType, Outcome, Secret, Source, Step, Text};
 use postcall::store::{EndpointRef, StoreError};
@@ -134,6 +134,7 @@ pub async fn endpoints_are_kept_whole<F: Fixture>(mut scene: Scene<F>) {
             retry_delays: Some(vec![Duration::ZERO, Duration::from_secs(86_400)]),
             max_in_flight: Some(1),
             rate_limit: Some(0.1),
+            wait: Some(Wait { parts: vec![Part::Recording, Part::Analysis], up_to: Duration::from_secs(90) }),
         },
         credential: Credential::of_bearer(Secret::new("0123456789abcdef")),
         ..endpoint(scene.account)

@@ -164,7 +164,7 @@ pub async fn made_up_numbers_find_nothing<F: Fixture>(mut scene: Scene<F>) {
             assert_eq!(store.next_due(target).await, Ok(None));
             let page = Page { after: Some(number), limit: 1000 };
             let all = number > 0;
-            let feed = store.events(account, page).await.unwrap().unwrap();
+            let feed = store.events(account, page).await.unwrap().unwrap().events;
             assert_eq!(!feed.is_empty(), mine && !all, "the feed after {number}");
             for filter in [
                 DeliveryFilter::default(),
@@ -214,7 +214,7 @@ pub async fn accounts_see_only_their_own<F: Fixture>(mut scene: Scene<F>) {
     let (store, page) = (scene.store.clone(), Page { after: None, limit: 100 });
     for (account, call) in [(mine, "mine"), (other, "theirs")] {
         let id = Text::from(call);
-        let feed = store.events(account, page).await.unwrap().unwrap();
+        let feed = store.events(account, page).await.unwrap().unwrap().events;
         assert_eq!(feed.len(), 2);
         assert_eq!(feed[0].call_id(), Some(&id));
         assert_eq!(store.call(account, 1).await.unwrap().unwrap().call.call_id, id);
@@ -236,7 +236,7 @@ pub async fn accounts_see_only_their_own<F: Fixture>(mut scene: Scene<F>) {
     }
     let mut feeds = Vec::new();
     for account in [mine, other] {
-        feeds.push(store.events(account, page).await.unwrap().unwrap());
+        feeds.push(store.events(account, page).await.unwrap().unwrap().events);
     }
     assert!(
         feeds[0].iter().all(|event| feeds[1].iter().all(|theirs| event.id != theirs.id)),
@@ -244,7 +244,7 @@ pub async fn accounts_see_only_their_own<F: Fixture>(mut scene: Scene<F>) {
     );
 
     for account in [stranger, AccountKey(77)] {
-        assert!(store.events(account, page).await.unwrap().unwrap().is_empty());
+        assert!(store.events(account, page).await.unwrap().unwrap().events.is_empty());
         assert!(store.calls(account, CallFilter::default(), page).await.unwrap().is_empty());
         assert!(store.deliveries(account, DeliveryFilter::default(), page).await.unwrap().is_empty());
         assert!(store.quarantine(account, page).await.unwrap().is_empty());

@@ -8,11 +8,13 @@ mod carrying;
 mod configuration;
 mod erasing;
 mod group;
+mod holds;
 mod lists;
 mod order;
 mod ownership;
 mod random;
 mod recording;
+mod replays;
 mod retention;
 mod scene;
 mod settling;
@@ -178,6 +180,27 @@ macro_rules! suite {
                     without_secrets_nothing_is_open_and_nothing_is_sent
                     an_account_beside_the_first_keeps_its_numbers
                     wrong_lines_are_named_and_left_out
+                }
+                replays {
+                    a_replay_is_a_new_delivery_of_the_same_event
+                    every_filter_selects_what_a_look_at_all_finds
+                    fresh_traffic_goes_first
+                    a_replay_goes_on_after_a_crash_and_plans_nothing_twice
+                    only_so_many_are_open_at_a_time
+                    a_cancelled_replay_plans_nothing_more
+                    a_replay_keeps_to_its_rate
+                    another_endpoint_takes_what_it_would_be_owed
+                    what_replays_planned_goes_with_its_event
+                    accounts_replay_only_their_own
+                }
+                holds {
+                    the_end_of_a_call_waits_for_all_that_is_named
+                    at_the_deadline_it_goes_with_what_there_is
+                    where_nothing_is_missing_nothing_waits
+                    a_held_delivery_keeps_its_place_in_the_order
+                    by_hand_it_goes_at_once_or_never
+                    what_is_held_outlives_a_crash_and_a_death
+                    an_endpoint_that_is_deleted_or_old_holds_nothing
                 }
                 upkeep {
                     a_deleted_endpoint_is_owed_nothing_in_steps

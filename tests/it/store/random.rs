@@ -255,7 +255,7 @@ impl<F: Fixture> Both<F> {
         let known = i64::try_from(self.model.events.len()).unwrap();
         let page = Page { after: Some(known), limit: usize::MAX };
         let news = self.scene.store.events(self.scene.account, page).await.unwrap();
-        for (event, position) in news.expect("nobody waits so long").into_iter().zip(known + 1..) {
+        for (event, position) in news.expect("nobody waits so long").events.into_iter().zip(known + 1..) {
             assert_eq!(event.position, position);
             let life = self.model.tell(&event, self.scene.now);
             for (&endpoint, &ordered) in &self.model.endpoints {

@@ -284,7 +284,7 @@ pub async fn positions_have_no_gap<F: Fixture>(mut scene: Scene<F>) {
     let mut paged = Vec::new();
     loop {
         let after = paged.last().copied();
-        let page = scene.store.events(scene.account, Page { after, limit: 7 }).await.unwrap().unwrap();
+        let page = scene.store.events(scene.account, Page { after, limit: 7 }).await.unwrap().unwrap().events;
         if page.is_empty() {
             break;
         }

@@ -21,7 +21,7 @@ fn positions(events: &[postcall::model::Event]) -> Vec<i64> {
 /// The feed from after a position, if it has no gap there.
 async fn feed_after<F: Fixture>(scene: &Scene<F>, after: Option<i64>) -> Option<Vec<i64>> {
     let page = Page { after, limit: 100 };
-    scene.store.events(scene.account, page).await.unwrap().map(|events| positions(&events))
+    scene.store.events(scene.account, page).await.unwrap().map(|page| positions(&page.events))
 }
 
 pub async fn everything_is_kept_unless_said_otherwise<F: Fixture>(mut scene: Scene<F>) {
@@ -294,7 +294,7 @@ pub async fn accounts_keep_as_long_as_each_says<F: Fixture>(mut scene: Scene<F>)
         scene.tidy_up().await;
         for (account, left) in [mine.0, other, third].into_iter().zip(left) {
             let page = Page { after: None, limit: 9 };
-            let events = scene.store.events(account, page).await.unwrap().unwrap();
+            let events = scene.store.events(account, page).await.unwrap().unwrap().events;
             assert_eq!(i64::try_from(events.len()).unwrap(), left, "{account:?}");
             assert_eq!(scene.store.quarantine_size(account).await, Ok(left), "{account:?}");
         }

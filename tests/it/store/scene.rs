@@ -308,7 +308,15 @@ impl<F: Fixture> Scene<F> {
 
     /// The whole feed.
     pub async fn feed(&self) -> Vec<Event> {
-        self.store.events(self.account, Page { after: None, limit: usize::MAX }).await.unwrap().unwrap()
+        let (mut feed, mut more): (Vec<Event>, bool) = (Vec::new(), true);
+        while more {
+            let after = feed.last().map(|event| event.position);
+            let page = self.store.events(self.account, Page { after, limit: usize::MAX }).await;
+            let page = page.unwrap().unwrap();
+            feed.extend(page.events);
+            more = page.more;
+        }
+        feed
     }
 
     /// A delivery as it is shown.

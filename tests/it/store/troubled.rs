@@ -9,18 +9,20 @@ use postcall::ledger::Tally;
 use postcall::ledger::tally::Dimension;
 use postcall::model::account::Account;
 use postcall::model::id::Tag;
-use postcall::model::{AccountKey, ApiKey, Endpoint, Event, Mention, Secret, Source, Text, Time};
+use postcall::model::replay::{Replay, ReplayOrder};
+use postcall::model::{AccountKey, ApiKey, Endpoint, Mention, Secret, Source, Text, Time};
 use postcall::store::batches::{BatchView, Batches, Contact, ContactView, Ended, Failure, NewBatch, Opened};
 use postcall::store::books::{Books, Grain, Mentioned, Row, Setting, Span, Subject, TextPage};
 use postcall::store::erasure::Erasure;
 use postcall::store::export::{Cursor, Exported, Import, Imported, Secrets};
+use postcall::store::feed::FeedPage;
 use postcall::store::told::Told;
 use postcall::store::{
     AccountConfig, Answer, CallFilter, CallView, Claimed, Committed, DeliveryFilter, DeliveryView,
     EndpointRef, Group, Idempotent, Owned, Page, Place, Progress, Quarantined, Queues, Store, StoreError,
     Sum, Turned, What,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::scene::Room;
 
@@ -145,7 +147,12 @@ impl Store for Troubled {
         fn delete_endpoint(account: AccountKey, number: i64, now: Time) -> Answer<'_, bool>;
         fn call(account: AccountKey, number: i64) -> Answer<'_, Option<CallView>>;
         fn calls(account: AccountKey, filter: CallFilter, page: Page) -> Answer<'_, Vec<CallView>>;
-        fn events(account: AccountKey, page: Page) -> Answer<'_, Option<Vec<Event>>>;
+        fn events(account: AccountKey, page: Page) -> Answer<'_, Option<FeedPage>>;
+        fn follow(account: AccountKey) -> Answer<'_, watch::Receiver<i64>>;
+        fn create_replay(account: AccountKey, order: ReplayOrder, now: Time) -> Answer<'_, Option<Replay>>;
+        fn replay(account: AccountKey, number: i64) -> Answer<'_, Option<Replay>>;
+        fn replays(account: AccountKey, page: Page) -> Answer<'_, Vec<Replay>>;
+        fn cancel_replay(account: AccountKey, number: i64, now: Time) -> Answer<'_, bool>;
         fn deliveries(account: AccountKey, filter: DeliveryFilter, page: Page) -> Answer<'_, Vec<DeliveryView>>;
         fn delivery(account: AccountKey, number: i64) -> Answer<'_, Option<DeliveryView>>;
         fn sums(account: AccountKey, recount: bool) -> Answer<'_, Vec<Sum>>;
