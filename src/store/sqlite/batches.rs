@@ -323,7 +323,7 @@ fn take_in(
     recording.change_batch(batch, |book| book.taken_in += count)
 }
 
-fn keys_of(batch: i64, contact: &Contact) -> impl Iterator<Item = i64> {
+pub(super) fn keys_of(batch: i64, contact: &Contact) -> impl Iterator<Item = i64> {
     let phone = phone_hash(batch, &contact.phone);
     std::iter::once(phone).chain(contact.id.as_ref().map(|id| id_hash(batch, id)))
 }

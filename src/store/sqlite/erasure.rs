@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use tracing::info;
 
+use super::gaps;
 use super::record::Recording;
 use super::retention::Budget;
 use super::rooms::ROOMS;
@@ -36,6 +37,8 @@ CREATE TABLE overwritten (id INTEGER PRIMARY KEY, zeros BLOB NOT NULL);
 
 /// After the rooms: free pages are filled with zeros and freed again.
 const FREE_SPACE: &str = "free space";
+/// Then copies that lie between the rows of pages are cleared.
+const GAPS: &str = "gaps";
 /// Last: the log is copied and begun afresh, in a file without content. Done outside a transaction.
 const LOG: &str = "log";
 /// Free pages that one step overwrites.
@@ -146,9 +149,10 @@ pub fn step(recording: &mut Recording<'_>, vault: &Vault) -> Result<bool, StoreE
     db.pragma_update(None, "secure_delete", "ON")?;
     let now = recording.now.as_micros();
     let Some(room) = ROOMS.iter().position(|room| room.name == name) else {
-        let (next, place) = match overwrite(db, place)? {
-            Some(place) => (FREE_SPACE, place),
-            None => (LOG, 0),
+        let (next, place) = if name == GAPS {
+            gaps::clear(db, place)?.map_or((LOG, 0), |place| (GAPS, place))
+        } else {
+            overwrite(db, place)?.map_or((GAPS, 0), |place| (FREE_SPACE, place))
         };
         db.prepare_cached("UPDATE erasures SET room = ?, place = ? WHERE id = ?")?
             .execute(params![next, place, job])?;

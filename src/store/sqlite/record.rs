@@ -10,18 +10,19 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::call_index::{self, CallIndex, call_hash};
 use super::codec::outcome_code;
 use super::credit;
+use super::loaded::Loaded;
 use super::mentioned::{Mentions, Remembered};
 use super::placing::{Books, Placed, named};
 use super::retention;
 use super::schema::{pack, unpack};
-use super::tallies::{self, Changes, Table};
+use super::tallies::{Changes, Table};
 use crate::dialect::ReceiptKind;
-use crate::ledger::{self, BatchBook, CallBook, Change, Contribution};
+use crate::ledger::{self, BatchBook, Change, Contribution};
 use crate::model::endpoint::Shape;
 use crate::model::event::{CORRECTED, HeardBatch};
 use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, Call, DialectName, Event, EventBody, EventType, Text, Time};
-use crate::store::packed::{damaged, pack_bytes, unpack_text};
+use crate::store::packed::pack_bytes;
 use crate::store::told::{Snapshot, Told, ToldCall};
 use crate::store::{
     AccountConfig, Body, Booked, Committed, EndpointRef, Incoming, Owned, Place, Queues, Recorded,
@@ -38,21 +39,6 @@ struct Head {
     deliveries: i64,
     quarantined: i64,
     slot_ends: i64,
-}
-
-/// A call as this group knows it.
-struct Loaded {
-    number: i64,
-    book: Option<CallBook>,
-    /// What opened the book in this group, as long as nothing was added.
-    told: Option<Arc<ToldCall>>,
-    last_event: i64,
-    is_new: bool,
-    /// When its end was heard, 0 before that; `None` when the call is in no numbers.
-    counted: Option<i64>,
-    /// Whether the record differs from the last event's snapshot.
-    differs: bool,
-    dirty: bool,
 }
 
 /// What is remembered of earlier transactions.
@@ -544,7 +530,7 @@ impl<'a> Recording<'a> {
     fn load_call(&mut self, account: AccountKey, key: &(i64, Text)) -> Result<Loaded, StoreError> {
         let db = self.db;
         let hash = call_hash(key.0, &key.1);
-        if let Some(known) = self.known.call_index.find(db, hash, |call| known_call(db, call, key))? {
+        if let Some(known) = self.known.call_index.find(db, hash, |call| Loaded::known(db, call, key))? {
             return Ok(known);
         }
         let head = self.head(account)?;
@@ -646,52 +632,6 @@ impl<'a> Recording<'a> {
         }
         self.known.call_index.settle(self.db, &mut self.found)?;
         Ok((self.committed, self.found))
-    }
-}
-
-/// The call of this key, if it is the one of that source and vendor's id.
-fn known_call(db: &Connection, id: i64, key: &(i64, Text)) -> Result<Option<Loaded>, StoreError> {
-    let mut statement =
-        db.prepare_cached("SELECT event, marks, record, vendor_id, source, counted FROM calls WHERE id = ?")?;
-    let mut rows = statement.query([id])?;
-    let Some(row) = rows.next()? else { return Ok(None) };
-    let is_same =
-        row.get_ref(3)?.as_blob().is_ok_and(|id| id == key.1.as_bytes()) && row.get::<_, i64>(4)? == key.0;
-    if !is_same {
-        return Ok(None);
-    }
-    let (account, number) = unpack(id);
-    let last_event: i64 = row.get(0)?;
-    let marks = serde_json::from_slice(row.get_ref(1)?.as_blob().map_err(damaged)?).map_err(damaged)?;
-    let record: Option<Vec<u8>> = row.get(2)?;
-    let differs = record.is_some();
-    let packed = match record {
-        Some(record) => record,
-        None => db
-            .prepare_cached("SELECT body FROM events WHERE id = ?")?
-            .query_row([pack(account, last_event)], |row| row.get(0))?,
-    };
-    let call = serde_json::from_str(&unpack_text(&packed)?).map_err(damaged)?;
-    Ok(Some(Loaded {
-        number,
-        book: Some(CallBook { call: Arc::new(call), marks }),
-        told: None,
-        last_event,
-        is_new: false,
-        counted: row.get(5)?,
-        differs,
-        dirty: false,
-    }))
-}
-
-impl Loaded {
-    /// What the call adds to the numbers.
-    fn contribution(&self) -> Option<Contribution> {
-        tallies::counted(self.book.as_ref(), self.counted)
-    }
-
-    fn is_first(&self) -> bool {
-        self.last_event == 0
     }
 }
 

@@ -10,10 +10,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::arriving::{self, Arriving, Refused, Taken};
 use super::call_index::call_hash;
 use super::codec::{pack_attempt, unpack_attempts};
+use super::contacts;
 use super::erasure::Erasing;
 use super::leaving::{self, Leaving};
 use super::read;
 use super::record::OWNED;
+use super::replays;
 use super::schema::{pack, unpack};
 use super::settle::reference;
 use super::tallies;
@@ -95,12 +97,13 @@ pub const ROOMS: &[Room] = &[
             take: arriving::delivery,
         }),
     },
+    Room { name: "contacts", erase: Some(contacts::erase), carry: None },
     Room { name: "quarantine", erase: Some(quarantine), carry: None },
     Room { name: "answers", erase: Some(answers), carry: None },
 ];
 
 /// The keys of the account from after `place` to its end.
-fn rest(erasing: &Erasing<'_, '_>) -> [i64; 2] {
+pub fn rest(erasing: &Erasing<'_, '_>) -> [i64; 2] {
     [pack(erasing.account, erasing.place), pack(AccountKey(erasing.account.0 + 1), 0)]
 }
 
@@ -268,6 +271,12 @@ fn erase_event(
     let account = erasing.account;
     if !erase_deliveries(erasing, [pack(account, first), pack(account, first + count)])? {
         return Ok(None);
+    }
+    // Those that replays planned have their numbers elsewhere.
+    for delivery in replays::deliveries_of(db, account, unpack(id).1)? {
+        if !erase_deliveries(erasing, [pack(account, delivery), pack(account, delivery + 1)])? {
+            return Ok(None);
+        }
     }
     let person = &erasing.person;
     let alias = alias.cloned().unwrap_or_else(|| Text::from("erased"));

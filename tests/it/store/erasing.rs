@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use postcall::dialect::ReceiptKind::{Duplicate, Recorded};
 use postcall::ledger::Next;
+use postcall::model::Secret;
 use postcall::model::event::{Heard, HeardBatch};
+use postcall::model::id::{self, Kind};
 use postcall::model::{
     Batch, DeliveryState, Erased, Event, EventBody, EventType, Mention, Outcome, Raw, Step, Text,
 };
+use postcall::store::batches::{BatchState, Contact, Given, NewBatch, Opened};
 use postcall::store::erasure::Erasure;
 use postcall::store::{DeliveryFilter, EndpointRef, Idempotent, Page, Settlement, Sum, What};
 
@@ -281,5 +284,44 @@ pub async fn only_the_accounts_own<F: Fixture>(mut scene: Scene<F>) {
     assert!(!json(&scene.feed().await).contains(SECRET));
     (scene.account, scene.source) = first;
     assert!(json(&scene.feed().await).contains(SECRET));
+    scene.finish().await;
+}
+
+/// The contact stays for the numbers; it is called no more, and its batch can end.
+pub async fn a_contact_goes_and_its_batch_can_end<F: Fixture>(scene: Scene<F>) {
+    let (store, account) = (&scene.store, scene.account);
+    let new = NewBatch {
+        account,
+        given: Given::default(),
+        contacts: 2,
+        max_attempts: 3,
+        lost_after: None,
+        created_at: scene.now,
+    };
+    let Opened::As(batch) = store.open_batch(new).await.unwrap() else { panic!("there is room") };
+    let named = |phone: &str, name: &str| Contact {
+        phone: Text::from(phone),
+        name: Some(Text::from(name)),
+        ..Contact::default()
+    };
+    let parts = vec![vec![named(PHONE, SECRET)], vec![named("+15550002222", "somebody else")]];
+    store.add_contacts(account, batch, 1, parts).await.unwrap();
+    store.begin_batch(account, batch, Vec::new(), Secret::new("s")).await.unwrap();
+    let (receipt, _) = erase(&scene, PHONE).await;
+    assert_eq!(receipt.counts["contacts"], 1);
+    let page = Page { after: None, limit: 10 };
+    let contacts = store.contacts(account, batch, false, page).await.unwrap();
+    let phones: Vec<String> = contacts.iter().map(|view| view.contact.phone.to_string()).collect();
+    assert_eq!(phones, ["", "+15550002222"]);
+    assert_eq!(contacts.iter().map(|view| view.book.is_closed).collect::<Vec<_>>(), [true, false]);
+    assert!(!json(&scene.feed().await).contains(SECRET), "also not in what was requested");
+
+    let mut call = heard("c", ENDED);
+    call.call.batch_id = Some(Text::from(id::format(Kind::Batch, store.accounts()[0].account.tag, batch)));
+    call.call.contact.phone = Some(Text::from("+15550002222"));
+    scene.hear([What::heard(vec![Heard::Call(Box::new(call))])]).await;
+    let view = store.batch(account, batch).await.unwrap().unwrap();
+    assert_eq!(view.state, BatchState::Completed);
+    assert_eq!((view.tally.succeeded, view.tally.failed), (1, 1));
     scene.finish().await;
 }

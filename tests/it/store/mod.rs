@@ -168,6 +168,7 @@ macro_rules! suite {
                     a_person_is_erased_everywhere
                     what_is_erased_does_not_come_back
                     an_id_that_is_the_number_goes_too
+                    a_contact_goes_and_its_batch_can_end
                     an_erasure_goes_on_after_a_crash
                     only_the_accounts_own
                 }
