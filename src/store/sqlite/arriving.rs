@@ -12,17 +12,22 @@ use serde::de::DeserializeOwned;
 use super::call_index::{Changes, call_hash};
 use super::codec::{outcome_code, pack_attempt, state_code};
 use super::config::Changed;
+use super::mentioned::{Mentions, Remembered};
+use super::read;
 use super::record::{CLAIMABLE, WAITING};
 use super::retention;
 use super::rooms::ROOMS;
 use super::schema::{pack, unpack};
 use super::sealed::{self, SealedCredential, SealedEndpoint, SealedSource};
+use super::tallies::{self, Table};
 use super::transcripts;
 use crate::clock::random_bytes;
 use crate::dialect::{self, Proof};
 use crate::ledger::merge::Marks;
 use crate::model::id::{self, Kind, Tag};
-use crate::model::{AccountKey, Call, DeliveryState, DialectName, EventBody, EventType, Outcome, Time};
+use crate::model::{
+    AccountKey, Call, DeliveryState, DialectName, Event, EventBody, EventType, Outcome, Time,
+};
 use crate::store::export::{
     AccountLine, CallLine, DeliveryLine, EndpointLine, EventLine, Import, Imported, SourceLine, VERSION,
     Wrong,
@@ -91,6 +96,18 @@ pub struct Arriving<'a> {
     now: Time,
     changed: &'a mut Vec<Changed>,
     found: &'a mut Changes,
+    tallies: &'a mut tallies::Changes,
+    mentions: &'a mut Mentions,
+    remembered: &'a Remembered,
+}
+
+/// What an import works with beside the transaction.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    /// Opens and seals.
+    pub vault: &'a Vault,
+    /// The campaigns and agents that have records.
+    pub remembered: &'a Remembered,
 }
 
 /// What the lines change beside the tables, once they are committed.
@@ -100,6 +117,10 @@ pub struct Effects {
     pub changed: Vec<Changed>,
     /// Where calls are found.
     pub found: Changes,
+    /// The numbers of accounts; written with the lines.
+    tallies: tallies::Changes,
+    /// Campaigns and agents; written with the lines.
+    mentions: Mentions,
 }
 
 impl Arriving<'_> {
@@ -140,7 +161,7 @@ fn read<T: DeserializeOwned>(line: &str) -> Result<T, Refused> {
 /// Takes lines in. What is wrong with one does not keep the others out.
 pub fn import(
     db: &Connection,
-    vault: &Vault,
+    known: Known<'_>,
     account: AccountKey,
     import: &Import,
 ) -> Result<(Imported, Effects), StoreError> {
@@ -148,7 +169,7 @@ pub fn import(
     for (number, line) in &import.lines {
         // While a line before it is wrong, the end does not end it.
         let may_end = import.may_end && done.wrong.is_empty();
-        match take(db, vault, account, import, may_end, line, &mut effects) {
+        match take(db, known, account, import, may_end, line, &mut effects) {
             Ok((_, Some(Taken::Unchanged))) => done.unchanged += 1,
             Ok((kind, Some(Taken::Added))) => *done.added.entry(kind).or_default() += 1,
             Ok((_, None)) => done.ended = true,
@@ -161,13 +182,15 @@ pub fn import(
             }
         }
     }
+    effects.tallies.write(db, Table::Standing)?;
+    std::mem::take(&mut effects.mentions).write(db, known.remembered, import.now)?;
     Ok((done, effects))
 }
 
 /// Takes one line in. Gives its kind, and nothing else when it was the end.
 fn take(
     db: &Connection,
-    vault: &Vault,
+    known: Known<'_>,
     account: AccountKey,
     import: &Import,
     may_end: bool,
@@ -211,8 +234,22 @@ fn take(
     };
     let origin = Tag::from_random(origin.cast_unsigned());
     let (deliver, now) = (import.deliver, import.now);
-    let Effects { changed, found } = effects;
-    let mut arriving = Arriving { db, vault, account, origin, is_open, deliver, now, changed, found };
+    let Effects { changed, found, tallies, mentions } = effects;
+    let Known { vault, remembered } = known;
+    let mut arriving = Arriving {
+        db,
+        vault,
+        account,
+        origin,
+        is_open,
+        deliver,
+        now,
+        changed,
+        found,
+        tallies,
+        mentions,
+        remembered,
+    };
     (room.take)(&mut arriving, line).map(|taken| (kind, Some(taken)))
 }
 
@@ -526,8 +563,8 @@ pub fn call(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     let record = line.record.map(|record| pack_bytes(record.get().as_bytes())).transpose()?;
     let hash = call_hash(source, &line.call_id);
     db.prepare_cached(
-        "INSERT INTO calls (id, hash, source, vendor_id, outcome, event, marks, record, updated_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO calls (id, hash, source, vendor_id, outcome, event, marks, record, updated_at, counted)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?
     .execute(params![
         key,
@@ -538,9 +575,17 @@ pub fn call(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
         event,
         line.marks.get().as_bytes(),
         record,
-        line.updated_at.as_micros()
+        line.updated_at.as_micros(),
+        // When its end was heard is only asked where no vendor said when it was.
+        outcome.map_or(0, |_| line.updated_at.as_micros())
     ])?;
     arriving.found.add(hash, key);
+    arriving.tallies.book(arriving.account, None, tallies::of_call(db, key)?);
+    if let (Event { body: EventBody::Call { call, .. }, .. }, ..) =
+        read::event(db, arriving.origin, arriving.account, event)?
+    {
+        arriving.mentions.note(arriving.remembered, arriving.account, &call);
+    }
     raise(db, arriving.account, "calls", number)?;
     Ok(Taken::Added)
 }

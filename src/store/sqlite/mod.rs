@@ -579,7 +579,8 @@ impl Store for SqliteStore {
     fn import(&self, account: AccountKey, import: Import) -> Answer<'_, Imported> {
         self.writer.run(Lane::Chore, move |writer| {
             let (imported, found) = writer.transact(|db, writer| {
-                let (done, mut effects) = arriving::import(db, &writer.vault, account, &import)?;
+                let known = arriving::Known { vault: &writer.vault, remembered: &writer.remembered };
+                let (done, mut effects) = arriving::import(db, known, account, &import)?;
                 writer.call_index.settle(db, &mut effects.found)?;
                 Ok(((done, effects.found), effects.changed))
             })?;

@@ -84,6 +84,9 @@ pub async fn a_round_trip_changes_nothing<F: Fixture>(mut scene: Scene<F>) {
     assert_eq!(export(&other.store, other.account, Secrets::Clear).await, lines);
     assert_eq!(other.store.sums(other.account, false).await, scene.store.sums(scene.account, false).await);
     assert_eq!(other.store.sums(other.account, true).await, scene.store.sums(scene.account, true).await);
+    let numbers = async |scene: &Scene<F>| scene.store.rows(scene.account, false).await.unwrap();
+    assert!(!numbers(&other).await.is_empty());
+    assert_eq!(numbers(&other).await, numbers(&scene).await, "imported calls count as heard ones");
     let tag = |store: &Arc<dyn Store>| store.config(AccountKey::DEFAULT).unwrap().account.tag;
     assert_eq!(tag(&other.store), tag(&scene.store), "ids are what they were");
     let config = other.store.config_by_tag(tag(&scene.store)).unwrap();
