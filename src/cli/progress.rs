@@ -38,9 +38,11 @@ impl Progress {
             bar.set_position(done);
             return;
         }
-        let quarter = (done * LINES).checked_div(self.total).unwrap_or(LINES);
+        // How many there are may have been a guess.
+        let total = self.total.max(done);
+        let quarter = (done * LINES).checked_div(total).unwrap_or(LINES);
         if self.printed.fetch_max(quarter, Ordering::Relaxed) < quarter {
-            eprintln!("  {done} of {} {}", self.total, self.what);
+            eprintln!("  {done} of {total} {}", self.what);
         }
     }
 
