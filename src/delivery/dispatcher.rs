@@ -157,8 +157,8 @@ impl Queues for Dispatcher {
         touched.extend(std::mem::take(&mut *self.0.hungry()));
         touched.sort_unstable();
         touched.dedup();
-        // Places are free again; only who waits for one has a use for it.
-        for lane in touched.into_iter().map(|endpoint| self.0.lane(endpoint)) {
+        // Places are free again; only who waits for one has a use for it. An endpoint that was deleted has no queue any more.
+        for lane in touched.into_iter().filter_map(|endpoint| self.0.known_lane(endpoint)) {
             let is_waiting = lane.state().backlog;
             if is_waiting {
                 self.0.pump(&lane);
@@ -175,7 +175,7 @@ impl Queues for Dispatcher {
         }
         self.0.called_off.add(deliveries, self.0.clock.now());
         let endpoints: BTreeSet<EndpointRef> = deliveries.iter().map(|&(endpoint, _)| endpoint).collect();
-        for lane in endpoints.into_iter().map(|endpoint| self.0.lane(endpoint)) {
+        for lane in endpoints.into_iter().filter_map(|endpoint| self.0.known_lane(endpoint)) {
             let mut state = lane.state();
             let (gone, kept): (Vec<Owned>, Vec<Owned>) = std::mem::take(&mut state.queue)
                 .into_iter()
@@ -206,11 +206,15 @@ impl Inner {
     }
 
     fn lane(&self, endpoint: EndpointRef) -> Arc<Lane> {
-        if let Some(lane) = self.lanes.read().unwrap_or_else(PoisonError::into_inner).get(&endpoint) {
-            return Arc::clone(lane);
+        if let Some(lane) = self.known_lane(endpoint) {
+            return lane;
         }
         let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(lanes.entry(endpoint).or_insert_with(|| Arc::new(Lane::new(endpoint))))
+    }
+
+    fn known_lane(&self, endpoint: EndpointRef) -> Option<Arc<Lane>> {
+        self.lanes.read().unwrap_or_else(PoisonError::into_inner).get(&endpoint).cloned()
     }
 
     fn endpoint(&self, endpoint: EndpointRef) -> Option<Arc<Endpoint>> {

@@ -226,13 +226,17 @@ async fn deliveries_are_listed_retried_and_replayed_and_the_feed_is_followed() {
     let door = &door[door.find("/in/").unwrap()..];
     admin.post(door, json!({"callId": "c-1"})).await.expect(200);
 
-    let dead = async |count: usize| loop {
-        let found = expect(&command(&["deliveries", "list", "--state", "dead", "--json"]).await, 0);
-        let found: Value = serde_json::from_str(&found).unwrap();
-        if found["data"].as_array().unwrap().len() == count {
-            return found["data"][0].clone();
+    // Nothing tells of a settlement from outside, so it is asked for; bounded, as a broken one must not hang.
+    let dead = async |count: usize| {
+        for _ in 0..500 {
+            let found = expect(&command(&["deliveries", "list", "--state", "dead", "--json"]).await, 0);
+            let found: Value = serde_json::from_str(&found).unwrap();
+            if found["data"].as_array().unwrap().len() == count {
+                return found["data"][0].clone();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        panic!("{count} deliveries never died")
     };
     let first = dead(1).await;
     let id = first["id"].as_str().unwrap();
