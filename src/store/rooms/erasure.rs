@@ -142,6 +142,7 @@ pub fn step(recording: &mut Recording<'_>, vault: &Vault) -> Result<bool, StoreE
         .query_row((), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
         .optional()?;
     let Some((job, sealed, name, place, counts)) = oldest else { return Ok(false) };
+    recording.enter(unpack(job).0)?;
     if name == LOG {
         return Ok(false);
     }
