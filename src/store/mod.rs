@@ -10,23 +10,26 @@ pub mod feed;
 pub mod group;
 mod group_size;
 pub mod link;
+pub mod news;
 pub mod packed;
+mod place;
 pub mod sqlite;
 pub mod told;
 pub mod vault;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use self::erasure::Erasure;
 use self::export::{Cursor, Exported, Import, Imported, Secrets};
 use self::feed::FeedPage;
+pub use self::news::News;
+pub use self::place::{Place, SharedBody};
 use self::told::Told;
 use crate::dialect::ReceiptKind;
 use crate::model::account::Account;
@@ -53,6 +56,9 @@ pub enum StoreError {
     /// Nobody knows whether it was committed. The caller gets 503, nothing is dispatched, dedupe meets the retry.
     #[error("the outcome of a commit is unknown: {0}")]
     Unknown(String),
+    /// This node's lease lapsed: nothing was written, and what it owned is no longer its own. Not to be tried again.
+    #[error("the lease of this node is over: {0}")]
+    Lapsed(String),
 }
 
 /// An endpoint of an account.
@@ -62,84 +68,6 @@ pub struct EndpointRef {
     pub account: AccountKey,
     /// The endpoint's number in it.
     pub number: i64,
-}
-
-/// A place in an endpoint's memory queue: taken before the commit, given back when the delivery is settled or
-/// the transaction came to nothing. Queues are bounded by their number of places, the house by its bytes.
-#[derive(Debug)]
-pub struct Place {
-    _queue: Charge,
-    /// What the delivery costs beside its body.
-    _own: Charge,
-    body: Arc<Charge>,
-}
-
-/// Places or bytes that are taken, given back when this is dropped.
-#[derive(Debug)]
-struct Charge {
-    taken: Arc<AtomicUsize>,
-    amount: usize,
-}
-
-/// What a delivery in memory costs beside its body.
-const OVERHEAD: usize = 1024;
-
-impl Place {
-    /// Takes a place for a body of so many bytes, if there is room both in the endpoint's queue (places taken and
-    /// their capacity) and in the house (bytes taken and their capacity).
-    pub fn take(
-        queue: (&Arc<AtomicUsize>, usize),
-        house: (&Arc<AtomicUsize>, usize),
-        body: usize,
-    ) -> Option<Self> {
-        Some(Self {
-            _queue: Charge::take(queue, 1)?,
-            _own: Charge::take(house, OVERHEAD)?,
-            body: Arc::new(Charge::take(house, weight(body))?),
-        })
-    }
-
-    /// The same place for a delivery of the same event as another one's: what both of them send is in memory once.
-    #[must_use]
-    pub fn beside(self, other: &SharedBody) -> Self {
-        Self { body: Arc::clone(&other.0), ..self }
-    }
-
-    /// The part of this place that other deliveries of the same event can share.
-    pub fn body(&self) -> SharedBody {
-        SharedBody(Arc::clone(&self.body))
-    }
-
-    /// Corrects the size: a claim takes its places before it knows the bodies.
-    pub fn resize(&mut self, body: usize) {
-        let (taken, amount) = (Arc::clone(&self.body.taken), weight(body));
-        taken.fetch_add(amount, Ordering::AcqRel);
-        self.body = Arc::new(Charge { taken, amount });
-    }
-}
-
-/// What the body of an event takes up in the house, for as long as any delivery of it is in memory.
-#[derive(Clone, Debug)]
-pub struct SharedBody(Arc<Charge>);
-
-impl Charge {
-    /// Takes so many, unless that would be more than fits.
-    fn take((taken, capacity): (&Arc<AtomicUsize>, usize), amount: usize) -> Option<Self> {
-        let within = |now: usize| now.checked_add(amount).filter(|sum| *sum <= capacity);
-        taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, within).ok()?;
-        Some(Self { taken: Arc::clone(taken), amount })
-    }
-}
-
-/// A body lies in memory as the snapshot, read into a record, and encoded once more while it is sent.
-fn weight(body: usize) -> usize {
-    body.saturating_mul(3)
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.taken.fetch_sub(self.amount, Ordering::AcqRel);
-    }
 }
 
 /// The memory queues, as far as the store needs them: delivery implements it, the store calls it.
@@ -539,7 +467,8 @@ pub trait Store: batches::Batches + books::Books + Send + Sync {
     fn commit<'a>(&'a self, group: Arc<Group>, queues: Arc<dyn Queues>) -> Answer<'a, Committed>;
     /// Takes ownership of deliveries of one endpoint that are due, oldest first; one for each place at most.
     fn claim(&self, endpoint: EndpointRef, now: Time, places: Vec<Place>) -> Answer<'_, Claimed>;
-    /// Gives up ownership of deliveries that will not be attempted now: their endpoint was disabled.
+    /// Gives up ownership of deliveries that will not be attempted now. Those that this node does not own stay as they
+    /// are.
     fn release(&self, account: AccountKey, deliveries: Vec<i64>) -> Answer<'_, ()>;
     /// When the endpoint's next unowned delivery falls due.
     fn next_due(&self, endpoint: EndpointRef) -> Answer<'_, Option<Time>>;
@@ -671,6 +600,18 @@ pub trait Store: batches::Batches + books::Books + Send + Sync {
     fn export(&self, account: AccountKey, secrets: Secrets, cursor: Option<Cursor>) -> Answer<'_, Exported>;
     /// Takes lines of an export into an account that has recorded nothing else. Lines that are there change nothing.
     fn import(&self, account: AccountKey, import: Import) -> Answer<'_, Imported>;
+
+    // Many nodes.
+
+    /// What other nodes did that this one has to act on; given once. `None` on a store with a single node.
+    fn news(&self) -> Option<mpsc::UnboundedReceiver<News>> {
+        None
+    }
+    /// Whether an attempt of at most this length may start now: on a store of many nodes, whether the lease outlasts
+    /// it. An attempt of more than half a lease counts as half of one: otherwise no lease would ever be enough for it.
+    fn outlasts(&self, _attempt: Duration) -> bool {
+        true
+    }
 
     // Upkeep.
 

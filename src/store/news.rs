@@ -1,0 +1,16 @@
+//! What happens between the nodes of one store, as far as a node has to act on it. Refuses to know how news travels.
+
+use super::EndpointRef;
+
+/// What other nodes did that this one has to act on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The lease lapsed: nothing in memory is this node's any more.
+    Lapsed,
+    /// These endpoints may have something due.
+    Wake(Vec<EndpointRef>),
+    /// Any endpoint may have something due: a node is gone, or news may have been missed.
+    WakeAll,
+    /// Deliveries that shall not be attempted.
+    CalledOff(Vec<(EndpointRef, i64)>),
+}
