@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::model::endpoint::{DEFAULT_MAX_IN_FLIGHT, EndpointState};
 use crate::model::{DialectName, Endpoint, Time};
 use crate::store::group::GroupWriter;
+use crate::store::outage::Outage;
 use crate::store::{Claimed, EndpointRef, News, Owned, Place, Queues, Store, StoreError};
 
 /// Bytes in all queues together: bounds memory however many endpoints there are and however large their events.
@@ -29,6 +30,9 @@ const HOUSE: usize = 64 << 20;
 const SURE: usize = 2;
 /// Wait before the next claim after one that failed, and for a lease that is long enough.
 const CLAIM_PAUSE: Duration = Duration::from_millis(500);
+
+/// How the log calls what is asked of the store here.
+const WORK: &str = "taking deliveries from the store";
 
 /// Sends what is owed. Cheap to clone.
 #[derive(Clone)]
@@ -47,6 +51,7 @@ struct Inner {
     hungry: Mutex<BTreeSet<EndpointRef>>,
     stopping: AtomicBool,
     called_off: CalledOff,
+    outage: Outage,
     /// Requests under way to all endpoints together.
     parallelism: Parallelism,
     /// Deliveries between the start of their request and the end of their settlement.
@@ -75,6 +80,7 @@ impl Dispatcher {
             hungry: Mutex::default(),
             stopping: AtomicBool::new(false),
             called_off: CalledOff::default(),
+            outage: Outage::default(),
             parallelism: Parallelism::default(),
             busy: AtomicUsize::new(0),
             idle: Notify::new(),
@@ -376,6 +382,7 @@ impl Inner {
             let woken = std::mem::take(&mut state.woken);
             match claimed {
                 Ok(Claimed { owned, more }) => {
+                    self.outage.worked(WORK);
                     let is_exhausted = !more && !woken;
                     state.backlog = !is_exhausted;
                     let count = owned.len();
@@ -386,7 +393,7 @@ impl Inner {
                     is_exhausted
                 }
                 Err(error) => {
-                    warn!(%error, "a claim failed; it is tried again");
+                    self.outage.failed(WORK, &error);
                     self.pump_later(&lane, &mut state, CLAIM_PAUSE);
                     return;
                 }
@@ -397,7 +404,7 @@ impl Inner {
                 Ok(Some(due)) => self.set_alarm(&lane, due),
                 Ok(None) => {}
                 Err(error) => {
-                    warn!(%error, "when the next delivery falls due is not known; asked again");
+                    self.outage.failed(WORK, &error);
                     let mut state = lane.state();
                     state.backlog = true;
                     self.pump_later(&lane, &mut state, CLAIM_PAUSE);
@@ -462,7 +469,7 @@ impl Inner {
                 match inner.store.release(lane.target.account, deliveries.clone()).await {
                     // Without a lease nothing is this node's that it could give back.
                     Ok(()) | Err(StoreError::Lapsed(_)) => break,
-                    Err(error) => warn!(%error, "deliveries were not given back; tried again"),
+                    Err(error) => inner.outage.failed(WORK, &error),
                 }
                 tokio::time::sleep(CLAIM_PAUSE).await;
             }

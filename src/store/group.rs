@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{error, warn};
 
 use super::group_size::{self, GroupSize};
+use super::outage::Outage;
 use super::{
     Answer, Committed, EndpointRef, Group, Incoming, Place, Queues, Recorded, Settlement, Store, StoreError,
     What,
@@ -35,6 +36,9 @@ const SETTLE_PATIENCE: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Wait between two tries to write settlements while the store is unavailable.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// How the log calls what is done here.
+const WORK: &str = "writing what came in and what attempts came to";
 
 type Told = oneshot::Sender<Result<Recorded, StoreError>>;
 
@@ -92,8 +96,10 @@ impl GroupWriter {
         let (records, waiting_records) = mpsc::channel(WAITING);
         let (settlements, waiting_settlements) = mpsc::channel(WAITING);
         let inbox = Inbox { records: waiting_records, settlements: waiting_settlements };
-        let handle =
-            tokio::spawn(Committer { store, queues, clock, metrics, size: GroupSize::default() }.run(inbox));
+        let handle = tokio::spawn(
+            Committer { store, queues, clock, metrics, size: <_>::default(), outage: <_>::default() }
+                .run(inbox),
+        );
         let room = Arc::new(Semaphore::new(usize::try_from(WAITING_BYTES).unwrap_or(usize::MAX)));
         (Self { records, settlements, room }, handle)
     }
@@ -241,6 +247,7 @@ struct Committer {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     size: GroupSize,
+    outage: Outage,
 }
 
 impl Committer {
@@ -307,7 +314,7 @@ impl Committer {
                     parts.push(part);
                 }
                 error => {
-                    error!(%error, size = part.len(), "a group was not written");
+                    self.outage.failed(WORK, &error);
                     part.recorded.into_iter().for_each(|told| drop(told.send(Err(error.clone()))));
                     match error {
                         // What no store can keep in any form is given up: its attempt is made again after the next start.
@@ -345,6 +352,7 @@ impl Committer {
             Ok(committed) => {
                 self.metrics.group_committed(members, start.elapsed());
                 self.size.note(committed.waited);
+                self.outage.worked(WORK);
             }
             Err(_) => self.metrics.group_failed(),
         }

@@ -11,6 +11,7 @@ pub mod group;
 mod group_size;
 pub mod link;
 pub mod news;
+pub mod outage;
 pub mod packed;
 mod place;
 pub mod sqlite;
