@@ -85,3 +85,23 @@ async fn bodies_numbers_and_secrets_are_never_logged() {
         assert!(line.is_none(), "{told} is in the log: {}", line.unwrap_or_default());
     }
 }
+
+#[tokio::test]
+async fn the_password_of_a_database_is_never_told() {
+    for url in ["postgres://me:hush@127.0.0.1:1/postcall", "mysql://me:hush@127.0.0.1:1/postcall"] {
+        for (argument, variable) in [(Some(url), ""), (None, url)] {
+            let data = tempfile::tempdir().expect("a temporary directory");
+            let mut command = Command::new(env!("CARGO_BIN_EXE_postcall"));
+            command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data.path());
+            command.args(argument.map(|url| format!("--database-url={url}")));
+            command.env("POSTCALL_DATABASE_URL", variable).env("POSTCALL_LOG", "trace").kill_on_drop(true);
+            let output = tokio::time::timeout(crate::harness::PATIENCE, command.output()).await;
+            let output = output.expect("it gives up").expect("the binary starts");
+            assert!(!output.status.success(), "nobody listens there");
+            for told in [output.stdout, output.stderr] {
+                let told = String::from_utf8_lossy(&told).into_owned();
+                assert!(!told.contains("hush"), "{told}");
+            }
+        }
+    }
+}

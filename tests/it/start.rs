@@ -1,6 +1,14 @@
-//! The first start of a data directory: what it makes is shown once, so nothing that can be wrong may come after it.
+//! The first start of a store: what it makes is shown once, so nothing that can be wrong may come after it.
 
+use std::sync::Arc;
+
+use postcall::app::first_start::first_start;
 use postcall::app::{App, Settings};
+use postcall::clock::{Clock, System};
+use postcall::model::AccountKey;
+use postcall::store::Store;
+use postcall::store::sqlite::{Options, SqliteStore};
+use tokio::task::JoinSet;
 
 fn settings(data: &std::path::Path) -> Settings {
     Settings::new("127.0.0.1:0".parse().unwrap(), data)
@@ -48,4 +56,34 @@ async fn a_first_start_that_broke_off_begins_anew() {
     app.stop().await;
     assert_eq!(first.dialer_secret, second.dialer_secret);
     assert_ne!(first.admin_key, second.admin_key);
+}
+
+/// Nodes that start on an empty store at the same moment, each with a directory of its own for its keys.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_nodes_one_makes_the_first_start() {
+    const NODES: usize = 8;
+    for by_hand in [None, Some("an admin key set by hand")] {
+        let directory = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> =
+            Arc::new(SqliteStore::open(directory.path(), System.now(), Options::default()).unwrap());
+        let mut starting = JoinSet::new();
+        for node in 0..NODES {
+            let (store, data) = (Arc::clone(&store), directory.path().join(format!("node-{node}")));
+            std::fs::create_dir(&data).unwrap();
+            starting.spawn(async move {
+                let made = first_start(store.as_ref(), &System, &data, by_hand).await.unwrap();
+                (made, data.join("admin.key").exists())
+            });
+        }
+        let all = starting.join_all().await;
+        let shown: Vec<_> = all.iter().filter_map(|(made, _)| made.as_ref()).collect();
+        assert_eq!(shown.len(), 1, "shown by one");
+        assert_eq!(shown[0].admin_key.is_some(), by_hand.is_none());
+        assert_eq!(all.iter().filter(|(_, has_key)| *has_key).count(), usize::from(by_hand.is_none()));
+        assert_eq!(store.keys(AccountKey::DEFAULT).await.unwrap().len(), 1);
+        let sources = &store.config(AccountKey::DEFAULT).unwrap().sources;
+        let secret = sources[0].credential.signing(System.now()).unwrap().expose();
+        assert_eq!((sources.len(), secret), (1, shown[0].dialer_secret.as_bytes()));
+        store.close().await.unwrap();
+    }
 }
