@@ -14,6 +14,7 @@ pub mod news;
 pub mod outage;
 pub mod packed;
 mod place;
+pub mod postgres;
 mod rooms;
 mod sql;
 pub mod sqlite;

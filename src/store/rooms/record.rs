@@ -46,7 +46,7 @@ pub struct Known<'a> {
 
 /// One transaction's worth of changes, and what to tell once it is committed.
 pub struct Recording<'a> {
-    pub(super) db: &'a Connection,
+    pub(in crate::store) db: &'a Connection,
     pub(super) queues: &'a dyn Queues,
     pub(super) now: Time,
     pub(super) committed: Committed,
