@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use postcall::app::Settings;
+use postcall::app::{DatabaseUrl, Settings};
 use postcall::clock::{Clock, System};
 use postcall::store::Store;
 use postcall::store::{postgres, sqlite};
@@ -55,7 +55,7 @@ impl Home {
     /// Settings of a server in this process that listens somewhere on loopback.
     pub fn settings(&self) -> Settings {
         let mut settings = Settings::new(SocketAddr::from(([127, 0, 0, 1], 0)), self.data());
-        settings.database_url = self.database.as_ref().map(Database::url);
+        settings.database = self.database.as_ref().map(|it| DatabaseUrl::new(it.url()).expect("a URL"));
         settings
     }
 

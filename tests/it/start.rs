@@ -6,8 +6,6 @@ use postcall::app::first_start::first_start;
 use postcall::app::{App, Settings};
 use postcall::clock::{Clock, System};
 use postcall::model::AccountKey;
-use postcall::store::Store;
-use postcall::store::sqlite::{Options, SqliteStore};
 use tokio::task::JoinSet;
 
 use crate::home::Home;
@@ -61,12 +59,11 @@ async fn a_first_start_that_broke_off_begins_anew() {
 async fn of_many_nodes_one_makes_the_first_start() {
     const NODES: usize = 8;
     for by_hand in [None, Some("an admin key set by hand")] {
-        let directory = tempfile::tempdir().unwrap();
-        let store: Arc<dyn Store> =
-            Arc::new(SqliteStore::open(directory.path(), System.now(), Options::default()).unwrap());
+        let home = Home::new();
+        let store = home.open(10_000);
         let mut starting = JoinSet::new();
         for node in 0..NODES {
-            let (store, data) = (Arc::clone(&store), directory.path().join(format!("node-{node}")));
+            let (store, data) = (Arc::clone(&store), home.beside().join(format!("node-{node}")));
             std::fs::create_dir(&data).unwrap();
             starting.spawn(async move {
                 let made = first_start(store.as_ref(), &System, &data, by_hand).await.unwrap();
