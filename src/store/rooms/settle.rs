@@ -191,9 +191,11 @@ impl Recording<'_> {
         let tag = self.config(endpoint.account)?.account.tag;
         match own(self.db, tag, endpoint, id, place) {
             Ok((owned, size)) => {
-                self.db
-                    .prepare_cached("UPDATE open SET state = ?, owner = ? WHERE id = ?")?
-                    .execute([OWNED, self.known.tenure, id])?;
+                self.db.prepare_cached("UPDATE open SET state = ?, owner = ? WHERE id = ?")?.execute([
+                    OWNED,
+                    self.known.tenure,
+                    id,
+                ])?;
                 self.committed.owned.push(owned);
                 Ok(size)
             }
