@@ -12,7 +12,7 @@ use super::database::{Database, NoQueues, RoomStore, Writing};
 use super::keys::pack;
 use super::record::Recording;
 use super::thread::Lane;
-use super::{arriving, erasure, leaving, read, replays, retention, settle, transcripts, upkeep};
+use super::{arriving, erasure, leaving, owning, read, replays, retention, transcripts, upkeep};
 use crate::clock::random_bytes;
 use crate::model::account::Account;
 use crate::model::id::Tag;
@@ -75,6 +75,7 @@ impl<D: Database> Store for RoomStore<D> {
     fn commit<'a>(&'a self, group: Arc<Group>, queues: Arc<dyn Queues>) -> Answer<'a, Committed> {
         self.database.write(Lane::Hot, move |writer| {
             let work = |recording: &mut Recording<'_>| {
+                recording.prepare(&group)?;
                 let recorded = group.incoming.iter().map(|incoming| recording.record(incoming));
                 let recorded = recorded.collect::<Result<Vec<_>, _>>()?;
                 group.settlements.iter().try_for_each(|settlement| recording.settle(settlement))?;
@@ -99,7 +100,7 @@ impl<D: Database> Store for RoomStore<D> {
 
     fn release(&self, account: AccountKey, deliveries: Vec<i64>) -> Answer<'_, ()> {
         self.database.write(Lane::Claim, move |writer| {
-            writer.transact_ownership(|db, _| settle::release(db, account, &deliveries))
+            writer.transact_ownership(|db, desk| owning::release(db, account, &deliveries, desk.tenure))
         })
     }
 

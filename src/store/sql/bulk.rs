@@ -74,7 +74,8 @@ pub enum Pending {
 
 /// Adds a row to those that wait for the same statement.
 pub fn push(all: &mut Vec<Pending>, bulk: &'static Bulk, values: &[Value<'_>]) {
-    let is_same = |pending: &&mut Pending| matches!(pending, Pending::Many(known, _) if std::ptr::eq(*known, bulk));
+    let is_same =
+        |pending: &&mut Pending| matches!(pending, Pending::Many(known, _) if std::ptr::eq(*known, bulk));
     let columns = match all.iter_mut().find(is_same) {
         Some(Pending::Many(_, columns)) => columns,
         _ => {

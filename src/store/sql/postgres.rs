@@ -125,15 +125,17 @@ impl Wire {
             }
             error => error,
         };
-        let statement =
-            self.run(async { Ok(self.client.prepare(&translated).await?) }).map_err(refused)?;
+        let statement = self.run(async { Ok(self.client.prepare(&translated).await?) }).map_err(refused)?;
         let prepared = Arc::new(Prepared { statement, values });
         self.statements.borrow_mut().insert(sql.to_owned(), Arc::clone(&prepared));
         Ok(prepared)
     }
 
     /// Runs a statement behind everything that is pending, in one round trip.
-    fn send<T>(&self, work: impl Future<Output = std::result::Result<T, tokio_postgres::Error>>) -> Result<T> {
+    fn send<T>(
+        &self,
+        work: impl Future<Output = std::result::Result<T, tokio_postgres::Error>>,
+    ) -> Result<T> {
         let pending = self.pending.take();
         let waiting = pending.iter().map(|pending| match pending {
             Pending::Many(bulk, columns) => {
