@@ -20,8 +20,15 @@ pub struct Postgres {
     store: Option<Arc<dyn Store>>,
     /// Stores that crashed: kept, because dropping one would let it tidy up.
     crashed: Vec<Arc<dyn Store>>,
-    database: Database,
+    pub database: Database,
     data: TempDir,
+}
+
+impl Postgres {
+    /// Another node on the same database.
+    pub fn join(&self) -> Arc<dyn Store> {
+        open(&self.database, self.data.path()).unwrap()
+    }
 }
 
 fn open(database: &Database, data: &Path) -> Result<Arc<dyn Store>, String> {
