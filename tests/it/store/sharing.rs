@@ -172,22 +172,3 @@ async fn whoever_follows_the_feed_hears_of_all_nodes() {
     assert_eq!(two.at(1).feed().await.len(), 1);
     two.finish().await;
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_has_no_place_on_one_node_is_offered_to_the_others() {
-    let mut two = Two::new().await;
-    let target = two.scene.endpoint(|_| {}).await;
-    let mut news = two.nodes[1].news().expect("a node of many hears of the others");
-    two.scene.room.set(0);
-    two.at(0).step("a", ENDED).await;
-    let expected = two.scene.target(target);
-    until("it is offered", async || match news.try_recv() {
-        Ok(News::Wake(endpoints)) => endpoints.contains(&expected),
-        Ok(News::WakeAll) => true,
-        _ => false,
-    })
-    .await;
-    assert_eq!(two.at(1).claim(target, 9).await.len(), 1);
-    two.nodes[1].close().await.unwrap();
-    two.at(0).store.close().await.unwrap();
-}
