@@ -80,8 +80,17 @@ impl House {
     /// Lets through 127.0.0.0/8 and nothing else that is not public.
     pub async fn with(options: Options, set: impl FnOnce(&mut Settings)) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(dir.path(), System.now(), options).unwrap();
+        Self::over(Arc::new(store), dir, set).await
+    }
+
+    /// Over a store that has its files, if any, in a directory.
+    pub async fn over(
+        store: Arc<dyn Store>,
+        dir: tempfile::TempDir,
+        set: impl FnOnce(&mut Settings),
+    ) -> Self {
         let clock = System::shared();
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(dir.path(), clock.now(), options).unwrap());
         let (bell, metrics) = (
             Arc::new(Bell { woken: Mutex::default(), settled: Semaphore::new(0) }),
             Arc::new(Metrics::new()),

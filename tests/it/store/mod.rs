@@ -21,7 +21,7 @@ mod scene;
 mod settling;
 mod silencing;
 mod sqlite;
-mod troubled;
+pub mod troubled;
 mod upkeep;
 
 /// Makes each function a test over the store of a fixture.
