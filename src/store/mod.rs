@@ -14,6 +14,9 @@ pub mod news;
 pub mod outage;
 pub mod packed;
 mod place;
+pub mod postgres;
+mod rooms;
+mod sql;
 pub mod sqlite;
 pub mod told;
 pub mod vault;
@@ -275,6 +278,8 @@ pub struct Progress {
 pub struct AccountConfig {
     /// The account.
     pub account: Account,
+    /// Which one of the account's configurations, counted on with each change.
+    pub revision: i64,
     /// Its sources, by number.
     pub sources: Vec<Arc<Source>>,
     /// Its endpoints, by number.

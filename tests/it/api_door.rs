@@ -6,12 +6,12 @@ use postcall::clock::{Clock, System};
 use postcall::model::secret::Credential;
 use postcall::model::{AccountKey, Secret, Source};
 use postcall::store::Store;
-use postcall::store::sqlite::{Options, SqliteStore};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::api_rig::{House, PATIENCE, Reply, cllr_body, hmac_hex};
+use crate::home::Home;
 use crate::store::troubled::Troubled;
 
 /// Seed 000, the example of the body.
@@ -178,10 +178,7 @@ async fn a_test_is_recorded_and_shown_and_not_booked() {
 
 #[tokio::test]
 async fn too_large_is_refused_and_a_full_quarantine_never_lies() {
-    let house = House::with(Options { quarantine_quota: 1, ..Options::default() }, |settings| {
-        settings.max_body = 1000
-    })
-    .await;
+    let house = House::with_quota(1, |settings| settings.max_body = 1000).await;
     let source = house.source(&house.key, "cllr").await;
     let large = house.bring(&source, &[b'x'; 1001]).await;
     assert_eq!(large.problem(), (413, "body_too_large".to_owned(), vec![]));
@@ -216,7 +213,7 @@ async fn a_store_that_is_away_is_a_503_and_never_a_200() {
 
 #[tokio::test]
 async fn a_large_limit_is_meant() {
-    let house = House::with(Options::default(), |settings| settings.max_body = 18 << 20).await;
+    let house = House::with(|settings| settings.max_body = 18 << 20).await;
     let source = house.source(&house.key, "cllr").await;
     let body = |bytes: usize| format!(r#"{{"callId":"large","notes":"{}"}}"#, "x".repeat(bytes)).into_bytes();
     let kept = house.bring(&source, &body(17 << 20)).await;
@@ -227,7 +224,7 @@ async fn a_large_limit_is_meant() {
 /// Anybody may send bodies to doors, and those that wait for the rest of theirs lie in memory meanwhile.
 #[tokio::test]
 async fn bodies_that_do_not_end_fill_no_memory() {
-    let house = House::with(Options::default(), |settings| settings.max_load = 1000).await;
+    let house = House::with(|settings| settings.max_load = 1000).await;
     let source = house.source(&house.key, "cllr").await;
     assert_eq!(house.bring(&source, &cllr_body("before")).await.status, 200);
     let mut hanging = TcpStream::connect(house.address).await.unwrap();
@@ -261,12 +258,11 @@ async fn until(house: &House, source: &Value, expected: impl Fn(u16) -> bool) ->
 /// What another node made or changed a moment ago counts here too, before the news of it comes.
 #[tokio::test]
 async fn a_door_that_was_made_through_another_node_is_open() {
-    let dir = tempfile::tempdir().unwrap();
-    let there: Arc<dyn Store> =
-        Arc::new(SqliteStore::open(dir.path(), System.now(), Options::default()).unwrap());
+    let home = Home::new();
+    let there = home.open(10);
     let here = Troubled::over(Arc::clone(&there), []);
     here.open();
-    let house = House::over(Arc::clone(&here) as Arc<dyn Store>, dir, |_| {}).await;
+    let house = House::over(Arc::clone(&here) as Arc<dyn Store>, home, |_| {}).await;
     let known = house.source(&house.key, "aloro").await;
     let account = AccountKey::DEFAULT;
     let config = there.config(account).unwrap();

@@ -7,16 +7,17 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
 
 use crate::harness::{Client, Receiver, hmac_hex};
+use crate::home::Home;
 
 const KEY: &str = "admin-key-of-the-log-test";
 const SECRET: &str = "secret-of-the-log-test";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_numbers_and_secrets_are_never_logged() {
-    let data = tempfile::tempdir().expect("a temporary directory");
+    let home = Home::new();
     let mut child = Command::new(env!("CARGO_BIN_EXE_postcall"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--allow-network", "127.0.0.0/8", "--data"])
-        .arg(data.path())
+        .args(["serve", "--listen", "127.0.0.1:0", "--allow-network", "127.0.0.0/8"])
+        .args(home.arguments())
         .env("POSTCALL_ADMIN_KEY", KEY)
         .env("POSTCALL_LOG", "trace")
         .stdout(Stdio::piped())

@@ -10,7 +10,8 @@ use std::process::{Command, ExitCode};
 const USAGE: &str = "usage: cargo xtask <command>
 
   test [-- FILTER]   install what the tests need (Debian packages when root, npm and PyPI packages), then run the
-                     tests whose names contain FILTER, or every test
+                     tests whose names contain FILTER, or every test: those of the whole program once over SQLite
+                     and once over a PostgreSQL of their own, which is gone afterwards
   bench              measure postcall beside a bare relay on this machine, everything on loopback; `--quick` takes
                      less than a minute, `--only NAME,NAME` runs single measures, `--publish` writes the last whole
                      run into docs/performance.md
@@ -33,9 +34,39 @@ fn main() -> ExitCode {
     }
 }
 
+/// The variable that tells the tests of a PostgreSQL to use; without it they start their own.
+const TEST_DATABASE: &str = "POSTCALL_TEST_DATABASE_URL";
+/// The variable that says which store the tests of the whole program run over; without it, SQLite.
+const TEST_STORE: &str = "POSTCALL_TEST_STORE";
+/// Tests that do not start the program over the store of the run, or choose theirs themselves: once is enough.
+const WITHOUT_CHOICE: [&str; 12] = [
+    "database::",
+    "deploy::",
+    "dialects::",
+    "faults::",
+    "js_json::",
+    "made::",
+    "store::",
+    "tidy::",
+    "tokens::",
+    "vectors::",
+    "vendors::",
+    "wire::",
+];
+
 fn test(rest: &[String]) -> Result<(), String> {
     tools::ensure()?;
-    run(Command::new("cargo").args(["test", "--workspace", "--locked"]).args(rest))
+    let cluster = cluster::Cluster::start(cluster::FAST)?;
+    let tests = |arguments: &[&str]| {
+        let mut command = Command::new("cargo");
+        command.args(["test", "--locked"]).args(arguments).env(TEST_DATABASE, cluster.url("postgres"));
+        command
+    };
+    run(tests(&["--workspace"]).args(rest))?;
+    println!("once more over PostgreSQL: the tests of the whole program");
+    let mut again = tests(&["--package", "postcall", "--test", "it"]);
+    again.env(TEST_STORE, "postgres").args(rest).args((!rest.iter().any(|it| it == "--")).then_some("--"));
+    run(again.args(WITHOUT_CHOICE.iter().flat_map(|tests| ["--skip", tests])))
 }
 
 /// Builds both in release and measures; the benchmark's status is the command's. Nothing is asserted: a machine may be

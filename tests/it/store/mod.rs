@@ -13,6 +13,7 @@ mod lists;
 mod nodes;
 mod order;
 mod ownership;
+mod postgres;
 mod random;
 mod recording;
 mod replays;
@@ -224,3 +225,4 @@ macro_rules! suite {
 }
 
 suite!(over_sqlite, crate::store::sqlite::Sqlite);
+suite!(over_postgres, crate::store::postgres::Postgres);

@@ -1,0 +1,664 @@
+//! An account on its way in: lines are checked one by one and written under the numbers that they had. A line that is
+//! there already changes nothing, so whatever broke off is sent again. Refuses to know how lines travel.
+//!
+//! They go into an account that has recorded nothing yet. The first line reserves the numbers that were handed out, so
+//! what is recorded meanwhile gets numbers of its own, and takes over the mark in ids where no other account has it.
+
+use crate::store::sql::{Connection, OptionalExtension, params};
+use data_encoding::BASE64;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::call_index::{Changes, call_hash};
+use super::codec::{outcome_code, pack_attempt, state_code};
+use super::config::Changed;
+use super::keys::{pack, unpack};
+use super::list::ROOMS;
+use super::mentioned::{Mentions, Remembered};
+use super::read;
+use super::record::{CLAIMABLE, WAITING};
+use super::retention;
+use super::sealed::{self, SealedCredential, SealedEndpoint, SealedSource};
+use super::tallies::{self, Table};
+use super::transcripts;
+use crate::clock::random_bytes;
+use crate::dialect::{self, Proof};
+use crate::ledger::merge::Marks;
+use crate::model::id::{self, Kind, Tag};
+use crate::model::{
+    AccountKey, Call, DeliveryState, DialectName, Event, EventBody, EventType, Outcome, Time,
+};
+use crate::store::export::{
+    AccountLine, CallLine, DeliveryLine, EndpointLine, EventLine, Import, Imported, SourceLine, VERSION,
+    Wrong,
+};
+use crate::store::packed::pack_bytes;
+use crate::store::vault::Vault;
+use crate::store::{EndpointRef, StoreError};
+
+/// What an import has to know of its account.
+pub const COLUMNS: &str = r"
+-- The mark in the ids of the lines that were taken in, and whether more may come.
+ALTER TABLE accounts ADD COLUMN origin INTEGER;
+ALTER TABLE accounts ADD COLUMN importing INTEGER NOT NULL DEFAULT 0;
+";
+
+/// Why an endpoint is not sent to after it came in.
+const HELD: &str = "imported: set its secret if it was left out, then enable it when nobody else sends to it";
+
+/// What became of one line.
+pub enum Taken {
+    /// It was written.
+    Added,
+    /// It was there.
+    Unchanged,
+}
+
+/// Why a line was left out.
+pub enum Refused {
+    /// It is wrong.
+    Line(&'static str, String),
+    /// Everything after it would be, too.
+    All(&'static str, String),
+    /// The store failed.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<crate::store::sql::Error> for Refused {
+    fn from(error: crate::store::sql::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+fn wrong<T>(code: &'static str, detail: impl Into<String>) -> Result<T, Refused> {
+    Err(Refused::Line(code, detail.into()))
+}
+
+/// What a room works with while it takes a line in.
+pub struct Arriving<'a> {
+    /// The transaction.
+    pub db: &'a Connection,
+    /// Opens and seals.
+    pub vault: &'a Vault,
+    /// Into which account.
+    pub account: AccountKey,
+    /// The mark in the ids of the lines.
+    origin: Tag,
+    /// Whether anything may be written: afterwards lines are only compared.
+    is_open: bool,
+    deliver: bool,
+    now: Time,
+    changed: &'a mut Vec<Changed>,
+    found: &'a mut Changes,
+    tallies: &'a mut tallies::Changes,
+    mentions: &'a mut Mentions,
+    remembered: &'a Remembered,
+}
+
+/// What an import works with beside the transaction.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    /// Opens and seals.
+    pub vault: &'a Vault,
+    /// The campaigns and agents that have records.
+    pub remembered: &'a Remembered,
+}
+
+/// What the lines change beside the tables, once they are committed.
+#[derive(Default)]
+pub struct Effects {
+    /// The configuration.
+    pub changed: Vec<Changed>,
+    /// Where calls are found.
+    pub found: Changes,
+    /// The numbers of accounts; written with the lines.
+    tallies: tallies::Changes,
+    /// Campaigns and agents; written with the lines.
+    mentions: Mentions,
+}
+
+impl Arriving<'_> {
+    /// The number of an id in a line.
+    fn number(&self, kind: Kind, id: &str) -> Result<i64, Refused> {
+        match id::parse(kind, id) {
+            Some((tag, number)) if tag == self.origin && number > 0 => Ok(number),
+            Some(_) => wrong("other_account", "An id in it is of another account than the first line's."),
+            None => wrong("bad_id", format!("Where {}_... should be is something else.", kind.prefix())),
+        }
+    }
+
+    fn key(&self, kind: Kind, id: &str) -> Result<i64, Refused> {
+        Ok(pack(self.account, self.number(kind, id)?))
+    }
+
+    fn must_be_open(&self) -> Result<(), Refused> {
+        if self.is_open {
+            return Ok(());
+        }
+        let detail = "The import of this account has ended, and this line was not in it. Import into an empty account.";
+        Err(Refused::All("import_ended", detail.to_owned()))
+    }
+}
+
+fn read<T: DeserializeOwned>(line: &str) -> Result<T, Refused> {
+    serde_json::from_str(line).map_err(|error| {
+        // What serde says of data may quote it; of a field it names the name.
+        let what = error.to_string();
+        let detail = match what.strip_prefix("missing field ") {
+            Some(rest) => format!("It lacks the field {}.", rest.split(" at ").next().unwrap_or_default()),
+            None => format!("One of its fields is not what an export writes; see column {}.", error.column()),
+        };
+        Refused::Line("malformed_line", detail)
+    })
+}
+
+/// Takes lines in. What is wrong with one does not keep the others out.
+pub fn import(
+    db: &Connection,
+    known: Known<'_>,
+    account: AccountKey,
+    import: &Import,
+) -> Result<(Imported, Effects), StoreError> {
+    let (mut done, mut effects) = (Imported::default(), Effects::default());
+    for (number, line) in &import.lines {
+        // While a line before it is wrong, the end does not end it.
+        let may_end = import.may_end && done.wrong.is_empty();
+        match take(db, known, account, import, may_end, line, &mut effects) {
+            Ok((_, Some(Taken::Unchanged))) => done.unchanged += 1,
+            Ok((kind, Some(Taken::Added))) => *done.added.entry(kind).or_default() += 1,
+            Ok((_, None)) => done.ended = true,
+            Err(Refused::Store(error)) => return Err(error),
+            Err(Refused::Line(code, detail)) => done.wrong.push(Wrong { line: *number, code, detail }),
+            Err(Refused::All(code, detail)) => {
+                done.wrong.push(Wrong { line: *number, code, detail });
+                done.stopped = true;
+                break;
+            }
+        }
+    }
+    effects.tallies.write(db, Table::Standing)?;
+    std::mem::take(&mut effects.mentions).write(db, known.remembered, import.now)?;
+    Ok((done, effects))
+}
+
+/// Takes one line in. Gives its kind, and nothing else when it was the end.
+fn take(
+    db: &Connection,
+    known: Known<'_>,
+    account: AccountKey,
+    import: &Import,
+    may_end: bool,
+    line: &str,
+    effects: &mut Effects,
+) -> Result<(String, Option<Taken>), Refused> {
+    #[derive(Deserialize)]
+    struct Kinded {
+        kind: String,
+    }
+    let kind = serde_json::from_str::<Kinded>(line).map_err(|_| {
+        let detail = "It is no JSON object with a \"kind\". Was the file cut, or changed by hand?";
+        Refused::Line("malformed_line", detail.to_owned())
+    })?;
+    let kind = kind.kind;
+    if kind == "account" {
+        let taken = begin(db, account, &read(line)?, import.now, &mut effects.changed)?;
+        return Ok((kind, Some(taken)));
+    }
+    if kind == "cursor" {
+        return Ok((kind, Some(Taken::Unchanged)));
+    }
+    let (origin, is_open): (Option<i64>, bool) = db
+        .prepare_cached("SELECT origin, importing FROM accounts WHERE account = ?")?
+        .query_row([account.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let Some(origin) = origin else {
+        let detail = "The first line has to be the account's. Send the export from its beginning.";
+        return Err(Refused::All("no_account_line", detail.to_owned()));
+    };
+    if kind == "end" {
+        if !may_end {
+            return Ok((kind, Some(Taken::Unchanged)));
+        }
+        db.prepare_cached("UPDATE accounts SET importing = 0 WHERE account = ?")?.execute([account.0])?;
+        return Ok((kind, None));
+    }
+    let room = ROOMS.iter().filter_map(|room| room.carry.as_ref()).find(|carry| carry.word == kind);
+    let Some(room) = room else {
+        let known: Vec<&str> = ROOMS.iter().filter_map(|room| Some(room.carry.as_ref()?.word)).collect();
+        return wrong("unknown_kind", format!("Its kind is none of: account, {}, end.", known.join(", ")));
+    };
+    let origin = Tag::from_random(origin.cast_unsigned());
+    let (deliver, now) = (import.deliver, import.now);
+    let Effects { changed, found, tallies, mentions } = effects;
+    let Known { vault, remembered } = known;
+    let mut arriving = Arriving {
+        db,
+        vault,
+        account,
+        origin,
+        is_open,
+        deliver,
+        now,
+        changed,
+        found,
+        tallies,
+        mentions,
+        remembered,
+    };
+    (room.take)(&mut arriving, line).map(|taken| (kind, Some(taken)))
+}
+
+/// The first line. An account that has recorded something is refused: two feeds cannot become one.
+fn begin(
+    db: &Connection,
+    account: AccountKey,
+    line: &AccountLine,
+    now: Time,
+    changed: &mut Vec<Changed>,
+) -> Result<Taken, Refused> {
+    if line.version > VERSION {
+        let detail = "It was written by a newer postcall. Import it with that version or a later one.";
+        return Err(Refused::All("newer_version", detail.to_owned()));
+    }
+    let Some((tag, _)) = id::parse(Kind::Account, &line.id) else {
+        return Err(Refused::All("bad_id", "Its \"id\" is not acc_....".to_owned()));
+    };
+    let numbers = [
+        line.position,
+        line.calls,
+        line.deliveries,
+        line.sources,
+        line.endpoints,
+        line.purged,
+        line.transcripts_gone,
+    ];
+    if numbers.iter().any(|number| !(0..1 << 40).contains(number)) {
+        return Err(Refused::All("out_of_range", "One of its numbers is below 0 or too large.".to_owned()));
+    }
+    let (origin, is_used): (Option<i64>, bool) = db
+        .prepare_cached(
+            "SELECT origin, position + calls + deliveries + quarantined > 0 FROM accounts WHERE account = ?",
+        )?
+        .query_row([account.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    match origin {
+        Some(origin) if origin == tag.0.cast_signed() => return Ok(Taken::Unchanged),
+        None if !is_used => {}
+        _ => {
+            let detail = "This account has recorded something already. Make a new one and import into that.";
+            return Err(Refused::All("account_not_empty", detail.to_owned()));
+        }
+    }
+    let is_taken = db
+        .prepare_cached("SELECT 1 FROM accounts WHERE tag = ? AND account <> ?")?
+        .exists([tag.0.cast_signed(), account.0])?;
+    if !is_taken {
+        db.prepare_cached("UPDATE accounts SET tag = ? WHERE account = ?")?
+            .execute([tag.0.cast_signed(), account.0])?;
+    }
+    db.prepare_cached(
+        "UPDATE accounts SET origin = ?2, importing = 1, created_at = ?3, position = ?4, calls = ?5, deliveries = ?6,
+             sources = CASE WHEN sources < ?7 THEN ?7 ELSE sources END,
+             endpoints = CASE WHEN endpoints < ?8 THEN ?8 ELSE endpoints END, purged = ?9, transcripts_gone = ?10
+         WHERE account = ?1",
+    )?
+    .execute(params![
+        account.0,
+        tag.0.cast_signed(),
+        line.created_at.as_micros(),
+        line.position,
+        line.calls,
+        line.deliveries,
+        line.sources,
+        line.endpoints,
+        line.purged,
+        line.transcripts_gone
+    ])?;
+    // Nothing says when an event was recorded elsewhere: ages begin now.
+    let kept = [line.retention, line.transcript_retention].map(|micros| micros.map(retention::length));
+    if line.position > line.purged {
+        retention::begin_slot(db, account, kept.into_iter().flatten().min(), line.purged + 1, now)?;
+    }
+    retention::set(db, account, kept[0], now)?;
+    transcripts::set(db, account, kept[1], now)?;
+    changed.push(Changed::Everything(account));
+    Ok(Taken::Added)
+}
+
+fn is_same_age(db: &Connection, table: &str, key: i64, created_at: Time) -> Result<Option<bool>, StoreError> {
+    let known: Option<i64> = db
+        .prepare_cached(&format!("SELECT created_at FROM {table} WHERE id = ?"))?
+        .query_row([key], |row| row.get(0))
+        .optional()?;
+    Ok(known.map(|known| known == created_at.as_micros()))
+}
+
+fn unseal<T: DeserializeOwned>(vault: &Vault, sealed: &str) -> Result<T, Refused> {
+    let opened = BASE64.decode(sealed.as_bytes()).ok().and_then(|bytes| vault.open(&bytes).ok());
+    opened.and_then(|plain| serde_json::from_slice(&plain).ok()).ok_or_else(|| {
+        let detail =
+            "It was sealed under another master.key. Export with secrets=clear, or bring that key along.";
+        Refused::Line("sealed_elsewhere", detail.to_owned())
+    })
+}
+
+fn known_dialect(name: &str) -> Result<&'static str, Refused> {
+    match DialectName::parse(name) {
+        Some(dialect) => Ok(dialect.as_str()),
+        None => wrong("unknown_dialect", "This postcall does not know its dialect."),
+    }
+}
+
+pub fn source(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
+    let line: SourceLine = read(line)?;
+    let (db, number) = (arriving.db, arriving.number(Kind::Source, &line.id)?);
+    let key = pack(arriving.account, number);
+    let known = is_same_age(db, "sources", key, line.created_at)?;
+    if known == Some(true) {
+        return Ok(Taken::Unchanged);
+    }
+    arriving.must_be_open()?;
+    let dialect = known_dialect(&line.dialect)?;
+    let settings: SealedSource = match (&line.sealed, &line.secrets) {
+        (Some(sealed), _) => unseal(arriving.vault, sealed)?,
+        (None, Some(clear)) => read(clear.get())?,
+        // Nobody knows its secret: a door without one would be open to anybody.
+        (None, None) => unknown_source(line.name, dialect)?,
+    };
+    settings.credential.open().or_else(|_| wrong("malformed_line", "Its credential cannot be read."))?;
+    db.prepare_cached(
+        "INSERT INTO sources (id, dialect, sealed, created_at, deleted_at) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (id) DO UPDATE SET dialect = ?2, sealed = ?3, created_at = ?4, deleted_at = ?5",
+    )?
+    .execute(params![
+        key,
+        dialect,
+        sealed::seal(arriving.vault, &settings)?,
+        line.created_at.as_micros(),
+        line.deleted_at.map(Time::as_micros)
+    ])?;
+    raise(db, arriving.account, "sources", number)?;
+    arriving.changed.push(Changed::Source(arriving.account, number));
+    Ok(Taken::Added)
+}
+
+/// A source whose secret was left out: a door without one would be open to anybody, so it gets one that nobody knows.
+fn unknown_source(name: String, dialect: &str) -> Result<SealedSource, StoreError> {
+    let unknown = SealedCredential::unknown(random_bytes());
+    let proof = dialect::get(sealed::dialect_of(dialect)?).proof();
+    Ok(match proof {
+        Proof::Unsigned => SealedSource {
+            name,
+            credential: SealedCredential::default(),
+            url_token: unknown.token(),
+            lost_after: None,
+        },
+        _ => SealedSource { name, credential: unknown, url_token: None, lost_after: None },
+    })
+}
+
+/// Numbers that come are handed out no more.
+fn raise(db: &Connection, account: AccountKey, column: &str, number: i64) -> Result<(), StoreError> {
+    let sql = format!("UPDATE accounts SET {column} = ?2 WHERE account = ?1 AND {column} < ?2");
+    db.prepare_cached(&sql)?.execute([account.0, number])?;
+    Ok(())
+}
+
+pub fn endpoint(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
+    let line: EndpointLine = read(line)?;
+    let (db, number) = (arriving.db, arriving.number(Kind::Endpoint, &line.id)?);
+    let key = pack(arriving.account, number);
+    if is_same_age(db, "endpoints", key, line.created_at)? == Some(true) {
+        return Ok(Taken::Unchanged);
+    }
+    arriving.must_be_open()?;
+    let mut settings: SealedEndpoint = match &line.sealed {
+        Some(sealed) => unseal(arriving.vault, sealed)?,
+        None => read(line.settings.get())?,
+    };
+    known_dialect(&settings.dialect)?;
+    settings.credential.open().or_else(|_| wrong("malformed_line", "Its credential cannot be read."))?;
+    let lacks_secret = line.has_secret && settings.credential.is_empty();
+    if lacks_secret {
+        settings.credential = SealedCredential::unknown(random_bytes());
+    }
+    let is_held = line.deleted_at.is_none() && (lacks_secret || !arriving.deliver);
+    let disabled = line.disabled.or_else(|| is_held.then(|| HELD.to_owned()));
+    let [delivered, dead, cancelled] = line.gone;
+    if line.gone.iter().any(|&count| count < 0) || !line.shapes.iter().any(|it| it.revision == line.revision)
+    {
+        return wrong("malformed_line", "Its counts or its revisions cannot be.");
+    }
+    db.prepare_cached(
+        "INSERT INTO endpoints (id, revision, sealed, disabled, created_at, deleted_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT (id) DO UPDATE SET
+             revision = ?2, sealed = ?3, disabled = ?4, created_at = ?5, deleted_at = ?6, swept = 0",
+    )?
+    .execute(params![
+        key,
+        line.revision,
+        sealed::seal(arriving.vault, &settings)?,
+        disabled,
+        line.created_at.as_micros(),
+        line.deleted_at.map(Time::as_micros)
+    ])?;
+    db.prepare_cached("DELETE FROM shapes WHERE endpoint = ?")?.execute([key])?;
+    for shape in &line.shapes {
+        db.prepare_cached(
+            "INSERT INTO shapes (endpoint, revision, dialect, shape) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![key, shape.revision, known_dialect(&shape.dialect)?, shape.shape.get()])?;
+    }
+    db.prepare_cached(
+        "INSERT INTO endpoint_sums (endpoint, owed, delivered, pending, dead, cancelled) VALUES (?1, ?2, ?3, 0, ?4, ?5)
+         ON CONFLICT (endpoint) DO UPDATE SET
+             owed = ?2, delivered = ?3, pending = 0, dead = ?4, cancelled = ?5",
+    )?
+    .execute([key, delivered + dead + cancelled, delivered, dead, cancelled])?;
+    if line.gone != [0; 3] {
+        db.prepare_cached(
+            "INSERT INTO purged (endpoint, delivered, dead, cancelled) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (endpoint) DO UPDATE SET delivered = ?2, dead = ?3, cancelled = ?4",
+        )?
+        .execute([key, delivered, dead, cancelled])?;
+    }
+    raise(db, arriving.account, "endpoints", number)?;
+    arriving.changed.push(Changed::Endpoint(EndpointRef { account: arriving.account, number }));
+    Ok(Taken::Added)
+}
+
+pub fn event(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
+    let line: EventLine = read(line)?;
+    let (db, number) = (arriving.db, arriving.number(Kind::Event, &line.id)?);
+    let key = pack(arriving.account, number);
+    let Some(kind) = EventType::parse(&line.kind) else {
+        return wrong("unknown_event_type", "This postcall does not know its type.");
+    };
+    let body = EventBody::from_json(kind, line.data.get())
+        .or_else(|_| wrong("malformed_line", "Its \"data\" is not that of an event of this type."))?;
+    let known: Option<(i64, i64)> = db
+        .prepare_cached("SELECT kind, at FROM events WHERE id = ?")?
+        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    if let Some(known) = known {
+        return is_known(known == (kind.code(), line.timestamp.as_micros()));
+    }
+    arriving.must_be_open()?;
+    let id = |kind, id: Option<&str>| id.map(|id| arriving.number(kind, id)).transpose();
+    let source = id(Kind::Source, line.source_id.as_deref())?;
+    let call = id(Kind::Call, line.call.as_deref())?;
+    let previous = id(Kind::Event, line.previous.as_deref())?;
+    let first_delivery = arriving.number(Kind::Delivery, &line.first_delivery)?;
+    if previous.is_some_and(|previous| previous >= number) || line.deliveries < 0 {
+        return wrong("malformed_line", "Its numbers cannot be: it would come before what it follows.");
+    }
+    db.prepare_cached(
+        "INSERT INTO events (id, kind, at, source, call, previous, test, first_delivery, deliveries, body)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?
+    .execute(params![
+        key,
+        kind.code(),
+        line.timestamp.as_micros(),
+        source,
+        call,
+        previous,
+        line.test,
+        first_delivery,
+        line.deliveries,
+        pack_bytes(line.data.get().as_bytes())?
+    ])?;
+    raise(db, arriving.account, "position", number)?;
+    if let (EventBody::Batch(batch), Some(source)) = (&body, source) {
+        let is_completed = kind == EventType::BatchCompleted;
+        db.prepare_cached(
+            "INSERT INTO batches (source, vendor_id, completed, failed) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (source, vendor_id) DO UPDATE SET
+                 completed = CASE WHEN batches.completed < ?3 THEN ?3 ELSE batches.completed END,
+                 failed = CASE WHEN batches.failed < ?4 THEN ?4 ELSE batches.failed END",
+        )?
+        .execute(params![
+            pack(arriving.account, source),
+            batch.batch_id.as_bytes(),
+            is_completed,
+            !is_completed
+        ])?;
+    }
+    Ok(Taken::Added)
+}
+
+fn is_known(is_same: bool) -> Result<Taken, Refused> {
+    if is_same {
+        return Ok(Taken::Unchanged);
+    }
+    wrong("number_taken", "This account has recorded something else under its number.")
+}
+
+pub fn call(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
+    let line: CallLine = read(line)?;
+    let (db, number) = (arriving.db, arriving.number(Kind::Call, &line.id)?);
+    let key = pack(arriving.account, number);
+    let source = arriving.key(Kind::Source, &line.source_id)?;
+    let known: Option<(i64, Vec<u8>)> = db
+        .prepare_cached("SELECT source, vendor_id FROM calls WHERE id = ?")?
+        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    if let Some((of, vendor_id)) = known {
+        return is_known(of == source && vendor_id == line.call_id.as_bytes());
+    }
+    arriving.must_be_open()?;
+    let event = arriving.number(Kind::Event, &line.event)?;
+    if !db.prepare_cached("SELECT 1 FROM events WHERE id = ?")?.exists([pack(arriving.account, event)])? {
+        return wrong("no_such_event", "Its last event did not come before it.");
+    }
+    let read_outcome = |word: &str| Outcome::ALL.into_iter().find(|outcome| outcome.as_str() == word);
+    let outcome = match line.outcome.as_deref().map(read_outcome) {
+        Some(None) => return wrong("unknown_outcome", "This postcall does not know its outcome."),
+        outcome => outcome.flatten().map(outcome_code),
+    };
+    let is_fine = serde_json::from_str::<Marks>(line.marks.get()).is_ok()
+        && line.record.as_ref().is_none_or(|record| serde_json::from_str::<Call>(record.get()).is_ok());
+    if !is_fine {
+        return wrong("malformed_line", "Its \"marks\" or its \"record\" cannot be read.");
+    }
+    let record = line.record.map(|record| pack_bytes(record.get().as_bytes())).transpose()?;
+    let hash = call_hash(source, &line.call_id);
+    db.prepare_cached(
+        "INSERT INTO calls (id, hash, source, vendor_id, outcome, event, marks, record, updated_at, counted)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?
+    .execute(params![
+        key,
+        hash,
+        source,
+        line.call_id.as_bytes(),
+        outcome,
+        event,
+        line.marks.get().as_bytes(),
+        record,
+        line.updated_at.as_micros(),
+        // When its end was heard is only asked where no vendor said when it was.
+        outcome.map_or(0, |_| line.updated_at.as_micros())
+    ])?;
+    arriving.found.add(hash, key);
+    arriving.tallies.book(arriving.account, None, tallies::of_call(db, key)?);
+    if let (Event { body: EventBody::Call { call, .. }, .. }, ..) =
+        read::event(db, arriving.origin, arriving.account, event)?
+    {
+        arriving.mentions.note(arriving.remembered, arriving.account, &call);
+    }
+    raise(db, arriving.account, "calls", number)?;
+    Ok(Taken::Added)
+}
+
+pub fn delivery(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
+    let line: DeliveryLine = read(line)?;
+    let (db, number) = (arriving.db, arriving.number(Kind::Delivery, &line.id)?);
+    let key = pack(arriving.account, number);
+    let event = arriving.number(Kind::Event, &line.event_id)?;
+    let endpoint = arriving.key(Kind::Endpoint, &line.endpoint_id)?;
+    for table in ["open", "settled"] {
+        let known: Option<(i64, i64)> = db
+            .prepare_cached(&format!("SELECT endpoint, event FROM {table} WHERE id = ?"))?
+            .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        if let Some(known) = known {
+            return is_known(known == (endpoint, event));
+        }
+    }
+    arriving.must_be_open()?;
+    let Some(state) = DeliveryState::parse(&line.state) else {
+        return wrong("unknown_state", "Its state is none of: pending, delivered, dead, cancelled.");
+    };
+    if !db.prepare_cached("SELECT 1 FROM events WHERE id = ?")?.exists([pack(arriving.account, event)])? {
+        return wrong("no_such_event", "Its event did not come before it.");
+    }
+    let has_shape = db
+        .prepare_cached("SELECT 1 FROM shapes WHERE endpoint = ? AND revision = ?")?
+        .exists([endpoint, line.revision])?;
+    if !has_shape {
+        return wrong("no_such_endpoint", "Its endpoint, or that revision of it, did not come before it.");
+    }
+    let body = line.body.as_ref().map(|body| BASE64.decode(body.as_bytes()));
+    let body = body.transpose().or_else(|_| wrong("malformed_line", "Its \"body\" is not base64."))?;
+    let attempts: Vec<u8> = line.attempts.iter().flat_map(pack_attempt).collect();
+    if state == DeliveryState::Pending {
+        let order = line.order.as_deref().map(|id| arriving.key(Kind::Call, id)).transpose()?;
+        let due = line.due.unwrap_or(arriving.now).as_micros();
+        let tries = line.attempts.last().map_or(0, |last| last.number);
+        let waits = if line.waits && order.is_some() { WAITING } else { CLAIMABLE };
+        db.prepare_cached(
+            "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, attempts)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )?
+        .execute(params![
+            key,
+            endpoint,
+            event,
+            order,
+            line.revision,
+            waits,
+            due,
+            tries,
+            (!attempts.is_empty()).then_some(attempts)
+        ])?;
+    } else {
+        db.prepare_cached(
+            "INSERT INTO settled (id, endpoint, event, revision, state, attempts) VALUES (?, ?, ?, ?, ?, ?)",
+        )?
+        .execute(params![key, endpoint, event, line.revision, state_code(state), attempts])?;
+    }
+    if let Some(body) = body {
+        db.prepare_cached("INSERT INTO bodies (delivery, body) VALUES (?, ?)")?
+            .execute(params![key, pack_bytes(&body)?])?;
+    }
+    let column = state.as_str();
+    let sql = format!("UPDATE endpoint_sums SET owed = owed + 1, {column} = {column} + 1 WHERE endpoint = ?");
+    db.prepare_cached(&sql)?.execute([endpoint])?;
+    raise(db, arriving.account, "deliveries", unpack(key).1)?;
+    Ok(Taken::Added)
+}

@@ -1,0 +1,506 @@
+//! Batches at rest: given in parts that are each a small transaction, taken in by a chore step by step, read page by
+//! page, removed when they are past their account's retention. Refuses to know what a call does to them: `placing`.
+
+use crate::store::sql::{Connection, OptionalExtension, params};
+
+use super::config::{self, Changed};
+use super::credit;
+use super::database::{Database, Desk, NoQueues, RoomStore, Writing};
+use super::keys::{pack, unpack};
+use super::placing::{
+    BATCH_COLUMNS, BatchBook, CONTACT_COLUMNS, book_of, contact_of, contacts_of, id_hash, phone_hash,
+};
+use super::read;
+use super::record::{About, Recording};
+use super::thread::Lane;
+use crate::ledger::Counted;
+use crate::model::event::{EventBody, EventType};
+use crate::model::secret::Credential;
+use crate::model::{AccountKey, Endpoint, Secret, Time};
+use crate::store::batches::{
+    BatchState, BatchView, Batches, CONTACT_BITS, CONTACTS_IN_STEP, Contact, ContactView, Ended, Failure,
+    NewBatch, Opened, contact_number, write,
+};
+use crate::store::packed::{damaged, pack_bytes, unpack_bytes};
+use crate::store::{Answer, CallView, EndpointRef, Page, StoreError};
+
+/// The tables of batches, call minutes and the watchdog.
+pub const TABLES: &str = r"
+-- Call minutes that are left in milliseconds, NULL is unlimited; the secret that endpoints of batches sign with.
+ALTER TABLE accounts ADD COLUMN batches INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE accounts ADD COLUMN call_credit INTEGER;
+ALTER TABLE accounts ADD COLUMN batch_secret BLOB;
+-- Accounts whose open batches fail, as no call minutes are left.
+CREATE TABLE out_of_credit (account INTEGER PRIMARY KEY);
+-- Batches that the account gave; those that vendors tell of are in batches. State 0 arriving, 1 ingesting, 2 sealed,
+-- 3 completed, 4 failed; intake while parts of it wait to be taken in; succeeded and failed are the tally.
+CREATE TABLE given_batches (
+    id INTEGER PRIMARY KEY, account INTEGER NOT NULL, state INTEGER NOT NULL, intake INTEGER NOT NULL,
+    total INTEGER NOT NULL, taken_in INTEGER NOT NULL, succeeded INTEGER NOT NULL, failed INTEGER NOT NULL,
+    max_attempts INTEGER NOT NULL, lost_after INTEGER, created_at INTEGER NOT NULL, started_at INTEGER,
+    ended_at INTEGER, release_at INTEGER, given BLOB NOT NULL, error BLOB, code BLOB
+);
+CREATE INDEX given_batches_intake ON given_batches (id) WHERE intake = 1;
+CREATE INDEX given_batches_open ON given_batches (id) WHERE state < 3;
+CREATE INDEX given_batches_ended ON given_batches (account, ended_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX given_batches_release ON given_batches (release_at) WHERE release_at IS NOT NULL;
+-- Contacts that are on disk and wait to be taken in, some in each row; its key is that of the first.
+CREATE TABLE intake (id INTEGER PRIMARY KEY, packed BLOB NOT NULL);
+-- A contact's number has its batch's in the upper bits, so one batch's lie together in the order given.
+CREATE TABLE contacts (
+    id INTEGER PRIMARY KEY, about BLOB NOT NULL, heard INTEGER NOT NULL, ended INTEGER NOT NULL,
+    completed INTEGER NOT NULL, is_open INTEGER NOT NULL, due INTEGER
+);
+CREATE INDEX contacts_open ON contacts (id) WHERE is_open = 1;
+CREATE INDEX contacts_due ON contacts (due) WHERE due IS NOT NULL;
+CREATE TABLE contact_keys (hash INTEGER NOT NULL, contact INTEGER NOT NULL, PRIMARY KEY (hash, contact)) WITHOUT ROWID;
+-- What each call counts for; contact is NULL while its contact may not have been taken in.
+CREATE TABLE batch_calls (call INTEGER PRIMARY KEY, batch INTEGER NOT NULL, contact INTEGER, counted INTEGER NOT NULL);
+CREATE INDEX batch_calls_by_batch ON batch_calls (batch, call);
+CREATE INDEX batch_calls_unplaced ON batch_calls (batch, call) WHERE contact IS NULL;
+-- Calls whose end must come by then, if a source or batch has a deadline.
+CREATE TABLE watched (call INTEGER PRIMARY KEY, due INTEGER NOT NULL);
+CREATE INDEX watched_due ON watched (due);
+";
+
+/// Rows that a step of a removal touches.
+const STEP: i64 = 50;
+/// Batches that an account can number: their contacts' numbers have to fit into a key.
+const LAST_BATCH: i64 = (1 << (40 - CONTACT_BITS)) - 2;
+
+impl<D: Database> Batches for RoomStore<D> {
+    fn open_batch(&self, new: NewBatch) -> Answer<'_, Opened> {
+        self.database.write(Lane::Api, move |writer| writer.write(|db, _| open(db, &new)))
+    }
+
+    fn add_contacts(
+        &self,
+        account: AccountKey,
+        batch: i64,
+        first: usize,
+        parts: Vec<Vec<Contact>>,
+    ) -> Answer<'_, ()> {
+        self.database.write(Lane::Api, move |writer| {
+            writer.write(|db, _| {
+                let mut place = i64::try_from(first).unwrap_or(i64::MAX);
+                for part in &parts {
+                    let packed = pack_bytes(&write(part)?)?;
+                    db.prepare_cached("INSERT INTO intake (id, packed) VALUES (?, ?)")?
+                        .execute(params![pack(account, contact_number(batch, place)), packed])?;
+                    place += i64::try_from(part.len()).unwrap_or(0);
+                }
+                Ok(())
+            })
+        })
+    }
+
+    fn begin_batch(
+        &self,
+        account: AccountKey,
+        batch: i64,
+        endpoints: Vec<Endpoint>,
+        fresh: Secret,
+    ) -> Answer<'_, Option<Secret>> {
+        self.database.write(Lane::Api, move |writer| {
+            writer.transact(|db, writer| {
+                let known: Option<Vec<u8>> = db
+                    .prepare_cached("SELECT batch_secret FROM accounts WHERE account = ?")?
+                    .query_row([account.0], |row| row.get(0))?;
+                let (secret, shown) = match known {
+                    Some(sealed) => (Secret::new(writer.vault.open(&sealed).map_err(damaged)?), None),
+                    None if endpoints.is_empty() => (fresh, None),
+                    None => {
+                        set_secret(db, writer, account, &fresh)?;
+                        (fresh.clone(), Some(fresh))
+                    }
+                };
+                let mut numbers = Vec::new();
+                for mut endpoint in endpoints {
+                    endpoint.credential = Credential::of_secret(secret.clone());
+                    numbers.extend(config::put_endpoint(db, &writer.vault, &endpoint)?);
+                }
+                let changed = |&number: &i64| Changed::Endpoint(EndpointRef { account, number });
+                let changes = numbers.iter().map(changed).collect();
+                begin(db, pack(account, batch), numbers)?;
+                Ok((shown, changes))
+            })
+        })
+    }
+
+    fn renew_batch_secret(&self, account: AccountKey, secret: Secret) -> Answer<'_, ()> {
+        self.database.write(Lane::Api, move |writer| {
+            writer.write(|db, writer| set_secret(db, writer, account, &secret))
+        })
+    }
+
+    fn end_batch(
+        &self,
+        account: AccountKey,
+        batch: i64,
+        failure: Failure,
+        now: Time,
+    ) -> Answer<'_, (Ended, Vec<EndpointRef>)> {
+        self.database.write(Lane::Api, move |writer| {
+            let work = |recording: &mut Recording<'_>| recording.fail(pack(account, batch), failure);
+            let (ended, committed) = writer.recording(&NoQueues, now, work)?;
+            Ok((ended, committed.wake))
+        })
+    }
+
+    fn batch(&self, account: AccountKey, batch: i64) -> Answer<'_, Option<BatchView>> {
+        self.database.read(move |db| {
+            let id = pack(account, batch);
+            Ok(views(db, "id = ?1 AND id < ?2", [id, i64::MAX], 1)?.pop())
+        })
+    }
+
+    fn batches(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<BatchView>> {
+        self.database.read(move |db| {
+            let end = page.after.map_or_else(|| pack(next(account), 0), |before| pack(account, before));
+            views(db, "id > ?1 AND id < ?2", [pack(account, 0), end], page.limit)
+        })
+    }
+
+    fn contacts(
+        &self,
+        account: AccountKey,
+        batch: i64,
+        only_open: bool,
+        page: Page,
+    ) -> Answer<'_, Vec<ContactView>> {
+        self.database.read(move |db| contacts(db, pack(account, batch), only_open, page))
+    }
+
+    fn batch_calls(&self, account: AccountKey, batch: i64, page: Page) -> Answer<'_, Vec<CallView>> {
+        self.database.read(move |db| calls(db, account, batch, page))
+    }
+
+    fn credit(&self, account: AccountKey) -> Answer<'_, Option<i64>> {
+        self.database.read(move |db| credit::left(db, account))
+    }
+
+    fn set_credit(&self, account: AccountKey, millis: Option<i64>) -> Answer<'_, ()> {
+        self.database.write(Lane::Api, move |writer| {
+            writer.transact(|db, _| {
+                credit::set(db, account, millis)?;
+                Ok(((), vec![Changed::Account(account)]))
+            })
+        })
+    }
+}
+
+fn next(account: AccountKey) -> AccountKey {
+    AccountKey(account.0 + 1)
+}
+
+fn limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+fn set_secret(
+    db: &Connection,
+    writer: &Desk,
+    account: AccountKey,
+    secret: &Secret,
+) -> Result<(), StoreError> {
+    db.prepare_cached("UPDATE accounts SET batch_secret = ? WHERE account = ?")?
+        .execute(params![writer.vault.seal(secret.expose()), account.0])?;
+    Ok(())
+}
+
+fn open(db: &Connection, new: &NewBatch) -> Result<Opened, StoreError> {
+    if credit::left(db, new.account)?.is_some_and(|millis| millis <= 0) {
+        return Ok(Opened::OutOfCredit);
+    }
+    let number = config::next_number(db, new.account, "batches")?
+        .ok_or_else(|| StoreError::Data("a batch for an account that does not exist".to_owned()))?;
+    if number > LAST_BATCH {
+        return Ok(Opened::Full);
+    }
+    let lost_after = new.lost_after.map(|span| i64::try_from(span.as_micros()).unwrap_or(i64::MAX));
+    db.prepare_cached(
+        "INSERT INTO given_batches (id, account, state, intake, total, taken_in, succeeded, failed, max_attempts,
+             lost_after, created_at, given) VALUES (?, ?, 0, 0, ?, 0, 0, 0, ?, ?, ?, ?)",
+    )?
+    .execute(params![
+        pack(new.account, number),
+        new.account.0,
+        new.contacts,
+        new.max_attempts,
+        lost_after,
+        new.created_at.as_micros(),
+        write(&new.given)?
+    ])?;
+    Ok(Opened::As(number))
+}
+
+fn begin(db: &Connection, id: i64, endpoints: Vec<i64>) -> Result<(), StoreError> {
+    let sql = format!("SELECT {BATCH_COLUMNS} FROM given_batches WHERE id = ? AND state = 0");
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query([id])?;
+    let row = rows.next()?.ok_or_else(|| StoreError::Data("a batch that is not arriving".to_owned()))?;
+    let mut given = crate::store::batches::Given::clone(&BatchBook::of(&row)?.given);
+    given.endpoints = endpoints;
+    db.prepare_cached("UPDATE given_batches SET state = 1, intake = 1, given = ? WHERE id = ?")?
+        .execute(params![write(&given)?, id])?;
+    Ok(())
+}
+
+/// After a start: batches that were arriving when the process ended were promised to nobody.
+pub fn forget_arriving(db: &Connection) -> Result<(), StoreError> {
+    let arriving: Vec<i64> = db
+        .prepare_cached("SELECT id FROM given_batches WHERE state < 3 AND state = 0")?
+        .query_map((), |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for batch in arriving {
+        db.execute("DELETE FROM intake WHERE id >= ? AND id < ?", contacts_of(batch))?;
+        db.execute("DELETE FROM given_batches WHERE id = ?", [batch])?;
+    }
+    Ok(())
+}
+
+/// One step of an intake. True when there is more.
+pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
+    let db = recording.db;
+    let batch: Option<i64> = db
+        .prepare_cached("SELECT id FROM given_batches WHERE intake = 1 ORDER BY id LIMIT 1")?
+        .query_row((), |row| row.get(0))
+        .optional()?;
+    let Some(batch) = batch else { return release(recording) };
+    let is_over = recording.batch(batch)?.is_some_and(|book| book.state.is_over());
+    let [first, end] = contacts_of(batch);
+    let part: Option<(i64, Vec<u8>)> = db
+        .prepare_cached("SELECT id, packed FROM intake WHERE id >= ? AND id < ? ORDER BY id LIMIT 1")?
+        .query_row([first, end], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    match part {
+        Some(_) if is_over => {
+            db.prepare_cached(
+                "DELETE FROM intake WHERE id IN (SELECT id FROM intake WHERE id >= ? AND id < ? ORDER BY id LIMIT 32)",
+            )?
+            .execute([first, end])?;
+        }
+        None if is_over => recording.change_batch(batch, |book| book.has_intake = false)?,
+        Some((id, packed)) => {
+            let contacts: Vec<Contact> = serde_json::from_slice(&unpack_bytes(&packed)?).map_err(damaged)?;
+            take_in(recording, batch, id, &contacts)?;
+            db.prepare_cached("DELETE FROM intake WHERE id = ?")?.execute([id])?;
+        }
+        None if place_early(recording, batch)? => {}
+        None => {
+            recording.change_batch(batch, |book| {
+                (book.state, book.has_intake) = (BatchState::Sealed, false);
+            })?;
+            recording.complete(batch)?;
+        }
+    }
+    Ok(true)
+}
+
+fn take_in(
+    recording: &mut Recording<'_>,
+    batch: i64,
+    first: i64,
+    contacts: &[Contact],
+) -> Result<(), StoreError> {
+    let (db, now) = (recording.db, recording.now);
+    let account = unpack(batch).0;
+    let patience = recording.batch(batch)?.and_then(|book| book.lost_after);
+    let due = patience.map(|patience| now.after(patience).as_micros());
+    for (id, contact) in (first..).zip(contacts) {
+        db.prepare_cached(
+            "INSERT INTO contacts (id, about, heard, ended, completed, is_open, due) VALUES (?, ?, 0, 0, 0, 1, ?)",
+        )?
+        .execute(params![id, write(contact)?, due])?;
+        for hash in keys_of(batch, contact) {
+            db.prepare_cached(
+                "INSERT INTO contact_keys (hash, contact) VALUES (?, ?) ON CONFLICT DO NOTHING",
+            )?
+            .execute([hash, id])?;
+        }
+        let call = std::sync::Arc::new(recording.request_of(batch, id, contact)?);
+        let body = EventBody::Call { call, changed: Vec::new() };
+        recording.append(account, EventType::CallRequested, now, About::default(), body, None)?;
+    }
+    let count = i64::try_from(contacts.len()).unwrap_or(0);
+    recording.change_batch(batch, |book| book.taken_in += count)
+}
+
+pub(super) fn keys_of(batch: i64, contact: &Contact) -> impl Iterator<Item = i64> {
+    let phone = phone_hash(batch, &contact.phone);
+    std::iter::once(phone).chain(contact.id.as_ref().map(|id| id_hash(batch, id)))
+}
+
+/// Places calls that were heard of before their contacts were taken in. Those of nobody are let go. True if there were
+/// any.
+fn place_early(recording: &mut Recording<'_>, batch: i64) -> Result<bool, StoreError> {
+    let (db, account) = (recording.db, unpack(batch).0);
+    let early: Vec<i64> = db
+        .prepare_cached(
+            "SELECT call FROM batch_calls WHERE batch = ? AND contact IS NULL ORDER BY call LIMIT 50",
+        )?
+        .query_map([batch], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for &call in &early {
+        let view = read::call(db, account, unpack(call).1)?;
+        let contact = match &view {
+            Some(view) => recording.find_contact(batch, &view.call, None)?,
+            None => None,
+        };
+        let (Some(view), Some(contact)) = (view, contact) else {
+            db.prepare_cached("DELETE FROM batch_calls WHERE call = ?")?.execute([call])?;
+            continue;
+        };
+        let after = Counted::of(&view.call);
+        db.prepare_cached("UPDATE batch_calls SET contact = ?, counted = ? WHERE call = ?")?.execute([
+            contact,
+            after as i64,
+            call,
+        ])?;
+        recording
+            .change_contact(batch, contact, view.updated_at, |book, most| book.count(None, after, most))?;
+    }
+    Ok(!early.is_empty())
+}
+
+/// Takes the endpoints of a batch away that ended some time ago. True if there was one.
+fn release(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
+    let (db, now) = (recording.db, recording.now);
+    let due: Option<i64> = db
+        .prepare_cached("SELECT id FROM given_batches WHERE release_at <= ? ORDER BY release_at LIMIT 1")?
+        .query_row([now.as_micros()], |row| row.get(0))
+        .optional()?;
+    let Some(batch) = due else { return Ok(false) };
+    delete_endpoints(recording, batch)?;
+    db.prepare_cached("UPDATE given_batches SET release_at = NULL WHERE id = ?")?.execute([batch])?;
+    Ok(true)
+}
+
+fn delete_endpoints(recording: &mut Recording<'_>, batch: i64) -> Result<(), StoreError> {
+    let (account, _) = unpack(batch);
+    let endpoints = recording.batch(batch)?.map(|book| book.given.endpoints.clone()).unwrap_or_default();
+    for number in endpoints {
+        config::delete(recording.db, "endpoints", pack(account, number), recording.now)?;
+        recording.committed.disabled.push(EndpointRef { account, number });
+    }
+    Ok(())
+}
+
+/// Removes some of a batch of this account that ended at this moment or before. True if there was something.
+pub fn purge(recording: &mut Recording<'_>, account: AccountKey, since: i64) -> Result<bool, StoreError> {
+    let db = recording.db;
+    let old: Option<i64> = db
+        .prepare_cached(
+            "SELECT id FROM given_batches WHERE account = ? AND ended_at <= ? AND intake = 0 ORDER BY ended_at LIMIT 1",
+        )?
+        .query_row([account.0, since], |row| row.get(0))
+        .optional()?;
+    let Some(batch) = old else { return Ok(false) };
+    let [first, end] = contacts_of(batch);
+    let sql = format!("SELECT {CONTACT_COLUMNS} FROM contacts WHERE id >= ? AND id < ? ORDER BY id LIMIT ?");
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query([first, end, STEP])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push((row.get::<i64>(0)?, contact_of(&row)?));
+    }
+    for (id, contact) in &found {
+        for hash in keys_of(batch, contact) {
+            db.prepare_cached("DELETE FROM contact_keys WHERE hash = ? AND contact = ?")?
+                .execute([hash, *id])?;
+        }
+        db.prepare_cached("DELETE FROM contacts WHERE id = ?")?.execute([id])?;
+    }
+    if !found.is_empty() {
+        return Ok(true);
+    }
+    let links = db
+        .prepare_cached(
+            "DELETE FROM batch_calls WHERE call IN (SELECT call FROM batch_calls WHERE batch = ? LIMIT ?)",
+        )?
+        .execute([batch, STEP])?;
+    if links == 0 {
+        delete_endpoints(recording, batch)?;
+        db.prepare_cached("DELETE FROM given_batches WHERE id = ?")?.execute([batch])?;
+    }
+    Ok(true)
+}
+
+/// Calls that count for a batch, newest first.
+pub fn calls(
+    db: &Connection,
+    account: AccountKey,
+    batch: i64,
+    page: Page,
+) -> Result<Vec<CallView>, StoreError> {
+    let before = page.after.map_or_else(|| pack(next(account), 0), |call| pack(account, call));
+    let calls: Vec<i64> = db
+        .prepare_cached(
+            "SELECT call FROM batch_calls WHERE batch = ? AND call < ? ORDER BY call DESC LIMIT ?",
+        )?
+        .query_map([pack(account, batch), before, limit(page.limit)], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let found = calls.into_iter().map(|call| read::call(db, account, unpack(call).1));
+    Ok(found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+}
+
+/// Batches of a range of keys, newest first.
+pub fn views(
+    db: &Connection,
+    condition: &str,
+    range: [i64; 2],
+    most: usize,
+) -> Result<Vec<BatchView>, StoreError> {
+    let sql =
+        format!("SELECT {BATCH_COLUMNS} FROM given_batches WHERE {condition} ORDER BY id DESC LIMIT ?3");
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query([range[0], range[1], limit(most)])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let book = BatchBook::of(&row)?;
+        if book.state == BatchState::Arriving {
+            continue;
+        }
+        found.push(BatchView {
+            number: unpack(row.get(0)?).1,
+            state: book.state,
+            given: (*book.given).clone(),
+            tally: book.tally,
+            taken_in: book.taken_in,
+            max_attempts: book.max_attempts,
+            lost_after: book.lost_after,
+            created_at: book.created_at,
+            started_at: book.started_at,
+            ended_at: book.ended_at,
+            failure: book.failure,
+        });
+    }
+    Ok(found)
+}
+
+/// Contacts of a batch in the order given.
+pub fn contacts(
+    db: &Connection,
+    batch: i64,
+    only_open: bool,
+    page: Page,
+) -> Result<Vec<ContactView>, StoreError> {
+    let (account, [first, end]) = (unpack(batch).0, contacts_of(batch));
+    let after = page.after.map_or(first - 1, |number| pack(account, number).max(first - 1));
+    // Spelled out, so that each goes by the index that has its rows in order.
+    let condition = if only_open { "is_open = 1 AND id" } else { "id" };
+    let sql = format!(
+        "SELECT {CONTACT_COLUMNS} FROM contacts WHERE {condition} > ? AND id < ? ORDER BY id LIMIT ?"
+    );
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query([after, end, limit(page.limit)])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let number = unpack(row.get(0)?).1;
+        found.push(ContactView { number, contact: contact_of(&row)?, book: book_of(&row)? });
+    }
+    Ok(found)
+}
+
+/// A part holds as many contacts as a step takes in, whatever the caller thought.
+const _: () = assert!(CONTACTS_IN_STEP <= 1000);

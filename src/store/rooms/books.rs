@@ -1,0 +1,69 @@
+//! The embedded store's part of [`Books`]: which lane each goes by. Refuses to know SQL.
+
+use std::collections::BTreeMap;
+
+use super::database::{Database, RoomStore, Writing};
+use super::thread::Lane;
+use super::{mentioned, tallies};
+use crate::ledger::Tally;
+use crate::ledger::tally::Dimension;
+use crate::model::{AccountKey, Text, Time};
+use crate::store::Answer;
+use crate::store::books::{Books, Grain, Mentioned, Named, Row, Setting, Span, Subject, TextPage};
+
+impl<D: Database> Books for RoomStore<D> {
+    fn tallies(
+        &self,
+        account: AccountKey,
+        subject: Subject,
+        span: Span,
+        by: Option<Grain>,
+    ) -> Answer<'_, Vec<(i64, Tally)>> {
+        self.database.read(move |db| tallies::tallies(db, account, &subject, span, by))
+    }
+
+    fn tallies_by(
+        &self,
+        account: AccountKey,
+        dimension: Dimension,
+        span: Span,
+        page: TextPage,
+    ) -> Answer<'_, Named> {
+        self.database.read(move |db| tallies::tallies_by(db, account, dimension, span, &page))
+    }
+
+    fn rows(&self, account: AccountKey, recount: bool) -> Answer<'_, BTreeMap<Row, Tally>> {
+        self.database.read(move |db| match recount {
+            true => tallies::recount(db, account),
+            false => tallies::rows(db, account, "tallies"),
+        })
+    }
+
+    fn mentioned(&self, account: AccountKey, what: Dimension, id: Text) -> Answer<'_, Option<Mentioned>> {
+        self.database.read(move |db| mentioned::one(db, account, what, &id))
+    }
+
+    fn all_mentioned(
+        &self,
+        account: AccountKey,
+        what: Dimension,
+        page: TextPage,
+    ) -> Answer<'_, Vec<Mentioned>> {
+        self.database.read(move |db| mentioned::all(db, account, what, &page))
+    }
+
+    fn put_mentioned(
+        &self,
+        account: AccountKey,
+        what: Dimension,
+        setting: Setting,
+        now: Time,
+    ) -> Answer<'_, bool> {
+        self.database.write(Lane::Api, move |writer| {
+            writer.write(|db, writer| {
+                writer.remembered.forget(account, what, &setting.id);
+                mentioned::put(db, account, what, &setting, now)
+            })
+        })
+    }
+}

@@ -1,0 +1,150 @@
+//! Held deliveries: the end of a call waits until the recording, transcript or analysis has come that its endpoint wants
+//! with it, or until its time is up. A held delivery owes its own event and renders from a later snapshot of the same
+//! call, set once, in the transaction that lets it go; updates that came meanwhile are in that and not owed again.
+//! Endpoints that wait for nothing pay nothing. Refuses to know what is worth waiting for: the ledger decides.
+
+use crate::store::sql::{Connection, OptionalExtension};
+
+use super::keys::{pack, unpack};
+use super::record::{Recording, WAITING};
+use super::settle::TYPICAL;
+use crate::store::{EndpointRef, StoreError};
+
+/// `held` has what waits; `rendered` the snapshots of deliveries that say more than their event did.
+pub const TABLES: &str = r"
+CREATE TABLE held (
+    delivery INTEGER PRIMARY KEY, call INTEGER NOT NULL, endpoint INTEGER NOT NULL, until INTEGER NOT NULL
+);
+CREATE INDEX held_by_call ON held (call, endpoint);
+CREATE INDEX held_until ON held (until);
+CREATE TABLE rendered (delivery INTEGER PRIMARY KEY, snapshot INTEGER NOT NULL);
+ALTER TABLE open ADD COLUMN snapshot INTEGER;
+";
+
+/// Deliveries whose time is up that a step lets go.
+const STEP: i64 = 100;
+
+impl Recording<'_> {
+    /// Holds a delivery that was planned in this transaction.
+    pub(super) fn hold(
+        &self,
+        id: i64,
+        endpoint: EndpointRef,
+        call: i64,
+        until: i64,
+    ) -> Result<(), StoreError> {
+        let (account, number) = (endpoint.account, endpoint.number);
+        self.db
+            .prepare_cached("INSERT INTO held (delivery, call, endpoint, until) VALUES (?, ?, ?, ?)")?
+            .execute([id, pack(account, call), pack(account, number), until])?;
+        Ok(())
+    }
+
+    /// The delivery of a call's end to an endpoint, if it is held.
+    pub(super) fn held(&self, endpoint: EndpointRef, call: i64) -> Result<Option<i64>, StoreError> {
+        let key = [pack(endpoint.account, call), pack(endpoint.account, endpoint.number)];
+        let mut statement =
+            self.db.prepare_cached("SELECT delivery FROM held WHERE call = ? AND endpoint = ? LIMIT 1")?;
+        Ok(statement.query_row(key, |row| row.get(0)).optional()?)
+    }
+
+    /// Lets a held delivery go, with what was known of the call at this position of the feed.
+    pub(super) fn let_go(&mut self, id: i64, endpoint: EndpointRef, snapshot: i64) -> Result<(), StoreError> {
+        self.enter(endpoint.account)?;
+        if !forget(self.db, id)? {
+            return Ok(());
+        }
+        render(self.db, id, snapshot)?;
+        let call: Option<i64> = self
+            .db
+            .prepare_cached("SELECT call FROM open WHERE id = ?")?
+            .query_row([id], |row| row.get(0))
+            .optional()?
+            .flatten();
+        let is_behind = match call {
+            None => false,
+            Some(call) => self
+                .db
+                .prepare_cached("SELECT 1 FROM open WHERE call = ? AND endpoint = ? AND id < ?")?
+                .exists([call, pack(endpoint.account, endpoint.number), id])?,
+        };
+        if is_behind {
+            self.db.prepare_cached("UPDATE open SET state = ?, due = ? WHERE id = ?")?.execute([
+                WAITING,
+                self.now.as_micros(),
+                id,
+            ])?;
+            return Ok(());
+        }
+        if let Some(place) = self.queues.reserve(endpoint, TYPICAL) {
+            return self.take(endpoint, id, place).map(drop);
+        }
+        self.put_up(id, self.now)?;
+        self.wake(endpoint);
+        Ok(())
+    }
+
+    /// Lets some of those go whose time is up. True when there may be more.
+    pub fn let_overdue_go(&mut self) -> Result<bool, StoreError> {
+        let mut overdue: Vec<(i64, i64, i64)> = self
+            .db
+            .prepare_cached(
+                "SELECT delivery, call, endpoint FROM held WHERE until <= ? ORDER BY until LIMIT ?",
+            )?
+            .query_map([self.now.as_micros(), STEP], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .collect::<Result<_, _>>()?;
+        overdue.sort_unstable_by_key(|&(_, _, endpoint)| endpoint);
+        for &(id, call, endpoint) in &overdue {
+            let (account, number) = unpack(endpoint);
+            self.enter(account)?;
+            let snapshot = newest(self.db, call)?.unwrap_or(0);
+            self.let_go(id, EndpointRef { account, number }, snapshot)?;
+        }
+        Ok(!overdue.is_empty())
+    }
+
+    /// Ends the waiting of a delivery that is to be sent now, by hand.
+    pub(super) fn end_hold(&self, id: i64) -> Result<(), StoreError> {
+        let call: Option<i64> = self
+            .db
+            .prepare_cached("SELECT call FROM held WHERE delivery = ?")?
+            .query_row([id], |row| row.get(0))
+            .optional()?;
+        if let Some(snapshot) = call.map_or(Ok(None), |call| newest(self.db, call))? {
+            render(self.db, id, snapshot)?;
+        }
+        forget(self.db, id).map(drop)
+    }
+}
+
+/// The newest event of a call.
+fn newest(db: &Connection, call: i64) -> Result<Option<i64>, StoreError> {
+    let mut statement = db.prepare_cached("SELECT event FROM calls WHERE id = ?")?;
+    Ok(statement.query_row([call], |row| row.get(0)).optional()?)
+}
+
+/// Has a delivery say what was known at a later position than its event's.
+pub fn render(db: &Connection, id: i64, snapshot: i64) -> Result<(), StoreError> {
+    let is_later = db
+        .prepare_cached("UPDATE open SET snapshot = ?1 WHERE id = ?2 AND event < ?1")?
+        .execute([snapshot, id])?;
+    if is_later == 1 {
+        db.prepare_cached(
+            "INSERT INTO rendered (delivery, snapshot) VALUES (?1, ?2)
+             ON CONFLICT (delivery) DO UPDATE SET snapshot = ?2",
+        )?
+        .execute([id, snapshot])?;
+    }
+    Ok(())
+}
+
+/// The position that a delivery says more of than its event did.
+pub fn rendered(db: &Connection, id: i64) -> Result<Option<i64>, StoreError> {
+    let mut statement = db.prepare_cached("SELECT snapshot FROM rendered WHERE delivery = ?")?;
+    Ok(statement.query_row([id], |row| row.get(0)).optional()?)
+}
+
+/// A delivery is not held any more; false if it was not.
+pub fn forget(db: &Connection, id: i64) -> Result<bool, StoreError> {
+    Ok(db.prepare_cached("DELETE FROM held WHERE delivery = ?")?.execute([id])? == 1)
+}

@@ -1,0 +1,466 @@
+//! The rooms of the store: how each erases a person, and how its records leave with an account and come in with one. A new
+//! kind of record joins with an entry in [`ROOMS`] and its functions. Refuses to know who is erased and in how many steps.
+//!
+//! Records keep their ids, times and outcomes: the feed has no gap, the sums and the statistics hold. What was still
+//! owed about the person is called off, because whoever asks to be forgotten is told of to nobody any more; what was
+//! proven delivered stays so.
+
+use crate::store::sql::{Connection, OptionalExtension, params};
+
+use super::arriving::{self, Arriving, Refused, Taken};
+use super::call_index::call_hash;
+use super::codec::{pack_attempt, unpack_attempts};
+use super::contacts;
+use super::erasure::Erasing;
+use super::keys::{pack, unpack};
+use super::leaving::{self, Leaving};
+use super::read;
+use super::record::OWNED;
+use super::replays;
+use super::settle::reference;
+use super::tallies;
+use super::upkeep;
+use crate::ledger::CallBook;
+use crate::model::id::{Kind, Tag};
+use crate::model::{AccountKey, Call, Erased, EventBody, EventType, Mention, Text};
+use crate::store::packed::{damaged, pack_bytes, unpack_bytes, unpack_text};
+use crate::store::{EndpointRef, StoreError};
+
+/// Rows that one step looks at.
+const STEP: i64 = 250;
+
+/// One step of erasing a person in a room; true when there is more.
+type Erase = fn(&mut Erasing<'_, '_>) -> Result<bool, StoreError>;
+
+/// A kind of record.
+pub struct Room {
+    /// Its name in jobs that are under way. Never use one again for something else.
+    pub name: &'static str,
+    /// Does one step of erasing a person; true when there is more. `None` where no person is.
+    pub erase: Option<Erase>,
+    /// How its records leave and come in; `None` where they stay.
+    pub carry: Option<Carry>,
+}
+
+/// How records of a room leave with an account, and come in with one.
+pub struct Carry {
+    /// Their kind, which tells where a cursor is.
+    pub kind: Kind,
+    /// The `kind` of their lines.
+    pub word: &'static str,
+    /// Gives a page of them.
+    pub give: fn(&mut Leaving<'_>) -> Result<(), StoreError>,
+    /// Takes a line of them in.
+    pub take: fn(&mut Arriving<'_>, &str) -> Result<Taken, Refused>,
+}
+
+/// Every room, in the order in which they are gone through: whatever a record points to stands before it.
+pub const ROOMS: &[Room] = &[
+    Room {
+        name: "sources",
+        erase: None,
+        carry: Some(Carry {
+            kind: Kind::Source,
+            word: "source",
+            give: leaving::sources,
+            take: arriving::source,
+        }),
+    },
+    Room {
+        name: "endpoints",
+        erase: None,
+        carry: Some(Carry {
+            kind: Kind::Endpoint,
+            word: "endpoint",
+            give: leaving::endpoints,
+            take: arriving::endpoint,
+        }),
+    },
+    Room {
+        name: "events",
+        erase: Some(events),
+        carry: Some(Carry { kind: Kind::Event, word: "event", give: leaving::events, take: arriving::event }),
+    },
+    Room {
+        name: "calls",
+        erase: Some(calls),
+        carry: Some(Carry { kind: Kind::Call, word: "call", give: leaving::calls, take: arriving::call }),
+    },
+    Room {
+        // Erased with the events that they tell of.
+        name: "deliveries",
+        erase: None,
+        carry: Some(Carry {
+            kind: Kind::Delivery,
+            word: "delivery",
+            give: leaving::deliveries,
+            take: arriving::delivery,
+        }),
+    },
+    Room { name: "contacts", erase: Some(contacts::erase), carry: None },
+    Room { name: "quarantine", erase: Some(quarantine), carry: None },
+    Room { name: "answers", erase: Some(answers), carry: None },
+];
+
+/// The keys of the account from after `place` to its end.
+pub fn rest(erasing: &Erasing<'_, '_>) -> [i64; 2] {
+    [pack(erasing.account, erasing.place), pack(AccountKey(erasing.account.0 + 1), 0)]
+}
+
+/// Looks at every event. What belongs to a call waits for its call: a person is known by one event and meant by all. What
+/// belongs to none is erased at once.
+fn events(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
+    let (db, [after, end]) = (erasing.recording.db, rest(erasing));
+    let mut statement = db.prepare_cached(
+        "SELECT id, kind, call, body FROM events WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
+    )?;
+    let mut rows = statement.query([after, end, STEP])?;
+    let mut seen = 0;
+    while let Some(row) = rows.next()? {
+        let packed = row.blob(3)?;
+        if !erasing.budget.take(i64::try_from(packed.len()).unwrap_or(i64::MAX)) {
+            return Ok(true);
+        }
+        let (id, call): (i64, Option<i64>) = (row.get(0)?, row.get(2)?);
+        // Damaged data must not keep a person from being erased elsewhere.
+        let body = unpack_text(packed).ok().filter(|json| erasing.person.is_in(json.as_bytes()));
+        let body =
+            body.and_then(|json| EventBody::from_json(EventType::from_code(row.get(1).ok()?)?, &json).ok());
+        if body.is_some_and(|body| is_about(erasing, &body)) {
+            match call {
+                Some(call) => {
+                    let sql =
+                        "INSERT INTO erasure_calls (erasure, call) VALUES (?, ?) ON CONFLICT DO NOTHING";
+                    db.prepare_cached(sql)?.execute([erasing.job, call])?;
+                }
+                None if erase_event(erasing, id, None)?.is_none() => return Ok(true),
+                None => {}
+            }
+        }
+        erasing.place = unpack(id).1;
+        seen += 1;
+    }
+    Ok(seen == STEP)
+}
+
+/// Whether a snapshot names the person. The line is ours, whoever else may have its number.
+fn is_about(erasing: &Erasing<'_, '_>, body: &EventBody) -> bool {
+    let json = match body {
+        EventBody::Call { call, changed } => {
+            let call = Call { line: <_>::default(), ..Call::clone(call) };
+            EventBody::Call { call: call.into(), changed: changed.clone() }.to_json()
+        }
+        other => other.to_json(),
+    };
+    erasing.person.is_in(json.as_bytes())
+}
+
+/// Erases the calls that were found: the record first, so that nothing that is heard from then on brings it back, then
+/// event by event from the last to the first.
+fn calls(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
+    let db = erasing.recording.db;
+    while erasing.budget.take(0) {
+        let next: Option<(i64, i64)> = db
+            .prepare_cached("SELECT call, at FROM erasure_calls WHERE erasure = ? LIMIT 1")?
+            .query_row([erasing.job], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let Some((call, at)) = next else { return Ok(false) };
+        if let Some(position) = erase_call(erasing, call, at)? {
+            db.prepare_cached("UPDATE erasure_calls SET at = ? WHERE erasure = ? AND call = ?")?
+                .execute([position, erasing.job, call])?;
+            break;
+        }
+        db.prepare_cached("DELETE FROM erasure_calls WHERE erasure = ? AND call = ?")?
+            .execute([erasing.job, call])?;
+    }
+    Ok(true)
+}
+
+/// Erases a call from one of its events on, 0 is the last. Gives the event that comes next when there is more to do.
+fn erase_call(erasing: &mut Erasing<'_, '_>, call: i64, at: i64) -> Result<Option<i64>, StoreError> {
+    let alias = Text::from(format!("erased-{call}"));
+    let mut at = (at != 0).then_some(at);
+    if at.is_none() {
+        at = erase_record(erasing, call, &alias)?;
+        erasing.count("calls", i64::from(at.is_some()));
+    }
+    while let Some(position) = at {
+        if !erasing.budget.take(0) {
+            return Ok(Some(position));
+        }
+        match erase_event(erasing, pack(erasing.account, position), Some(&alias))? {
+            Some(previous) => at = previous,
+            None => return Ok(Some(position)),
+        }
+    }
+    Ok(None)
+}
+
+/// Erases the record of a call and gives its last event; `None` when the call is gone by its age. A vendor's id that is
+/// the number, or has it inside, becomes `alias`.
+fn erase_record(erasing: &mut Erasing<'_, '_>, call: i64, alias: &Text) -> Result<Option<i64>, StoreError> {
+    let (db, id) = (erasing.recording.db, pack(erasing.account, call));
+    #[expect(clippy::type_complexity, reason = "one row")]
+    let row: Option<(i64, Vec<u8>, Option<Vec<u8>>, Vec<u8>, i64)> = db
+        .prepare_cached("SELECT event, marks, record, vendor_id, source FROM calls WHERE id = ?")?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
+        .optional()?;
+    let Some((event, marks, record, vendor_id, source)) = row else { return Ok(None) };
+    let packed = match record {
+        Some(record) => record,
+        None => db
+            .prepare_cached("SELECT body FROM events WHERE id = ?")?
+            .query_row([pack(erasing.account, event)], |row| row.get(0))?,
+    };
+    let Ok(book) = read_book(&packed, &marks) else {
+        // A damaged one must not keep everybody else from being erased; its events are emptied one by one.
+        db.prepare_cached("UPDATE calls SET record = NULL WHERE id = ?")?.execute([id])?;
+        return Ok(Some(event));
+    };
+    // What it adds to the numbers changes with what was felt and what it cost.
+    let before = tallies::of_call(db, id).unwrap_or_default();
+    let book = book.without_person();
+    let marks = serde_json::to_vec(&book.marks).map_err(damaged)?;
+    // The snapshot of its last event, which follows in this transaction, is the record again.
+    db.prepare_cached("UPDATE calls SET marks = ?, record = NULL WHERE id = ?")?
+        .execute(params![marks, id])?;
+    if erasing.person.is_in(&vendor_id) {
+        let (known_by, hash) = (call_hash(source, &Text::from_bytes(vendor_id)), call_hash(source, alias));
+        db.prepare_cached("UPDATE calls SET hash = ?, vendor_id = ? WHERE id = ?")?.execute(params![
+            hash,
+            alias.as_bytes(),
+            id
+        ])?;
+        erasing.recording.found.remove(db, known_by, id)?;
+        erasing.recording.found.add(hash, id);
+    }
+    // Also where the record differed from it, or the step ends before it.
+    rewrite(db, pack(erasing.account, event), |body| {
+        let call = nameless(Call::clone(&book.call), &erasing.person, alias);
+        let changed = match body {
+            EventBody::Call { changed, .. } => changed,
+            _ => Vec::new(),
+        };
+        EventBody::Call { call: call.into(), changed }
+    })?;
+    let after = tallies::of_call(db, id).unwrap_or_default();
+    erasing.recording.tallies.book(erasing.account, before, after);
+    Ok(Some(event))
+}
+
+fn read_book(packed: &[u8], marks: &[u8]) -> Result<CallBook, StoreError> {
+    Ok(CallBook {
+        call: serde_json::from_str::<Call>(&unpack_text(packed)?).map_err(damaged)?.into(),
+        marks: serde_json::from_slice(marks).map_err(damaged)?,
+    })
+}
+
+/// Erases an event with its deliveries. Gives the call's event before it, or nothing when there is more to do about this
+/// one.
+fn erase_event(
+    erasing: &mut Erasing<'_, '_>,
+    id: i64,
+    alias: Option<&Text>,
+) -> Result<Option<Option<i64>>, StoreError> {
+    let db = erasing.recording.db;
+    let row: Option<(i64, i64, Option<i64>)> = db
+        .prepare_cached("SELECT first_delivery, deliveries, previous FROM events WHERE id = ?")?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    // Gone by its age, and all before it too.
+    let Some((first, count, previous)) = row else { return Ok(Some(None)) };
+    let account = erasing.account;
+    if !erase_deliveries(erasing, [pack(account, first), pack(account, first + count)])? {
+        return Ok(None);
+    }
+    // Those that replays planned have their numbers elsewhere.
+    for delivery in replays::deliveries_of(db, account, unpack(id).1)? {
+        if !erase_deliveries(erasing, [pack(account, delivery), pack(account, delivery + 1)])? {
+            return Ok(None);
+        }
+    }
+    let person = &erasing.person;
+    let alias = alias.cloned().unwrap_or_else(|| Text::from("erased"));
+    rewrite(db, id, |body| match body.without_person() {
+        EventBody::Call { call, changed } => {
+            EventBody::Call { call: nameless(Call::clone(&call), person, &alias).into(), changed }
+        }
+        body => body,
+    })?;
+    erasing.count("events", 1);
+    Ok(Some(previous))
+}
+
+/// A record without the number in what else is kept of it: some vendors make ids and names of it.
+fn nameless(mut call: Call, person: &Mention, alias: &Text) -> Call {
+    if person.is_in(call.call_id.as_bytes()) {
+        call.call_id = alias.clone();
+    }
+    for field in [&mut call.user_id, &mut call.agent.name, &mut call.campaign.name, &mut call.failure.code] {
+        *field = field.take().filter(|text| !person.is_in(text.as_bytes()));
+    }
+    call
+}
+
+/// Writes another snapshot in place of the one that is there; of a call, one that cannot be read becomes an empty one.
+fn rewrite(db: &Connection, id: i64, change: impl FnOnce(EventBody) -> EventBody) -> Result<(), StoreError> {
+    let (kind, packed): (i64, Vec<u8>) = db
+        .prepare_cached("SELECT kind, body FROM events WHERE id = ?")?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let kind = EventType::from_code(kind).ok_or_else(|| damaged("unknown event type"))?;
+    let body = unpack_text(&packed).ok().and_then(|json| EventBody::from_json(kind, &json).ok());
+    let json = match (body, kind) {
+        (Some(body), _) => change(body).to_json(),
+        (None, EventType::BatchCompleted | EventType::BatchFailed | EventType::EndpointDisabled) => {
+            return Ok(());
+        }
+        (None, _) => {
+            let call =
+                Call { call_id: Text::from("erased"), erased: Some(Erased::Person), ..Call::default() };
+            EventBody::Call { call: call.into(), changed: Vec::new() }.to_json()
+        }
+    };
+    db.prepare_cached("UPDATE events SET body = ? WHERE id = ?")?
+        .execute(params![pack_bytes(json.as_bytes())?, id])?;
+    Ok(())
+}
+
+/// Calls off what is open of these deliveries, drops the bodies that were kept, and what receivers answered: they may
+/// quote what they were told. True when all of it is done.
+fn erase_deliveries(erasing: &mut Erasing<'_, '_>, range: [i64; 2]) -> Result<bool, StoreError> {
+    let db = erasing.recording.db;
+    let open: Vec<(i64, i64, i64)> = db
+        .prepare_cached("SELECT id, endpoint, state FROM open WHERE id >= ? AND id < ? ORDER BY id")?
+        .query_map(range, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<Result<_, _>>()?;
+    let kept: Vec<i64> = db
+        .prepare_cached("SELECT delivery FROM bodies WHERE delivery >= ? AND delivery < ?")?
+        .query_map(range, |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for (id, endpoint, state) in open {
+        if !erasing.budget.take(0) {
+            return Ok(false);
+        }
+        if state == OWNED {
+            let endpoint: EndpointRef = reference(endpoint);
+            erasing.recording.committed.called_off.push((endpoint, unpack(id).1));
+            erasing.count("deliveries_in_memory", 1);
+        }
+        erasing.recording.cancel_open(id)?;
+        erasing.count("deliveries_cancelled", 1);
+    }
+    for &id in &kept {
+        db.prepare_cached("DELETE FROM bodies WHERE delivery = ?")?.execute([id])?;
+    }
+    erasing.count("kept_bodies", i64::try_from(kept.len()).unwrap_or(0));
+    let mut quoting = Vec::new();
+    {
+        let mut statement = db.prepare_cached(
+            "SELECT id, attempts FROM settled WHERE id >= ? AND id < ? AND attempts IS NOT NULL ORDER BY id",
+        )?;
+        let mut rows = statement.query(range)?;
+        while let Some(row) = rows.next()? {
+            let packed: Vec<u8> = row.get(1)?;
+            if !packed.windows(ANSWERED.len()).any(|part| part == ANSWERED) {
+                continue;
+            }
+            if !erasing.budget.take(i64::try_from(packed.len()).unwrap_or(i64::MAX)) {
+                return Ok(false);
+            }
+            quoting.push((row.get::<i64>(0)?, packed));
+            if quoting.len() == usize::try_from(STEP).unwrap_or(usize::MAX) {
+                break;
+            }
+        }
+    }
+    let is_all = quoting.len() < usize::try_from(STEP).unwrap_or(usize::MAX);
+    for (id, packed) in &quoting {
+        db.prepare_cached("UPDATE settled SET attempts = ? WHERE id = ?")?
+            .execute(params![without_answers(packed), id])?;
+    }
+    erasing.count("delivery_answers", i64::try_from(quoting.len()).unwrap_or(0));
+    Ok(is_all)
+}
+
+/// How an attempt with an answer is told from others in its stored form.
+const ANSWERED: &[u8] = b"\"response_body\":";
+
+/// Attempts as they lie in a row, without what came back.
+pub fn without_answers(packed: &[u8]) -> Vec<u8> {
+    let mut attempts = unpack_attempts(Some(packed));
+    for attempt in &mut attempts {
+        attempt.response_body = None;
+    }
+    attempts.iter().flat_map(pack_attempt).collect()
+}
+
+/// What was removed from an event on purpose.
+pub fn erased(db: &Connection, account: AccountKey, event: i64) -> Result<Option<Erased>, StoreError> {
+    Ok(read::event(db, Tag(0), account, event)?.0.body.erased())
+}
+
+/// Discards bodies in quarantine that name the person.
+fn quarantine(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
+    let (db, [after, end]) = (erasing.recording.db, rest(erasing));
+    let mut statement = db.prepare_cached(
+        "SELECT id, body, reason FROM quarantine WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
+    )?;
+    let mut rows = statement.query([after, end, STEP])?;
+    let (mut seen, mut found) = (0, Vec::new());
+    while let Some(row) = rows.next()? {
+        let packed = row.blob(1)?;
+        if !erasing.budget.take(i64::try_from(packed.len()).unwrap_or(i64::MAX)) {
+            seen = STEP;
+            break;
+        }
+        erasing.place = unpack(row.get(0)?).1;
+        seen += 1;
+        let reason = row.blob(2)?;
+        let names = |text: &[u8]| erasing.person.is_in(text);
+        if names(reason) || unpack_bytes(packed).is_ok_and(|body| names(&body)) {
+            found.push(erasing.place);
+        }
+    }
+    drop(rows);
+    for &number in &found {
+        upkeep::discard(db, erasing.account, number)?;
+    }
+    erasing.count("quarantined", i64::try_from(found.len()).unwrap_or(0));
+    Ok(seen == STEP)
+}
+
+/// Empties answers that are kept for repeated requests, where they name the person or show deliveries, whose attempts may
+/// quote anything. The requests stay answered. Gone through by age, the order that has an index.
+fn answers(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
+    const DELIVERY: &[u8] = b"\"dlv_";
+    let db = erasing.recording.db;
+    #[expect(clippy::type_complexity, reason = "one row")]
+    let kept: Vec<(i64, i64, Vec<u8>, Option<Vec<u8>>)> = db
+        .prepare_cached(
+            "SELECT created_at, account, name, sealed FROM idempotency WHERE created_at >= ?
+             ORDER BY created_at LIMIT ?",
+        )?
+        .query_map([erasing.place, STEP], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+        .collect::<Result<_, _>>()?;
+    let last = kept.last().map(|row| row.0);
+    let is_all = i64::try_from(kept.len()).unwrap_or(STEP) < STEP;
+    let mut emptied = 0;
+    for (_, account, name, sealed) in kept {
+        let answer =
+            sealed.filter(|_| account == erasing.account.0).map(|sealed| erasing.vault.open(&sealed));
+        let Some(Ok(answer)) = answer else { continue };
+        if !erasing.person.is_in(&answer) && !answer.windows(DELIVERY.len()).any(|part| part == DELIVERY) {
+            continue;
+        }
+        db.prepare_cached("UPDATE idempotency SET sealed = ? WHERE account = ? AND name = ?")?
+            .execute(params![erasing.vault.seal(EMPTIED), account, name])?;
+        emptied += 1;
+    }
+    erasing.count("answers", emptied);
+    // Some of the same moment may be looked at twice, and none never.
+    erasing.place = last.map_or(0, |last| if last == erasing.place { last + 1 } else { last });
+    Ok(!is_all)
+}
+
+/// What stands in place of an answer that was emptied.
+const EMPTIED: &[u8] = br#"{"erased":"person"}"#;

@@ -1,0 +1,77 @@
+//! A few connections that only read, made when needed and kept. Each read is one page on one snapshot.
+//! Refuses to know what is read.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Semaphore;
+
+use crate::store::sql::Connection;
+use crate::store::{Answer, StoreError};
+
+/// Connections at the same time: more would not read faster.
+const READERS: usize = 4;
+
+/// Makes a connection.
+type Open = dyn Fn() -> Result<Connection, StoreError> + Send + Sync;
+
+/// The reading connections of a database.
+pub struct Readers {
+    open: Arc<Open>,
+    idle: Arc<Mutex<Vec<Connection>>>,
+    places: Arc<Semaphore>,
+}
+
+impl Readers {
+    /// Readers with connections made like this.
+    pub fn new(open: impl Fn() -> Result<Connection, StoreError> + Send + Sync + 'static) -> Self {
+        Self { open: Arc::new(open), idle: Arc::default(), places: Arc::new(Semaphore::new(READERS)) }
+    }
+
+    /// Reads on a thread that may block, on one snapshot from the first to the last row. The work must be one page:
+    /// a long read keeps the log of SQLite from shrinking, and PostgreSQL from tidying up.
+    pub fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answer<'static, T> {
+        let (open, idle, places) = (Arc::clone(&self.open), Arc::clone(&self.idle), Arc::clone(&self.places));
+        Box::pin(async move {
+            let closed = |_| StoreError::Unavailable("the store is closed".to_owned());
+            let place = places.acquire_owned().await.map_err(closed)?;
+            let done = tokio::task::spawn_blocking(move || {
+                let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                let connection = match kept.filter(|connection| !connection.is_broken()) {
+                    Some(connection) => connection,
+                    None => open()?,
+                };
+                let result = read_once(&connection, work);
+                if !connection.is_broken() {
+                    idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+                }
+                drop(place);
+                result
+            });
+            done.await.unwrap_or_else(|_| Err(StoreError::Unavailable("a read broke off".to_owned())))
+        })
+    }
+
+    /// Reads no more, and closes the idle connections, so that the last one out can clean up.
+    pub fn close(&self) {
+        self.places.close();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// One transaction for all of it: a delivery that is settled between two statements would be seen twice or never.
+fn read_once<T>(
+    connection: &Connection,
+    work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    connection.begin_reading()?;
+    let done = work(connection).map_err(|error| match error {
+        // Nobody brought this data just now; it lies there and cannot be read.
+        StoreError::Data(why) => StoreError::Unavailable(why),
+        error => error,
+    });
+    connection.roll_back();
+    done
+}

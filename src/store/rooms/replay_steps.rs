@@ -1,0 +1,337 @@
+//! One step of a replay: looks at some events, plans their deliveries once more and notes how far it came, in the caller's
+//! transaction of a few milliseconds. So a job goes on after a crash where it was, and plans nothing twice. Only so many
+//! are open at a time as an endpoint's queue takes. Refuses to know what fits a selection and how fast: the ledger decides.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::store::sql::{OptionalExtension, Row, params};
+
+use super::holds;
+use super::keys::{pack, unpack};
+use super::read;
+use super::record::{BEHIND, Recording};
+use super::replays::{CANCELLED, DONE, MOST_OPEN, RUNNING, Stored, count_open, deliveries_of};
+use crate::ledger::replay as rules;
+use crate::model::replay::ReplayOrder;
+use crate::model::{AccountKey, Call, DeliveryState, EventType, Time};
+use crate::store::packed::damaged;
+use crate::store::{EndpointRef, StoreError};
+
+/// Deliveries that a step plans at most, and events and deliveries that it looks at.
+const STEP: usize = 100;
+const LOOKS: usize = 1000;
+/// Records that a step reads whole.
+const READS: usize = 150;
+/// When a job that found no room looks again.
+const ROOM_PAUSE: Duration = Duration::from_millis(250);
+
+/// A job that is due.
+struct Job {
+    id: i64,
+    order: ReplayOrder,
+    state: i64,
+    next_at: i64,
+    position: i64,
+    last: i64,
+    examined: i64,
+    deliveries: i64,
+}
+
+/// One step of the job that has waited longest. True when there may be more to do.
+pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
+    let (db, now) = (recording.db, recording.now.as_micros());
+    let mut statement = db.prepare_cached(
+        "SELECT id, selection, target, rate, dry, state, next_at, position, last, examined, deliveries
+         FROM replays WHERE next_at <= ? ORDER BY next_at LIMIT 1",
+    )?;
+    let mut rows = statement.query([now])?;
+    let Some(row) = rows.next()? else { return Ok(false) };
+    let stored: Stored = serde_json::from_str(&row.get::<String>(1)?).map_err(damaged)?;
+    let job = Job {
+        id: row.get(0)?,
+        order: ReplayOrder {
+            selection: stored.open(),
+            to: row.get(2)?,
+            rate: row.get(3)?,
+            dry_run: row.get(4)?,
+        },
+        state: row.get(5)?,
+        next_at: row.get(6)?,
+        position: row.get(7)?,
+        last: row.get(8)?,
+        examined: row.get(9)?,
+        deliveries: row.get(10)?,
+    };
+    drop(rows);
+    recording.enter(unpack(job.id).0)?;
+    match job.state {
+        RUNNING => Walk::of(recording, job).step()?,
+        _ => call_off(recording, job.id)?,
+    }
+    Ok(true)
+}
+
+fn call_off(recording: &mut Recording<'_>, replay: i64) -> Result<(), StoreError> {
+    let db = recording.db;
+    let open: Vec<i64> = db
+        .prepare_cached("SELECT id FROM open WHERE replay = ? LIMIT ?")?
+        .query_map(params![replay, i64::try_from(STEP).unwrap_or(i64::MAX)], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    if open.is_empty() {
+        db.prepare_cached("UPDATE replays SET next_at = NULL WHERE id = ?")?.execute([replay])?;
+    }
+    open.into_iter().try_for_each(|id| recording.cancel_open(id).map(drop))
+}
+
+/// An event's row, as far as a job looks at it first.
+struct Seen {
+    position: i64,
+    kind: Option<EventType>,
+    at: Time,
+    call: Option<i64>,
+    previous: Option<i64>,
+    first_delivery: i64,
+    deliveries: i64,
+}
+
+/// One step of a job along the feed or a call.
+struct Walk<'a, 'b> {
+    recording: &'a mut Recording<'b>,
+    account: AccountKey,
+    job: Job,
+    /// The call that was read last: events of one call often follow each other.
+    call: Option<(i64, Option<Call>)>,
+    looks: usize,
+    reads: usize,
+    planned: usize,
+}
+
+impl<'a, 'b> Walk<'a, 'b> {
+    fn of(recording: &'a mut Recording<'b>, job: Job) -> Self {
+        let account = unpack(job.id).0;
+        Self { recording, account, job, call: None, looks: LOOKS, reads: READS, planned: 0 }
+    }
+
+    fn step(mut self) -> Result<(), StoreError> {
+        let now = self.recording.now;
+        let due = Time::from_micros(self.job.next_at);
+        let is_gone = match self.job.order.to {
+            Some(to) => self.recording.config(self.account)?.endpoint(to).is_none(),
+            None => false,
+        };
+        if is_gone {
+            return self.finish(CANCELLED);
+        }
+        let most = self.most()?;
+        if most == 0 {
+            return self.pause(now.after(ROOM_PAUSE));
+        }
+        while self.planned < most && self.looks > 0 && self.reads > 0 {
+            let Some(seen) = self.next()? else { return self.finish(DONE) };
+            self.examine(&seen)?;
+            self.looks = self.looks.saturating_sub(1);
+            self.job.examined += 1;
+            self.job.position = match self.job.order.selection.call {
+                Some(_) if self.job.order.selection.event.is_none() => seen.previous.unwrap_or(0),
+                _ => seen.position,
+            };
+        }
+        let next = match self.job.order.dry_run {
+            true => now,
+            false => rules::pace(due, now, self.planned, self.job.order.rate),
+        };
+        self.pause(next)
+    }
+
+    /// How many deliveries this step may plan. An event that is owed to many is planned for all of them.
+    fn most(&self) -> Result<usize, StoreError> {
+        if self.job.order.dry_run {
+            return Ok(usize::MAX);
+        }
+        let room = MOST_OPEN - count_open(self.recording.db, self.job.id)?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float saturates")]
+        let of_a_second = self.job.order.rate.ceil() as usize;
+        Ok(usize::try_from(room).unwrap_or(0).min(STEP).min(of_a_second.max(1)))
+    }
+
+    fn next(&self) -> Result<Option<Seen>, StoreError> {
+        const COLUMNS: &str = "id, kind, at, call, previous, first_delivery, deliveries";
+        let (db, job) = (self.recording.db, &self.job);
+        let is_along_call = job.order.selection.call.is_some() && job.order.selection.event.is_none();
+        let read = |row: &Row<'_>| {
+            Ok(Seen {
+                position: unpack(row.get(0)?).1,
+                kind: EventType::from_code(row.get(1)?),
+                at: Time::from_micros(row.get(2)?),
+                call: row.get(3)?,
+                previous: row.get(4)?,
+                first_delivery: row.get(5)?,
+                deliveries: row.get(6)?,
+            })
+        };
+        if is_along_call {
+            let mut statement = db.prepare_cached(&format!("SELECT {COLUMNS} FROM events WHERE id = ?"))?;
+            let found = statement.query_row([pack(self.account, job.position)], read).optional()?;
+            return Ok(found.filter(|seen| seen.call == job.order.selection.call));
+        }
+        let mut statement = db.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM events WHERE id > ? AND id <= ? ORDER BY id LIMIT 1"
+        ))?;
+        let range = [pack(self.account, job.position), pack(self.account, job.last)];
+        Ok(statement.query_row(range, read).optional()?)
+    }
+
+    fn examine(&mut self, seen: &Seen) -> Result<(), StoreError> {
+        let selection = &self.job.order.selection;
+        if !seen.kind.is_some_and(|kind| rules::selects(selection, kind, seen.at))
+            || selection.call.is_some_and(|call| seen.call != Some(call))
+        {
+            return Ok(());
+        }
+        let asks = rules::asks_for_record(selection);
+        let (is_own, of_endpoint) = (self.job.order.to.is_none(), selection.endpoint);
+        // Where nothing is asked of earlier deliveries, the event alone decides.
+        let mut targets: Vec<(i64, Option<i64>)> = Vec::new();
+        if is_own || of_endpoint.is_some() || selection.state.is_some() {
+            let newest = self.newest_deliveries(seen)?;
+            let selection = &self.job.order.selection;
+            let fits = |&(&endpoint, &(_, state)): &(&i64, &(i64, DeliveryState))| {
+                of_endpoint.is_none_or(|wanted| wanted == endpoint)
+                    && rules::selects_state(selection, state, is_own)
+            };
+            targets
+                .extend(newest.iter().filter(fits).map(|(&endpoint, &(number, _))| (endpoint, Some(number))));
+            if targets.is_empty() {
+                return Ok(());
+            }
+        }
+        if let Some(to) = self.job.order.to {
+            targets = vec![(to, None)];
+        }
+        self.reads = self.reads.saturating_sub(1);
+        let tag = self.recording.config(self.account)?.account.tag;
+        let (event, ..) = read::event(self.recording.db, tag, self.account, seen.position)?;
+        if asks {
+            let call = seen.call.map_or(Ok(None), |call| self.record(call))?;
+            if !rules::selects_record(&self.job.order.selection, &event, call.as_ref()) {
+                return Ok(());
+            }
+        }
+        let config = self.recording.config(self.account)?;
+        for (target, earlier) in targets {
+            let endpoint = config.endpoint(target);
+            if !endpoint.is_some_and(|endpoint| rules::suits(endpoint, &event, is_own)) {
+                continue;
+            }
+            self.planned += 1;
+            self.job.deliveries += 1;
+            if !self.job.order.dry_run {
+                let endpoint = EndpointRef { account: self.account, number: target };
+                self.recording.replay(endpoint, seen.position, self.job.id, earlier)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest delivery of an event to each endpoint, with its state.
+    fn newest_deliveries(&mut self, seen: &Seen) -> Result<BTreeMap<i64, (i64, DeliveryState)>, StoreError> {
+        let db = self.recording.db;
+        let own = seen.first_delivery..seen.first_delivery + seen.deliveries;
+        let again = deliveries_of(db, self.account, seen.position)?;
+        let mut newest = BTreeMap::new();
+        for number in own.chain(again) {
+            self.looks = self.looks.saturating_sub(1);
+            if let Some((endpoint, state)) = read::endpoint_and_state(db, pack(self.account, number))? {
+                newest.insert(endpoint, (number, state));
+            }
+        }
+        Ok(newest)
+    }
+
+    fn record(&mut self, call: i64) -> Result<Option<Call>, StoreError> {
+        if let Some((known, record)) = &self.call
+            && *known == call
+        {
+            return Ok(record.clone());
+        }
+        self.reads = self.reads.saturating_sub(1);
+        let record = read::call(self.recording.db, self.account, call)?.map(|view| view.call);
+        self.call = Some((call, record.clone()));
+        Ok(record)
+    }
+
+    fn pause(self, until: Time) -> Result<(), StoreError> {
+        self.write(RUNNING, Some(until))
+    }
+
+    fn finish(self, state: i64) -> Result<(), StoreError> {
+        self.write(state, None)
+    }
+
+    fn write(self, state: i64, next_at: Option<Time>) -> Result<(), StoreError> {
+        let finished_at = next_at.is_none().then(|| self.recording.now.as_micros());
+        self.recording
+            .db
+            .prepare_cached(
+                "UPDATE replays SET state = ?, next_at = ?, position = ?, examined = ?, deliveries = ?, finished_at = ?
+                 WHERE id = ? AND state = 0",
+            )?
+            .execute(params![
+                state,
+                next_at.map(Time::as_micros),
+                self.job.position,
+                self.job.examined,
+                self.job.deliveries,
+                finished_at,
+                self.job.id
+            ])?;
+        Ok(())
+    }
+}
+
+impl Recording<'_> {
+    /// Plans a delivery of an event once more. It is encoded anew; only what an earlier delivery had waited for goes
+    /// along again.
+    fn replay(
+        &mut self,
+        endpoint: EndpointRef,
+        position: i64,
+        replay: i64,
+        earlier: Option<i64>,
+    ) -> Result<(), StoreError> {
+        let account = endpoint.account;
+        let revision =
+            self.config(account)?.endpoint(endpoint.number).map_or(1, |endpoint| endpoint.revision);
+        let id = pack(account, self.next_delivery(account)?);
+        let db = self.db;
+        db.prepare_cached(
+            "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, replay, owner)
+             VALUES (?, ?, ?, NULL, ?, ?, ?, 0, ?, 0)",
+        )?
+        .execute([
+            id,
+            pack(account, endpoint.number),
+            position,
+            revision,
+            BEHIND,
+            self.now.as_micros(),
+            replay,
+        ])?;
+        db.prepare_cached("INSERT INTO replayed (event, delivery, replay) VALUES (?, ?, ?)")?.execute([
+            pack(account, position),
+            id,
+            replay,
+        ])?;
+        if let Some(earlier) = earlier
+            && let Some(snapshot) = holds::rendered(db, pack(account, earlier))?
+        {
+            holds::render(db, id, snapshot)?;
+        }
+        let sum = self.sum(endpoint);
+        sum.owed += 1;
+        sum.pending += 1;
+        self.wake(endpoint);
+        Ok(())
+    }
+}

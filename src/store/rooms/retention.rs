@@ -1,0 +1,568 @@
+//! The lifetime of data: when events were recorded, and the removal of those that are older than their account keeps
+//! them, in steps that no door notices. Refuses to know how long anything should be kept, and who says so.
+//!
+//! Events have no column for when they were recorded. A slot of time has one small row, with the first position of the
+//! feed in it; what lies between two slots was recorded before the earlier one's end. So an event stays a slot longer
+//! than it would have to, and never goes too early, also when the clock was set back in between.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::store::sql::{Connection, OptionalExtension, params};
+use tracing::{debug, warn};
+
+use super::codec::state_of;
+use super::keys::{pack, unpack};
+use super::record::{OWNED, Recording};
+use super::replays;
+use super::tallies::{self, Changes, Table};
+use super::{batches, upkeep};
+use crate::model::{AccountKey, DeliveryState, EventBody, EventType, Time};
+use crate::store::packed::unpack_text;
+use crate::store::{StoreError, Sum};
+
+/// Rows of one table that a step removes at most, and the bytes in them: a few milliseconds.
+const STEP: i64 = 250;
+const STEP_BYTES: i64 = 2 << 20;
+/// A slot is a thousandth of the retention within these bounds: few rows, and no event stays much longer than it should.
+const SHORTEST_SLOT: Duration = Duration::from_secs(1);
+const LONGEST_SLOT: Duration = Duration::from_secs(3600);
+
+/// A retention as it lies in the store.
+pub fn length(micros: i64) -> Duration {
+    Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+}
+
+/// How long a slot is.
+pub fn slot(retention: Option<Duration>) -> Duration {
+    retention.map_or(LONGEST_SLOT, |kept| (kept / 1000).clamp(SHORTEST_SLOT, LONGEST_SLOT))
+}
+
+/// Begins a slot with the event of this position. Gives its end.
+pub fn begin_slot(
+    db: &Connection,
+    account: AccountKey,
+    retention: Option<Duration>,
+    position: i64,
+    now: Time,
+) -> Result<i64, StoreError> {
+    let ends = now.after(slot(retention)).as_micros();
+    db.prepare_cached("INSERT INTO slots (account, ends, first) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")?
+        .execute([account.0, ends, position])?;
+    db.prepare_cached("UPDATE accounts SET slot_ends = ? WHERE account = ?")?.execute([ends, account.0])?;
+    Ok(ends)
+}
+
+/// Sets for how long an account keeps what is recorded.
+pub fn set(
+    db: &Connection,
+    account: AccountKey,
+    retention: Option<Duration>,
+    now: Time,
+) -> Result<(), StoreError> {
+    let micros = retention.map(|kept| i64::try_from(kept.as_micros()).unwrap_or(i64::MAX));
+    let purge_at = retention.map(|_| now.as_micros());
+    db.prepare_cached("UPDATE accounts SET retention = ?, purge_at = ? WHERE account = ?")?
+        .execute(params![micros, purge_at, account.0])?;
+    end_slot(db, account, now)
+}
+
+/// Ends the slot that is under way, which may be long for the new retention.
+pub fn end_slot(db: &Connection, account: AccountKey, now: Time) -> Result<(), StoreError> {
+    let (now, latest) = (now.as_micros(), now.after(LONGEST_SLOT).as_micros());
+    // Past the latest, the clock was set back by more than a slot, and nothing is known for sure.
+    let ended = db
+        .prepare_cached(
+            "UPDATE accounts SET slot_ends = ?2 WHERE account = ?1 AND slot_ends > ?2 AND slot_ends <= ?3",
+        )?
+        .execute([account.0, now, latest])?;
+    if ended == 1 {
+        // Where one ends at this very moment already, the events after it become part of it.
+        db.prepare_cached(
+            "INSERT INTO slots (account, ends, first)
+             SELECT account, CAST(?2 AS BIGINT), MIN(first) FROM slots WHERE account = ?1 AND ends > ?2 GROUP BY account
+             ON CONFLICT DO NOTHING",
+        )?
+        .execute([account.0, now])?;
+        db.prepare_cached("DELETE FROM slots WHERE account = ? AND ends > ?")?.execute([account.0, now])?;
+    }
+    Ok(())
+}
+
+/// The first position that is not old; what is up to `purged` is done with.
+pub fn first_young(
+    db: &Connection,
+    account: AccountKey,
+    since: i64,
+    retention: Duration,
+    position: i64,
+    purged: i64,
+    now: Time,
+) -> Result<i64, StoreError> {
+    let young = db
+        .prepare_cached("SELECT first FROM slots WHERE account = ? AND ends > ? ORDER BY ends LIMIT 1")?
+        .query_row([account.0, since], |row| row.get(0))
+        .optional()?;
+    if let Some(first) = young {
+        return Ok(first);
+    }
+    let has_slots = db.prepare_cached("SELECT 1 FROM slots WHERE account = ?")?.exists([account.0])?;
+    if !has_slots && purged < position {
+        // Recorded before there were slots: their age counts from now.
+        let first = purged + 1;
+        begin_slot(db, account, Some(retention), first, now)?;
+        return Ok(first);
+    }
+    Ok(position + 1)
+}
+
+/// One step. True when there is more.
+pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
+    let now = recording.now;
+    let due: Option<(i64, i64, i64, i64)> = recording
+        .db
+        .prepare_cached(
+            "SELECT account, retention, position, purged FROM accounts WHERE purge_at <= ? ORDER BY purge_at LIMIT 1",
+        )?
+        .query_row([now.as_micros()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+        .optional()?;
+    let Some((account, retention, position, purged)) = due else { return Ok(false) };
+    recording.enter(AccountKey(account))?;
+    let mut purge = Purge {
+        account: AccountKey(account),
+        retention: length(retention),
+        // What was recorded at this moment or before is old.
+        since: now.as_micros().saturating_sub(retention),
+        position,
+        purged,
+        expired: 0,
+        gone: BTreeMap::new(),
+        uncounted: Changes::default(),
+        recording,
+    };
+    if !(purge.oldest()?
+        || purge.left_behind()?
+        || purge.quarantine()?
+        || purge.replays()?
+        || batches::purge(purge.recording, purge.account, purge.since)?)
+    {
+        let next = now.after(slot(Some(purge.retention))).as_micros();
+        purge
+            .recording
+            .db
+            .prepare_cached("UPDATE accounts SET purge_at = ? WHERE account = ?")?
+            .execute([next, account])?;
+    }
+    purge.finish()?;
+    // There may be another account that is due.
+    Ok(true)
+}
+
+/// The removal of what one account need not keep any more.
+struct Purge<'a, 'b> {
+    recording: &'a mut Recording<'b>,
+    account: AccountKey,
+    retention: Duration,
+    since: i64,
+    /// The last position of the feed.
+    position: i64,
+    /// The last one that is gone.
+    purged: i64,
+    /// Deliveries that were pending.
+    expired: usize,
+    /// Deliveries that are gone, by endpoint.
+    gone: BTreeMap<i64, Sum>,
+    /// What calls that are gone go on adding to the numbers of the account.
+    uncounted: Changes,
+}
+
+/// What a removal goes by of an event.
+struct Row {
+    id: i64,
+    kind: i64,
+    source: Option<i64>,
+    call: Option<i64>,
+    first_delivery: i64,
+    deliveries: i64,
+}
+
+/// How far a removal came.
+enum Removed {
+    /// A part of the deliveries of its first events.
+    Part,
+    /// The events up to this position, but for those with a delivery that is under way.
+    UpTo { position: i64, count: usize },
+}
+
+impl Purge<'_, '_> {
+    /// Removes some of the oldest events of the feed. True when there may be more.
+    fn oldest(&mut self) -> Result<bool, StoreError> {
+        let (db, now) = (self.recording.db, self.recording.now);
+        let young =
+            first_young(db, self.account, self.since, self.retention, self.position, self.purged, now)?;
+        if young <= self.purged + 1 {
+            return self.forget_slots();
+        }
+        if let Removed::UpTo { position, .. } = self.remove(self.purged + 1, young)? {
+            self.recording
+                .db
+                .prepare_cached("UPDATE accounts SET purged = ? WHERE account = ?")?
+                .execute([position, self.account.0])?;
+        }
+        Ok(true)
+    }
+
+    /// Removes slots whose events are gone.
+    fn forget_slots(&self) -> Result<bool, StoreError> {
+        let forgotten = self
+            .recording
+            .db
+            .prepare_cached(
+                "DELETE FROM slots WHERE account = ?1 AND ends IN
+                 (SELECT ends FROM slots WHERE account = ?1 AND ends <= ?2 ORDER BY ends LIMIT ?3)",
+            )?
+            .execute([self.account.0, self.since, STEP])?;
+        Ok(forgotten > 0)
+    }
+
+    /// Removes events that were passed over because a delivery of theirs was under way.
+    fn left_behind(&mut self) -> Result<bool, StoreError> {
+        let left: Vec<i64> = self
+            .recording
+            .db
+            .prepare_cached("SELECT id FROM events WHERE id > ? AND id <= ? ORDER BY id LIMIT ?")?
+            .query_map([pack(self.account, 0), pack(self.account, self.purged), STEP], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        let mut has_removed = false;
+        for id in left {
+            let position = unpack(id).1;
+            match self.remove(position, position + 1)? {
+                Removed::Part => return Ok(true),
+                Removed::UpTo { count, .. } => has_removed |= count > 0,
+            }
+        }
+        Ok(has_removed)
+    }
+
+    /// Removes old bodies from quarantine, which gives their sources room for others.
+    fn quarantine(&self) -> Result<bool, StoreError> {
+        let mut budget = Budget::new();
+        let mut old = Vec::new();
+        let mut statement = self.recording.db.prepare_cached(
+            "SELECT id, received_at, length(body) FROM quarantine WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
+        )?;
+        let [first, end] = [pack(self.account, 0), pack(AccountKey(self.account.0 + 1), 0)];
+        let mut rows = statement.query([first, end, STEP])?;
+        while let Some(row) = rows.next()?
+            && row.get::<i64>(1)? <= self.since
+            && budget.take(row.get(2)?)
+        {
+            old.push(unpack(row.get(0)?).1);
+        }
+        for &number in &old {
+            upkeep::discard(self.recording.db, self.account, number)?;
+        }
+        Ok(!old.is_empty())
+    }
+
+    /// Removes the records of replays that were over long ago.
+    fn replays(&self) -> Result<bool, StoreError> {
+        replays::forget(self.recording.db, self.account, self.since)
+    }
+
+    /// Removes as many of these events as a step allows, with everything that hangs on them.
+    fn remove(&mut self, first: i64, end: i64) -> Result<Removed, StoreError> {
+        let events = self.events(first, end)?;
+        let (Some(oldest), Some(newest)) = (events.first(), events.last()) else {
+            return Ok(Removed::UpTo { position: end - 1, count: 0 });
+        };
+        // The deliveries of an event are numbered in a row, and so are those of events that follow each other.
+        let deliveries = [
+            pack(self.account, oldest.first_delivery),
+            pack(self.account, newest.first_delivery + newest.deliveries),
+        ];
+        let position = unpack(newest.id).1;
+        let Some(under_way) = self.expire(deliveries)? else { return Ok(Removed::Part) };
+        if !(self.remove_bodies(deliveries, &under_way)? && self.remove_settled(deliveries)?) {
+            return Ok(Removed::Part);
+        }
+        let mut held: BTreeSet<i64> = under_way.into_values().collect();
+        if !self.remove_replayed([oldest.id, newest.id], &mut held)? {
+            return Ok(Removed::Part);
+        }
+        let mut count = 0;
+        for event in events.iter().filter(|event| !held.contains(&unpack(event.id).1)) {
+            self.remove_event(event)?;
+            count += 1;
+        }
+        debug!(account = self.account.0, position, count, "removed events past their retention");
+        Ok(Removed::UpTo { position, count })
+    }
+
+    fn events(&self, first: i64, end: i64) -> Result<Vec<Row>, StoreError> {
+        let mut statement = self.recording.db.prepare_cached(
+            "SELECT id, kind, source, call, first_delivery, deliveries, length(body) FROM events
+             WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
+        )?;
+        let mut rows = statement.query([pack(self.account, first), pack(self.account, end), STEP])?;
+        let (mut events, mut budget, mut deliveries) = (Vec::new(), Budget::new(), 0);
+        while let Some(row) = rows.next()?
+            && budget.take(row.get(6)?)
+        {
+            let event = Row {
+                id: row.get(0)?,
+                kind: row.get(1)?,
+                source: row.get(2)?,
+                call: row.get(3)?,
+                first_delivery: row.get(4)?,
+                deliveries: row.get(5)?,
+            };
+            deliveries += event.deliveries;
+            if deliveries > STEP && !events.is_empty() {
+                break;
+            }
+            events.push(event);
+        }
+        Ok(events)
+    }
+
+    /// Calls off what is still open of these deliveries, which lets younger ones of the same calls go, and removes it.
+    /// Gives those that are under way, with their events, or nothing when there is more to call off.
+    fn expire(&mut self, range: [i64; 2]) -> Result<Option<BTreeMap<i64, i64>>, StoreError> {
+        let db = self.recording.db;
+        let open: Vec<(i64, i64, i64)> = db
+            .prepare_cached("SELECT id, event, state FROM open WHERE id >= ? AND id < ? ORDER BY id")?
+            .query_map(range, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .collect::<Result<_, _>>()?;
+        let (mut under_way, mut expired) = (BTreeMap::new(), 0);
+        for (id, event, state) in open {
+            if state == OWNED {
+                under_way.insert(id, event);
+                continue;
+            }
+            if expired == STEP {
+                return Ok(None);
+            }
+            expired += 1;
+            self.recording.cancel_open(id)?;
+            let endpoint = db
+                .prepare_cached("DELETE FROM settled WHERE id = ? RETURNING endpoint")?
+                .query_row([id], |row| row.get(0))?;
+            self.count(endpoint, DeliveryState::Cancelled);
+            self.expired += 1;
+        }
+        Ok(Some(under_way))
+    }
+
+    /// Removes the kept bodies of these deliveries; one that is under way may need its own again. True when all are gone.
+    fn remove_bodies(&self, range: [i64; 2], under_way: &BTreeMap<i64, i64>) -> Result<bool, StoreError> {
+        let db = self.recording.db;
+        let (mut old, mut budget) = (Vec::new(), Budget::new());
+        let mut statement = db.prepare_cached(
+            "SELECT delivery, length(body) FROM bodies WHERE delivery >= ? AND delivery < ? ORDER BY delivery",
+        )?;
+        let mut rows = statement.query(range)?;
+        let mut are_all = true;
+        while let Some(row) = rows.next()? {
+            let id: i64 = row.get(0)?;
+            if under_way.contains_key(&id) {
+                continue;
+            }
+            if !budget.take(row.get(1)?) {
+                are_all = false;
+                break;
+            }
+            old.push(id);
+        }
+        for id in old {
+            db.prepare_cached("DELETE FROM bodies WHERE delivery = ?")?.execute([id])?;
+        }
+        Ok(are_all)
+    }
+
+    /// Removes these deliveries as far as they are settled, and counts them. True when all are gone.
+    fn remove_settled(&mut self, [first, end]: [i64; 2]) -> Result<bool, StoreError> {
+        let db = self.recording.db;
+        let mut statement = db.prepare_cached(
+            "SELECT id, endpoint, state, length(attempts) FROM settled WHERE id >= ? AND id < ? ORDER BY id",
+        )?;
+        let mut rows = statement.query([first, end])?;
+        let (mut budget, mut rest) = (Budget::new(), end);
+        while let Some(row) = rows.next()? {
+            if !budget.take(row.get::<Option<i64>>(3)?.unwrap_or(0)) {
+                rest = row.get(0)?;
+                break;
+            }
+            self.count(row.get(1)?, state_of(row.get(2)?));
+        }
+        db.prepare_cached("DELETE FROM settled WHERE id >= ? AND id < ?")?.execute([first, rest])?;
+        db.prepare_cached("DELETE FROM rendered WHERE delivery >= ? AND delivery < ?")?
+            .execute([first, rest])?;
+        Ok(rest == end)
+    }
+
+    /// Removes the deliveries of these events that replays planned: they are not numbered with the events' own. Adds the
+    /// events of those that are under way. True when all others are gone.
+    fn remove_replayed(&mut self, events: [i64; 2], held: &mut BTreeSet<i64>) -> Result<bool, StoreError> {
+        let db = self.recording.db;
+        let again: Vec<(i64, i64)> = db
+            .prepare_cached(
+                "SELECT event, delivery FROM replayed WHERE event >= ? AND event <= ? ORDER BY event LIMIT ?",
+            )?
+            .query_map([events[0], events[1], STEP], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        let found = again.len();
+        for (event, id) in again {
+            let Some(under_way) = self.expire([id, id + 1])? else { return Ok(false) };
+            if !under_way.is_empty() {
+                held.insert(unpack(event).1);
+                continue;
+            }
+            if !(self.remove_bodies([id, id + 1], &under_way)? && self.remove_settled([id, id + 1])?) {
+                return Ok(false);
+            }
+            db.prepare_cached("DELETE FROM replayed WHERE event = ? AND delivery = ?")?
+                .execute([event, id])?;
+        }
+        Ok(i64::try_from(found).unwrap_or(i64::MAX) < STEP)
+    }
+
+    fn count(&mut self, endpoint: i64, state: DeliveryState) {
+        *self.gone.entry(endpoint).or_default().of_mut(state) += 1;
+    }
+
+    /// Removes an event whose deliveries are gone. A call goes with its last event, and so does what is remembered of a
+    /// batch: if somebody tells of it again, it is news again.
+    fn remove_event(&mut self, event: &Row) -> Result<(), StoreError> {
+        let db = self.recording.db;
+        if let (Some(kind), Some(source)) = (EventType::from_code(event.kind), event.source)
+            && matches!(kind, EventType::BatchCompleted | EventType::BatchFailed)
+        {
+            self.forget_batch(event.id, kind, pack(self.account, source))?;
+        }
+        if let Some(call) = event.call {
+            self.forget_call(pack(self.account, call), unpack(event.id).1)?;
+        }
+        db.prepare_cached("DELETE FROM events WHERE id = ?")?.execute([event.id])?;
+        if let Some(call) = event.call {
+            let id = pack(self.account, call);
+            let gone: Option<i64> = db
+                .prepare_cached("DELETE FROM calls WHERE id = ? AND event = ? RETURNING hash")?
+                .query_row([id, unpack(event.id).1], |row| row.get(0))
+                .optional()?;
+            gone.map_or(Ok(()), |hash| self.recording.found.remove(db, hash, id))?;
+        }
+        Ok(())
+    }
+
+    /// A call that ended goes on counting when it is gone with its last event; one that never did is in progress no more.
+    fn forget_call(&mut self, call: i64, event: i64) -> Result<(), StoreError> {
+        let db = self.recording.db;
+        let is_last =
+            db.prepare_cached("SELECT 1 FROM calls WHERE id = ? AND event = ?")?.exists([call, event])?;
+        // A damaged one must not keep everything else from going.
+        let adds = if is_last { tallies::of_call(db, call).unwrap_or_default() } else { None };
+        match adds {
+            Some(ended) if ended.place.hour.is_some() => {
+                self.uncounted.book(self.account, None, Some(ended));
+            }
+            open => {
+                self.recording.tallies.book(self.account, open, None);
+            }
+        }
+        Ok(())
+    }
+
+    fn forget_batch(&self, event: i64, kind: EventType, source: i64) -> Result<(), StoreError> {
+        let db = self.recording.db;
+        let packed: Vec<u8> = db
+            .prepare_cached("SELECT body FROM events WHERE id = ?")?
+            .query_row([event], |row| row.get(0))?;
+        let body = unpack_text(&packed).ok().and_then(|json| EventBody::from_json(kind, &json).ok());
+        // A damaged one must not keep everything else from going.
+        let Some(EventBody::Batch(batch)) = body else { return Ok(()) };
+        let heard = if kind == EventType::BatchCompleted { "completed" } else { "failed" };
+        db.prepare_cached(&format!("UPDATE batches SET {heard} = 0 WHERE source = ? AND vendor_id = ?"))?
+            .execute(params![source, batch.batch_id.as_bytes()])?;
+        db.prepare_cached(
+            "DELETE FROM batches WHERE source = ? AND vendor_id = ? AND completed = 0 AND failed = 0",
+        )?
+        .execute(params![source, batch.batch_id.as_bytes()])?;
+        Ok(())
+    }
+
+    /// Books what is gone, in the transaction in which it goes.
+    fn finish(self) -> Result<(), StoreError> {
+        let db = self.recording.db;
+        self.uncounted.write(db, Table::Gone)?;
+        for (&endpoint, gone) in &self.gone {
+            db.prepare_cached(
+                "INSERT INTO purged (endpoint, delivered, dead, cancelled) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (endpoint) DO UPDATE SET
+                     delivered = delivered + ?2, dead = dead + ?3, cancelled = cancelled + ?4",
+            )?
+            .execute([endpoint, gone.delivered, gone.dead, gone.cancelled])?;
+            forget_shapes(db, endpoint)?;
+        }
+        if self.expired > 0 {
+            let (account, expired) = (self.account.0, self.expired);
+            warn!(
+                account,
+                expired, "deliveries were called off: their events are past the account's retention"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Removes the shapes that no delivery of an endpoint points to any more. A later delivery never has an earlier
+/// revision, so the oldest one that is left says which those are.
+fn forget_shapes(db: &Connection, endpoint: i64) -> Result<(), StoreError> {
+    let has_several =
+        db.prepare_cached("SELECT 1 FROM shapes WHERE endpoint = ? LIMIT 1 OFFSET 1")?.exists([endpoint])?;
+    if !has_several {
+        return Ok(());
+    }
+    let mut oldest: Option<(i64, i64)> = None;
+    // Each by the index that has its rows in order.
+    for rows in [
+        "open WHERE endpoint = ?",
+        "settled WHERE endpoint = ? AND state = 1",
+        "settled WHERE endpoint = ? AND state <> 1 AND state = 2",
+        "settled WHERE endpoint = ? AND state <> 1 AND state = 3",
+    ] {
+        let found: Option<(i64, i64)> = db
+            .prepare_cached(&format!("SELECT id, revision FROM {rows} ORDER BY id LIMIT 1"))?
+            .query_row([endpoint], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        oldest = [oldest, found].into_iter().flatten().min();
+    }
+    // The newest is what the next delivery gets.
+    db.prepare_cached(
+        "DELETE FROM shapes WHERE endpoint = ?1 AND revision < ?2
+         AND revision < (SELECT MAX(revision) FROM shapes WHERE endpoint = ?1)",
+    )?
+    .execute([endpoint, oldest.map_or(i64::MAX, |(_, revision)| revision)])?;
+    Ok(())
+}
+
+/// What a step may remove yet.
+pub struct Budget {
+    rows: i64,
+    bytes: i64,
+}
+
+impl Budget {
+    /// That of a fresh step.
+    pub fn new() -> Self {
+        Self { rows: STEP, bytes: STEP_BYTES }
+    }
+
+    /// Takes a row of so many bytes; false when the budget is used up. Even the largest row fits a fresh one.
+    pub fn take(&mut self, bytes: i64) -> bool {
+        let is_left = self.rows > 0 && self.bytes > 0;
+        self.rows -= 1;
+        self.bytes -= bytes;
+        is_left
+    }
+}

@@ -1,0 +1,106 @@
+//! The watchdog: calls whose end did not come in time end as `lost`, and so do requests that no call answered, so that
+//! no batch waits for ever. Where nobody set a deadline its tables are empty. Refuses to know what `lost` means for a
+//! call: a real end that comes later corrects it, by the ledger's rules.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::store::sql::{OptionalExtension, params};
+use bytes::Bytes;
+
+use super::keys::{pack, unpack};
+use super::placing::Placed;
+use super::record::{About, Recording};
+use crate::model::event::{EventBody, EventType, Heard, HeardCall, Outcome, Stage, Step};
+use crate::model::{AccountKey, Call, Text};
+use crate::store::{Incoming, StoreError, What};
+
+/// Calls and requests that one step gives up: each is an event.
+const STEP: i64 = 50;
+
+impl Recording<'_> {
+    /// Watches a call that has just been heard of, or been placed, if its batch or its source has a deadline; the
+    /// batch's goes first. A call that ends is not taken off: whoever looks at it then sees that it has ended.
+    pub(super) fn watch(
+        &mut self,
+        account: AccountKey,
+        call: i64,
+        placed: Option<&Placed>,
+        of_source: Option<Duration>,
+    ) -> Result<(), StoreError> {
+        let of_batch = placed.map(|placed| self.patience_of(placed)).transpose()?.flatten();
+        let Some(patience) = of_batch.or(of_source) else { return Ok(()) };
+        let due = self.now.after(patience).as_micros();
+        self.db
+            .prepare_cached(
+                "INSERT INTO watched (call, due) VALUES (?1, ?2) ON CONFLICT (call) DO UPDATE SET due = ?2",
+            )?
+            .execute(params![pack(account, call), due])?;
+        Ok(())
+    }
+}
+
+/// One step. True when there is more.
+pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
+    let (db, now) = (recording.db, recording.now.as_micros());
+    let late = |sql: &str| -> Result<Vec<i64>, StoreError> {
+        let mut statement = db.prepare_cached(sql)?;
+        let rows = statement.query_map([now, STEP], |row| row.get(0))?;
+        let mut late: Vec<i64> = rows.collect::<Result<_, _>>()?;
+        // One account after the other, as all do that wait for accounts.
+        late.sort_unstable();
+        Ok(late)
+    };
+    let calls = late("SELECT call FROM watched WHERE due <= ? ORDER BY due LIMIT ?")?;
+    for &call in &calls {
+        give_up_call(recording, call)?;
+    }
+    let contacts = late("SELECT id FROM contacts WHERE due <= ? AND due IS NOT NULL ORDER BY due LIMIT ?")?;
+    for &contact in &contacts {
+        give_up_request(recording, contact)?;
+    }
+    Ok(!(calls.is_empty() && contacts.is_empty()))
+}
+
+fn give_up_call(recording: &mut Recording<'_>, key: i64) -> Result<(), StoreError> {
+    recording.enter(unpack(key).0)?;
+    let db = recording.db;
+    db.prepare_cached("DELETE FROM watched WHERE call = ?")?.execute([key])?;
+    // A call may have gone by its age, or have ended in time.
+    let open: Option<(i64, Vec<u8>)> = db
+        .prepare_cached("SELECT source, vendor_id FROM calls WHERE id = ? AND outcome IS NULL")?
+        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((source, vendor_id)) = open else { return Ok(()) };
+    let (account, source) = unpack(source);
+    // Without a time it stands behind whatever its source says of the end.
+    let call = Call { call_id: Text::from_bytes(vendor_id), ..Call::default() };
+    let heard = HeardCall { step: Step::Ended(Outcome::Lost), at: None, call };
+    let incoming = Incoming {
+        account,
+        source,
+        received_at: recording.now,
+        raw: Bytes::new(),
+        content_type: None,
+        what: What::heard([Heard::Call(Box::new(heard))]),
+    };
+    recording.record(&incoming)?;
+    Ok(())
+}
+
+/// A contact was asked for and nobody called, or nobody called again: an attempt is lost.
+fn give_up_request(recording: &mut Recording<'_>, key: i64) -> Result<(), StoreError> {
+    let (account, number) = unpack(key);
+    let batch = pack(account, crate::store::batches::batch_of(number));
+    let is_over = recording.batch(batch)?.is_none_or(|book| book.state.is_over());
+    let Some((contact, book)) = recording.who(key)? else { return Ok(()) };
+    if is_over || book.is_closed {
+        return recording.stop_waiting(key);
+    }
+    let now = recording.now;
+    let mut call = recording.request_of(batch, key, &contact)?;
+    (call.stage, call.outcome) = (Stage::Ended, Some(Outcome::Lost));
+    let body = EventBody::Call { call: Arc::new(call), changed: Vec::new() };
+    recording.append(account, EventType::CallFailed, now, About::default(), body, None)?;
+    recording.change_contact(batch, key, now, |book, most| book.give_up(most))
+}
