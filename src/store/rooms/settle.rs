@@ -376,11 +376,17 @@ impl Recording<'_> {
     }
 }
 
-/// Makes owned deliveries claimable again.
-pub fn release(db: &Connection, account: AccountKey, deliveries: &[i64]) -> Result<(), StoreError> {
-    let mut statement = db.prepare_cached("UPDATE open SET state = ? WHERE id = ? AND state = ?")?;
+/// Makes deliveries that a tenure owns claimable again. What another one took over since stays its own.
+pub fn release(
+    db: &Connection,
+    tenure: i64,
+    account: AccountKey,
+    deliveries: &[i64],
+) -> Result<(), StoreError> {
+    let mut statement =
+        db.prepare_cached("UPDATE open SET state = ? WHERE id = ? AND state = ? AND owner = ?")?;
     for &delivery in deliveries {
-        statement.execute([CLAIMABLE, pack(account, delivery), OWNED])?;
+        statement.execute([CLAIMABLE, pack(account, delivery), OWNED, tenure])?;
     }
     Ok(())
 }

@@ -99,7 +99,7 @@ impl<D: Database> Store for RoomStore<D> {
 
     fn release(&self, account: AccountKey, deliveries: Vec<i64>) -> Answer<'_, ()> {
         self.database.write(Lane::Claim, move |writer| {
-            writer.transact_ownership(|db, _| settle::release(db, account, &deliveries))
+            writer.transact_ownership(|db, desk| settle::release(db, desk.tenure, account, &deliveries))
         })
     }
 
