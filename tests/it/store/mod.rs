@@ -23,7 +23,7 @@ mod settling;
 mod sharing;
 mod silencing;
 mod sqlite;
-mod troubled;
+pub mod troubled;
 mod upkeep;
 
 /// Makes each function a test over the store of a fixture.
