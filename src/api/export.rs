@@ -119,7 +119,7 @@ pub async fn export(
 fn text(page: &Exported, tag: Tag) -> Bytes {
     let mut text = page.lines.join("\n");
     text.push('\n');
-    if let Some(next) = page.next {
+    if let Some(next) = &page.next {
         text.push_str(&format!("{{\"kind\":\"cursor\",\"cursor\":\"{}\"}}\n", next.write(tag)));
     }
     text.into()

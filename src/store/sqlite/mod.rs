@@ -18,6 +18,10 @@ mod leaving;
 mod loaded;
 mod log;
 mod mentioned;
+mod moving_batches;
+mod moving_deliveries;
+mod moving_names;
+mod moving_replays;
 mod placing;
 #[cfg(test)]
 mod plans;
