@@ -300,7 +300,7 @@ pub async fn a_batch_goes_on_under_its_old_ids<F: Fixture>(mut scene: Scene<F>) 
     scene.finish().await;
 }
 
-pub async fn a_replay_stops_with_the_move<F: Fixture>(mut scene: Scene<F>) {
+pub async fn a_replay_stops_with_the_move<F: Fixture>(scene: Scene<F>) {
     let number = scene.endpoint(|_| {}).await;
     for call in 0..6 {
         for owned in scene.step(&format!("c-{call}"), ENDED).await {
