@@ -10,6 +10,7 @@ pub mod feed;
 pub mod group;
 mod group_size;
 pub mod link;
+pub mod moving;
 pub mod news;
 pub mod outage;
 pub mod packed;

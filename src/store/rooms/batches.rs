@@ -66,7 +66,7 @@ CREATE INDEX watched_due ON watched (due);
 /// Rows that a step of a removal touches.
 const STEP: i64 = 50;
 /// Batches that an account can number: their contacts' numbers have to fit into a key.
-const LAST_BATCH: i64 = (1 << (40 - CONTACT_BITS)) - 2;
+pub const LAST_BATCH: i64 = (1 << (40 - CONTACT_BITS)) - 2;
 
 impl<D: Database> Batches for RoomStore<D> {
     fn open_batch(&self, new: NewBatch) -> Answer<'_, Opened> {

@@ -378,6 +378,15 @@ async fn no_step_walks_over_what_it_does_not_look_at() {
         store.begin_idempotent(ACCOUNT, key, [0; 32], now()).await.unwrap();
     }
 
+    let far = Some(Duration::from_secs(1 << 30));
+    let big = give(&store, OTHERS, far).await;
+    while store.chore(now()).await.unwrap().more {}
+    let all = (0..OTHERS).map(|at| calls_of(&store, big, at, Step::Ringing)).collect();
+    commit(&store, all, Vec::new(), true).await;
+    let selection = Selection { event: Some(5_000), ..Selection::default() };
+    let order = ReplayOrder { selection, to: None, rate: 1000.0, dry_run: false };
+    store.create_replay(ACCOUNT, order, now()).await.unwrap().unwrap();
+
     let counted = trace(&store).await;
     store.erase(ACCOUNT, Mention::of("+15551234567").unwrap(), now()).await.unwrap();
     while store.chore(now()).await.unwrap().more {}
@@ -385,6 +394,7 @@ async fn no_step_walks_over_what_it_does_not_look_at() {
     store.set_transcript_retention(ACCOUNT, Some(Duration::from_secs(1)), now()).await.unwrap();
     let later = now().after(Duration::from_secs(3 * 3600));
     while store.chore(later).await.unwrap().more {}
+    let waits = give(&store, OTHERS, far).await;
     let other = store.create_account("other".to_owned(), later).await.unwrap().unwrap().key;
     let mut cursor = None;
     loop {
@@ -403,6 +413,11 @@ async fn no_step_walks_over_what_it_does_not_look_at() {
         }
     }
     judge_within(&counted, 40, dir.path(), MOST_LOOKED_AT);
+    for batch in [big, waits] {
+        let [old, new] = [ACCOUNT, other].map(|account| store.batch(account, batch));
+        let (old, new) = (old.await.unwrap().unwrap(), new.await.unwrap().unwrap());
+        assert_eq!((new.state, new.tally, new.taken_in), (old.state, old.tally, old.taken_in));
+    }
     assert_eq!(store.sums(other, true).await.unwrap(), store.sums(ACCOUNT, true).await.unwrap());
     store.close().await.unwrap();
 }
