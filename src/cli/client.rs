@@ -52,12 +52,20 @@ impl Server {
     /// A sentence when no key was given.
     pub fn client(&self) -> Result<Client, String> {
         let url = self.url.clone().or_else(|| config::variable(config::URL));
-        let key = self.key.clone().or_else(|| config::variable(config::KEY));
-        let key = key.or_else(|| config::variable(config::ADMIN_KEY)).ok_or_else(|| {
-            format!("no API key: give --key, or set {} (the first start of postcall prints one)", config::KEY)
-        })?;
-        Client::new(url.as_deref().unwrap_or("http://127.0.0.1:8080"), &key)
+        connect(url.as_deref().unwrap_or("http://127.0.0.1:8080"), self.key.clone())
     }
+}
+
+/// A client of the server at `base`, with this API key or the one in the environment.
+///
+/// # Errors
+/// A sentence when there is none.
+pub fn connect(base: &str, key: Option<String>) -> Result<Client, String> {
+    let key = key.or_else(|| config::variable(config::KEY));
+    let key = key.or_else(|| config::variable(config::ADMIN_KEY)).ok_or_else(|| {
+        format!("no API key: give --key, or set {} (the first start of postcall prints one)", config::KEY)
+    })?;
+    Client::new(base, &key)
 }
 
 /// Why something was not taken.
