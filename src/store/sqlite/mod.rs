@@ -28,6 +28,7 @@ mod replay_steps;
 mod replays;
 mod retention;
 mod rooms;
+mod scheduled;
 mod schema;
 mod sealed;
 mod settle;

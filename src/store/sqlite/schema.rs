@@ -146,6 +146,7 @@ UPDATE accounts SET calls_filed = calls;
     tallies::TABLES,
     super::replays::TABLES,
     super::holds::TABLES,
+    super::scheduled::TABLES,
 ];
 
 /// How long a statement waits for another connection.

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::erasure;
 use super::record::Recording;
 use super::schema::pack;
-use super::{batches, credit, replay_steps, retention, transcripts, watchdog};
+use super::{batches, credit, replay_steps, retention, scheduled, transcripts, watchdog};
 use crate::model::{AccountKey, Time};
 use crate::store::vault::Vault;
 use crate::store::{Idempotent, StoreError};
@@ -87,7 +87,8 @@ pub fn disown(db: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// One step: forgets old idempotency keys, gives up what is lost, takes batches in, lets go what was held long enough, goes
+/// One step: forgets old idempotency keys, gives up what is lost, takes batches in, asks for those
+/// whose time has come, lets go what was held long enough, goes
 /// on with a replay, calls off what deleted endpoints are owed, erases persons, removes what is past its account's
 /// retention and what was said past that for transcripts. True when there is more.
 pub fn step(recording: &mut Recording<'_>, vault: &Vault) -> Result<bool, StoreError> {
@@ -95,7 +96,7 @@ pub fn step(recording: &mut Recording<'_>, vault: &Vault) -> Result<bool, StoreE
     // Nobody's batch waits for the removal of what is old, nor does a replay.
     let has_lost = watchdog::step(recording)?;
     let has_failed = credit::step(recording)?;
-    let has_taken = batches::step(recording)?;
+    let has_taken = batches::step(recording)? || scheduled::step(recording)?;
     let let_go = recording.let_overdue_go()?;
     let has_replayed = replay_steps::step(recording)?;
     let has_more = forgotten || has_lost || has_failed || has_taken || let_go || has_replayed;
