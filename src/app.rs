@@ -16,6 +16,7 @@ use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tracing::{info, warn};
 use url::Url;
 
@@ -37,6 +38,8 @@ use crate::store::{Progress, Queues, Store, StoreError};
 const PATIENCE: Duration = Duration::from_secs(35);
 /// Wait between two rounds of background work when there was nothing to do.
 const CHORE_PAUSE: Duration = Duration::from_secs(1);
+/// How long background work that has leisure rests, over what a step of it took.
+const LEISURE: u32 = 3;
 /// The shortest admin key that may be set by hand.
 const SHORTEST_KEY: usize = 16;
 
@@ -199,11 +202,13 @@ fn read_roots(path: &Path) -> Result<Vec<u8>, String> {
 /// Background work in small steps, behind everything else.
 async fn chores(store: Arc<dyn Store>, queues: Arc<dyn Queues>, clock: Arc<dyn Clock>) {
     loop {
+        let began = Instant::now();
         match store.chore(clock.now()).await {
-            Ok(Progress { more, wake, called_off }) => {
+            Ok(Progress { more, wake, called_off, has_leisure }) => {
                 queues.call_off(&called_off);
                 queues.wake(wake);
                 match more {
+                    true if has_leisure => tokio::time::sleep(began.elapsed() * LEISURE).await,
                     true => tokio::task::yield_now().await,
                     false => tokio::time::sleep(CHORE_PAUSE).await,
                 }

@@ -232,7 +232,6 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::dialer::sending::Tally;
 
     #[test]
     fn the_server_is_found_from_its_door() {
@@ -249,7 +248,7 @@ mod tests {
         let statistics: serde_json::Map<String, Value> =
             FIELDS.iter().zip(counted).map(|(&field, number)| (field.to_owned(), number.into())).collect();
         Outcome {
-            tally: Tally::new(),
+            tally: Tally::default(),
             played: Played { calls: 3, reached: 2, given_up: 1, unsaid: 0 },
             batch: json!({ "id": "bat_1", "status": status, "statistics": statistics }),
             expected: [3, 3, 2, 1],

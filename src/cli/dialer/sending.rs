@@ -67,9 +67,8 @@ pub fn note(histogram: &mut Histogram<u64>, length: Duration) {
     histogram.saturating_record(u64::try_from(length.as_micros()).unwrap_or(LONGEST).clamp(1, LONGEST));
 }
 
-impl Tally {
-    /// Of nothing.
-    pub fn new() -> Self {
+impl Default for Tally {
+    fn default() -> Self {
         Self {
             sent: 0,
             accepted: 0,
@@ -80,7 +79,9 @@ impl Tally {
             took: Duration::ZERO,
         }
     }
+}
 
+impl Tally {
     /// Adds a play that came after.
     pub fn add(&mut self, later: &Self) {
         self.sent += later.sent;
@@ -125,7 +126,7 @@ pub async fn play(
     mut progress: impl FnMut(u64),
     sends: impl Fn(&Said),
 ) -> Tally {
-    let (mut tally, mut under_way) = (Tally::new(), JoinSet::new());
+    let (mut tally, mut under_way) = (Tally::default(), JoinSet::new());
     let (room, target) = (Arc::new(Semaphore::new(MOST_AT_ONCE)), Arc::new(target));
     let (mut next, start) = (plan.upcoming().await, Instant::now());
     while let Some(due) = next {

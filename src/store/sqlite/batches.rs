@@ -324,6 +324,7 @@ fn take_in(
             scheduled::request(recording, batch, id, contact)?;
         }
     }
+    recording.committed.has_leisure = true;
     let count = i64::try_from(contacts.len()).unwrap_or(0);
     recording.change_batch(batch, |book| book.taken_in += count)
 }

@@ -596,10 +596,10 @@ impl Store for SqliteStore {
             let done = writer.recording(&NoQueues, now, |recording| upkeep::step(recording, &vault));
             // An erasure has it on; everything else pays for it with pages that it would not write.
             writer.db.pragma_update(None, "secure_delete", "FAST")?;
-            let (more, Committed { wake, called_off, .. }) = done?;
+            let (more, Committed { wake, called_off, has_leisure, .. }) = done?;
             let more = writer.call_index.tend(&writer.db)? || more;
             let more = more || writer.finish_erasure(now)? || writer.give_back()?;
-            Ok(Progress { more, wake, called_off })
+            Ok(Progress { more, wake, called_off, has_leisure })
         })
     }
 

@@ -65,6 +65,7 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
         remove(db, batch)?;
         return Ok(true);
     };
+    recording.committed.has_leisure = true;
     for view in found.iter().filter(|view| view.book.heard == 0) {
         request(recording, batch, pack(unpack(batch).0, view.number), &view.contact)?;
     }
