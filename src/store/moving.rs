@@ -37,6 +37,12 @@ pub struct BatchLine {
     /// When its endpoints go, where it has some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release_at: Option<Time>,
+    /// While its contacts are not all asked for, where it has a time of its own: when that begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asks_at: Option<Time>,
+    /// The last contact that was looked at since, `con_..`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<String>,
     /// Why it failed, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Text>,

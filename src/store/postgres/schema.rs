@@ -170,6 +170,8 @@ CREATE TABLE contact_keys (hash BIGINT NOT NULL, contact BIGINT NOT NULL, PRIMAR
 CREATE TABLE batch_calls (call BIGINT PRIMARY KEY, batch BIGINT NOT NULL, contact BIGINT, counted BIGINT NOT NULL);
 CREATE INDEX batch_calls_by_batch ON batch_calls (batch, call);
 CREATE INDEX batch_calls_unplaced ON batch_calls (batch, call) WHERE contact IS NULL;
+CREATE TABLE scheduled (batch BIGINT PRIMARY KEY, due BIGINT NOT NULL, told BIGINT);
+CREATE INDEX scheduled_due ON scheduled (due);
 CREATE TABLE watched (call BIGINT PRIMARY KEY, due BIGINT NOT NULL);
 CREATE INDEX watched_due ON watched (due);
 

@@ -32,6 +32,7 @@ pub mod record;
 mod replay_steps;
 pub mod replays;
 mod retention;
+pub mod scheduled;
 mod sealed;
 mod settle;
 pub mod store;

@@ -10,6 +10,7 @@ use super::credit;
 use super::keys::{pack, unpack};
 use super::leaving::{Leaving, PAGE, time};
 use super::placing::{BATCH_COLUMNS, BatchBook, CONTACT_COLUMNS, book_of, contact_of, contacts_of};
+use super::scheduled;
 use crate::ledger::{ContactBook, Counted, Standing};
 use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, Text, Time};
@@ -60,6 +61,8 @@ pub fn give_batches(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
     while let Some(row) = rows.next()? {
         let (number, book) = (unpack(row.get(0)?).1, BatchBook::of(&row)?);
         let state = STATES.iter().find(|(state, _)| *state == book.state);
+        let waiting = scheduled::find(leaving.db, row.get(0)?)?;
+        let asked = waiting.and_then(|waiting| waiting.told);
         let (error, code) = book.failure.map(|Failure { error, code }| (error, code)).unzip();
         let endpoints = book.given.endpoints.iter().map(|&it| leaving.id(Kind::Endpoint, it));
         let fields = BatchLine {
@@ -75,6 +78,8 @@ pub fn give_batches(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
             started_at: book.started_at,
             ended_at: book.ended_at,
             release_at: time(row.get(15)?),
+            asks_at: waiting.map(|waiting| waiting.due),
+            asked: asked.map(|contact| leaving.id(Kind::Contact, contact)),
             error,
             code,
             endpoints: endpoints.collect(),
@@ -207,6 +212,7 @@ pub fn take_batch(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refu
     if !is_fine {
         return wrong("malformed_line", "Its numbers cannot be.");
     }
+    let asked = line.asked.as_deref().map(|id| arriving.number(Kind::Contact, id)).transpose()?;
     let counts = if state.is_over() { [line.taken_in, line.succeeded, line.failed] } else { [0; 3] };
     let micros = |time: Option<Time>| time.map(Time::as_micros);
     db.prepare_cached(
@@ -232,6 +238,9 @@ pub fn take_batch(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refu
         line.error.as_ref().map(Text::as_bytes),
         line.code.as_ref().map(Text::as_bytes)
     ])?;
+    if let Some(due) = line.asks_at {
+        scheduled::rest(db, key, due, asked)?;
+    }
     raise(db, arriving.account, "batches", number)?;
     Ok(Taken::Added)
 }
@@ -412,5 +421,6 @@ pub fn end(arriving: &Arriving<'_>) -> Result<(), StoreError> {
         "UPDATE given_batches SET intake = 1 WHERE state < 3 AND state > 0 AND id > ? AND id < ?",
     )?
     .execute([pack(account, 0), pack(AccountKey(account.0 + 1), 0)])?;
+    scheduled::wake(db, account)?;
     credit::set(db, account, credit::left(db, account)?)
 }

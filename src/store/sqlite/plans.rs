@@ -426,7 +426,8 @@ async fn no_step_walks_over_what_it_does_not_look_at() {
 async fn give(store: &SqliteStore, contacts: usize, lost_after: Option<Duration>) -> i64 {
     let given = NewBatch {
         account: ACCOUNT,
-        given: Given::default(),
+        // Its time comes in the middle of what the proof does.
+        given: Given { scheduled_at: Some(now().after(Duration::from_secs(1))), ..Given::default() },
         contacts: i64::try_from(contacts).unwrap(),
         max_attempts: 1,
         lost_after,
@@ -520,8 +521,16 @@ async fn no_batch_walks_over_another() {
     });
     lists.await.unwrap();
     // What recording and retention do beside it has proofs of its own, with pages of other sizes.
-    let tables =
-        ["given_batches", "contacts", "contact_keys", "batch_calls", "watched", "intake", "out_of_credit"];
+    let tables = [
+        "given_batches",
+        "contacts",
+        "contact_keys",
+        "batch_calls",
+        "watched",
+        "intake",
+        "out_of_credit",
+        "scheduled",
+    ];
     counted.lock().unwrap().retain(|sql, _| tables.iter().any(|table| sql.contains(table)));
     judge(&counted, 30, dir.path());
     assert!(store.batch(ACCOUNT, small).await.unwrap().is_none(), "it went with its age");

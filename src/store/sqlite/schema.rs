@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use crate::store::rooms::{
-    arriving, batches, config, erasure, holds, moving_batches, replays, tallies, transcripts,
+    arriving, batches, config, erasure, holds, moving_batches, replays, scheduled, tallies, transcripts,
 };
 
 /// Every migration, oldest first; `user_version` counts those that were applied. Never edit one that was released.
@@ -129,6 +129,7 @@ UPDATE accounts SET calls_filed = calls;
     holds::TABLES,
     config::NODES,
     moving_batches::COLUMNS,
+    scheduled::TABLES,
 ];
 
 /// How long a statement waits for another connection.

@@ -197,6 +197,7 @@ macro_rules! suite {
                     what_stands_beside_the_calls_moves_too
                     a_batch_goes_on_in_the_new_house
                     a_batch_goes_on_under_its_old_ids
+                    a_batch_keeps_its_time_in_the_new_house
                     a_replay_stops_with_the_move
                     what_is_held_goes_on_waiting
                     wrong_lines_about_batches_are_named

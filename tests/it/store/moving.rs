@@ -37,11 +37,22 @@ fn batch_id<F: Fixture>(scene: &Scene<F>, batch: i64) -> Text {
 
 /// A batch of these contacts, on disk and not taken in yet, with an endpoint of its own.
 async fn give<F: Fixture>(scene: &Scene<F>, contacts: Vec<Contact>, lost_after: Option<u64>) -> i64 {
+    give_for(scene, contacts, lost_after, None).await
+}
+
+/// The same, with a time of its own.
+async fn give_for<F: Fixture>(
+    scene: &Scene<F>,
+    contacts: Vec<Contact>,
+    lost_after: Option<u64>,
+    scheduled_at: Option<Time>,
+) -> i64 {
     let opened = scene.store.open_batch(NewBatch {
         account: scene.account,
         given: Given {
             agent_id: Some(Text::from("ann")),
             options: Raw::parse("{\"pace\":2}"),
+            scheduled_at,
             ..Given::default()
         },
         contacts: i64::try_from(contacts.len()).unwrap(),
@@ -298,6 +309,36 @@ pub async fn a_batch_goes_on_under_its_old_ids<F: Fixture>(mut scene: Scene<F>) 
         "the first goes on by itself"
     );
     scene.finish().await;
+}
+
+/// Whoever was not asked for yet is, in the house where the batch is when its time comes; nobody is twice.
+pub async fn a_batch_keeps_its_time_in_the_new_house<F: Fixture>(scene: Scene<F>) {
+    let start = scene.later(3600);
+    let batch = give_for(&scene, people(150), Some(60), Some(start)).await;
+    // Some are taken in, some wait.
+    scene.store.chore(scene.now).await.unwrap();
+    let (mut second, lines) = moved(&scene).await;
+    assert_eq!(export(&second.store, second.account, Secrets::Clear).await, lines);
+    second.tidy_up().await;
+    assert_eq!(view(&second, batch).await.taken_in, 150);
+    assert_eq!(count(&second, EventType::CallRequested).await, 0);
+
+    second.now = start;
+    second.store.chore(second.now).await.unwrap();
+    let asked = count(&second, EventType::CallRequested).await;
+    assert!((1..150).contains(&asked), "the rest is asked for in the next house: {asked}");
+    let (third, _) = moved(&second).await;
+    third.tidy_up().await;
+    let events = third.feed().await;
+    let mut phones: Vec<Text> = Vec::new();
+    for event in events.iter().filter(|event| event.kind == EventType::CallRequested) {
+        let EventBody::Call { call, .. } = &event.body else { panic!("{event:?}") };
+        phones.extend(call.contact.phone.clone());
+    }
+    assert_eq!(phones, (0..150).map(phone).collect::<Vec<_>>(), "each once, in the order given");
+    for scene in [scene, second, third] {
+        scene.finish().await;
+    }
 }
 
 pub async fn a_replay_stops_with_the_move<F: Fixture>(scene: Scene<F>) {
