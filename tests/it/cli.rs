@@ -519,6 +519,7 @@ async fn a_batch_that_cannot_be_called_says_why() {
     assert!(both.contains("--batch") && both.contains("--calls"), "{both}");
     let elsewhere = expect(&simulate(id, &["--server", "http://127.0.0.1:1"], &key).await, 2);
     assert!(elsewhere.contains("does not answer"), "{elsewhere}");
+    assert!(elsewhere.contains("--server says where it is"), "{elsewhere}");
 
     // A door that takes nothing: the numbers are not those that were played.
     let shown = expect(&simulate(id, &["--secret", "another"], &key).await, 1);
