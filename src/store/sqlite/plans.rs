@@ -600,7 +600,7 @@ async fn no_replay_and_no_hold_walks_over_what_it_does_not_touch() {
                 "{numbers} INSERT INTO replays SELECT {first} + x, 0, '{{}}', NULL, 1, 0, 1, NULL, 0, 0, 0, 0, 0, 0 FROM n;
                  {numbers} INSERT INTO replayed SELECT {event} + 1000000 + x, x, x FROM n;
                  {numbers} INSERT INTO rendered SELECT {first} + x, x FROM n;
-                 {numbers} INSERT INTO open SELECT {first} + x, -x, 1, NULL, 1, 3, 0, 0, NULL, -x, NULL FROM n;"
+                 {numbers} INSERT INTO open SELECT {first} + x, -x, 1, NULL, 1, 3, 0, 0, NULL, -x, NULL, 0 FROM n;"
             ))?;
             Ok(())
         })
