@@ -72,7 +72,10 @@ impl Writer {
         sum: &mut Progress,
     ) -> Result<bool, StoreError> {
         let work = |recording: &mut Recording<'_>| {
-            let turn = recording.db.prepare_cached("SELECT 1 WHERE pg_try_advisory_xact_lock(CAST(? AS BIGINT))")?.exists([CHORES])?;
+            let turn = recording
+                .db
+                .prepare_cached("SELECT 1 WHERE pg_try_advisory_xact_lock(CAST(? AS BIGINT))")?
+                .exists([CHORES])?;
             if turn { chore(recording).map(Some) } else { Ok(None) }
         };
         let (more, Committed { wake, called_off, has_leisure, .. }) = self.recording(&NoQueues, now, work)?;
@@ -119,18 +122,9 @@ impl Writing for Writer {
 
     fn begin(&mut self, _: bool) -> Result<(), StoreError> {
         self.reconnect()?;
-        let Some(wire) = self.desk.db.postgres() else { return Ok(()) };
-        wire.roll_back();
-        wire.begin("BEGIN");
+        self.desk.db.roll_back();
         self.desk.tenure = self.tenure.number();
-        let entered = tenure::enter(&self.desk.db, self.desk.tenure);
-        if let Err(error) = &entered {
-            self.desk.db.roll_back();
-            if matches!(error, StoreError::Lapsed(_)) {
-                self.tenure.lapse(self.desk.tenure);
-            }
-        }
-        entered
+        tenure::enter(&self.desk.db, self.desk.tenure)
     }
 
     fn commit(&mut self, _: bool, changed: &[Changed]) -> Result<(), StoreError> {
@@ -146,12 +140,19 @@ impl Writing for Writer {
                 self.tenure.lapse(self.desk.tenure);
                 Err(StoreError::Unknown("the database fell silent while it committed".to_owned()))
             }
-            Err(error) => Err(error.into()),
+            Err(error) => {
+                let error = error.into();
+                self.roll_back(&error);
+                Err(error)
+            }
         }
     }
 
-    fn roll_back(&mut self, _: &StoreError) {
+    fn roll_back(&mut self, why: &StoreError) {
         self.desk.db.roll_back();
+        if let StoreError::Lapsed(_) = why {
+            self.tenure.lapse(self.desk.tenure);
+        }
     }
 
     fn waited(&self) -> Duration {
@@ -198,9 +199,6 @@ impl Writing for Writer {
     }
 
     fn prove(&mut self) -> Result<(), StoreError> {
-        self.write(|db, _| {
-            Ok(db.execute("UPDATE nodes SET name = name WHERE node = ?", [0])?)
-        })
-        .map(drop)
+        self.write(|db, _| Ok(db.execute("UPDATE nodes SET name = name WHERE node = ?", [0])?)).map(drop)
     }
 }

@@ -137,7 +137,7 @@ pub fn calls(
     let [first, before] = range_before(account, page.after);
     let outcome = outcome.map(outcome_code);
     // Spelled out, so that each goes by the index that has its rows in order.
-    let condition = if outcome.is_some() { "outcome = ?3 AND id" } else { "?3 IS NULL AND id" };
+    let condition = if outcome.is_some() { "outcome = ?3 AND id" } else { "id" };
     let mut statement = db.prepare_cached(&format!(
         "SELECT id, event, record, source, updated_at FROM calls
          WHERE {condition} > ?1 AND id < ?2 ORDER BY id DESC LIMIT ?4"
@@ -402,7 +402,7 @@ impl Newest<'_> {
     }
 
     fn take(&mut self, rows: &str, endpoint: Option<i64>) -> Result<(), StoreError> {
-        let and = if endpoint.is_some() { "AND" } else { "WHERE ?4 IS NULL AND" };
+        let and = if endpoint.is_some() { "AND" } else { "WHERE CAST(?4 AS BIGINT) IS NULL AND" };
         let sql = format!("SELECT id FROM {rows} {and} id > ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3");
         // Once there is a page, only what is newer than its end is of interest.
         let floor = self.ids.get(self.limit.saturating_sub(1)).copied().unwrap_or(self.first);

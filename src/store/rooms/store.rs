@@ -304,6 +304,9 @@ impl<D: Database> Store for RoomStore<D> {
 
     fn retry(&self, account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned> {
         self.database.write(Lane::Api, move |writer| {
+            if writer.desk().directory.get(account).is_none() {
+                return Ok(Turned::Missing);
+            }
             let work = |recording: &mut Recording<'_>| recording.retry_by_hand(account, delivery);
             Ok(writer.recording(&NoQueues, now, work)?.0)
         })
@@ -311,6 +314,9 @@ impl<D: Database> Store for RoomStore<D> {
 
     fn cancel(&self, account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned> {
         self.database.write(Lane::Api, move |writer| {
+            if writer.desk().directory.get(account).is_none() {
+                return Ok(Turned::Missing);
+            }
             let work = |recording: &mut Recording<'_>| recording.cancel(account, delivery);
             Ok(writer.recording(&NoQueues, now, work)?.0)
         })
@@ -352,8 +358,9 @@ impl<D: Database> Store for RoomStore<D> {
         now: Time,
     ) -> Answer<'_, Idempotent> {
         self.database.write(Lane::Api, move |writer| {
-            writer
-                .write(|db, desk| upkeep::begin_idempotent(db, &desk.vault, account, &key, &fingerprint, now))
+            writer.write(|db, desk| {
+                upkeep::begin_idempotent(db, &desk.vault, account, (&key, &fingerprint), desk.tenure, now)
+            })
         })
     }
 
