@@ -17,6 +17,7 @@ use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tracing::{info, warn};
 use url::Url;
 
@@ -44,6 +45,8 @@ const PATIENCE: Duration = Duration::from_secs(35);
 const CHORE_PAUSE: Duration = Duration::from_secs(1);
 /// How long a lease of a node on a store of many lasts unless said otherwise.
 pub const LEASE: Duration = Duration::from_secs(60);
+/// How long background work that has leisure rests, over what a step of it took.
+const LEISURE: u32 = 3;
 
 /// What a server is started with.
 #[derive(Clone, Debug)]
@@ -235,12 +238,14 @@ async fn chores(store: Arc<dyn Store>, queues: Arc<dyn Queues>, clock: Arc<dyn C
     const WORK: &str = "background work";
     let outage = Outage::default();
     loop {
+        let began = Instant::now();
         match store.chore(clock.now()).await {
-            Ok(Progress { more, wake, called_off }) => {
+            Ok(Progress { more, wake, called_off, has_leisure }) => {
                 outage.worked(WORK);
                 queues.call_off(&called_off);
                 queues.wake(wake);
                 match more {
+                    true if has_leisure => tokio::time::sleep(began.elapsed() * LEISURE).await,
                     true => tokio::task::yield_now().await,
                     false => tokio::time::sleep(CHORE_PAUSE).await,
                 }

@@ -64,11 +64,7 @@ impl<'a> Load<'a> {
 
     /// So many per second, whatever the answers do. The sink begins anew with this schedule.
     pub async fn steady(&self, per_second: u32, lasting: Duration, sink: &Sink) -> Result<Sent, String> {
-        let schedule = Schedule {
-            first: self.bodies.upcoming(),
-            start: now() + HEAD_START,
-            interval: 1e6 / f64::from(per_second),
-        };
+        let schedule = self.schedule(per_second);
         sink.begin(Some(schedule)).await?;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "calls of one run")]
         let count = (f64::from(per_second) * lasting.as_secs_f64()) as u64;
@@ -76,7 +72,37 @@ impl<'a> Load<'a> {
         self.run(until, Some((schedule, count))).await
     }
 
+    /// So many per second for as long as something else takes; gives what came of both.
+    pub async fn steady_beside<T>(
+        &self,
+        per_second: u32,
+        sink: &Sink,
+        other: impl Future<Output = Result<T, String>>,
+    ) -> Result<(Sent, T), String> {
+        let schedule = self.schedule(per_second);
+        sink.begin(Some(schedule)).await?;
+        let run = self.prepare(Until::Count(u64::MAX), Some((schedule, u64::MAX)))?;
+        let other = async {
+            let done = other.await;
+            run.close();
+            done
+        };
+        tokio::try_join!(Rc::clone(&run).all(), other)
+    }
+
+    fn schedule(&self, per_second: u32) -> Schedule {
+        Schedule {
+            first: self.bodies.upcoming(),
+            start: now() + HEAD_START,
+            interval: 1e6 / f64::from(per_second),
+        }
+    }
+
     async fn run(&self, until: Until, pace: Option<(Schedule, u64)>) -> Result<Sent, String> {
+        self.prepare(until, pace)?.all().await
+    }
+
+    fn prepare(&self, until: Until, pace: Option<(Schedule, u64)>) -> Result<Rc<Run>, String> {
         let (host, path) = wire::split(self.url)?;
         let start = pace.map_or_else(now, |(schedule, _)| schedule.start);
         let pacer = pace.map(|(schedule, count)| Pacer::start(schedule, count)).transpose()?;
@@ -87,10 +113,11 @@ impl<'a> Load<'a> {
             Until::Count(count) => (u64::MAX, count),
             Until::Cut => (u64::MAX, u64::MAX),
         };
-        let run = Rc::new(Run {
+        Ok(Rc::new(Run {
             host,
             path,
             bodies: Rc::clone(self.bodies),
+            start,
             end,
             most: pace.map_or(most, |(_, count)| count),
             may_be_cut: matches!(until, Until::Cut),
@@ -99,20 +126,7 @@ impl<'a> Load<'a> {
             taken: Cell::new(0),
             accepted: Cell::new(0),
             answers: RefCell::new(Lateness::new()),
-        });
-        LocalSet::new()
-            .run_until(async {
-                let mut all = JoinSet::new();
-                for _ in 0..CONNECTIONS {
-                    all.spawn_local(Rc::clone(&run).connection());
-                }
-                while let Some(done) = all.join_next().await {
-                    done.map_err(|error| error.to_string())??;
-                }
-                Ok::<(), String>(())
-            })
-            .await?;
-        Ok(Sent { start, accepted: run.accepted.get(), answers: run.answers.borrow().quantiles() })
+        }))
     }
 }
 
@@ -121,6 +135,7 @@ struct Run {
     host: String,
     path: String,
     bodies: Rc<Bodies>,
+    start: u64,
     end: u64,
     most: u64,
     may_be_cut: bool,
@@ -132,6 +147,24 @@ struct Run {
 }
 
 impl Run {
+    /// Sends on all connections until there is no more to send.
+    async fn all(self: Rc<Self>) -> Result<Sent, String> {
+        LocalSet::new()
+            .run_until(async {
+                let mut all = JoinSet::new();
+                for _ in 0..CONNECTIONS {
+                    all.spawn_local(Rc::clone(&self).connection());
+                }
+                while let Some(done) = all.join_next().await {
+                    done.map_err(|error| error.to_string())??;
+                }
+                Ok::<(), String>(())
+            })
+            .await?;
+        let (accepted, answers) = (self.accepted.get(), self.answers.borrow().quantiles());
+        Ok(Sent { start: self.start, accepted, answers })
+    }
+
     async fn connection(self: Rc<Self>) -> Result<(), String> {
         match self.send_all().await {
             Err(_) if self.may_be_cut => Ok(()),

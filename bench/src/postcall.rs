@@ -2,6 +2,7 @@
 //! Refuses to know how it works inside; it is asked as any client asks.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -21,6 +22,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// A running postcall.
 pub struct Postcall {
+    binary: PathBuf,
     url: String,
     process: Process,
     /// When its process was started, in microseconds.
@@ -55,7 +57,7 @@ impl Postcall {
         if status != 200 {
             return Err(format!("/readyz was answered {status}"));
         }
-        Ok(Self { url, process, started, took: now() - started })
+        Ok(Self { binary: binary.to_owned(), url, process, started, took: now() - started })
     }
 
     /// Its process.
@@ -83,10 +85,24 @@ impl Postcall {
         Ok((status, serde_json::from_str(&text).unwrap_or_else(|_| Value::from(text.into_owned()))))
     }
 
-    async fn api(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value, String> {
+    /// The same where only a good answer will do.
+    pub async fn api(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value, String> {
         match self.ask(method, path, body).await? {
             (200..300, answer) => Ok(answer),
             (status, answer) => Err(format!("{method} {path} was answered {status}: {answer}")),
+        }
+    }
+
+    /// Plays calls with postcall's own simulator, in a process of its own, until it ends; gives what it says.
+    pub async fn simulate(&self, arguments: &[&str]) -> Result<Value, String> {
+        let mut command = Command::new(&self.binary);
+        command.args(["simulate", "--json"]).args(arguments).env("POSTCALL_KEY", KEY);
+        command.stdin(Stdio::null()).kill_on_drop(true).process_group(0);
+        let done = command.output().await.map_err(|error| error.to_string())?;
+        let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        match done.status.success() {
+            true => serde_json::from_str(&out).map_err(|error| error.to_string()),
+            false => Err(format!("the simulator ended with {}: {out}{err}", done.status)),
         }
     }
 

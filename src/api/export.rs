@@ -57,8 +57,8 @@ fn subject(state: &ApiState, caller: &Caller, query: &mut Query) -> (AccountKey,
 
 /// Export the account
 ///
-/// Everything that it keeps, as lines of JSON: `account`, then each `source`, `endpoint`, `event`, `call` and `delivery`
-/// with its attempts, and `end`. Now and then a `cursor`: a stream that broke off goes on after it with `?cursor=`. What is
+/// Everything that it keeps, as lines of JSON: `account`, then each `source`, `endpoint`, `campaign`, `agent`, `batch`,
+/// `event`, `call`, `contact`, `replay` and `delivery` with its attempts, and `end`. Now and then a `cursor`: a stream that broke off goes on after it with `?cursor=`. What is
 /// recorded after the beginning is not in it. Without `secrets` no credential and no endpoint's headers are in it; only an
 /// admin key may ask for them, `sealed` as they lie in the store or `clear`.
 #[utoipa::path(
@@ -119,7 +119,7 @@ pub async fn export(
 fn text(page: &Exported, tag: Tag) -> Bytes {
     let mut text = page.lines.join("\n");
     text.push('\n');
-    if let Some(next) = page.next {
+    if let Some(next) = &page.next {
         text.push_str(&format!("{{\"kind\":\"cursor\",\"cursor\":\"{}\"}}\n", next.write(tag)));
     }
     text.into()
@@ -130,8 +130,8 @@ fn text(page: &Exported, tag: Tag) -> Bytes {
 /// The lines of an export, into an account that has recorded nothing yet; sources and endpoints of the same number are
 /// replaced. Records keep their numbers, and their ids where no other account here has them. Lines that are there change
 /// nothing: what broke off is sent again, whole or from any line on, until `end`. A wrong line is left out and named in the
-/// answer. Endpoints come in disabled unless `deliver=true`; those whose secrets were left out always do. Ages count from
-/// now on.
+/// answer. Endpoints come in disabled unless `deliver=true`; those whose secrets were left out always do. Batches that are
+/// open go on after `end`, a replay that was under way comes in as cancelled. Ages count from now on.
 #[utoipa::path(
     post, path = "/v1/import", tag = "Lifetime of data",
     params(

@@ -176,7 +176,7 @@ async fn make(client: &Client, create: &Create) -> Result<Value, String> {
 }
 
 /// Waits until all contacts are taken in, or the batch has ended.
-async fn wait(client: &Client, mut batch: Value) -> Result<Value, String> {
+pub async fn wait(client: &Client, mut batch: Value) -> Result<Value, String> {
     let address = path(text(&batch, "id"), "")?;
     let progress = Progress::new("contacts taken in", batch["statistics"]["total"].as_u64().unwrap_or(0));
     while text(&batch, "status") == "ingesting" {

@@ -52,12 +52,20 @@ impl Server {
     /// A sentence when no key was given.
     pub fn client(&self) -> Result<Client, String> {
         let url = self.url.clone().or_else(|| config::variable(config::URL));
-        let key = self.key.clone().or_else(|| config::variable(config::KEY));
-        let key = key.or_else(|| config::variable(config::ADMIN_KEY)).ok_or_else(|| {
-            format!("no API key: give --key, or set {} (the first start of postcall prints one)", config::KEY)
-        })?;
-        Client::new(url.as_deref().unwrap_or("http://127.0.0.1:8080"), &key)
+        connect("--url", url.as_deref().unwrap_or("http://127.0.0.1:8080"), self.key.clone())
     }
+}
+
+/// A client of the server at `base`, which `option` says, with this API key or the one in the environment.
+///
+/// # Errors
+/// A sentence when there is none.
+pub fn connect(option: &'static str, base: &str, key: Option<String>) -> Result<Client, String> {
+    let key = key.or_else(|| config::variable(config::KEY));
+    let key = key.or_else(|| config::variable(config::ADMIN_KEY)).ok_or_else(|| {
+        format!("no API key: give --key, or set {} (the first start of postcall prints one)", config::KEY)
+    })?;
+    Ok(Client { option, ..Client::new(base, &key)? })
 }
 
 /// Why something was not taken.
@@ -75,6 +83,8 @@ pub struct Client {
     wire: Wire,
     base: String,
     key: HeaderValue,
+    /// What says where the server is, for those who have to look elsewhere.
+    option: &'static str,
 }
 
 impl Client {
@@ -86,7 +96,8 @@ impl Client {
         let mut value = HeaderValue::from_str(&format!("Bearer {}", key.trim()))
             .map_err(|_| "the API key has characters that no key has; copy it again".to_owned())?;
         value.set_sensitive(true);
-        Ok(Self { wire: open_wire()?, base: base.trim().trim_end_matches('/').to_owned(), key: value })
+        let base = base.trim().trim_end_matches('/').to_owned();
+        Ok(Self { wire: open_wire()?, base, key: value, option: "--url" })
     }
 
     /// Reads.
@@ -153,7 +164,7 @@ impl Client {
         let mut opened =
             self.open(&Method::POST, &url, headers, lines.into(), LONG_PATIENCE).await.map_err(plain)?;
         let body = gather(&mut opened).await.map_err(plain)?;
-        judge(opened.status, &body).map_err(|said| Refusal {
+        self.judge(opened.status, &body).map_err(|said| Refusal {
             said: format!("POST {url}: {said}"),
             document: serde_json::from_slice(&body).unwrap_or_default(),
         })
@@ -169,7 +180,7 @@ impl Client {
         let url = format!("{}{path}", self.base);
         let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
         let mut opened = self.open(&method, &url, headers, body, PATIENCE).await?;
-        let read = tokio::time::timeout(PATIENCE, read(&mut opened)).await;
+        let read = tokio::time::timeout(PATIENCE, self.read(&mut opened)).await;
         let read = read.unwrap_or_else(|_| Err("the answer does not end".to_owned()));
         read.map_err(|sentence| format!("{method} {url}: {sentence}"))
     }
@@ -187,8 +198,11 @@ impl Client {
         let mut opened = self.open(&Method::GET, &url, headers, Bytes::new(), PATIENCE).await?;
         match opened.status {
             200 => Ok(opened),
-            _ => match read(&mut opened).await {
-                Ok(_) => Err(format!("GET {url}: the answer is no stream; does --url lead to a postcall?")),
+            _ => match self.read(&mut opened).await {
+                Ok(_) => Err(format!(
+                    "GET {url}: the answer is no stream; does {} lead to a postcall?",
+                    self.option
+                )),
                 Err(sentence) => Err(format!("GET {url}: {sentence}")),
             },
         }
@@ -204,8 +218,26 @@ impl Client {
     ) -> Result<Opened, String> {
         let exchange = Exchange { target: Target::of(url), headers, body, timeout };
         self.wire.open(method.clone(), exchange).await.map_err(|trouble| {
-            format!("{url} does not answer: {trouble}. Is postcall running there? --url says where it is")
+            let option = self.option;
+            format!("{url} does not answer: {trouble}. Is postcall running there? {option} says where it is")
         })
+    }
+
+    /// The JSON of an answer; `Null` for an empty one.
+    async fn read(&self, opened: &mut Opened) -> Result<Value, String> {
+        let body = gather(opened).await?;
+        self.judge(opened.status, &body)
+    }
+
+    fn judge(&self, status: u16, body: &[u8]) -> Result<Value, String> {
+        if !(200..300).contains(&status) {
+            return Err(problem(status, body));
+        }
+        if body.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(body)
+            .map_err(|_| format!("the answer is not JSON; does {} lead to a postcall?", self.option))
     }
 }
 
@@ -239,12 +271,6 @@ pub fn path(list: &str, id: &str) -> String {
     format!("{list}/{}", id.bytes().map(letter).collect::<String>())
 }
 
-/// The JSON of an answer; `Null` for an empty one.
-async fn read(opened: &mut Opened) -> Result<Value, String> {
-    let body = gather(opened).await?;
-    judge(opened.status, &body)
-}
-
 async fn gather(opened: &mut Opened) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
     while let Some(part) =
@@ -256,17 +282,6 @@ async fn gather(opened: &mut Opened) -> Result<Vec<u8>, String> {
         }
     }
     Ok(body)
-}
-
-fn judge(status: u16, body: &[u8]) -> Result<Value, String> {
-    if !(200..300).contains(&status) {
-        return Err(problem(status, body));
-    }
-    if body.is_empty() {
-        return Ok(Value::Null);
-    }
-    serde_json::from_slice(body)
-        .map_err(|_| "the answer is not JSON; does --url lead to a postcall?".to_owned())
 }
 
 /// A problem document (RFC 9457) as a sentence; anything else as its beginning.

@@ -227,7 +227,7 @@ async fn perform(demo: &Demo, cast: &Cast) -> Result<Vec<Tally>, String> {
                 let (progress, sum) = &*progress;
                 progress.at(sum.fetch_add(more, Ordering::Relaxed) + more);
             };
-            (number, play(&wire, script.plan(), target, count, |said| departures.note(said)).await)
+            (number, play(&wire, &mut script.plan(), target, count, |said| departures.note(said)).await)
         });
     }
     let mut tallies = playing.join_all().await;

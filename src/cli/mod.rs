@@ -22,6 +22,7 @@ pub mod receivers;
 pub mod replay;
 pub mod serve;
 pub mod simulate;
+mod simulate_batch;
 mod table;
 pub mod verify;
 

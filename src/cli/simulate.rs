@@ -1,15 +1,16 @@
 //! `postcall simulate`: plays a vendor's calls against one door and tells how it answered. Refuses to know what is
-//! behind the URL: any postcall, or any receiver of that dialect.
+//! behind the URL: any postcall, or any receiver of that dialect. Whom a batch calls, `simulate_batch` asks.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::client::open_wire;
+use super::client::{connect, open_wire};
 use super::dialer::sending::{Tally, Target, play};
 use super::dialer::{Disorder, Script};
 use super::progress::Progress;
+use super::simulate_batch::{self, Outcome};
 use crate::dialect::{self, Proof};
 use crate::model::secret::Credential;
 use crate::model::{DialectName, Secret, Time};
@@ -29,6 +30,15 @@ pub struct Simulate {
     /// The bearer token of the source, for air
     #[arg(long, value_name = "TOKEN", allow_hyphen_values = true)]
     bearer: Option<String>,
+    /// Call the open contacts of this batch, each until it closes, and compare the batch's numbers with what was played
+    #[arg(long, value_name = "ID", conflicts_with = "calls")]
+    batch: Option<String>,
+    /// Where the batch is kept; the server of the door unless said
+    #[arg(long, value_name = "URL", requires = "batch")]
+    server: Option<String>,
+    /// The API key that reads the batch; POSTCALL_KEY or POSTCALL_ADMIN_KEY unless said
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true, requires = "batch")]
+    key: Option<String>,
     /// How many calls; one call is up to five events
     #[arg(long, value_name = "N", default_value_t = 100)]
     calls: u64,
@@ -55,18 +65,34 @@ fn first_call() -> Time {
     Time::from_seconds(MONDAY_MORNING).unwrap_or(Time::MIN)
 }
 
-/// Exits with 0 when every request was answered with 2xx, with 1 when not.
+/// Exits with 0 when every request was answered with 2xx and the batch, if there is one, counted what was played; with
+/// 1 when not.
 ///
 /// # Errors
-/// A sentence when an option makes no sense.
+/// A sentence when an option makes no sense, or the batch cannot be called.
 pub async fn run(simulate: Simulate) -> Result<ExitCode, String> {
     let (script, target) = prepare(&simulate)?;
     let wire = open_wire()?;
+    if let Some(id) = &simulate.batch {
+        let server = simulate.server.clone().unwrap_or_else(|| simulate_batch::server_of(&simulate.url));
+        let client = connect("--server", &server, simulate.key.clone())?;
+        let outcome = simulate_batch::run(&client, id, &wire, script, target).await?;
+        return tell(&simulate, outcome.played.calls, &outcome.tally, Some(&outcome));
+    }
     let progress = Progress::new("calls", simulate.calls);
-    let tally = play(&wire, script.plan(), target, |calls| progress.at(calls), |_| {}).await;
+    let tally = play(&wire, &mut script.plan(), target, |calls| progress.at(calls), |_| {}).await;
     progress.finish();
-    super::say(&if simulate.json { json(&tally) } else { summary(&simulate, &tally) })?;
-    Ok(if tally.other.is_empty() { ExitCode::SUCCESS } else { super::NO })
+    tell(&simulate, simulate.calls, &tally, None)
+}
+
+fn tell(simulate: &Simulate, calls: u64, tally: &Tally, batch: Option<&Outcome>) -> Result<ExitCode, String> {
+    let text = match simulate.json {
+        true => json(tally, batch),
+        false => summary(simulate, calls, tally) + &batch.map(Outcome::text).unwrap_or_default(),
+    };
+    super::say(&text)?;
+    let is_well = tally.other.is_empty() && batch.is_none_or(|batch| batch.differences().is_empty());
+    Ok(if is_well { ExitCode::SUCCESS } else { super::NO })
 }
 
 fn prepare(simulate: &Simulate) -> Result<(Script, Target), String> {
@@ -101,10 +127,10 @@ fn prepare(simulate: &Simulate) -> Result<(Script, Target), String> {
     Ok((script, Target { url: simulate.url.clone(), dialect: simulate.dialect, credential }))
 }
 
-fn summary(simulate: &Simulate, tally: &Tally) -> String {
+fn summary(simulate: &Simulate, calls: u64, tally: &Tally) -> String {
     let percentile = |percent| milliseconds(&tally.latency, percent);
     let mut lines = vec![
-        format!("{} calls as {} in {:.1} s", simulate.calls, simulate.dialect, tally.took.as_secs_f64()),
+        format!("{calls} calls as {} in {:.1} s", simulate.dialect, tally.took.as_secs_f64()),
         format!("  sent         {}", tally.sent),
         format!("  2xx          {}", tally.accepted),
         format!("  duplicates   {}", tally.duplicates),
@@ -130,12 +156,12 @@ pub fn milliseconds(latency: &Histogram<u64>, percent: f64) -> String {
     format!("{:.1} ms", length.as_secs_f64() * 1000.0)
 }
 
-fn json(tally: &Tally) -> String {
+fn json(tally: &Tally, batch: Option<&Outcome>) -> String {
     let seconds = |percent| {
         let length = Duration::from_micros(tally.latency.value_at_percentile(percent));
         (!tally.latency.is_empty()).then_some(length.as_secs_f64())
     };
-    let document = serde_json::json!({
+    let mut document = serde_json::json!({
         "sent": tally.sent,
         "accepted": tally.accepted,
         "duplicates": tally.duplicates,
@@ -145,5 +171,8 @@ fn json(tally: &Tally) -> String {
         "p99_seconds": seconds(99.0),
         "took_seconds": tally.took.as_secs_f64(),
     });
+    if let Some(batch) = batch {
+        document["batch"] = batch.json();
+    }
     format!("{document}\n")
 }

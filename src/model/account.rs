@@ -22,6 +22,8 @@ pub struct Account {
     pub key: AccountKey,
     /// Its mark in ids.
     pub tag: Tag,
+    /// The mark that its ids had in the house it was brought from, where they could not keep it.
+    pub origin: Option<Tag>,
     /// Its name; unique.
     pub name: String,
     /// When it was made.

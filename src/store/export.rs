@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 
+use crate::ledger::tally::Dimension;
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{Attempt, Raw, Text, Time};
 
@@ -32,13 +34,79 @@ pub struct Heads {
     pub calls: i64,
     /// The deliveries'.
     pub deliveries: i64,
+    /// The given batches'.
+    pub batches: i64,
+}
+
+/// What records of a kind go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// Numbers that the account handed out.
+    Numbers(Kind),
+    /// Campaigns and agents: the vendor's ids.
+    Names(Dimension),
+}
+
+/// The record after which an export goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum After {
+    /// One that has a number.
+    Number(Kind, i64),
+    /// A campaign or an agent.
+    Name(Dimension, Text),
+}
+
+impl After {
+    /// What it goes by.
+    pub fn keys(&self) -> Keys {
+        match self {
+            Self::Number(kind, _) => Keys::Numbers(*kind),
+            Self::Name(dimension, _) => Keys::Names(*dimension),
+        }
+    }
+
+    fn write(&self, tag: Tag) -> String {
+        match self {
+            Self::Number(kind, number) => id::format(*kind, tag, *number),
+            Self::Name(dimension, name) => {
+                format!("{}{}", mark(*dimension, tag), BASE64URL_NOPAD.encode(name.as_bytes()))
+            }
+        }
+    }
+
+    fn read(text: &str, tag: Tag) -> Option<Self> {
+        let kinds = [
+            Kind::Source,
+            Kind::Endpoint,
+            Kind::Batch,
+            Kind::Event,
+            Kind::Call,
+            Kind::Contact,
+            Kind::Replay,
+            Kind::Delivery,
+        ];
+        let numbered = kinds.into_iter().find_map(|kind| Some((kind, id::parse(kind, text)?)));
+        if let Some((kind, (of, number))) = numbered {
+            return (of == tag).then_some(Self::Number(kind, number));
+        }
+        [Dimension::Campaign, Dimension::Agent].into_iter().find_map(|dimension| {
+            let name = BASE64URL_NOPAD.decode(text.strip_prefix(&mark(dimension, tag))?.as_bytes()).ok()?;
+            Some(Self::Name(dimension, Text::from_bytes(name)))
+        })
+    }
+}
+
+/// What stands in front of a name in a cursor: the account's mark, as in ids.
+fn mark(dimension: Dimension, tag: Tag) -> String {
+    let word = if dimension == Dimension::Campaign { "campaign" } else { "agent" };
+    format!("{word}_{tag:?}")
 }
 
 /// Where an export goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// After this record; `None` is the beginning.
-    pub after: Option<(Kind, i64)>,
+    pub after: Option<After>,
     /// To here.
     pub heads: Heads,
 }
@@ -46,9 +114,9 @@ pub struct Cursor {
 impl Cursor {
     /// As text.
     pub fn write(&self, tag: Tag) -> String {
-        let Heads { position, calls, deliveries } = self.heads;
-        let after = self.after.map(|(kind, number)| id::format(kind, tag, number)).unwrap_or_default();
-        format!("{after}.{position}.{calls}.{deliveries}")
+        let Heads { position, calls, deliveries, batches } = self.heads;
+        let after = self.after.as_ref().map(|after| after.write(tag)).unwrap_or_default();
+        format!("{after}.{position}.{calls}.{deliveries}.{batches}")
     }
 
     /// The inverse of [`Self::write`].
@@ -56,17 +124,15 @@ impl Cursor {
         let mut parts = text.split('.');
         let after = parts.next()?;
         let mut number = || parts.next()?.parse().ok();
-        let heads = Heads { position: number()?, calls: number()?, deliveries: number()? };
+        let heads =
+            Heads { position: number()?, calls: number()?, deliveries: number()?, batches: number()? };
         if parts.next().is_some() {
             return None;
         }
         if after.is_empty() {
             return Some(Self { after: None, heads });
         }
-        let kinds = [Kind::Source, Kind::Endpoint, Kind::Event, Kind::Call, Kind::Delivery];
-        let found = kinds.into_iter().find_map(|kind| Some((kind, id::parse(kind, after)?)));
-        let (kind, (_, number)) = found.filter(|(_, (of, _))| *of == tag)?;
-        Some(Self { after: Some((kind, number)), heads })
+        Some(Self { after: Some(After::read(after, tag)?), heads })
     }
 }
 
@@ -158,6 +224,21 @@ pub struct AccountLine {
     pub purged: i64,
     /// Transcripts up to here are.
     pub transcripts_gone: i64,
+    /// The last given batch.
+    #[serde(default)]
+    pub batches: i64,
+    /// The last replay.
+    #[serde(default)]
+    pub replays: i64,
+    /// Call minutes that are left, in milliseconds; nothing is unlimited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_credit: Option<i64>,
+    /// What the endpoints of batches sign with, in base64; only when secrets were asked for in clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_secret: Option<String>,
+    /// The same, sealed, in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_secret_sealed: Option<String>,
 }
 
 /// `source`.
@@ -272,6 +353,15 @@ pub struct CallLine {
     pub record: Option<Raw>,
     /// When something was last heard of it.
     pub updated_at: Time,
+    /// The contact that it counts for, `con_..`, or while nobody knows which one, the given batch, `bat_..`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts_for: Option<String>,
+    /// As what: `heard`, `ended` or `completed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<String>,
+    /// While it is watched: when it is given up as lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_at: Option<Time>,
 }
 
 /// `delivery`, with every attempt.
@@ -296,6 +386,15 @@ pub struct DeliveryLine {
     /// While pending: whether an earlier one of that call goes first.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub waits: bool,
+    /// While pending: whether it is held until `due`, or until what its endpoint wants with it is there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
+    /// The later event of its call whose snapshot it says, where it was held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub says: Option<String>,
+    /// The replay that planned it, `rpl_..`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_id: Option<String>,
     /// Every attempt.
     pub attempts: Vec<Attempt>,
     /// The bytes that were first sent, in base64, where they are kept.
@@ -309,13 +408,16 @@ mod tests {
 
     #[test]
     fn cursors_come_back_as_they_were_given() {
-        let (tag, heads) = (Tag(7), Heads { position: 9, calls: 3, deliveries: 12 });
-        for after in [None, Some((Kind::Event, 5)), Some((Kind::Delivery, 12))] {
+        let (tag, heads) = (Tag(7), Heads { position: 9, calls: 3, deliveries: 12, batches: 2 });
+        let name = After::Name(Dimension::Agent, Text::from("ann.of \u{1f600}"));
+        let numbers = [After::Number(Kind::Event, 5), After::Number(Kind::Delivery, 12), name.clone()];
+        for after in numbers.into_iter().map(Some).chain([None]) {
             let cursor = Cursor { after, heads };
             assert_eq!(Cursor::read(&cursor.write(tag), tag), Some(cursor));
         }
-        let other = Cursor { after: Some((Kind::Event, 5)), heads }.write(Tag(8));
-        for text in ["", "x", "evt_1.1.1.1", ".1.1", ".1.1.1.1", ".a.1.1", &other] {
+        let others = [After::Number(Kind::Event, 5), name];
+        let [event, agent] = others.map(|after| Cursor { after: Some(after), heads }.write(Tag(8)));
+        for text in ["", "x", "evt_1.1.1.1.1", ".1.1.1", ".1.1.1.1.1", ".a.1.1.1", &event, &agent] {
             assert_eq!(Cursor::read(text, tag), None, "{text}");
         }
     }

@@ -10,6 +10,7 @@ pub mod feed;
 pub mod group;
 mod group_size;
 pub mod link;
+pub mod moving;
 pub mod news;
 pub mod outage;
 pub mod packed;
@@ -251,6 +252,8 @@ pub struct Committed {
     pub called_off: Vec<(EndpointRef, i64)>,
     /// Feeds that moved on, with their last positions.
     pub feeds: Vec<(AccountKey, i64)>,
+    /// As in [`Progress`].
+    pub has_leisure: bool,
 }
 
 /// What a claim came to.
@@ -271,6 +274,8 @@ pub struct Progress {
     pub wake: Vec<EndpointRef>,
     /// Deliveries that may be in memory and shall not be attempted: the caller tells [`Queues::call_off`].
     pub called_off: Vec<(EndpointRef, i64)>,
+    /// Whether the next step can wait a little: nobody gains by its being fast, and whoever calls now would pay.
+    pub has_leisure: bool,
 }
 
 /// An account with all that is configured in it: sources and endpoints, secrets opened. A snapshot.

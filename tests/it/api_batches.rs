@@ -631,3 +631,51 @@ async fn a_receiver_hears_of_each_call_and_once_of_the_batch() {
     assert!(at("createdAt") <= at("startedAt") && at("startedAt") <= at("completedAt"), "{times}");
     api.check_sums().await;
 }
+
+#[tokio::test]
+async fn nobody_is_asked_to_call_before_the_time() {
+    let house = House::open().await;
+    let door = house.source(&house.key.clone(), "dialgen").await;
+    let start = System.now().after(60 * MINUTE);
+    let batch = batch(
+        &house,
+        json!({ "contacts": contacts(250), "scheduled_at": start.rfc3339_millis(), "lost_after_minutes": 30 }),
+    )
+    .await;
+    let id = batch["id"].as_str().unwrap();
+    assert_eq!((&batch["status"], &batch["sealed"]), (&json!("scheduled"), &json!(true)));
+    assert!(events(&house, "call.requested").await.is_empty());
+    // A dialer that looks may begin; two contacts are called already, one of them to the end.
+    call(&house, &door, &batch, 7, "early", "COMPLETED").await;
+    call(&house, &door, &batch, 8, "under way", "ONGOING").await;
+    chores(&house, System.now().after(59 * MINUTE)).await;
+    assert!(events(&house, "call.requested").await.is_empty());
+    assert_eq!(
+        numbers(&show(&house, id).await),
+        [250, 2, 1, 1],
+        "the call under way was lost, no other contact"
+    );
+
+    chores(&house, start).await;
+    let requested = events(&house, "call.requested").await;
+    let phones: Vec<&Value> = requested.iter().map(|event| &event["data"]["contact"]["phone"]).collect();
+    let expected: Vec<Value> =
+        (0..250).filter(|number| ![7, 8].contains(number)).map(|number| json!(phone(number))).collect();
+    assert_eq!(phones, expected.iter().collect::<Vec<_>>(), "each once, in the order given");
+    chores(&house, start.after(29 * MINUTE)).await;
+    assert_eq!(events(&house, "call.requested").await.len(), 248, "not again");
+    assert_eq!(numbers(&show(&house, id).await), [250, 2, 1, 1]);
+    chores(&house, start.after(31 * MINUTE)).await;
+    assert_eq!(numbers(&show(&house, id).await), [250, 250, 1, 249], "its patience begins with its time");
+}
+
+#[tokio::test]
+async fn a_batch_that_ended_before_its_time_asks_for_nobody() {
+    let house = House::open().await;
+    let start = System.now().after(60 * MINUTE);
+    let batch = batch(&house, json!({ "scheduled_at": start.rfc3339_millis() })).await;
+    let id = batch["id"].as_str().unwrap();
+    assert_eq!(house.post(&format!("/v1/batches/{id}/cancel"), json!({})).await.status, 200);
+    chores(&house, start.after(MINUTE)).await;
+    assert!(events(&house, "call.requested").await.is_empty());
+}

@@ -421,3 +421,113 @@ async fn batches_are_made_watched_and_stopped() {
     assert!(unknown.contains("no such batch"), "{unknown}");
     app.stop().await;
 }
+
+/// Plays a batch of 300 through the door of a dialect; gives what `simulate` says in JSON.
+async fn play_batch(admin: &Client, dialect: &str, max_attempts: u32) -> Value {
+    let source = admin.source(json!({"name": dialect, "dialect": dialect})).await;
+    let contacts: Vec<Value> = (0..300)
+        .map(|number| match number % 3 {
+            0 => json!({"phone": format!("+1555{number:07}")}),
+            1 => json!({"phone": format!("+1555{number:07}"), "id": format!("lead \"{number}\"")}),
+            _ => json!({"phone": format!("+1555{number:07}"), "name": "Zoë", "email": "zoe@example.com"}),
+        })
+        .collect();
+    let asked = json!({"name": dialect, "contacts": contacts, "max_attempts": max_attempts});
+    let batch = admin.post("/v1/batches", asked).await.expect(202).json();
+    let (url, id) = (source["url"].as_str().unwrap(), batch["id"].as_str().unwrap());
+    let secret = source["secret"].as_str().or(source["bearer_token"].as_str());
+    let mut arguments = vec!["simulate", "--url", url, "--dialect", dialect, "--batch", id, "--json"];
+    arguments.extend(["--rate", "600", "--duplicates", "20", "--disorder", "20"]);
+    arguments.extend(
+        secret.iter().flat_map(|secret| [if dialect == "air" { "--bearer" } else { "--secret" }, secret]),
+    );
+    let played = run(&arguments, &[("POSTCALL_KEY", KEY)], b"").await;
+    let played: Value = serde_json::from_str(&expect(&played, 0)).unwrap();
+    let shown = admin.get(&format!("/v1/batches/{id}")).await.expect(200).json();
+    assert_eq!(played["batch"]["statistics"], shown["statistics"], "{dialect}");
+    assert_eq!(played["batch"]["differences"], json!([]), "{dialect}");
+    let over = run(&arguments, &[("POSTCALL_KEY", KEY)], b"").await;
+    match shown["status"].as_str().unwrap() {
+        "completed" => assert!(expect(&over, 2).contains("is over: completed since"), "{dialect}"),
+        _ => assert_eq!(over.status.code(), Some(0), "the same calls again change nothing: {dialect}"),
+    }
+    let again = admin.get(&format!("/v1/batches/{id}")).await.expect(200).json();
+    assert_eq!(again["statistics"], shown["statistics"], "{dialect}");
+    played
+}
+
+#[tokio::test]
+async fn a_simulated_vendor_calls_a_batch_until_each_contact_has_closed() {
+    let home = Home::new();
+    let (app, admin) = server(&home).await;
+    let plays = [("voicegenie", 1), ("cllr", 1), ("dialgen", 3), ("aloro", 1), ("air", 1), ("standard", 2)];
+    let played = futures_util::future::join_all(
+        plays.map(|(dialect, max_attempts)| play_batch(&admin, dialect, max_attempts)),
+    )
+    .await;
+    for ((dialect, max_attempts), played) in plays.into_iter().zip(played) {
+        let batch = &played["batch"];
+        let count = |field: &str| batch[field].as_u64().unwrap();
+        let [total, processed, succeeded, failed] = ["total", "processed", "succeeded", "failed"]
+            .map(|field| batch["statistics"][field].as_u64().unwrap());
+        assert_eq!((total, processed, succeeded), (300, succeeded + failed, count("calls_completed")));
+        // Sixty-two of a hundred calls reach somebody.
+        assert!((150..300).contains(&succeeded), "{dialect}: {batch}");
+        if matches!(dialect, "cllr" | "air") {
+            assert_eq!((failed, &batch["status"]), (0, &json!("processing")), "{dialect}");
+            assert_eq!(count("calls_not_told"), 300 - succeeded, "{dialect}");
+        } else {
+            assert_eq!((processed, &batch["status"]), (300, &json!("completed")), "{dialect}");
+            assert_eq!((count("calls") > 300, failed > 0), (max_attempts > 1, true), "{dialect}");
+        }
+    }
+    let (mut told, mut after) = (0, String::new());
+    loop {
+        // Summaries that a vendor cut within an emoji are no text for serde.
+        let page = admin.get(&format!("/v1/events?limit=100{after}")).await.expect(200);
+        let page = String::from_utf8_lossy(&page.body);
+        told += page.matches(r#""type":"batch.completed""#).count();
+        let Some((_, cursor)) = page.rsplit_once(r#""next_cursor":""#) else { break };
+        if page.starts_with(r#"{"data":[]"#) {
+            break;
+        }
+        after = format!("&after={}", cursor.trim_end_matches(r#""}"#));
+    }
+    assert_eq!(told, 4, "each batch that completed, once");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_batch_that_cannot_be_called_says_why() {
+    let home = Home::new();
+    let (app, admin) = server(&home).await;
+    let source = admin.source(json!({"name": "calls", "dialect": "dialgen"})).await;
+    let url = source["url"].as_str().unwrap();
+    let contacts = json!([{"phone": "+15550100"}, {"phone": "+15550101"}]);
+    let batch = admin.post("/v1/batches", json!({"contacts": contacts})).await.expect(202).json();
+    let id = batch["id"].as_str().unwrap();
+    let simulate = async |id: &str, more: &[&str], environment: &[(&str, &str)]| {
+        let arguments = ["simulate", "--url", url, "--dialect", "dialgen", "--batch", id];
+        run(&[&arguments, more].concat(), environment, b"").await
+    };
+    let key = [("POSTCALL_ADMIN_KEY", KEY)];
+    assert!(expect(&simulate(id, &[], &[]).await, 2).contains("no API key: give --key"));
+    let missing = id.replace("bat_", "bat_x");
+    assert!(expect(&simulate(&missing, &["--key", KEY], &[]).await, 2).contains("no such batch"));
+    assert!(expect(&simulate("a/b", &[], &key).await, 2).contains("is no id"));
+    let both = expect(&simulate(id, &["--calls", "3"], &key).await, 2);
+    assert!(both.contains("--batch") && both.contains("--calls"), "{both}");
+    let elsewhere = expect(&simulate(id, &["--server", "http://127.0.0.1:1"], &key).await, 2);
+    assert!(elsewhere.contains("does not answer"), "{elsewhere}");
+    assert!(elsewhere.contains("--server says where it is"), "{elsewhere}");
+
+    // A door that takes nothing: the numbers are not those that were played.
+    let shown = expect(&simulate(id, &["--secret", "another"], &key).await, 1);
+    assert!(shown.contains("NOT count") && shown.contains("processed is 0 and should be 2"), "{shown}");
+
+    let secret = ["--secret", source["secret"].as_str().unwrap()];
+    let shown = expect(&simulate(id, &secret, &key).await, 0);
+    assert!(shown.contains("counted what was played") && shown.contains("completed"), "{shown}");
+    assert!(expect(&simulate(id, &secret, &key).await, 2).contains("is over: completed since"));
+    app.stop().await;
+}

@@ -1,6 +1,7 @@
 //! The measures: one file each, in the order in which they run and are reported. A new one is a file and a line here.
 //! Refuses to know how a process is started and how a figure is shown.
 
+mod batch;
 mod claims;
 mod disk;
 mod fanout;
@@ -42,6 +43,7 @@ pub static ALL: &[&dyn Measure] = &[
     &claims::Claims,
     &isolation::Isolation,
     &fanout::FanOut,
+    &batch::Batch,
     &disk::Disk,
     &retention::Retention,
     &growth::Growth,

@@ -10,8 +10,10 @@ use super::{Moment, Said};
 use crate::model::{DialectName, Time};
 
 /// Everything that the vendor sends about a call, in its order. Nothing when the vendor does not speak of such calls.
+/// `batch` is the vendor's own, for calls to nobody in particular.
 pub fn said(dialect: DialectName, story: &Story, batch: &str) -> Vec<Said> {
     let mut said = Vec::new();
+    let batch = story.callee.as_ref().map_or(batch, |callee| &callee.batch);
     let call_id = call_id(dialect, story);
     let mut say = |moment, body| said.push(Said { call_id: call_id.clone(), moment, body });
     match dialect {
@@ -38,7 +40,8 @@ fn call_id(dialect: DialectName, story: &Story) -> String {
     let id = &story.id;
     match dialect {
         DialectName::Voicegenie => format!("vg-{id}"),
-        DialectName::Cllr => id.clone(),
+        // It has no other place for whom it called.
+        DialectName::Cllr => story.callee.as_ref().map_or(id, |callee| &callee.contact).clone(),
         DialectName::Dialgen => format!("dg_{id}"),
         DialectName::Aloro => format!("call_{id}"),
         DialectName::Air => format!("CA{id}{:08x}", story.score),
@@ -49,12 +52,10 @@ fn call_id(dialect: DialectName, story: &Story) -> String {
 fn voicegenie(story: &Story, say: &mut impl FnMut(Moment, String)) {
     let body = |event: &str, data: &str, at: Time| {
         format!(
-            r#"{{"call_uuid":"{}","event":"{event}","campaign_id":{},"phone_number":"{}","call_data":{data},"timestamp":"{}"}}"#,
+            r#"{{"call_uuid":"{}","event":"{event}","campaign_id":{},"phone_number":{},"call_data":{data},"timestamp":"{}"}}"#,
             call_id(DialectName::Voicegenie, story),
-            story
-                .campaign
-                .map_or("null".to_owned(), |number| format!(r#""507f1f77bcf86cd7994390{number:02}""#)),
-            story.e164(),
+            story.campaign_token(|number| format!(r#""507f1f77bcf86cd7994390{number:02}""#)),
+            story.phone_token(),
             at.rfc3339_seconds(),
         )
     };
@@ -105,16 +106,16 @@ fn voicegenie(story: &Story, say: &mut impl FnMut(Moment, String)) {
 }
 
 fn cllr(story: &Story) -> String {
-    let (area, last) = story.phone;
+    let ((area, last), callee) = (story.phone, story.callee.as_ref());
     format!(
         r#"{{
-"callId": "{id}",
+"callId": "{call_id}",
 "recordingUri": "https://storage.example.com/recordings/{id}/call_recording.ogg",
 "transcriptUri": "https://storage.example.com/transcripts/transcript_{id}.json",
 "callerDetails": {{
 "name": {name},
-"phoneNumber": "+1-{area}-555-01{last:02}",
-"email": "caller{last}@example.com",
+"phoneNumber": {phone},
+"email": {email},
 "city": {city},
 "country": "",
 "language": "English"
@@ -130,8 +131,14 @@ fn cllr(story: &Story) -> String {
 "sentiment": {{"overall": "{sentiment}", "confidence": {confidence}}}
 }}
 }}"#,
+        call_id = call_id(DialectName::Cllr, story),
         id = story.id,
-        name = quote(story.name),
+        phone =
+            callee.map_or_else(|| format!(r#""+1-{area}-555-01{last:02}""#), |callee| quote(&callee.phone)),
+        email = callee
+            .and_then(|callee| callee.email.as_deref())
+            .map_or_else(|| format!(r#""caller{last}@example.com""#), quote),
+        name = quote(&story.name),
         city = quote(story.city),
         summary = story.summary_token(),
         mood = if story.sentiment == "negative" { "Annoyed" } else { "Positive" },
@@ -149,13 +156,13 @@ fn dialgen(story: &Story, batch: &str) -> String {
         End::Voicemail | End::NoAnswer | End::Busy => "MISSED",
     };
     let head = format!(
-        r#"{{"success":true,"callData":{{"id":"{}","contactId":"contact_{:02}","agentId":"agent_{}","batchId":"{batch}","status":"{status}","direction":"OUTBOUND","createdAt":"{}""#,
+        r#"{{"success":true,"callData":{{"id":"{}","contactId":{},"agentId":"agent_{}","batchId":"{batch}","status":"{status}","direction":"OUTBOUND","createdAt":"{}""#,
         call_id(DialectName::Dialgen, story),
-        story.phone.1,
+        story.contact_token(|last| format!(r#""contact_{last:02}""#)),
         story.agent.0,
         story.placed.rfc3339_millis(),
     );
-    let contact = format!(r#""phoneNumber":"{}","contactName":{}"#, story.e164(), quote(story.name));
+    let contact = format!(r#""phoneNumber":{},"contactName":{}"#, story.phone_token(), quote(&story.name));
     if story.end != End::Completed {
         return format!(r#"{head},"duration":0,{contact},"metricJson":{{}}}},"metricSchema":{{}}}}"#);
     }
@@ -213,17 +220,18 @@ fn aloro(story: &Story) -> String {
     });
     let voice = story.duration * 2;
     format!(
-        r#"{{"event": "call.ended", "timestamp": "{ended}", "data": {{"call": {{"id": "{id}", "phone": "{phone}", "direction": "outbound", "status": "{status}", "duration": {duration}, "started_at": "{started}", "ended_at": "{ended}"}}, "assistant": {{"id": "asst_{agent}", "name": {agent_name}}}, "phone_number": {{"id": "pn_456", "number": "+16175550100"}}, "campaign": {campaign}, "variables": {{"status": {success}, "summary": {summary}, "order_id": "ORD-12345", "issue_resolved": {success}, "callback_date": null}}, "transcript": {{"formatted": {formatted}, "timestamped": [{timestamped}]}}, "recording": {recording}, "cost": {{"total": {total}, "breakdown": {{"voice": {voice}, "transcription": 0.10, "recording": 0.05}}}}}}}}"#,
+        r#"{{"event": "call.ended", "timestamp": "{ended}", "data": {{"call": {{"id": "{id}", "phone": {phone}, "direction": "outbound", "status": "{status}", "duration": {duration}, "started_at": "{started}", "ended_at": "{ended}"}}, "assistant": {{"id": "asst_{agent}", "name": {agent_name}}}, "phone_number": {{"id": "pn_456", "number": "+16175550100"}}, "campaign": {campaign}, "variables": {{"status": {success}, "summary": {summary}, "order_id": "ORD-12345", "issue_resolved": {success}, "callback_date": null}}, "transcript": {{"formatted": {formatted}, "timestamped": [{timestamped}]}}, "recording": {recording}, "cost": {{"total": {total}, "breakdown": {{"voice": {voice}, "transcription": 0.10, "recording": 0.05}}}}}}}}"#,
         id = call_id(DialectName::Aloro, story),
-        phone = story.e164(),
+        phone = story.phone_token(),
         duration = story.duration,
         started = story.answered().rfc3339_seconds(),
         ended = story.ended().rfc3339_seconds(),
         agent = story.agent.0,
         agent_name = quote(story.agent.1),
-        campaign = story.campaign.map_or("null".to_owned(), |number| {
-            format!(r#"{{"id": "camp_{number}", "name": "March Outreach"}}"#)
-        }),
+        campaign = match story.campaign_token(|number| format!(r#""camp_{number}""#)) {
+            null if null == "null" => null,
+            id => format!(r#"{{"id": {id}, "name": "March Outreach"}}"#),
+        },
         success = story.end == End::Completed,
         summary = story.summary_token(),
         formatted = quote(&formatted.join("\n")),
@@ -248,14 +256,14 @@ fn air(story: &Story, outcome: &str) -> String {
         };
     }
     let body = format!(
-        r#"{{"call":{{"sid":"{}","llmAnsweredBy":"human","promptId":{},"callRecordingUrl":"https://api.twilio.com/2010-04-01/Accounts/AC00000000000000000000000000000000/Recordings/RE{}","fromNumber":"+16175550100","toNumber":"{}","direction":"outbound-api","duration":{},"campaignId":{},"cachedLeadName":{},"transcript":{},"createdAt":"{}","leadData":{}{outcome}}},"headers":{{}}}}"#,
+        r#"{{"call":{{"sid":"{}","llmAnsweredBy":"human","promptId":{},"callRecordingUrl":"https://api.twilio.com/2010-04-01/Accounts/AC00000000000000000000000000000000/Recordings/RE{}","fromNumber":"+16175550100","toNumber":{},"direction":"outbound-api","duration":{},"campaignId":{},"cachedLeadName":{},"transcript":{},"createdAt":"{}","leadData":{}{outcome}}},"headers":{{}}}}"#,
         call_id(DialectName::Air, story),
         story.agent.0,
         story.id,
-        story.e164(),
+        story.phone_token(),
         story.duration,
-        story.campaign.map_or("null".to_owned(), |number| number.to_string()),
-        quote(story.name),
+        story.campaign_token(|number| number.to_string()),
+        quote(&story.name),
         quote(transcript.trim_end()),
         story.placed.postgres(),
         if story.is_late { r#"{"crmId":"0065f00001","tier":2.50}"# } else { "null" },
@@ -264,13 +272,16 @@ fn air(story: &Story, outcome: &str) -> String {
 }
 
 fn standard(story: &Story, say: &mut impl FnMut(Moment, String)) {
+    let (batch, id) = story.callee.as_ref().map_or_else(Default::default, |callee| {
+        (format!(r#","batch_id":{}"#, quote(&callee.batch)), format!(r#""id":{},"#, quote(callee.id())))
+    });
     let body = |kind: &str, at: Time, more: &str| {
         format!(
-            r#"{{"type":"{kind}","timestamp":"{}","data":{{"call_id":"{}","direction":"outbound","contact":{{"name":{},"phone":"{}"}},"agent":{{"id":"{}","name":{}}}{more}}}}}"#,
+            r#"{{"type":"{kind}","timestamp":"{}","data":{{"call_id":"{}"{batch},"direction":"outbound","contact":{{{id}"name":{},"phone":{}}},"agent":{{"id":"{}","name":{}}}{more}}}}}"#,
             at.rfc3339_millis(),
             call_id(DialectName::Standard, story),
-            quote(story.name),
-            story.e164(),
+            quote(&story.name),
+            story.phone_token(),
             story.agent.0,
             quote(story.agent.1),
         )
@@ -319,8 +330,25 @@ fn standard(story: &Story, say: &mut impl FnMut(Moment, String)) {
 }
 
 impl Story {
-    fn e164(&self) -> String {
-        format!("+1{}55501{:02}", self.phone.0, self.phone.1)
+    /// The number that was called, as a JSON string.
+    fn phone_token(&self) -> String {
+        match &self.callee {
+            Some(callee) => quote(&callee.phone),
+            None => format!(r#""+1{}55501{:02}""#, self.phone.0, self.phone.1),
+        }
+    }
+
+    /// The contact's id as a JSON string; the vendor's own, made of two digits, where nobody gave one.
+    fn contact_token(&self, own: impl Fn(u32) -> String) -> String {
+        self.callee.as_ref().map_or_else(|| own(self.phone.1), |callee| quote(callee.id()))
+    }
+
+    /// The campaign's id as JSON: the batch where there is one, else the vendor's own for a number, or `null`.
+    fn campaign_token(&self, own: impl Fn(u32) -> String) -> String {
+        match &self.callee {
+            Some(callee) => quote(&callee.batch),
+            None => self.campaign.map_or_else(|| "null".to_owned(), own),
+        }
     }
 
     /// When it was picked up, or was not.

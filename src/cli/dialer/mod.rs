@@ -2,6 +2,7 @@
 //! of order at set rates. What is planned is pure and the same for the same seed; `sending` alone touches the network.
 
 pub mod bodies;
+pub mod callee;
 pub mod sending;
 pub mod story;
 
@@ -11,8 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use tokio::sync::mpsc;
 
 use crate::model::{DialectName, Time};
+use callee::{Callee, Played};
 use story::End;
 
 /// The moments of a call that vendors speak of.
@@ -123,6 +126,8 @@ pub struct Plan {
     succeeded: u64,
     sequence: u64,
     waiting: BinaryHeap<Reverse<Due>>,
+    callees: Option<mpsc::Receiver<Callee>>,
+    played: Played,
 }
 
 impl Script {
@@ -130,7 +135,22 @@ impl Script {
     pub fn plan(self) -> Plan {
         let mut rng = Rng::with_seed(!self.seed);
         let batch = format!("batch_{:012x}", rng.u64(..) >> 16);
-        Plan { script: self, batch, rng, next_call: 0, succeeded: 0, sequence: 0, waiting: BinaryHeap::new() }
+        Plan {
+            script: self,
+            batch,
+            rng,
+            next_call: 0,
+            succeeded: 0,
+            sequence: 0,
+            waiting: BinaryHeap::new(),
+            callees: None,
+            played: Played::default(),
+        }
+    }
+
+    /// The plan of one call to each of these contacts, as they become known; `calls` counts for nothing.
+    pub fn plan_for(self, callees: mpsc::Receiver<Callee>) -> Plan {
+        Plan { callees: Some(callees), ..Self { calls: u64::MAX, ..self }.plan() }
     }
 
     fn start_of(&self, call: u64) -> Duration {
@@ -146,16 +166,52 @@ impl Plan {
         self.next_call
     }
 
-    fn begin_call(&mut self) {
-        let number = self.next_call;
+    /// What became of the contacts that were called.
+    pub fn played(&self) -> Played {
+        self.played
+    }
+
+    /// What is sent next, as soon as it is known whom the next call is for.
+    pub async fn upcoming(&mut self) -> Option<Due> {
+        while self.has_room_for_a_call() {
+            let Some(callees) = &mut self.callees else {
+                self.begin_call(None);
+                continue;
+            };
+            match callees.recv().await {
+                Some(callee) => self.begin_call(Some(callee)),
+                None => self.script.calls = self.next_call,
+            }
+        }
+        self.waiting.pop().map(|Reverse(due)| due)
+    }
+
+    /// Nothing comes before its call begins, so what is due by then is next; else another call comes first.
+    fn has_room_for_a_call(&self) -> bool {
+        self.next_call < self.script.calls
+            && self.waiting.peek().is_none_or(|Reverse(due)| due.at > self.script.start_of(self.next_call))
+    }
+
+    fn begin_call(&mut self, callee: Option<Callee>) {
+        let (number, Script { seed, start, .. }) = (self.next_call, self.script);
         self.next_call += 1;
-        let story = story::story(self.script.seed, number, self.script.start);
-        self.succeeded += u64::from(story.end == End::Completed);
-        let begins = self.script.start_of(number);
-        for said in bodies::said(self.script.dialect, &story, &self.batch) {
+        let story = match callee {
+            Some(callee) => story::story_of(seed, callee, number, start),
+            None => story::story(seed, number, start),
+        };
+        let (begins, is_reached) = (self.script.start_of(number), story.end == End::Completed);
+        self.succeeded += u64::from(is_reached);
+        let said = bodies::said(self.script.dialect, &story, &self.batch);
+        if let Some(callee) = &story.callee {
+            self.played.add(callee, is_reached, !said.is_empty());
+        }
+        for said in said {
             self.put(begins, said);
         }
-        if self.next_call == self.script.calls && self.script.dialect == DialectName::Dialgen {
+        if self.callees.is_none()
+            && self.next_call == self.script.calls
+            && self.script.dialect == DialectName::Dialgen
+        {
             let (start, end) = (self.script.start, story.placed.after(Duration::from_secs(60)));
             let body = bodies::dialgen_batch(&self.batch, self.next_call, self.succeeded, start, end);
             self.put(begins, Said { call_id: self.batch.clone(), moment: Moment::Batch, body });
@@ -184,20 +240,6 @@ impl Plan {
     }
 }
 
-impl Iterator for Plan {
-    type Item = Due;
-
-    fn next(&mut self) -> Option<Due> {
-        // Nothing comes before its call begins, so what is due by then is next.
-        while self.next_call < self.script.calls
-            && self.waiting.peek().is_none_or(|Reverse(due)| due.at > self.script.start_of(self.next_call))
-        {
-            self.begin_call();
-        }
-        self.waiting.pop().map(|Reverse(due)| due)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,6 +258,21 @@ mod tests {
         }
     }
 
+    /// Everything that a script sends.
+    fn all(script: Script) -> Vec<Due> {
+        run_out(&mut script.plan())
+    }
+
+    fn run_out(plan: &mut Plan) -> Vec<Due> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (mut dues, mut next) = (Vec::new(), runtime.block_on(plan.upcoming()));
+        while let Some(due) = next {
+            dues.push(due);
+            next = runtime.block_on(plan.upcoming());
+        }
+        dues
+    }
+
     fn step(said: &Said) -> Option<Step> {
         match said.moment {
             Moment::Initiated => Some(Step::Initiated),
@@ -229,7 +286,7 @@ mod tests {
     fn every_body_is_json_that_its_dialect_reads() {
         for name in DialectName::ALL {
             let mut ends = std::collections::BTreeSet::new();
-            for due in script(name, 7).plan() {
+            for due in all(script(name, 7)) {
                 let said = &*due.said;
                 assert!(js_json::stringify_parse(said.body.as_bytes()).is_ok(), "{}", said.body);
                 let Reading::Events(heard) = dialect::get(name).read(said.body.as_bytes()) else {
@@ -264,7 +321,7 @@ mod tests {
 
     #[test]
     fn bodies_have_the_habits_of_vendors() {
-        let bodies = |name| script(name, 7).plan().map(|due| due.said.body.clone()).collect::<Vec<_>>();
+        let bodies = |name| all(script(name, 7)).iter().map(|due| due.said.body.clone()).collect::<Vec<_>>();
         let is_fixed = |body: &String| js_json::stringify_parse(body.as_bytes()).unwrap() == body.as_bytes();
         assert!(bodies(DialectName::Voicegenie).iter().any(|body| body.contains(r#"\ud83d""#)), "cut emoji");
         assert!(!bodies(DialectName::Aloro).iter().any(is_fixed), "0.10 is no number of JavaScript's");
@@ -275,8 +332,7 @@ mod tests {
     #[test]
     fn a_seed_plays_the_same_again() {
         let disorder = Disorder { duplicates: 20.0, late: 30.0 };
-        let play =
-            |seed| Script { disorder, ..script(DialectName::Voicegenie, seed) }.plan().collect::<Vec<_>>();
+        let play = |seed| all(Script { disorder, ..script(DialectName::Voicegenie, seed) });
         assert_eq!(play(7), play(7));
         assert_ne!(play(7), play(8));
     }
@@ -285,7 +341,7 @@ mod tests {
     fn without_disorder_each_comes_once_and_in_its_order() {
         let mut last: std::collections::HashMap<String, Moment> = std::collections::HashMap::new();
         let mut at = Duration::ZERO;
-        for due in script(DialectName::Standard, 1).plan() {
+        for due in all(script(DialectName::Standard, 1)) {
             assert!(due.at >= at, "in the order of time");
             at = due.at;
             if let Some(before) = last.insert(due.said.call_id.clone(), due.said.moment) {
@@ -298,8 +354,8 @@ mod tests {
     #[test]
     fn disorder_repeats_and_delays_as_much_as_was_asked() {
         let disorder = Disorder { duplicates: 25.0, late: 25.0 };
-        let plain: Vec<Due> = script(DialectName::Standard, 1).plan().collect();
-        let mixed: Vec<Due> = Script { disorder, ..script(DialectName::Standard, 1) }.plan().collect();
+        let plain = all(script(DialectName::Standard, 1));
+        let mixed = all(Script { disorder, ..script(DialectName::Standard, 1) });
         assert!(mixed.is_sorted());
         let repeated = mixed.len() - plain.len();
         let (least, most) = (plain.len() / 5, plain.len() * 3 / 10);

@@ -67,8 +67,8 @@ pub fn note(histogram: &mut Histogram<u64>, length: Duration) {
     histogram.saturating_record(u64::try_from(length.as_micros()).unwrap_or(LONGEST).clamp(1, LONGEST));
 }
 
-impl Tally {
-    fn new() -> Self {
+impl Default for Tally {
+    fn default() -> Self {
         Self {
             sent: 0,
             accepted: 0,
@@ -78,6 +78,22 @@ impl Tally {
             latency: micros(),
             took: Duration::ZERO,
         }
+    }
+}
+
+impl Tally {
+    /// Adds a play that came after.
+    pub fn add(&mut self, later: &Self) {
+        self.sent += later.sent;
+        self.accepted += later.accepted;
+        self.duplicates += later.duplicates;
+        self.quarantined += later.quarantined;
+        for (what, count) in &later.other {
+            *self.other.entry(what.clone()).or_default() += count;
+        }
+        // Both have the same bounds.
+        let _ = self.latency.add(&later.latency);
+        self.took += later.took;
     }
 
     fn note(&mut self, latency: Duration, answer: &Answer) {
@@ -105,14 +121,15 @@ impl Tally {
 /// Plays a plan. `progress` hears how many calls have begun, `sends` each body at the moment when it goes out.
 pub async fn play(
     wire: &Wire,
-    mut plan: Plan,
+    plan: &mut Plan,
     target: Target,
     mut progress: impl FnMut(u64),
     sends: impl Fn(&Said),
 ) -> Tally {
-    let (mut tally, mut under_way) = (Tally::new(), JoinSet::new());
-    let (room, target, start) = (Arc::new(Semaphore::new(MOST_AT_ONCE)), Arc::new(target), Instant::now());
-    while let Some(due) = plan.next() {
+    let (mut tally, mut under_way) = (Tally::default(), JoinSet::new());
+    let (room, target) = (Arc::new(Semaphore::new(MOST_AT_ONCE)), Arc::new(target));
+    let (mut next, start) = (plan.upcoming().await, Instant::now());
+    while let Some(due) = next {
         let when = start + due.at;
         sleep_until(when).await;
         // Closed by nobody.
@@ -129,6 +146,7 @@ pub async fn play(
         while let Some(Ok((latency, answer))) = under_way.try_join_next() {
             tally.note(latency, &answer);
         }
+        next = plan.upcoming().await;
     }
     while let Some(done) = under_way.join_next().await {
         if let Ok((latency, answer)) = done {

@@ -1,8 +1,11 @@
 //! Made-up calls: who was called, what was said, how it ended. The same seed and number give the same call.
 //! Refuses to know how any vendor writes it.
 
+use std::borrow::Cow;
+
 use fastrand::Rng;
 
+use super::callee::Callee;
 use crate::model::Time;
 
 /// How a made-up call ends.
@@ -43,10 +46,12 @@ pub struct Line {
 pub struct Story {
     /// 24 hex digits, unlike any other call's.
     pub id: String,
+    /// The contact of a batch that it is for, if it is.
+    pub callee: Option<Callee>,
     /// How it ends.
     pub end: End,
     /// The contact's full name.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// The contact's city.
     pub city: &'static str,
     /// Area code and the last two digits of the contact's number, from the block 555-01xx that nobody has.
@@ -160,6 +165,15 @@ const SCRIPTS: [Script; 5] = [
 
 /// Makes up call number `number` of a seed; calls follow each other by some seconds from `start` on.
 pub fn story(seed: u64, number: u64, start: Time) -> Story {
+    tell(seed, number, number, start, None)
+}
+
+/// Makes up a call to a contact of a batch, the same whichever calls come before it; `place` of them do.
+pub fn story_of(seed: u64, callee: Callee, place: u64, start: Time) -> Story {
+    tell(seed, callee.number(), place, start, Some(callee))
+}
+
+fn tell(seed: u64, number: u64, place: u64, start: Time, callee: Option<Callee>) -> Story {
     // A generator for each call: a call is the same however many others there are.
     let mut rng = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number);
     let id = format!("{:08x}{:016x}", rng.u32(..), rng.u64(..));
@@ -170,10 +184,12 @@ pub fn story(seed: u64, number: u64, start: Time) -> Story {
         88..95 => End::Busy,
         _ => End::Failed,
     };
-    let (name, city) = *choose(&mut rng, &NAMES);
+    let (made_up, city) = *choose(&mut rng, &NAMES);
+    let known = callee.as_ref().and_then(|callee| callee.name.clone());
+    let name: Cow<'static, str> = known.map_or(made_up.into(), Cow::from);
     let agent = *choose(&mut rng, &AGENTS);
     let script = choose(&mut rng, &SCRIPTS);
-    let fill = |text: &str| text.replace("{name}", name).replace("{agent}", agent.1);
+    let fill = |text: &str| text.replace("{name}", &name).replace("{agent}", agent.1);
     let mut lines = Vec::new();
     let mut offset = 0;
     for (agents, contacts) in script.lines.iter().take(if end == End::Completed { usize::MAX } else { 0 }) {
@@ -186,9 +202,11 @@ pub fn story(seed: u64, number: u64, start: Time) -> Story {
         lines.push(Line { is_agent: true, text: fill("Hi {name}, please call us back."), offset: 4 });
         offset = 9;
     }
-    let seconds = number.wrapping_mul(7).wrapping_add(rng.u64(..5));
+    let seconds = place.wrapping_mul(7).wrapping_add(rng.u64(..5));
+    let summary = fill(script.summary);
     Story {
         id,
+        callee,
         end,
         name,
         city,
@@ -199,7 +217,7 @@ pub fn story(seed: u64, number: u64, start: Time) -> Story {
         ringing: rng.u32(1..25),
         duration: if end.was_answered() { offset + rng.u32(1..6) } else { 0 },
         lines,
-        summary: fill(script.summary),
+        summary,
         is_cut: rng.u32(..20) == 0,
         sentiment: script.sentiment,
         confidence: rng.u32(50..=100),

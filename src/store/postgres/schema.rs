@@ -55,7 +55,7 @@ CREATE TABLE accounts (
     erasures BIGINT NOT NULL DEFAULT 0, transcript_retention BIGINT, transcripts_at BIGINT,
     transcripts_gone BIGINT NOT NULL DEFAULT 0, origin BIGINT, importing BIGINT NOT NULL DEFAULT 0,
     batches BIGINT NOT NULL DEFAULT 0, call_credit BIGINT, batch_secret BYTEA, replays BIGINT NOT NULL DEFAULT 0,
-    revision BIGINT NOT NULL DEFAULT 0
+    revision BIGINT NOT NULL DEFAULT 0, imported_at BIGINT
 ) WITH (fillfactor = 50);
 CREATE INDEX accounts_to_purge ON accounts (purge_at) WHERE purge_at IS NOT NULL;
 CREATE INDEX accounts_to_silence ON accounts (transcripts_at) WHERE transcripts_at IS NOT NULL;
@@ -171,6 +171,8 @@ CREATE TABLE contact_keys (hash BIGINT NOT NULL, contact BIGINT NOT NULL, PRIMAR
 CREATE TABLE batch_calls (call BIGINT PRIMARY KEY, batch BIGINT NOT NULL, contact BIGINT, counted BIGINT NOT NULL);
 CREATE INDEX batch_calls_by_batch ON batch_calls (batch, call);
 CREATE INDEX batch_calls_unplaced ON batch_calls (batch, call) WHERE contact IS NULL;
+CREATE TABLE scheduled (batch BIGINT PRIMARY KEY, due BIGINT NOT NULL, told BIGINT);
+CREATE INDEX scheduled_due ON scheduled (due);
 CREATE TABLE watched (call BIGINT PRIMARY KEY, due BIGINT NOT NULL);
 CREATE INDEX watched_due ON watched (due);
 

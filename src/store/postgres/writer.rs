@@ -78,10 +78,11 @@ impl Writer {
                 .exists([CHORES])?;
             if turn { chore(recording).map(Some) } else { Ok(None) }
         };
-        let (more, Committed { wake, called_off, .. }) = self.recording(&NoQueues, now, work)?;
+        let (more, Committed { wake, called_off, has_leisure, .. }) = self.recording(&NoQueues, now, work)?;
         sum.wake.extend(wake);
         sum.called_off.extend(called_off);
         sum.more |= more == Some(true);
+        sum.has_leisure |= has_leisure;
         Ok(more.is_some())
     }
 

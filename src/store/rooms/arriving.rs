@@ -10,27 +10,25 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::call_index::{Changes, call_hash};
-use super::codec::{outcome_code, pack_attempt, state_code};
+use super::codec::outcome_code;
 use super::config::Changed;
-use super::keys::{pack, unpack};
+use super::head::Head;
+use super::keys::pack;
 use super::list::ROOMS;
 use super::mentioned::{Mentions, Remembered};
 use super::read;
-use super::record::{CLAIMABLE, WAITING};
 use super::retention;
 use super::sealed::{self, SealedCredential, SealedEndpoint, SealedSource};
 use super::tallies::{self, Table};
 use super::transcripts;
+use super::{moving_batches, moving_replays};
 use crate::clock::random_bytes;
 use crate::dialect::{self, Proof};
 use crate::ledger::merge::Marks;
 use crate::model::id::{self, Kind, Tag};
-use crate::model::{
-    AccountKey, Call, DeliveryState, DialectName, Event, EventBody, EventType, Outcome, Time,
-};
+use crate::model::{AccountKey, Call, DialectName, Event, EventBody, EventType, Outcome, Time};
 use crate::store::export::{
-    AccountLine, CallLine, DeliveryLine, EndpointLine, EventLine, Import, Imported, SourceLine, VERSION,
-    Wrong,
+    AccountLine, CallLine, EndpointLine, EventLine, Import, Imported, SourceLine, VERSION, Wrong,
 };
 use crate::store::packed::pack_bytes;
 use crate::store::vault::Vault;
@@ -45,6 +43,9 @@ ALTER TABLE accounts ADD COLUMN importing INTEGER NOT NULL DEFAULT 0;
 
 /// Why an endpoint is not sent to after it came in.
 const HELD: &str = "imported: set its secret if it was left out, then enable it when nobody else sends to it";
+
+const SEALED_ELSEWHERE: &str =
+    "It was sealed under another master.key. Export with secrets=clear, or bring that key along.";
 
 /// What became of one line.
 pub enum Taken {
@@ -76,7 +77,7 @@ impl From<crate::store::sql::Error> for Refused {
     }
 }
 
-fn wrong<T>(code: &'static str, detail: impl Into<String>) -> Result<T, Refused> {
+pub(super) fn wrong<T>(code: &'static str, detail: impl Into<String>) -> Result<T, Refused> {
     Err(Refused::Line(code, detail.into()))
 }
 
@@ -89,16 +90,18 @@ pub struct Arriving<'a> {
     /// Into which account.
     pub account: AccountKey,
     /// The mark in the ids of the lines.
-    origin: Tag,
+    pub(super) origin: Tag,
+    /// The mark in ids here.
+    pub(super) tag: Tag,
     /// Whether anything may be written: afterwards lines are only compared.
     is_open: bool,
     deliver: bool,
-    now: Time,
+    pub(super) now: Time,
     changed: &'a mut Vec<Changed>,
     found: &'a mut Changes,
     tallies: &'a mut tallies::Changes,
     mentions: &'a mut Mentions,
-    remembered: &'a Remembered,
+    pub(super) remembered: &'a Remembered,
 }
 
 /// What an import works with beside the transaction.
@@ -125,7 +128,7 @@ pub struct Effects {
 
 impl Arriving<'_> {
     /// The number of an id in a line.
-    fn number(&self, kind: Kind, id: &str) -> Result<i64, Refused> {
+    pub(super) fn number(&self, kind: Kind, id: &str) -> Result<i64, Refused> {
         match id::parse(kind, id) {
             Some((tag, number)) if tag == self.origin && number > 0 => Ok(number),
             Some(_) => wrong("other_account", "An id in it is of another account than the first line's."),
@@ -133,11 +136,11 @@ impl Arriving<'_> {
         }
     }
 
-    fn key(&self, kind: Kind, id: &str) -> Result<i64, Refused> {
+    pub(super) fn key(&self, kind: Kind, id: &str) -> Result<i64, Refused> {
         Ok(pack(self.account, self.number(kind, id)?))
     }
 
-    fn must_be_open(&self) -> Result<(), Refused> {
+    pub(super) fn must_be_open(&self) -> Result<(), Refused> {
         if self.is_open {
             return Ok(());
         }
@@ -146,7 +149,7 @@ impl Arriving<'_> {
     }
 }
 
-fn read<T: DeserializeOwned>(line: &str) -> Result<T, Refused> {
+pub(super) fn read<T: DeserializeOwned>(line: &str) -> Result<T, Refused> {
     serde_json::from_str(line).map_err(|error| {
         // What serde says of data may quote it; of a field it names the name.
         let what = error.to_string();
@@ -166,6 +169,7 @@ pub fn import(
     import: &Import,
 ) -> Result<(Imported, Effects), StoreError> {
     let (mut done, mut effects) = (Imported::default(), Effects::default());
+    Head::take(db, account)?;
     for (number, line) in &import.lines {
         // While a line before it is wrong, the end does not end it.
         let may_end = import.may_end && done.wrong.is_empty();
@@ -183,7 +187,7 @@ pub fn import(
         }
     }
     effects.tallies.write(db, Table::Standing)?;
-    std::mem::take(&mut effects.mentions).write(db, known.remembered, import.now)?;
+    std::mem::take(&mut effects.mentions).add_missing(db, import.now)?;
     Ok((done, effects))
 }
 
@@ -207,32 +211,20 @@ fn take(
     })?;
     let kind = kind.kind;
     if kind == "account" {
-        let taken = begin(db, account, &read(line)?, import.now, &mut effects.changed)?;
+        let taken = begin(db, known.vault, account, &read(line)?, import.now, &mut effects.changed)?;
         return Ok((kind, Some(taken)));
     }
     if kind == "cursor" {
         return Ok((kind, Some(Taken::Unchanged)));
     }
-    let (origin, is_open): (Option<i64>, bool) = db
-        .prepare_cached("SELECT origin, importing FROM accounts WHERE account = ?")?
-        .query_row([account.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (origin, is_open, tag): (Option<i64>, bool, i64) = db
+        .prepare_cached("SELECT origin, importing, tag FROM accounts WHERE account = ?")?
+        .query_row([account.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let Some(origin) = origin else {
         let detail = "The first line has to be the account's. Send the export from its beginning.";
         return Err(Refused::All("no_account_line", detail.to_owned()));
     };
-    if kind == "end" {
-        if !may_end {
-            return Ok((kind, Some(Taken::Unchanged)));
-        }
-        db.prepare_cached("UPDATE accounts SET importing = 0 WHERE account = ?")?.execute([account.0])?;
-        return Ok((kind, None));
-    }
-    let room = ROOMS.iter().filter_map(|room| room.carry.as_ref()).find(|carry| carry.word == kind);
-    let Some(room) = room else {
-        let known: Vec<&str> = ROOMS.iter().filter_map(|room| Some(room.carry.as_ref()?.word)).collect();
-        return wrong("unknown_kind", format!("Its kind is none of: account, {}, end.", known.join(", ")));
-    };
-    let origin = Tag::from_random(origin.cast_unsigned());
+    let [origin, tag] = [origin, tag].map(|mark| Tag::from_random(mark.cast_unsigned()));
     let (deliver, now) = (import.deliver, import.now);
     let Effects { changed, found, tallies, mentions } = effects;
     let Known { vault, remembered } = known;
@@ -241,6 +233,7 @@ fn take(
         vault,
         account,
         origin,
+        tag,
         is_open,
         deliver,
         now,
@@ -250,12 +243,37 @@ fn take(
         mentions,
         remembered,
     };
+    if kind == "end" {
+        return match may_end {
+            true => end(&arriving).map(|()| (kind, None)),
+            false => Ok((kind, Some(Taken::Unchanged))),
+        };
+    }
+    let room = ROOMS.iter().filter_map(|room| room.carry.as_ref()).find(|carry| carry.word == kind);
+    let Some(room) = room else {
+        let known: Vec<&str> = ROOMS.iter().filter_map(|room| Some(room.carry.as_ref()?.word)).collect();
+        return wrong("unknown_kind", format!("Its kind is none of: account, {}, end.", known.join(", ")));
+    };
     (room.take)(&mut arriving, line).map(|taken| (kind, Some(taken)))
+}
+
+/// The last line: the account goes on from here, and what rested until then with it.
+fn end(arriving: &Arriving<'_>) -> Result<(), Refused> {
+    if arriving.is_open {
+        moving_batches::end(arriving)?;
+        moving_replays::end(arriving)?;
+        arriving
+            .db
+            .prepare_cached("UPDATE accounts SET importing = 0 WHERE account = ?")?
+            .execute([arriving.account.0])?;
+    }
+    Ok(())
 }
 
 /// The first line. An account that has recorded something is refused: two feeds cannot become one.
 fn begin(
     db: &Connection,
+    vault: &Vault,
     account: AccountKey,
     line: &AccountLine,
     now: Time,
@@ -276,6 +294,8 @@ fn begin(
         line.endpoints,
         line.purged,
         line.transcripts_gone,
+        line.batches,
+        line.replays,
     ];
     if numbers.iter().any(|number| !(0..1 << 40).contains(number)) {
         return Err(Refused::All("out_of_range", "One of its numbers is below 0 or too large.".to_owned()));
@@ -285,6 +305,7 @@ fn begin(
             "SELECT origin, position + calls + deliveries + quarantined > 0 FROM accounts WHERE account = ?",
         )?
         .query_row([account.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let batch_secret = batch_secret(vault, line)?;
     match origin {
         Some(origin) if origin == tag.0.cast_signed() => return Ok(Taken::Unchanged),
         None if !is_used => {}
@@ -303,7 +324,10 @@ fn begin(
     db.prepare_cached(
         "UPDATE accounts SET origin = ?2, importing = 1, created_at = ?3, position = ?4, calls = ?5, deliveries = ?6,
              sources = CASE WHEN sources < ?7 THEN ?7 ELSE sources END,
-             endpoints = CASE WHEN endpoints < ?8 THEN ?8 ELSE endpoints END, purged = ?9, transcripts_gone = ?10
+             endpoints = CASE WHEN endpoints < ?8 THEN ?8 ELSE endpoints END, purged = ?9, transcripts_gone = ?10,
+             batches = CASE WHEN batches < ?11 THEN ?11 ELSE batches END,
+             replays = CASE WHEN replays < ?12 THEN ?12 ELSE replays END, call_credit = ?13,
+             batch_secret = COALESCE(?14, batch_secret), imported_at = ?15
          WHERE account = ?1",
     )?
     .execute(params![
@@ -316,7 +340,12 @@ fn begin(
         line.sources,
         line.endpoints,
         line.purged,
-        line.transcripts_gone
+        line.transcripts_gone,
+        line.batches,
+        line.replays,
+        line.call_credit,
+        batch_secret,
+        now.as_micros()
     ])?;
     // Nothing says when an event was recorded elsewhere: ages begin now.
     let kept = [line.retention, line.transcript_retention].map(|micros| micros.map(retention::length));
@@ -329,6 +358,20 @@ fn begin(
     Ok(Taken::Added)
 }
 
+/// The secret for batches, sealed anew. Where it was left out, the next batch with endpoints makes one.
+fn batch_secret(vault: &Vault, line: &AccountLine) -> Result<Option<Vec<u8>>, Refused> {
+    let decode = |text: &Option<String>| text.as_ref().map(|text| BASE64.decode(text.as_bytes())).transpose();
+    let (Ok(clear), Ok(sealed)) = (decode(&line.batch_secret), decode(&line.batch_secret_sealed)) else {
+        return Err(Refused::All("malformed_line", "Its secret for batches is not base64.".to_owned()));
+    };
+    let secret = match sealed.map(|sealed| vault.open(&sealed)) {
+        Some(Err(_)) => return Err(Refused::All("sealed_elsewhere", SEALED_ELSEWHERE.to_owned())),
+        Some(Ok(secret)) => Some(secret),
+        None => clear,
+    };
+    Ok(secret.map(|secret| vault.seal(&secret)))
+}
+
 fn is_same_age(db: &Connection, table: &str, key: i64, created_at: Time) -> Result<Option<bool>, StoreError> {
     let known: Option<i64> = db
         .prepare_cached(&format!("SELECT created_at FROM {table} WHERE id = ?"))?
@@ -339,11 +382,9 @@ fn is_same_age(db: &Connection, table: &str, key: i64, created_at: Time) -> Resu
 
 fn unseal<T: DeserializeOwned>(vault: &Vault, sealed: &str) -> Result<T, Refused> {
     let opened = BASE64.decode(sealed.as_bytes()).ok().and_then(|bytes| vault.open(&bytes).ok());
-    opened.and_then(|plain| serde_json::from_slice(&plain).ok()).ok_or_else(|| {
-        let detail =
-            "It was sealed under another master.key. Export with secrets=clear, or bring that key along.";
-        Refused::Line("sealed_elsewhere", detail.to_owned())
-    })
+    opened
+        .and_then(|plain| serde_json::from_slice(&plain).ok())
+        .ok_or_else(|| Refused::Line("sealed_elsewhere", SEALED_ELSEWHERE.to_owned()))
 }
 
 fn known_dialect(name: &str) -> Result<&'static str, Refused> {
@@ -402,7 +443,12 @@ fn unknown_source(name: String, dialect: &str) -> Result<SealedSource, StoreErro
 }
 
 /// Numbers that come are handed out no more.
-fn raise(db: &Connection, account: AccountKey, column: &str, number: i64) -> Result<(), StoreError> {
+pub(super) fn raise(
+    db: &Connection,
+    account: AccountKey,
+    column: &str,
+    number: i64,
+) -> Result<(), StoreError> {
     let sql = format!("UPDATE accounts SET {column} = ?2 WHERE account = ?1 AND {column} < ?2");
     db.prepare_cached(&sql)?.execute([account.0, number])?;
     Ok(())
@@ -422,6 +468,7 @@ pub fn endpoint(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refuse
     };
     known_dialect(&settings.dialect)?;
     settings.credential.open().or_else(|_| wrong("malformed_line", "Its credential cannot be read."))?;
+    settings.batch_id = moving_batches::id_here(arriving, settings.batch_id);
     let lacks_secret = line.has_secret && settings.credential.is_empty();
     if lacks_secret {
         settings.credential = SealedCredential::unknown(random_bytes());
@@ -531,7 +578,7 @@ pub fn event(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> 
     Ok(Taken::Added)
 }
 
-fn is_known(is_same: bool) -> Result<Taken, Refused> {
+pub(super) fn is_known(is_same: bool) -> Result<Taken, Refused> {
     if is_same {
         return Ok(Taken::Unchanged);
     }
@@ -565,6 +612,7 @@ pub fn call(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     if !is_fine {
         return wrong("malformed_line", "Its \"marks\" or its \"record\" cannot be read.");
     }
+    let link = moving_batches::link(arriving, &line)?;
     let record = line.record.map(|record| pack_bytes(record.get().as_bytes())).transpose()?;
     let hash = call_hash(source, &line.call_id);
     db.prepare_cached(
@@ -584,6 +632,7 @@ pub fn call(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
         // When its end was heard is only asked where no vendor said when it was.
         outcome.map_or(0, |_| line.updated_at.as_micros())
     ])?;
+    link.write(arriving, key)?;
     arriving.found.add(hash, key);
     arriving.tallies.book(arriving.account, None, tallies::of_call(db, key)?);
     if let (Event { body: EventBody::Call { call, .. }, .. }, ..) =
@@ -592,73 +641,5 @@ pub fn call(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
         arriving.mentions.note(arriving.remembered, arriving.account, &call);
     }
     raise(db, arriving.account, "calls", number)?;
-    Ok(Taken::Added)
-}
-
-pub fn delivery(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
-    let line: DeliveryLine = read(line)?;
-    let (db, number) = (arriving.db, arriving.number(Kind::Delivery, &line.id)?);
-    let key = pack(arriving.account, number);
-    let event = arriving.number(Kind::Event, &line.event_id)?;
-    let endpoint = arriving.key(Kind::Endpoint, &line.endpoint_id)?;
-    for table in ["open", "settled"] {
-        let known: Option<(i64, i64)> = db
-            .prepare_cached(&format!("SELECT endpoint, event FROM {table} WHERE id = ?"))?
-            .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        if let Some(known) = known {
-            return is_known(known == (endpoint, event));
-        }
-    }
-    arriving.must_be_open()?;
-    let Some(state) = DeliveryState::parse(&line.state) else {
-        return wrong("unknown_state", "Its state is none of: pending, delivered, dead, cancelled.");
-    };
-    if !db.prepare_cached("SELECT 1 FROM events WHERE id = ?")?.exists([pack(arriving.account, event)])? {
-        return wrong("no_such_event", "Its event did not come before it.");
-    }
-    let has_shape = db
-        .prepare_cached("SELECT 1 FROM shapes WHERE endpoint = ? AND revision = ?")?
-        .exists([endpoint, line.revision])?;
-    if !has_shape {
-        return wrong("no_such_endpoint", "Its endpoint, or that revision of it, did not come before it.");
-    }
-    let body = line.body.as_ref().map(|body| BASE64.decode(body.as_bytes()));
-    let body = body.transpose().or_else(|_| wrong("malformed_line", "Its \"body\" is not base64."))?;
-    let attempts: Vec<u8> = line.attempts.iter().flat_map(pack_attempt).collect();
-    if state == DeliveryState::Pending {
-        let order = line.order.as_deref().map(|id| arriving.key(Kind::Call, id)).transpose()?;
-        let due = line.due.unwrap_or(arriving.now).as_micros();
-        let tries = line.attempts.last().map_or(0, |last| last.number);
-        let waits = if line.waits && order.is_some() { WAITING } else { CLAIMABLE };
-        db.prepare_cached(
-            "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, attempts)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )?
-        .execute(params![
-            key,
-            endpoint,
-            event,
-            order,
-            line.revision,
-            waits,
-            due,
-            tries,
-            (!attempts.is_empty()).then_some(attempts)
-        ])?;
-    } else {
-        db.prepare_cached(
-            "INSERT INTO settled (id, endpoint, event, revision, state, attempts) VALUES (?, ?, ?, ?, ?, ?)",
-        )?
-        .execute(params![key, endpoint, event, line.revision, state_code(state), attempts])?;
-    }
-    if let Some(body) = body {
-        db.prepare_cached("INSERT INTO bodies (delivery, body) VALUES (?, ?)")?
-            .execute(params![key, pack_bytes(&body)?])?;
-    }
-    let column = state.as_str();
-    let sql = format!("UPDATE endpoint_sums SET owed = owed + 1, {column} = {column} + 1 WHERE endpoint = ?");
-    db.prepare_cached(&sql)?.execute([endpoint])?;
-    raise(db, arriving.account, "deliveries", unpack(key).1)?;
     Ok(Taken::Added)
 }

@@ -11,10 +11,10 @@ use super::placing::{
     BATCH_COLUMNS, BatchBook, CONTACT_COLUMNS, book_of, contact_of, contacts_of, id_hash, phone_hash,
 };
 use super::read;
-use super::record::{About, Recording};
+use super::record::Recording;
+use super::scheduled;
 use super::thread::Lane;
 use crate::ledger::Counted;
-use crate::model::event::{EventBody, EventType};
 use crate::model::secret::Credential;
 use crate::model::{AccountKey, Endpoint, Secret, Time};
 use crate::store::batches::{
@@ -66,7 +66,7 @@ CREATE INDEX watched_due ON watched (due);
 /// Rows that a step of a removal touches.
 const STEP: i64 = 50;
 /// Batches that an account can number: their contacts' numbers have to fit into a key.
-const LAST_BATCH: i64 = (1 << (40 - CONTACT_BITS)) - 2;
+pub const LAST_BATCH: i64 = (1 << (40 - CONTACT_BITS)) - 2;
 
 impl<D: Database> Batches for RoomStore<D> {
     fn open_batch(&self, new: NewBatch) -> Answer<'_, Opened> {
@@ -240,8 +240,12 @@ fn begin(db: &Connection, id: i64, endpoints: Vec<i64>) -> Result<(), StoreError
     let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query([id])?;
     let row = rows.next()?.ok_or_else(|| StoreError::Data("a batch that is not arriving".to_owned()))?;
-    let mut given = crate::store::batches::Given::clone(&BatchBook::of(&row)?.given);
+    let book = BatchBook::of(&row)?;
+    let mut given = crate::store::batches::Given::clone(&book.given);
     given.endpoints = endpoints;
+    if let Some(time) = given.scheduled_at.filter(|&time| time > book.created_at) {
+        scheduled::add(db, id, time)?;
+    }
     db.prepare_cached("UPDATE given_batches SET state = 1, intake = 1, given = ? WHERE id = ?")?
         .execute(params![write(&given)?, id])?;
     Ok(())
@@ -305,9 +309,10 @@ fn take_in(
     contacts: &[Contact],
 ) -> Result<(), StoreError> {
     let (db, now) = (recording.db, recording.now);
-    let account = unpack(batch).0;
     let patience = recording.batch(batch)?.and_then(|book| book.lost_after);
-    let due = patience.map(|patience| now.after(patience).as_micros());
+    let scheduled = scheduled::find(db, batch)?.map(|waiting| waiting.due);
+    // Nobody is late before the batch's time.
+    let due = patience.map(|patience| scheduled.unwrap_or(now).max(now).after(patience).as_micros());
     for (id, contact) in (first..).zip(contacts) {
         db.prepare_cached(
             "INSERT INTO contacts (id, about, heard, ended, completed, is_open, due) VALUES (?, ?, 0, 0, 0, 1, ?)",
@@ -319,10 +324,11 @@ fn take_in(
             )?
             .execute([hash, id])?;
         }
-        let call = std::sync::Arc::new(recording.request_of(batch, id, contact)?);
-        let body = EventBody::Call { call, changed: Vec::new() };
-        recording.append(account, EventType::CallRequested, now, About::default(), body, None)?;
+        if scheduled.is_none() {
+            scheduled::request(recording, batch, id, contact)?;
+        }
     }
+    recording.committed.has_leisure = true;
     let count = i64::try_from(contacts.len()).unwrap_or(0);
     recording.change_batch(batch, |book| book.taken_in += count)
 }
@@ -422,6 +428,7 @@ pub fn purge(recording: &mut Recording<'_>, account: AccountKey, since: i64) -> 
         .execute([batch, STEP])?;
     if links == 0 {
         delete_endpoints(recording, batch)?;
+        scheduled::remove(db, batch)?;
         db.prepare_cached("DELETE FROM given_batches WHERE id = ?")?.execute([batch])?;
     }
     Ok(true)

@@ -124,13 +124,16 @@ pub fn load(db: &Connection, vault: &Vault, key: AccountKey) -> Result<AccountCo
 
 fn account_of(db: &Connection, key: AccountKey) -> Result<(Account, i64), StoreError> {
     let mut statement = db.prepare_cached(
-        "SELECT account, tag, name, created_at, retention, transcript_retention, call_credit IS NOT NULL, revision
+        "SELECT account, tag, name, created_at, retention, transcript_retention, call_credit IS NOT NULL, revision, origin
              FROM accounts WHERE account = ?",
     )?;
     let account = statement.query_row([key.0], |row| {
+        let tag = Tag::from_random(row.get::<i64>(1)?.cast_unsigned());
+        let origin = row.get::<Option<i64>>(8)?.map(|mark| Tag::from_random(mark.cast_unsigned()));
         let account = Account {
             key: AccountKey(row.get(0)?),
-            tag: Tag::from_random(row.get::<i64>(1)?.cast_unsigned()),
+            tag,
+            origin: origin.filter(|origin| *origin != tag),
             name: row.get(2)?,
             created_at: Time::from_micros(row.get(3)?),
             retention: row.get::<Option<i64>>(4)?.map(retention::length),

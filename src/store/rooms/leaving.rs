@@ -1,27 +1,26 @@
 //! An account on its way out: each room gives its records as lines, page by page, each page one short read.
 //! Refuses to know who asked, and which secrets they may see.
 
-use crate::store::sql::{Connection, OptionalExtension, params};
+use crate::store::sql::{Connection, OptionalExtension};
 use data_encoding::BASE64;
 use serde::Serialize;
 
-use super::codec::{state_of, unpack_attempts};
 use super::keys::{pack, unpack};
 use super::list::ROOMS;
-use super::record::{OWNED, WAITING};
+use super::moving_batches;
 use super::sealed::{self, SealedCredential, SealedEndpoint, SealedSource};
 use crate::model::id::{self, Kind, Tag};
-use crate::model::{AccountKey, DeliveryState, EventType, Outcome, Raw, Text, Time};
+use crate::model::{AccountKey, EventType, Outcome, Raw, Text, Time};
 use crate::store::StoreError;
 use crate::store::export::{
-    AccountLine, CallLine, Cursor, DeliveryLine, EndpointLine, EventLine, Exported, Heads, Secrets,
-    ShapeLine, SourceLine, VERSION, line,
+    AccountLine, After, CallLine, Cursor, EndpointLine, EventLine, Exported, Heads, Keys, Secrets, ShapeLine,
+    SourceLine, VERSION, line,
 };
-use crate::store::packed::{damaged, unpack_bytes, unpack_text};
+use crate::store::packed::{damaged, unpack_text};
 use crate::store::vault::Vault;
 
 /// Records of one page, and the bytes after which it ends: each is a read of a few milliseconds.
-const PAGE: i64 = 200;
+pub const PAGE: i64 = 200;
 const PAGE_BYTES: usize = 1 << 20;
 
 /// What a room works with while it gives its records.
@@ -38,30 +37,57 @@ pub struct Leaving<'a> {
     pub secrets: Secrets,
     /// How far.
     pub heads: Heads,
-    /// After this number.
-    after: i64,
+    after: Option<After>,
     lines: Vec<String>,
     bytes: usize,
     last: i64,
+    last_name: Text,
 }
 
 impl Leaving<'_> {
-    /// The keys of the room's records from the place of the cursor to `head`.
-    fn range(&self, head: i64) -> [i64; 3] {
-        [pack(self.account, self.after), pack(self.account, head), PAGE]
+    /// The number of the last record that was given; 0 at the beginning of a room.
+    pub(super) fn after(&self) -> i64 {
+        match self.after {
+            Some(After::Number(_, number)) => number,
+            _ => 0,
+        }
     }
 
-    fn id(&self, kind: Kind, number: i64) -> String {
+    /// The same where records go by names.
+    pub(super) fn after_name(&self) -> &[u8] {
+        match &self.after {
+            Some(After::Name(_, name)) => name.as_bytes(),
+            _ => b"",
+        }
+    }
+
+    /// The keys of the room's records from the place of the cursor to `head`.
+    pub(super) fn range(&self, head: i64) -> [i64; 3] {
+        [pack(self.account, self.after()), pack(self.account, head), PAGE]
+    }
+
+    pub(super) fn id(&self, kind: Kind, number: i64) -> String {
         id::format(kind, self.tag, number)
     }
 
     /// Adds a line; false when the page is full.
-    fn add(&mut self, kind: &str, number: i64, fields: &impl Serialize) -> bool {
+    pub(super) fn add(&mut self, kind: &str, number: i64, fields: &impl Serialize) -> bool {
         let line = line(kind, fields);
         self.bytes += line.len();
         self.lines.push(line);
         self.last = number;
         self.bytes < PAGE_BYTES
+    }
+
+    /// The same where records go by names.
+    pub(super) fn add_named(&mut self, kind: &str, name: Text, fields: &impl Serialize) -> bool {
+        self.last_name = name;
+        self.add(kind, 0, fields)
+    }
+
+    /// Whether nothing was given yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lines.is_empty()
     }
 }
 
@@ -73,34 +99,52 @@ pub fn export(
     secrets: Secrets,
     cursor: Option<Cursor>,
 ) -> Result<Exported, StoreError> {
-    let mut head = head(db, account)?;
+    let mut head = head(db, vault, account, secrets)?;
     let tag = head.tag;
-    let heads =
-        Heads { position: head.line.position, calls: head.line.calls, deliveries: head.line.deliveries };
-    let cursor = cursor.unwrap_or(Cursor { after: None, heads });
-    let begins = cursor.after.is_none();
-    let Heads { position, calls, deliveries } = cursor.heads;
-    (head.line.position, head.line.calls, head.line.deliveries) = (position, calls, deliveries);
-    let mut lines = if begins { vec![line("account", &head.line)] } else { Vec::new() };
-    let carried = ROOMS.iter().filter_map(|room| room.carry.as_ref()).collect::<Vec<_>>();
-    let (mut room, mut after) = match cursor.after {
-        None => (0, 0),
-        Some((kind, number)) => match carried.iter().position(|carry| carry.kind == kind) {
-            Some(room) => (room, number),
-            None => return Err(StoreError::Unavailable("a cursor of no room".to_owned())),
-        },
+    let heads = Heads {
+        position: head.line.position,
+        calls: head.line.calls,
+        deliveries: head.line.deliveries,
+        batches: head.line.batches,
     };
+    let cursor = cursor.unwrap_or(Cursor { after: None, heads });
+    let heads = cursor.heads;
+    (head.line.position, head.line.calls) = (heads.position, heads.calls);
+    (head.line.deliveries, head.line.batches) = (heads.deliveries, heads.batches);
+    let mut lines = if cursor.after.is_none() { vec![line("account", &head.line)] } else { Vec::new() };
+    let carried = ROOMS.iter().filter_map(|room| room.carry.as_ref()).collect::<Vec<_>>();
+    let mut room = match &cursor.after {
+        None => 0,
+        Some(after) => carried
+            .iter()
+            .position(|carry| carry.keys == after.keys())
+            .ok_or_else(|| StoreError::Unavailable("a cursor of no room".to_owned()))?,
+    };
+    let mut after = cursor.after;
     while let Some(carry) = carried.get(room) {
-        let (heads, last) = (cursor.heads, after);
-        let mut leaving =
-            Leaving { db, vault, account, tag, secrets, heads, after, lines: Vec::new(), bytes: 0, last };
+        let mut leaving = Leaving {
+            db,
+            vault,
+            account,
+            tag,
+            secrets,
+            heads,
+            after: after.take(),
+            lines: Vec::new(),
+            bytes: 0,
+            last: 0,
+            last_name: Text::default(),
+        };
         (carry.give)(&mut leaving)?;
         if !leaving.lines.is_empty() {
             lines.append(&mut leaving.lines);
-            let next = Cursor { after: Some((carry.kind, leaving.last)), heads };
-            return Ok(Exported { lines, next: Some(next) });
+            let last = match carry.keys {
+                Keys::Numbers(kind) => After::Number(kind, leaving.last),
+                Keys::Names(dimension) => After::Name(dimension, leaving.last_name),
+            };
+            return Ok(Exported { lines, next: Some(Cursor { after: Some(last), heads }) });
         }
-        (room, after) = (room + 1, 0);
+        room += 1;
     }
     lines.push(line("end", &serde_json::Map::new()));
     Ok(Exported { lines, next: None })
@@ -111,12 +155,12 @@ struct Head {
     line: AccountLine,
 }
 
-fn head(db: &Connection, account: AccountKey) -> Result<Head, StoreError> {
+fn head(db: &Connection, vault: &Vault, account: AccountKey, secrets: Secrets) -> Result<Head, StoreError> {
     let mut statement = db.prepare_cached(
         "SELECT tag, name, created_at, retention, transcript_retention, position, calls, deliveries, sources, endpoints,
-             purged, transcripts_gone FROM accounts WHERE account = ?",
+             purged, transcripts_gone, batches, replays, call_credit, batch_secret FROM accounts WHERE account = ?",
     )?;
-    Ok(statement.query_row([account.0], |row| {
+    let (mut head, secret) = statement.query_row([account.0], |row| {
         let tag = Tag::from_random(row.get::<i64>(0)?.cast_unsigned());
         let line = AccountLine {
             version: VERSION,
@@ -132,17 +176,31 @@ fn head(db: &Connection, account: AccountKey) -> Result<Head, StoreError> {
             endpoints: row.get(9)?,
             purged: row.get(10)?,
             transcripts_gone: row.get(11)?,
+            batches: row.get(12)?,
+            replays: row.get(13)?,
+            call_credit: row.get(14)?,
+            batch_secret: None,
+            batch_secret_sealed: None,
         };
-        Ok(Head { tag, line })
-    })?)
+        Ok((Head { tag, line }, row.get::<Option<Vec<u8>>>(15)?))
+    })?;
+    match (secrets, secret) {
+        (Secrets::Clear, Some(sealed)) => {
+            let secret = vault.open(&sealed).map_err(damaged)?;
+            head.line.batch_secret = Some(BASE64.encode(&secret));
+        }
+        (Secrets::Sealed, Some(sealed)) => head.line.batch_secret_sealed = Some(BASE64.encode(&sealed)),
+        _ => {}
+    }
+    Ok(head)
 }
 
-fn time(micros: Option<i64>) -> Option<Time> {
+pub(super) fn time(micros: Option<i64>) -> Option<Time> {
     micros.map(Time::from_micros)
 }
 
 /// JSON text as a value of a line.
-fn raw(json: &str) -> Result<Raw, StoreError> {
+pub(super) fn raw(json: &str) -> Result<Raw, StoreError> {
     Raw::parse(json).ok_or_else(|| damaged("stored JSON is none"))
 }
 
@@ -281,6 +339,8 @@ pub fn calls(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
         let marks: Vec<u8> = row.get(5)?;
         let outcome: Option<i64> = row.get(3)?;
         let outcome = outcome.and_then(|code| Outcome::ALL.get(usize::try_from(code).ok()?));
+        let moving_batches::Placing { counts_for, counted, lost_at } =
+            moving_batches::placing(leaving, row.get(0)?)?;
         let fields = CallLine {
             id: leaving.id(Kind::Call, number),
             source_id: leaving.id(Kind::Source, unpack(row.get(1)?).1),
@@ -290,88 +350,11 @@ pub fn calls(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
             marks: raw(&String::from_utf8_lossy(&marks))?,
             record,
             updated_at: Time::from_micros(row.get(7)?),
+            counts_for,
+            counted,
+            lost_at,
         };
         if !leaving.add("call", number, &fields) {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// A delivery's row in either table.
-struct Row {
-    endpoint: i64,
-    event: i64,
-    revision: i64,
-    attempts: Option<Vec<u8>>,
-    state: DeliveryState,
-    open: Option<(Option<i64>, i64, i64)>,
-}
-
-/// Open and settled ones in the order of their numbers.
-pub fn deliveries(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
-    let (db, range) = (leaving.db, leaving.range(leaving.heads.deliveries));
-    let mut ids: Vec<i64> = Vec::new();
-    for table in ["open", "settled"] {
-        let sql = format!("SELECT id FROM {table} WHERE id > ? AND id <= ? ORDER BY id LIMIT ?");
-        for id in db.prepare_cached(&sql)?.query_map(range, |row| row.get(0))? {
-            ids.push(id?);
-        }
-    }
-    ids.sort_unstable();
-    ids.truncate(usize::try_from(PAGE).unwrap_or(usize::MAX));
-    for id in ids {
-        let open = db
-            .prepare_cached(
-                "SELECT endpoint, event, revision, attempts, call, state, due FROM open WHERE id = ?",
-            )?
-            .query_row([id], |row| {
-                Ok(Row {
-                    endpoint: row.get(0)?,
-                    event: row.get(1)?,
-                    revision: row.get(2)?,
-                    attempts: row.get(3)?,
-                    state: DeliveryState::Pending,
-                    open: Some((row.get(4)?, row.get(5)?, row.get(6)?)),
-                })
-            })
-            .optional()?;
-        let row = match open {
-            Some(row) => row,
-            None => db
-                .prepare_cached(
-                    "SELECT endpoint, event, revision, attempts, state FROM settled WHERE id = ?",
-                )?
-                .query_row([id], |row| {
-                    Ok(Row {
-                        endpoint: row.get(0)?,
-                        event: row.get(1)?,
-                        revision: row.get(2)?,
-                        attempts: row.get(3)?,
-                        state: state_of(row.get(4)?),
-                        open: None,
-                    })
-                })?,
-        };
-        let body: Option<Vec<u8>> = db
-            .prepare_cached("SELECT body FROM bodies WHERE delivery = ?")?
-            .query_row(params![id], |row| row.get(0))
-            .optional()?;
-        let order = row.open.and_then(|(call, ..)| call).map(|call| unpack(call).1);
-        let fields = DeliveryLine {
-            id: leaving.id(Kind::Delivery, unpack(id).1),
-            event_id: leaving.id(Kind::Event, row.event),
-            endpoint_id: leaving.id(Kind::Endpoint, unpack(row.endpoint).1),
-            revision: row.revision,
-            state: row.state.as_str().to_owned(),
-            due: row.open.map(|(_, _, due)| Time::from_micros(due)),
-            order: order.map(|call| leaving.id(Kind::Call, call)),
-            // One that is under way is as one whose turn it is: nobody owns it anywhere else.
-            waits: row.open.is_some_and(|(_, state, _)| state == WAITING && state != OWNED),
-            attempts: unpack_attempts(row.attempts.as_deref()),
-            body: body.map(|packed| unpack_bytes(&packed)).transpose()?.map(|body| BASE64.encode(&body)),
-        };
-        if !leaving.add("delivery", unpack(id).1, &fields) {
             break;
         }
     }

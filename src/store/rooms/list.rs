@@ -20,9 +20,12 @@ use super::replays;
 use super::settle::reference;
 use super::tallies;
 use super::upkeep;
+use super::{moving_batches, moving_deliveries, moving_names, moving_replays};
 use crate::ledger::CallBook;
+use crate::ledger::tally::Dimension;
 use crate::model::id::{Kind, Tag};
 use crate::model::{AccountKey, Call, Erased, EventBody, EventType, Mention, Text};
+use crate::store::export::Keys::{self, Names, Numbers};
 use crate::store::packed::{damaged, pack_bytes, unpack_bytes, unpack_text};
 use crate::store::{EndpointRef, StoreError};
 
@@ -44,8 +47,8 @@ pub struct Room {
 
 /// How records of a room leave with an account, and come in with one.
 pub struct Carry {
-    /// Their kind, which tells where a cursor is.
-    pub kind: Kind,
+    /// What they go by, which tells where a cursor is.
+    pub keys: Keys,
     /// The `kind` of their lines.
     pub word: &'static str,
     /// Gives a page of them.
@@ -54,50 +57,97 @@ pub struct Carry {
     pub take: fn(&mut Arriving<'_>, &str) -> Result<Taken, Refused>,
 }
 
-/// Every room, in the order in which they are gone through: whatever a record points to stands before it.
+impl Carry {
+    const fn of(
+        keys: Keys,
+        word: &'static str,
+        give: fn(&mut Leaving<'_>) -> Result<(), StoreError>,
+        take: fn(&mut Arriving<'_>, &str) -> Result<Taken, Refused>,
+    ) -> Option<Self> {
+        Some(Self { keys, word, give, take })
+    }
+}
+
+/// Every room, in the order in which they are gone through: whatever a record points to stands before it. Only contacts
+/// stand behind the calls that count for them: a call that ends between the two is then counted, not waited for.
 pub const ROOMS: &[Room] = &[
     Room {
         name: "sources",
         erase: None,
-        carry: Some(Carry {
-            kind: Kind::Source,
-            word: "source",
-            give: leaving::sources,
-            take: arriving::source,
-        }),
+        carry: Carry::of(Numbers(Kind::Source), "source", leaving::sources, arriving::source),
     },
     Room {
         name: "endpoints",
         erase: None,
-        carry: Some(Carry {
-            kind: Kind::Endpoint,
-            word: "endpoint",
-            give: leaving::endpoints,
-            take: arriving::endpoint,
-        }),
+        carry: Carry::of(Numbers(Kind::Endpoint), "endpoint", leaving::endpoints, arriving::endpoint),
+    },
+    Room {
+        name: "campaigns",
+        erase: None,
+        carry: Carry::of(
+            Names(Dimension::Campaign),
+            "campaign",
+            moving_names::give_campaigns,
+            moving_names::take_campaign,
+        ),
+    },
+    Room {
+        name: "agents",
+        erase: None,
+        carry: Carry::of(
+            Names(Dimension::Agent),
+            "agent",
+            moving_names::give_agents,
+            moving_names::take_agent,
+        ),
+    },
+    Room {
+        // Erased with their contacts.
+        name: "batches",
+        erase: None,
+        carry: Carry::of(
+            Numbers(Kind::Batch),
+            "batch",
+            moving_batches::give_batches,
+            moving_batches::take_batch,
+        ),
     },
     Room {
         name: "events",
         erase: Some(events),
-        carry: Some(Carry { kind: Kind::Event, word: "event", give: leaving::events, take: arriving::event }),
+        carry: Carry::of(Numbers(Kind::Event), "event", leaving::events, arriving::event),
     },
     Room {
         name: "calls",
         erase: Some(calls),
-        carry: Some(Carry { kind: Kind::Call, word: "call", give: leaving::calls, take: arriving::call }),
+        carry: Carry::of(Numbers(Kind::Call), "call", leaving::calls, arriving::call),
+    },
+    Room {
+        name: "contacts",
+        erase: Some(contacts::erase),
+        carry: Carry::of(
+            Numbers(Kind::Contact),
+            "contact",
+            moving_batches::give_contacts,
+            moving_batches::take_contact,
+        ),
+    },
+    Room {
+        name: "replays",
+        erase: None,
+        carry: Carry::of(Numbers(Kind::Replay), "replay", moving_replays::give, moving_replays::take),
     },
     Room {
         // Erased with the events that they tell of.
         name: "deliveries",
         erase: None,
-        carry: Some(Carry {
-            kind: Kind::Delivery,
-            word: "delivery",
-            give: leaving::deliveries,
-            take: arriving::delivery,
-        }),
+        carry: Carry::of(
+            Numbers(Kind::Delivery),
+            "delivery",
+            moving_deliveries::give,
+            moving_deliveries::take,
+        ),
     },
-    Room { name: "contacts", erase: Some(contacts::erase), carry: None },
     Room { name: "quarantine", erase: Some(quarantine), carry: None },
     Room { name: "answers", erase: Some(answers), carry: None },
 ];

@@ -84,6 +84,24 @@ impl Mentions {
         }
     }
 
+    /// Makes records of those that have none, and leaves the others as they are.
+    pub fn add_missing(self, db: &Connection, now: Time) -> Result<(), StoreError> {
+        for ((account, what, id), name) in self.0 {
+            db.prepare_cached(
+                "INSERT INTO mentioned (account, about, id, name, named, created_at) VALUES (?, ?, ?, ?, 0, ?)
+                 ON CONFLICT (account, about, id) DO NOTHING",
+            )?
+            .execute(params![
+                account.0,
+                about(what),
+                id.as_bytes(),
+                name.as_ref().map(Text::as_bytes),
+                now.as_micros()
+            ])?;
+        }
+        Ok(())
+    }
+
     /// Writes them.
     pub fn write(self, db: &Connection, remembered: &Remembered, now: Time) -> Result<(), StoreError> {
         for ((account, what, id), name) in self.0 {
@@ -104,7 +122,7 @@ impl Mentions {
     }
 }
 
-fn fits(text: &Text) -> bool {
+pub(super) fn fits(text: &Text) -> bool {
     (1..=LONGEST).contains(&text.as_bytes().len())
 }
 

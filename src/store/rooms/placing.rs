@@ -13,7 +13,8 @@ use super::keys::{pack, unpack};
 use super::record::{About, Recording};
 use super::retention::length;
 use crate::ledger::{ContactBook, Counted, Standing};
-use crate::model::id::{self, Kind, Tag};
+use crate::model::account::Account;
+use crate::model::id::{self, Kind};
 use crate::model::json::Raw;
 use crate::model::{AccountKey, Batch, Call, EventBody, EventType, Text, Time};
 use crate::store::StoreError;
@@ -85,11 +86,13 @@ impl Placed {
     }
 }
 
-/// Reads what a record names. Another account's ids name nothing, just as those of vendors.
-pub fn named(call: &Call, tag: Tag) -> Option<Named> {
+/// Reads what a record names. Another account's ids name nothing, just as those of vendors; those that it had in another
+/// house still do, dialers go on saying them.
+pub fn named(call: &Call, account: &Account) -> Option<Named> {
+    let tags = [Some(account.tag), account.origin];
     let number = |kind: Kind, text: Option<&Text>| {
         let text = std::str::from_utf8(text?.as_bytes()).ok()?;
-        id::parse(kind, text).filter(|(of, _)| *of == tag).map(|(_, number)| number)
+        id::parse(kind, text).filter(|(of, _)| tags.contains(&Some(*of))).map(|(_, number)| number)
     };
     let contact = number(Kind::Contact, call.contact.id.as_ref())
         .or_else(|| number(Kind::Contact, Some(&call.call_id)));
@@ -289,7 +292,9 @@ impl Recording<'_> {
         known: Option<&Call>,
     ) -> Result<Arc<ToldCall>, StoreError> {
         let (account, number) = unpack(placed.batch);
-        let batch_id = Text::from(id::format(Kind::Batch, self.config(account)?.account.tag, number));
+        let config = self.config(account)?;
+        let (tag, origin) = (config.account.tag, config.account.origin);
+        let batch_id = Text::from(id::format(Kind::Batch, tag, number));
         let given = self.batch(placed.batch)?.map(|book| Arc::clone(&book.given)).unwrap_or_default();
         let contact = match placed.contact {
             Some(key) => self.contact(key)?.map(|loaded| Arc::clone(&loaded.contact)),
@@ -297,6 +302,13 @@ impl Recording<'_> {
         };
         let mut heard = told.heard();
         let (said, mut has_added) = (&mut heard.call, false);
+        let is_of_old = |said: &Text| {
+            let id = std::str::from_utf8(said.as_bytes()).ok().and_then(|id| id::parse(Kind::Batch, id));
+            id.is_some_and(|(tag, _)| Some(tag) == origin)
+        };
+        if said.batch_id.as_ref().is_some_and(is_of_old) {
+            (said.batch_id, has_added) = (Some(batch_id.clone()), true);
+        }
         let none = Call::default();
         let known = known.unwrap_or(&none);
         let mut add = |said: &mut Option<Text>, known: &Option<Text>, value: Option<&Text>| {
@@ -485,9 +497,9 @@ impl Recording<'_> {
         account: AccountKey,
         heard: &crate::model::event::HeardBatch,
     ) -> Result<Option<bool>, StoreError> {
-        let tag = self.config(account)?.account.tag;
+        let config = self.config(account)?;
         let call = Call { batch_id: Some(heard.batch.batch_id.clone()), ..Call::default() };
-        let Some(named) = named(&call, tag) else { return Ok(None) };
+        let Some(named) = named(&call, &config.account) else { return Ok(None) };
         let key = pack(account, named.batch);
         if self.batch(key)?.is_none() {
             return Ok(None);

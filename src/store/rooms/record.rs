@@ -163,9 +163,9 @@ impl<'a> Recording<'a> {
             None => self.load_call(incoming.account, &key)?,
         };
         let config = self.config(incoming.account)?;
-        let tag = config.account.tag;
+        let own = &config.account;
         let known = loaded.book.as_ref().map(|book| &*book.call);
-        let names = named(&told.book.call, tag).or_else(|| known.and_then(|call| named(call, tag)));
+        let names = named(&told.book.call, own).or_else(|| known.and_then(|call| named(call, own)));
         let placed = match names {
             None => None,
             Some(names) => {

@@ -119,15 +119,19 @@ pub fn first_young(
 /// One step. True when there is more.
 pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
     let now = recording.now;
-    let due: Option<(i64, i64, i64, i64)> = recording
+    let due: Option<i64> = recording
         .db
-        .prepare_cached(
-            "SELECT account, retention, position, purged FROM accounts WHERE purge_at <= ? ORDER BY purge_at LIMIT 1",
-        )?
-        .query_row([now.as_micros()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+        .prepare_cached("SELECT account FROM accounts WHERE purge_at <= ? ORDER BY purge_at LIMIT 1")?
+        .query_row([now.as_micros()], |row| row.get(0))
         .optional()?;
-    let Some((account, retention, position, purged)) = due else { return Ok(false) };
+    let Some(account) = due else { return Ok(false) };
     recording.enter(AccountKey(account))?;
+    let (retention, position, purged, imported_at): (Option<i64>, i64, i64, Option<i64>) = recording
+        .db
+        .prepare_cached("SELECT retention, position, purged, imported_at FROM accounts WHERE account = ?")?
+        .query_row([account], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+    // Told just now to keep everything.
+    let Some(retention) = retention else { return Ok(true) };
     let mut purge = Purge {
         account: AccountKey(account),
         retention: length(retention),
@@ -140,11 +144,12 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
         uncounted: Changes::default(),
         recording,
     };
+    // What has its own time in it ages from the import on, as everything that came with it.
+    let is_settled = imported_at.is_none_or(|began| began <= purge.since);
     if !(purge.oldest()?
         || purge.left_behind()?
         || purge.quarantine()?
-        || purge.replays()?
-        || batches::purge(purge.recording, purge.account, purge.since)?)
+        || (is_settled && (purge.replays()? || batches::purge(purge.recording, purge.account, purge.since)?)))
     {
         let next = now.after(slot(Some(purge.retention))).as_micros();
         purge

@@ -6,7 +6,7 @@ use crate::store::sql::{Connection, OptionalExtension, params};
 use super::erasure;
 use super::keys::pack;
 use super::record::Recording;
-use super::{batches, credit, replay_steps, retention, transcripts, watchdog};
+use super::{batches, credit, replay_steps, retention, scheduled, transcripts, watchdog};
 use crate::model::{AccountKey, Time};
 use crate::store::vault::Vault;
 use crate::store::{Idempotent, StoreError};
@@ -91,12 +91,13 @@ pub fn disown(db: &Connection, tenure: i64) -> Result<(), StoreError> {
 /// One kind of background work: does a step of it, and says whether there is more.
 pub type Chore = fn(&mut Recording<'_>, &Vault) -> Result<bool, StoreError>;
 
-/// What is always done a step of. Nobody's batch waits for the removal of what is old, nor does a replay.
+/// What is always done a step of. Nobody's batch waits for the removal of what is old, nor does a replay; contacts are
+/// asked for when all that wait are taken in.
 pub const FIRST: &[Chore] = &[
     |recording, _| forget(recording),
     |recording, _| watchdog::step(recording),
     |recording, _| credit::step(recording),
-    |recording, _| batches::step(recording),
+    |recording, _| Ok(batches::step(recording)? || scheduled::step(recording)?),
     |recording, _| recording.let_overdue_go(),
     |recording, _| replay_steps::step(recording),
 ];

@@ -378,6 +378,15 @@ async fn no_step_walks_over_what_it_does_not_look_at() {
         store.begin_idempotent(ACCOUNT, key, [0; 32], now()).await.unwrap();
     }
 
+    let far = Some(Duration::from_secs(1 << 30));
+    let big = give(&store, OTHERS, far).await;
+    while store.chore(now()).await.unwrap().more {}
+    let all = (0..OTHERS).map(|at| calls_of(&store, big, at, Step::Ringing)).collect();
+    commit(&store, all, Vec::new(), true).await;
+    let selection = Selection { event: Some(5_000), ..Selection::default() };
+    let order = ReplayOrder { selection, to: None, rate: 1000.0, dry_run: false };
+    store.create_replay(ACCOUNT, order, now()).await.unwrap().unwrap();
+
     let counted = trace(&store).await;
     store.erase(ACCOUNT, Mention::of("+15551234567").unwrap(), now()).await.unwrap();
     while store.chore(now()).await.unwrap().more {}
@@ -385,6 +394,7 @@ async fn no_step_walks_over_what_it_does_not_look_at() {
     store.set_transcript_retention(ACCOUNT, Some(Duration::from_secs(1)), now()).await.unwrap();
     let later = now().after(Duration::from_secs(3 * 3600));
     while store.chore(later).await.unwrap().more {}
+    let waits = give(&store, OTHERS, far).await;
     let other = store.create_account("other".to_owned(), later).await.unwrap().unwrap().key;
     let mut cursor = None;
     loop {
@@ -403,6 +413,11 @@ async fn no_step_walks_over_what_it_does_not_look_at() {
         }
     }
     judge_within(&counted, 40, dir.path(), MOST_LOOKED_AT);
+    for batch in [big, waits] {
+        let [old, new] = [ACCOUNT, other].map(|account| store.batch(account, batch));
+        let (old, new) = (old.await.unwrap().unwrap(), new.await.unwrap().unwrap());
+        assert_eq!((new.state, new.tally, new.taken_in), (old.state, old.tally, old.taken_in));
+    }
     assert_eq!(store.sums(other, true).await.unwrap(), store.sums(ACCOUNT, true).await.unwrap());
     store.close().await.unwrap();
 }
@@ -411,7 +426,8 @@ async fn no_step_walks_over_what_it_does_not_look_at() {
 async fn give(store: &SqliteStore, contacts: usize, lost_after: Option<Duration>) -> i64 {
     let given = NewBatch {
         account: ACCOUNT,
-        given: Given::default(),
+        // Its time comes in the middle of what the proof does.
+        given: Given { scheduled_at: Some(now().after(Duration::from_secs(1))), ..Given::default() },
         contacts: i64::try_from(contacts).unwrap(),
         max_attempts: 1,
         lost_after,
@@ -505,8 +521,8 @@ async fn no_batch_walks_over_another() {
     });
     lists.await.unwrap();
     // What recording and retention do beside it has proofs of its own, with pages of other sizes.
-    let tables =
-        ["given_batches", "contacts", "contact_keys", "batch_calls", "watched", "intake", "out_of_credit"];
+    let ours = ["given_batches", "contacts", "contact_keys", "batch_calls", "watched", "intake"];
+    let tables = [&ours[..], &["out_of_credit", "scheduled"]].concat();
     counted.lock().unwrap().retain(|sql, _| tables.iter().any(|table| sql.contains(table)));
     judge(&counted, 30, dir.path());
     assert!(store.batch(ACCOUNT, small).await.unwrap().is_none(), "it went with its age");
@@ -584,7 +600,7 @@ async fn no_replay_and_no_hold_walks_over_what_it_does_not_touch() {
                 "{numbers} INSERT INTO replays SELECT {first} + x, 0, '{{}}', NULL, 1, 0, 1, NULL, 0, 0, 0, 0, 0, 0 FROM n;
                  {numbers} INSERT INTO replayed SELECT {event} + 1000000 + x, x, x FROM n;
                  {numbers} INSERT INTO rendered SELECT {first} + x, x FROM n;
-                 {numbers} INSERT INTO open SELECT {first} + x, -x, 1, NULL, 1, 3, 0, 0, NULL, -x, NULL FROM n;"
+                 {numbers} INSERT INTO open SELECT {first} + x, -x, 1, NULL, 1, 3, 0, 0, NULL, -x, NULL, 0 FROM n;"
             ))?;
             Ok(())
         })

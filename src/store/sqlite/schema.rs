@@ -6,7 +6,9 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use crate::store::rooms::{arriving, batches, config, erasure, holds, replays, tallies, transcripts};
+use crate::store::rooms::{
+    arriving, batches, config, erasure, holds, moving_batches, replays, scheduled, tallies, transcripts,
+};
 
 /// Every migration, oldest first; `user_version` counts those that were applied. Never edit one that was released.
 const MIGRATIONS: &[&str] = &[
@@ -126,6 +128,8 @@ UPDATE accounts SET calls_filed = calls;
     replays::TABLES,
     holds::TABLES,
     config::NODES,
+    moving_batches::COLUMNS,
+    scheduled::TABLES,
 ];
 
 /// How long a statement waits for another connection.

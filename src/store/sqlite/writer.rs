@@ -135,11 +135,11 @@ impl Writing for Writer {
         let done = self.recording(&NoQueues, now, |recording| upkeep::step(recording, &vault));
         // An erasure has it on; everything else pays for it with pages that it would not write.
         self.db().pragma_update(None, "secure_delete", "FAST")?;
-        let (more, Committed { wake, called_off, .. }) = done?;
+        let (more, Committed { wake, called_off, has_leisure, .. }) = done?;
         let Desk { call_index, db, .. } = &mut self.desk;
         let more = call_index.tend(db)? || more;
         let more = more || self.finish_erasure(now)? || self.give_back()?;
-        Ok(Progress { more, wake, called_off })
+        Ok(Progress { more, wake, called_off, has_leisure })
     }
 
     /// Writes something so that it can be seen whether that works, unless it was just seen.

@@ -10,14 +10,18 @@ use postcall::model::event::{Heard, HeardCall};
 use postcall::model::id::{self, Kind};
 use postcall::model::{Call, EventBody, EventType, Outcome, Secret, Step, Text, Time};
 use postcall::store::batches::{BatchState, BatchView, Contact, Failure, Given, NewBatch, Opened};
+use postcall::store::export::Secrets;
 use postcall::store::{CallFilter, Incoming, Page, What};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use super::carrying::{export, import};
 use super::scene::{Fixture, Scene, source};
 
 /// Contacts of the batch; one more number is nobody's.
 const CONTACTS: usize = 3;
+/// More than what a move puts a deadline off by.
+const PUT_OFF: u64 = 3601;
 const ALL: Page = Page { after: None, limit: 10_000 };
 
 #[derive(Clone, Debug)]
@@ -29,6 +33,8 @@ enum Action {
     Wait(u64),
     Crash,
     Fail,
+    /// The account moves to another house, where everything goes on.
+    Move,
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -40,12 +46,21 @@ fn action() -> impl Strategy<Value = Action> {
         30 => Just(Action::Chore),
         10 => (1..8u64).prop_map(Action::Wait),
         5 => Just(Action::Crash),
+        3 => Just(Action::Move),
         1 => Just(Action::Fail),
     ]
 }
 
 fn phone(number: usize) -> Text {
     Text::from(format!("+155501{number:02}"))
+}
+
+fn without_deadlines(lines: &[String]) -> Vec<String> {
+    let cut = |line: &String| {
+        let Some((front, rest)) = line.split_once(",\"lost_at\":\"") else { return line.clone() };
+        format!("{front}{}", rest.split_once('"').unwrap().1)
+    };
+    lines.iter().map(cut).collect()
 }
 
 struct Run<F> {
@@ -97,6 +112,7 @@ impl<F: Fixture> Run<F> {
             Action::Chore => drop(self.scene.store.chore(self.scene.now).await.unwrap()),
             Action::Wait(seconds) => self.scene.wait(*seconds),
             Action::Crash => self.scene.crash().await,
+            Action::Move => self.move_house().await,
             Action::Fail => {
                 let failure = Failure { error: Text::from("e"), code: Text::from("c") };
                 let (scene, batch) = (&self.scene, self.batch);
@@ -104,6 +120,18 @@ impl<F: Fixture> Run<F> {
                 self.has_failed |= ended == postcall::store::batches::Ended::Done;
             }
         }
+    }
+
+    /// The account is the same there, but for deadlines that are near: those are put off.
+    async fn move_house(&mut self) {
+        let lines = export(&self.scene.store, self.scene.account, Secrets::Clear).await;
+        let mut new = Scene::<F>::new().await;
+        new.now = self.scene.now;
+        let done = import(&new, &lines, 7, true).await;
+        assert_eq!((done.wrong.as_slice(), done.ended), (&[][..], true));
+        let there = export(&new.store, new.account, Secrets::Clear).await;
+        assert_eq!(without_deadlines(&there), without_deadlines(&lines));
+        std::mem::replace(&mut self.scene, new).finish().await;
     }
 
     async fn view(&self) -> BatchView {
@@ -168,7 +196,7 @@ impl<F: Fixture> Run<F> {
         self.check().await;
         if let Some(seconds) = lost_after {
             for _ in 0..=2 * max_attempts {
-                self.scene.wait(seconds + 1);
+                self.scene.wait(seconds + PUT_OFF);
                 self.scene.tidy_up().await;
                 self.check().await;
             }

@@ -14,7 +14,7 @@ use super::scene::{Fixture, Scene, attempted, says, source};
 
 const ENDED: Step = Step::Ended(Outcome::Completed);
 
-async fn export(store: &Arc<dyn Store>, account: AccountKey, secrets: Secrets) -> Vec<String> {
+pub async fn export(store: &Arc<dyn Store>, account: AccountKey, secrets: Secrets) -> Vec<String> {
     let (mut lines, mut cursor) = (Vec::new(), None);
     loop {
         let page = store.export(account, secrets, cursor).await.unwrap();
@@ -28,7 +28,7 @@ async fn export(store: &Arc<dyn Store>, account: AccountKey, secrets: Secrets) -
 }
 
 /// Brings lines, so many at a time.
-async fn import<F: Fixture>(scene: &Scene<F>, lines: &[String], step: usize, deliver: bool) -> Imported {
+pub async fn import<F: Fixture>(scene: &Scene<F>, lines: &[String], step: usize, deliver: bool) -> Imported {
     let mut sum = Imported::default();
     let numbered: Vec<(u64, String)> = (1..).zip(lines.iter().cloned()).collect();
     for lines in numbered.chunks(step) {

@@ -10,6 +10,7 @@ mod erasing;
 mod group;
 mod holds;
 mod lists;
+mod moving;
 mod nodes;
 mod order;
 mod ownership;
@@ -192,6 +193,17 @@ macro_rules! suite {
                     without_secrets_nothing_is_open_and_nothing_is_sent
                     an_account_beside_the_first_keeps_its_numbers
                     wrong_lines_are_named_and_left_out
+                }
+                moving {
+                    what_stands_beside_the_calls_moves_too
+                    a_batch_goes_on_in_the_new_house
+                    a_batch_goes_on_under_its_old_ids
+                    a_batch_keeps_its_time_in_the_new_house
+                    a_replay_stops_with_the_move
+                    what_is_held_goes_on_waiting
+                    wrong_lines_about_batches_are_named
+                    secrets_of_batches_go_as_the_others
+                    what_came_ages_from_the_import_on
                 }
                 replays {
                     a_replay_is_a_new_delivery_of_the_same_event

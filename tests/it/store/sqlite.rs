@@ -492,7 +492,8 @@ async fn older_data_gets_an_age() {
     let dir = scene.place.dir.path().to_owned();
     let db = rusqlite::Connection::open(dir.join("postcall.db")).unwrap();
     db.execute_batch(
-        "DROP TABLE held; DROP TABLE rendered; ALTER TABLE open DROP COLUMN snapshot;
+        "DROP TABLE scheduled; ALTER TABLE accounts DROP COLUMN imported_at;
+         DROP TABLE held; DROP TABLE rendered; ALTER TABLE open DROP COLUMN snapshot;
          DROP INDEX open_by_replay; DROP INDEX open_behind; ALTER TABLE open DROP COLUMN replay;
          DROP TABLE replays; DROP TABLE replayed; ALTER TABLE accounts DROP COLUMN replays;
          DROP TABLE call_hashes; CREATE INDEX calls_by_hash ON calls (hash);

@@ -1,0 +1,426 @@
+//! Given batches on their way out and in: their contacts, those that wait to be taken in too, and which calls count for
+//! which contact. An open one rests until all lines are in and then goes on: `end` wakes it. Its numbers are counted anew
+//! as its contacts come, so they fit them. Refuses to know how batches are counted.
+
+use crate::store::sql::{OptionalExtension, params};
+
+use super::arriving::{Arriving, Refused, Taken, is_known, raise, read, wrong};
+use super::batches::{LAST_BATCH, keys_of};
+use super::credit;
+use super::keys::{pack, unpack};
+use super::leaving::{Leaving, PAGE, time};
+use super::placing::{BATCH_COLUMNS, BatchBook, CONTACT_COLUMNS, book_of, contact_of, contacts_of};
+use super::scheduled;
+use crate::ledger::{ContactBook, Counted, Standing};
+use crate::model::id::{self, Kind};
+use crate::model::{AccountKey, Text, Time};
+use crate::store::StoreError;
+use crate::store::batches::{
+    BatchState, Contact, Failure, Given, MOST_CONTACTS, batch_of, contact_number, write,
+};
+use crate::store::export::CallLine;
+use crate::store::moving::{BatchLine, ContactLine, TakenIn};
+use crate::store::packed::{damaged, pack_bytes, unpack_bytes};
+
+/// What an import has to know of its time.
+pub const COLUMNS: &str = r"
+-- When an import into the account began: what it brought ages from then on.
+ALTER TABLE accounts ADD COLUMN imported_at INTEGER;
+";
+
+/// A deadline that would pass sooner is put off by this: whoever tells of the end of a call has to find the new house.
+const GRACE: std::time::Duration = std::time::Duration::from_secs(3600);
+
+const STATES: [(BatchState, &str); 4] = [
+    (BatchState::Ingesting, "ingesting"),
+    (BatchState::Sealed, "sealed"),
+    (BatchState::Completed, "completed"),
+    (BatchState::Failed, "failed"),
+];
+const COUNTED: [(Counted, &str); 3] =
+    [(Counted::Heard, "heard"), (Counted::Ended, "ended"), (Counted::Completed, "completed")];
+
+/// What is said of a call in a batch.
+#[derive(Default)]
+pub struct Placing {
+    /// The contact, or the batch.
+    pub counts_for: Option<String>,
+    /// As what.
+    pub counted: Option<String>,
+    /// When it is given up.
+    pub lost_at: Option<Time>,
+}
+
+/// Gives a page of batches. One that never arrived was promised to nobody.
+pub fn give_batches(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
+    let sql = format!(
+        "SELECT {BATCH_COLUMNS}, release_at FROM given_batches WHERE id > ? AND id <= ? AND state > 0 ORDER BY id LIMIT ?"
+    );
+    let mut statement = leaving.db.prepare_cached(&sql)?;
+    let mut rows = statement.query(leaving.range(leaving.heads.batches))?;
+    while let Some(row) = rows.next()? {
+        let (number, book) = (unpack(row.get(0)?).1, BatchBook::of(&row)?);
+        let state = STATES.iter().find(|(state, _)| *state == book.state);
+        let waiting = scheduled::find(leaving.db, row.get(0)?)?;
+        let asked = waiting.and_then(|waiting| waiting.told);
+        let (error, code) = book.failure.map(|Failure { error, code }| (error, code)).unzip();
+        let endpoints = book.given.endpoints.iter().map(|&it| leaving.id(Kind::Endpoint, it));
+        let fields = BatchLine {
+            id: leaving.id(Kind::Batch, number),
+            state: state.map_or("", |(_, word)| word).to_owned(),
+            total: book.tally.total,
+            taken_in: book.taken_in,
+            succeeded: book.tally.succeeded,
+            failed: book.tally.failed,
+            max_attempts: book.max_attempts,
+            lost_after: book.lost_after.map(|span| i64::try_from(span.as_micros()).unwrap_or(i64::MAX)),
+            created_at: book.created_at,
+            started_at: book.started_at,
+            ended_at: book.ended_at,
+            release_at: time(row.get(15)?),
+            asks_at: waiting.map(|waiting| waiting.due),
+            asked: asked.map(|contact| leaving.id(Kind::Contact, contact)),
+            error,
+            code,
+            endpoints: endpoints.collect(),
+            given: Given { endpoints: Vec::new(), ..Given::clone(&book.given) },
+        };
+        if !leaving.add("batch", number, &fields) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Gives a page of contacts, batch by batch in the order given. Those that wait lie behind those that were taken in.
+pub fn give_contacts(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
+    let (db, account, mut after) = (leaving.db, leaving.account, leaving.after());
+    let last = pack(account, leaving.heads.batches);
+    loop {
+        let batch: Option<(i64, i64)> = db
+            .prepare_cached(
+                "SELECT id, state FROM given_batches WHERE id >= ? AND id <= ? AND state > 0 ORDER BY id LIMIT 1",
+            )?
+            .query_row([pack(account, batch_of(after).max(1)), last], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let Some((batch, state)) = batch else { return Ok(()) };
+        let [first, end] = contacts_of(batch);
+        let from = pack(account, after).max(first - 1);
+        give_taken_in(leaving, from, end)?;
+        if leaving.is_empty() && state < BatchState::Completed as i64 {
+            give_waiting(leaving, from, end)?;
+        }
+        if !leaving.is_empty() {
+            return Ok(());
+        }
+        after = contact_number(unpack(batch).1 + 1, 0);
+    }
+}
+
+fn give_taken_in(leaving: &mut Leaving<'_>, from: i64, end: i64) -> Result<(), StoreError> {
+    let sql = format!("SELECT {CONTACT_COLUMNS} FROM contacts WHERE id > ? AND id < ? ORDER BY id LIMIT ?");
+    let mut statement = leaving.db.prepare_cached(&sql)?;
+    let mut rows = statement.query([from, end, PAGE])?;
+    while let Some(row) = rows.next()? {
+        let (number, book) = (unpack(row.get(0)?).1, book_of(&row)?);
+        let taken_in = TakenIn {
+            about: contact_of(&row)?,
+            heard: book.heard,
+            ended: book.ended,
+            completed: book.completed,
+            closed: book.is_closed,
+            lost_at: time(row.get(6)?),
+        };
+        let id = leaving.id(Kind::Contact, number);
+        if !leaving.add("contact", number, &ContactLine { id, waiting: Vec::new(), taken_in: Some(taken_in) })
+        {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn give_waiting(leaving: &mut Leaving<'_>, from: i64, end: i64) -> Result<(), StoreError> {
+    let mut statement = leaving
+        .db
+        .prepare_cached("SELECT id, packed FROM intake WHERE id > ? AND id < ? ORDER BY id LIMIT ?")?;
+    let mut rows = statement.query([from, end, PAGE])?;
+    while let Some(row) = rows.next()? {
+        let number = unpack(row.get(0)?).1;
+        let waiting: Vec<Contact> = serde_json::from_slice(&unpack_bytes(row.blob(1)?)?).map_err(damaged)?;
+        let last = number + i64::try_from(waiting.len()).unwrap_or(1).max(1) - 1;
+        let id = leaving.id(Kind::Contact, number);
+        if !leaving.add("contact", last, &ContactLine { id, waiting, taken_in: None }) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// What a call counts for, and how long somebody waits for its end.
+pub fn placing(leaving: &Leaving<'_>, call: i64) -> Result<Placing, StoreError> {
+    let db = leaving.db;
+    let link: Option<(i64, Option<i64>, i64)> = db
+        .prepare_cached(
+            "SELECT link.batch, link.contact, link.counted FROM batch_calls AS link
+             JOIN given_batches ON given_batches.id = link.batch WHERE link.call = ?",
+        )?
+        .query_row([call], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    let lost_at = db
+        .prepare_cached("SELECT due FROM watched WHERE call = ?")?
+        .query_row([call], |row| row.get(0))
+        .optional()?;
+    let link = link.filter(|(batch, ..)| unpack(*batch).1 <= leaving.heads.batches);
+    let (counts_for, counted) = link
+        .map(|(batch, contact, counted)| {
+            let id = match contact {
+                Some(contact) => leaving.id(Kind::Contact, unpack(contact).1),
+                None => leaving.id(Kind::Batch, unpack(batch).1),
+            };
+            let word = COUNTED.iter().find(|(code, _)| *code as i64 == counted);
+            (id, word.map_or("heard", |(_, word)| word).to_owned())
+        })
+        .unzip();
+    Ok(Placing { counts_for, counted, lost_at: time(lost_at) })
+}
+
+/// Takes a batch in. It does nothing until the end, and its contacts are still to come.
+pub fn take_batch(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
+    let line: BatchLine = read(line)?;
+    let (db, number) = (arriving.db, arriving.number(Kind::Batch, &line.id)?);
+    let key = pack(arriving.account, number);
+    let known: Option<i64> = db
+        .prepare_cached("SELECT created_at FROM given_batches WHERE id = ?")?
+        .query_row([key], |row| row.get(0))
+        .optional()?;
+    if let Some(created_at) = known {
+        return is_known(created_at == line.created_at.as_micros());
+    }
+    arriving.must_be_open()?;
+    let Some(&(state, _)) = STATES.iter().find(|(_, word)| *word == line.state) else {
+        return wrong("unknown_state", "Its state is none of: ingesting, sealed, completed, failed.");
+    };
+    let endpoints = line.endpoints.iter().map(|id| arriving.number(Kind::Endpoint, id));
+    let given = Given { endpoints: endpoints.collect::<Result<_, _>>()?, ..line.given };
+    let counts = [line.taken_in, line.succeeded, line.failed, line.lost_after.unwrap_or(0)];
+    let is_fine = number <= LAST_BATCH
+        && usize::try_from(line.total).is_ok_and(|total| total <= MOST_CONTACTS)
+        && counts.iter().all(|&count| count >= 0)
+        && line.max_attempts > 0
+        && state.is_over() == line.ended_at.is_some();
+    if !is_fine {
+        return wrong("malformed_line", "Its numbers cannot be.");
+    }
+    let asked = line.asked.as_deref().map(|id| arriving.number(Kind::Contact, id)).transpose()?;
+    let counts = if state.is_over() { [line.taken_in, line.succeeded, line.failed] } else { [0; 3] };
+    let micros = |time: Option<Time>| time.map(Time::as_micros);
+    db.prepare_cached(
+        "INSERT INTO given_batches (id, account, state, intake, total, taken_in, succeeded, failed, max_attempts,
+             lost_after, created_at, started_at, ended_at, release_at, given, error, code)
+         VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?
+    .execute(params![
+        key,
+        arriving.account.0,
+        state as i64,
+        line.total,
+        counts[0],
+        counts[1],
+        counts[2],
+        line.max_attempts,
+        line.lost_after,
+        line.created_at.as_micros(),
+        micros(line.started_at),
+        micros(line.ended_at),
+        micros(line.release_at),
+        write(&given)?,
+        line.error.as_ref().map(Text::as_bytes),
+        line.code.as_ref().map(Text::as_bytes)
+    ])?;
+    if let Some(due) = line.asks_at {
+        scheduled::rest(db, key, due, asked)?;
+    }
+    raise(db, arriving.account, "batches", number)?;
+    Ok(Taken::Added)
+}
+
+/// Takes a contact in, or some that wait.
+pub fn take_contact(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
+    let line: ContactLine = read(line)?;
+    let (db, number) = (arriving.db, arriving.number(Kind::Contact, &line.id)?);
+    let key = pack(arriving.account, number);
+    let known: Option<Vec<u8>> = db
+        .prepare_cached("SELECT about FROM contacts WHERE id = ?")?
+        .query_row([key], |row| row.get(0))
+        .optional()?;
+    if let Some(known) = known {
+        let known: Contact = serde_json::from_slice(&known).map_err(damaged)?;
+        let said = line.taken_in.as_ref().map(|it| &it.about).or_else(|| line.waiting.first());
+        // One that was erased in either house is the same.
+        return is_known(
+            said.is_none_or(|said| is_nobody(said) || is_nobody(&known) || said.phone == known.phone),
+        );
+    }
+    if db.prepare_cached("SELECT 1 FROM intake WHERE id = ?")?.exists([key])? {
+        return Ok(Taken::Unchanged);
+    }
+    arriving.must_be_open()?;
+    let batch = pack(arriving.account, batch_of(number));
+    let found: Option<(i64, i64)> = db
+        .prepare_cached("SELECT state, total FROM given_batches WHERE id = ?")?
+        .query_row([batch], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((state, total)) = found else {
+        return wrong("no_such_batch", "Its batch did not come before it.");
+    };
+    let place = number - contact_number(batch_of(number), 0);
+    let count = i64::try_from(line.waiting.len()).unwrap_or(i64::MAX).max(1);
+    if place < 1
+        || place.saturating_add(count - 1) > total
+        || line.waiting.is_empty() == line.taken_in.is_none()
+    {
+        return wrong(
+            "malformed_line",
+            "Its batch has no such place, or it is neither taken in nor waiting.",
+        );
+    }
+    let is_open = state < BatchState::Completed as i64;
+    match line.taken_in {
+        Some(contact) => take_one(arriving, batch, key, &contact, is_open),
+        None if state == BatchState::Sealed as i64 => {
+            wrong("malformed_line", "It waits for a batch that has taken all of its contacts in.")
+        }
+        None => {
+            // Of a batch that is over nobody is taken in any more.
+            if is_open {
+                db.prepare_cached("INSERT INTO intake (id, packed) VALUES (?, ?)")?
+                    .execute(params![key, pack_bytes(&write(&line.waiting)?)?])?;
+            }
+            Ok(Taken::Added)
+        }
+    }
+}
+
+fn is_nobody(contact: &Contact) -> bool {
+    contact.phone.as_bytes().is_empty()
+}
+
+fn take_one(
+    arriving: &Arriving<'_>,
+    batch: i64,
+    key: i64,
+    contact: &TakenIn,
+    is_open: bool,
+) -> Result<Taken, Refused> {
+    let TakenIn { about, heard, ended, completed, closed, lost_at } = contact;
+    if !(0 <= *completed && completed <= ended && ended <= heard) {
+        return wrong("malformed_line", "Its counts cannot be.");
+    }
+    let db = arriving.db;
+    let due = lost_at.map(|due| put_off(due, arriving.now));
+    db.prepare_cached(
+        "INSERT INTO contacts (id, about, heard, ended, completed, is_open, due) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )?
+    .execute(params![key, write(about)?, heard, ended, completed, !closed, due])?;
+    if !is_nobody(about) {
+        for hash in keys_of(batch, about) {
+            db.prepare_cached(
+                "INSERT INTO contact_keys (hash, contact) VALUES (?, ?) ON CONFLICT DO NOTHING",
+            )?
+            .execute([hash, key])?;
+        }
+    }
+    if is_open {
+        let book = ContactBook { heard: *heard, ended: *ended, completed: *completed, is_closed: *closed };
+        let mut adds = Standing::default();
+        adds.shift(&ContactBook::default(), &book);
+        db.prepare_cached(
+            "UPDATE given_batches SET taken_in = taken_in + 1, succeeded = succeeded + ?, failed = failed + ?
+             WHERE id = ?",
+        )?
+        .execute([adds.succeeded, adds.failed, batch])?;
+    }
+    Ok(Taken::Added)
+}
+
+/// When something that was due is due here.
+fn put_off(due: Time, now: Time) -> i64 {
+    due.max(now.after(GRACE)).as_micros()
+}
+
+/// What a call counts for here.
+pub struct Link {
+    batch_and_contact: Option<(i64, Option<i64>)>,
+    counted: Counted,
+    lost_at: Option<i64>,
+}
+
+/// Reads what a call counts for.
+pub fn link(arriving: &Arriving<'_>, line: &CallLine) -> Result<Link, Refused> {
+    let lost_at = line.lost_at.map(|due| put_off(due, arriving.now));
+    let Some(id) = &line.counts_for else {
+        return Ok(Link { batch_and_contact: None, counted: Counted::Heard, lost_at });
+    };
+    let (batch, contact) = match id.starts_with(Kind::Batch.prefix()) {
+        true => (arriving.number(Kind::Batch, id)?, None),
+        false => {
+            let contact = arriving.number(Kind::Contact, id)?;
+            (batch_of(contact), Some(pack(arriving.account, contact)))
+        }
+    };
+    let batch = pack(arriving.account, batch);
+    let counted = COUNTED.iter().find(|(_, word)| line.counted.as_deref() == Some(word));
+    let Some(&(counted, _)) = counted else {
+        return wrong("malformed_line", "Its \"counted\" is none of: heard, ended, completed.");
+    };
+    if !arriving.db.prepare_cached("SELECT 1 FROM given_batches WHERE id = ?")?.exists([batch])? {
+        return wrong("no_such_batch", "The batch that it counts for did not come before it.");
+    }
+    Ok(Link { batch_and_contact: Some((batch, contact)), counted, lost_at })
+}
+
+impl Link {
+    /// Writes it beside its call.
+    pub fn write(&self, arriving: &Arriving<'_>, call: i64) -> Result<(), StoreError> {
+        let db = arriving.db;
+        if let Some((batch, contact)) = self.batch_and_contact {
+            db.prepare_cached(
+                "INSERT INTO batch_calls (call, batch, contact, counted) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (call) DO UPDATE SET batch = ?2, contact = ?3, counted = ?4",
+            )?
+            .execute(params![call, batch, contact, self.counted as i64])?;
+        }
+        if let Some(due) = self.lost_at {
+            db.prepare_cached(
+                "INSERT INTO watched (call, due) VALUES (?1, ?2) ON CONFLICT (call) DO UPDATE SET due = ?2",
+            )?
+            .execute([call, due])?;
+        }
+        Ok(())
+    }
+}
+
+/// The id of a batch of these lines, as it is here: an endpoint's scope names one.
+pub fn id_here(arriving: &Arriving<'_>, batch: Option<Text>) -> Option<Text> {
+    let text = batch?;
+    let known = std::str::from_utf8(text.as_bytes()).ok().and_then(|id| id::parse(Kind::Batch, id));
+    match known {
+        Some((tag, number)) if tag == arriving.origin => {
+            Some(Text::from(id::format(Kind::Batch, arriving.tag, number)))
+        }
+        _ => Some(text),
+    }
+}
+
+/// All lines are in: open batches go on. What of them waits is taken in, then they are sealed; one of which every contact
+/// has closed is complete.
+pub fn end(arriving: &Arriving<'_>) -> Result<(), StoreError> {
+    let (db, account) = (arriving.db, arriving.account);
+    db.prepare_cached(
+        "UPDATE given_batches SET intake = 1 WHERE state < 3 AND state > 0 AND id > ? AND id < ?",
+    )?
+    .execute([pack(account, 0), pack(AccountKey(account.0 + 1), 0)])?;
+    scheduled::wake(db, account)?;
+    credit::set(db, account, credit::left(db, account)?)
+}
