@@ -20,6 +20,7 @@ mod replays;
 mod retention;
 mod scene;
 mod settling;
+mod sharing;
 mod silencing;
 mod sqlite;
 pub mod troubled;
