@@ -11,15 +11,15 @@ use tokio::sync::oneshot;
 use tokio_postgres::AsyncMessage;
 use tracing::{debug, warn};
 
+use super::configuration::read_changed;
 use super::news::{CHANNEL, Message};
 use super::server::Server;
 use super::tenure::Tenure;
-use crate::model::AccountKey;
 use crate::store::feed::Feeds;
-use crate::store::rooms::config::{self, Directory};
+use crate::store::rooms::config::Directory;
 use crate::store::sql::Connection;
 use crate::store::vault::Vault;
-use crate::store::{EndpointRef, News, StoreError};
+use crate::store::{News, StoreError};
 
 /// How often the feeds are asked for that somebody follows here.
 const FOLLOWING: Duration = Duration::from_millis(100);
@@ -132,20 +132,9 @@ impl Kept {
             *db = self.server.open()?;
         }
         self.tenure.renew(db)?;
-        let accounts: Vec<(i64, i64)> = db
-            .prepare_cached("SELECT account, revision FROM accounts")?
-            .query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?
-            .collect::<Result<_, _>>()?;
-        for (account, revision) in accounts {
-            let account = AccountKey(account);
-            if self.directory.get(account).is_none_or(|known| known.revision < revision) {
-                let config = config::load(db, &self.vault, account)?;
-                let endpoints = config.endpoints.iter().map(|it| it.number);
-                let endpoints = endpoints.map(|number| EndpointRef { account, number }).collect();
-                self.directory.put(config);
-                // Some may have been disabled, others enabled.
-                self.tenure.tell(News::Wake(endpoints));
-            }
+        let endpoints = read_changed(db, &self.directory, &self.vault)?;
+        if !endpoints.is_empty() {
+            self.tenure.tell(News::Wake(endpoints));
         }
         for account in self.feeds.followed() {
             let position = crate::store::rooms::read::position(db, account)?;

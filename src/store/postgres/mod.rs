@@ -1,6 +1,7 @@
 //! The store of many nodes: the rooms in one PostgreSQL database. Some threads with a connection each write, a few read,
 //! another keeps the lease and hears what other nodes do. Refuses to know HTTP and the rules of the ledger.
 
+mod configuration;
 mod keeper;
 mod news;
 mod schema;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use self::configuration::{Looks, read_changed};
 use self::keeper::{Keeper, Kept};
 use self::server::Server;
 use self::tenure::Tenure;
@@ -58,6 +60,7 @@ pub struct Postgres {
     recent_calls: Arc<Recent>,
     tenure: Arc<Tenure>,
     keeper: Mutex<Keeper>,
+    looks: Looks,
 }
 
 impl Database for Postgres {
@@ -110,6 +113,18 @@ impl Database for Postgres {
 
     fn outlasts(&self, attempt: Duration) -> bool {
         self.tenure.outlasts(attempt)
+    }
+
+    fn catch_up(&self, directory: &Arc<Directory>, vault: &Arc<Vault>) -> Answer<'_, ()> {
+        let (directory, vault) = (Arc::clone(directory), Arc::clone(vault));
+        let look = move || async move {
+            let endpoints = self.readers.read(move |db| read_changed(db, &directory, &vault)).await?;
+            if !endpoints.is_empty() {
+                self.tenure.tell(News::Wake(endpoints));
+            }
+            Ok(())
+        };
+        Box::pin(self.looks.share(look))
     }
 
     fn followed(&self) {
@@ -176,8 +191,16 @@ impl PostgresStore {
             let server = server.clone();
             Readers::new(move || Ok(server.open()?))
         };
-        let database =
-            Postgres { hot, api, chores, readers, recent_calls, tenure, keeper: Mutex::new(keeper) };
+        let database = Postgres {
+            hot,
+            api,
+            chores,
+            readers,
+            recent_calls,
+            tenure,
+            keeper: Mutex::new(keeper),
+            looks: Looks::default(),
+        };
         Ok(Self { database, directory, vault, feeds })
     }
 }

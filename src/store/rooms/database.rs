@@ -55,6 +55,10 @@ pub trait Database: Send + Sync + 'static {
     fn outlasts(&self, _attempt: Duration) -> bool {
         true
     }
+    /// See [`crate::store::Store::catch_up`].
+    fn catch_up(&self, _: &Arc<Directory>, _: &Arc<Vault>) -> Answer<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
     /// See [`crate::store::Store::follow`]: somebody follows a feed from now on.
     fn followed(&self) {}
 }

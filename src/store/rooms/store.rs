@@ -425,6 +425,10 @@ impl<D: Database> Store for RoomStore<D> {
         self.database.news()
     }
 
+    fn catch_up(&self) -> Answer<'_, ()> {
+        self.database.catch_up(&self.directory, &self.vault)
+    }
+
     fn outlasts(&self, attempt: Duration) -> bool {
         self.database.outlasts(attempt)
     }
