@@ -17,6 +17,7 @@ mod api_stream;
 mod cli;
 mod crash;
 mod delivery;
+mod deploy;
 mod dialects;
 mod harness;
 mod js_json;
