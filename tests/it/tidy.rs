@@ -204,7 +204,7 @@ fn every_room_uses_only_what_is_below_it() {
 #[test]
 fn every_file_says_what_it_is() {
     let mut broken = Vec::new();
-    for (path, text) in sources(&["src", "tests", "xtask/src", "bench/src"]) {
+    for (path, text) in sources(&["src", "tests", "xtask/src", "bench/src", "cluster/src"]) {
         if !text.starts_with("//! ") {
             broken.push(format!(
                 "{path}: begins without a word about itself.\n  Rule: a file opens with `//!`: what it is, and what it \
@@ -218,7 +218,7 @@ fn every_file_says_what_it_is() {
 #[test]
 fn no_file_is_too_long_to_be_read() {
     let mut broken = Vec::new();
-    for (path, text) in sources(&["src", "xtask/src", "bench/src"]) {
+    for (path, text) in sources(&["src", "xtask/src", "bench/src", "cluster/src"]) {
         let lines = code(&text).len();
         if lines > LONGEST {
             broken.push(format!(
@@ -233,7 +233,7 @@ fn no_file_is_too_long_to_be_read() {
 #[test]
 fn every_name_says_something() {
     let mut broken = Vec::new();
-    for (path, _) in sources(&["src", "tests", "xtask/src", "bench/src"]) {
+    for (path, _) in sources(&["src", "tests", "xtask/src", "bench/src", "cluster/src"]) {
         for part in path.trim_end_matches(".rs").split('/') {
             if EMPTY_NAMES.contains(&part) {
                 broken.push(format!(

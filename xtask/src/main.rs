@@ -10,7 +10,8 @@ use std::process::{Command, ExitCode};
 const USAGE: &str = "usage: cargo xtask <command>
 
   test [-- FILTER]   install what the tests need (Debian packages when root, npm and PyPI packages), then run the
-                     tests whose names contain FILTER, or every test
+                     tests whose names contain FILTER, or every test: those of the whole program once over SQLite
+                     and once over a PostgreSQL of their own, which is gone afterwards
   bench              measure postcall beside a bare relay on this machine, everything on loopback; `--quick` takes
                      less than a minute, `--only NAME,NAME` runs single measures, `--publish` writes the last whole
                      run into docs/performance.md
@@ -33,9 +34,15 @@ fn main() -> ExitCode {
     }
 }
 
+/// The variable that tells the tests of a PostgreSQL to use; without it they start their own.
+const TEST_DATABASE: &str = "POSTCALL_TEST_DATABASE_URL";
+
 fn test(rest: &[String]) -> Result<(), String> {
     tools::ensure()?;
-    run(Command::new("cargo").args(["test", "--workspace", "--locked"]).args(rest))
+    let cluster = cluster::Cluster::start(cluster::FAST)?;
+    let mut command = Command::new("cargo");
+    command.args(["test", "--workspace", "--locked"]).env(TEST_DATABASE, cluster.url("postgres"));
+    run(command.args(rest))
 }
 
 /// Builds both in release and measures; the benchmark's status is the command's. Nothing is asserted: a machine may be

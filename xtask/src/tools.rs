@@ -1,4 +1,4 @@
-//! What the tests need beside Rust: Node and Python from Debian, and the packages of the receivers in `examples/` and
+//! What the tests need beside Rust: PostgreSQL, Node and Python from Debian, and the packages of the receivers in `examples/` and
 //! `tests/receivers/` from npm and PyPI, each through its ordinary client.
 //! Refuses to know what the tests do with them.
 
@@ -23,7 +23,8 @@ pub fn ensure() -> Result<(), String> {
 }
 
 fn ensure_debian_packages() -> Result<(), String> {
-    let needed: [(&str, bool); 4] = [
+    let needed: [(&str, bool); 5] = [
+        ("postgresql", cluster::check().is_ok()),
         ("nodejs", works("node", &["--version"])),
         ("npm", works("npm", &["--version"])),
         ("python3", works("python3", &["--version"])),
@@ -43,6 +44,7 @@ fn ensure_debian_packages() -> Result<(), String> {
         .env("DEBIAN_FRONTEND", "noninteractive")
         .args(["install", "-y", "-qq", "--no-install-recommends"])
         .args(&missing))?;
+    cluster::check()?;
     if python().is_none() {
         return Err("python3-venv is installed and python3 still cannot make environments".to_owned());
     }
