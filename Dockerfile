@@ -10,6 +10,7 @@ COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
 COPY src src
 COPY bench bench
+COPY cluster cluster
 COPY xtask xtask
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     cargo build --release --locked --package postcall --bin postcall \
