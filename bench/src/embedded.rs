@@ -2,7 +2,6 @@
 //! incoming events with the settlements of the group before, on a real directory, every commit on disk.
 //! Refuses to know which store it is beyond opening it.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -22,6 +21,7 @@ use postcall::store::{
 use tokio::task::JoinHandle;
 
 use crate::bodies::Bodies;
+use crate::postcall::Data;
 
 /// Events in a group: about what a full load makes of it.
 pub const GROUP: usize = 128;
@@ -78,9 +78,12 @@ fn text<E: std::fmt::Display>(error: E) -> String {
 }
 
 impl Embedded {
-    /// Opens the store of a directory, and makes a source and an endpoint for a campaign in it.
-    pub async fn open(data: &Path, campaign: &str) -> Result<Self, String> {
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(data, now(), Options::default())?);
+    /// Opens the store that holds the data, and makes a source and an endpoint for a campaign in it.
+    pub async fn open(data: &Data, campaign: &str) -> Result<Self, String> {
+        let store: Arc<dyn Store> = match data.database() {
+            None => Arc::new(SqliteStore::open(&data.path(), now(), Options::default())?),
+            Some(_) => return Err("not linked yet".to_owned()),
+        };
         let account = AccountKey::DEFAULT;
         let credential = || Credential::of_secret(Secret::new(crate::bodies::SECRET));
         let source = Source {

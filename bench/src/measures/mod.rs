@@ -2,7 +2,7 @@
 //! Refuses to know how a process is started and how a figure is shown.
 
 mod claims;
-mod disk;
+pub mod disk;
 mod fanout;
 mod growth;
 mod isolation;
@@ -10,11 +10,13 @@ mod latency;
 mod pending;
 mod restart;
 mod retention;
+pub mod statements;
 mod sweep;
-mod throughput;
+pub mod throughput;
 
 use std::pin::Pin;
 
+use crate::database::Store;
 use crate::part::Part;
 use crate::report::Report;
 use crate::stage::Stage;
@@ -28,6 +30,10 @@ pub trait Measure: Sync {
     fn name(&self) -> &'static str;
     /// What it measures, in a few words.
     fn about(&self) -> &'static str;
+    /// Whether there is anything to measure over a store.
+    fn is_for(&self, _store: Store) -> bool {
+        true
+    }
     /// Measures and reports.
     fn run<'a>(&'a self, stage: &'a mut Stage, report: &'a mut Report) -> Done<'a>;
 }
@@ -43,6 +49,7 @@ pub static ALL: &[&dyn Measure] = &[
     &isolation::Isolation,
     &fanout::FanOut,
     &disk::Disk,
+    &statements::Statements,
     &retention::Retention,
     &growth::Growth,
 ];
