@@ -64,7 +64,8 @@ const DOORS: &[(&str, &[&str], &str)] = &[
         "ask the Clock for dice and `clock::random_bytes` for secrets",
     ),
     ("env::var", &["src/config.rs", "xtask/"], "let src/config.rs read it and pass the value on"),
-    ("rusqlite", &["src/store/sqlite/"], "give the trait Store a method named for the use"),
+    ("rusqlite", &["src/store/sqlite/", "src/store/sql/"], "speak the SQL of src/store/sql/"),
+    ("tokio_postgres", &["src/store/postgres/", "src/store/sql/"], "speak the SQL of src/store/sql/"),
     ("SqliteStore", &["src/store/sqlite/", "src/app.rs"], "use `dyn Store`; app.rs chooses which one"),
 ];
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rusqlite::StatementStatus;
@@ -14,14 +15,22 @@ use crate::ledger::{Decision, Next};
 use crate::model::endpoint::{Delivering, EndpointState, Part, Scope, Shape, Wait};
 use crate::model::event::{Heard, HeardBatch, HeardCall};
 use crate::model::id::{self, Kind};
-use crate::model::replay::Selection;
+use crate::model::replay::{ReplayOrder, Selection};
 use crate::model::secret::Credential;
 use crate::model::{
-    Attempt, Batch, Call, DeliveryState, DialectName, EventType, Outcome, Secret, Step, Text,
+    AccountKey, Attempt, Batch, Call, DeliveryState, DialectName, Endpoint, EventType, Mention, Outcome,
+    Secret, Source, Step, Text,
 };
 use crate::store::batches::{Batches, Contact, Failure, Given, NewBatch, Opened};
 use crate::store::books::{Grain, Setting, Span, Subject, TextPage};
-use crate::store::{Incoming, Settlement, What};
+use crate::store::export::{Import, Secrets};
+use crate::store::rooms::call_index::call_hash;
+use crate::store::rooms::database::{NoQueues, Writing};
+use crate::store::rooms::keys::pack;
+use crate::store::rooms::{batches, credit, leaving, mentioned, read, replays, tallies};
+use crate::store::{
+    DeliveryFilter, EndpointRef, Group, Incoming, Owned, Page, Place, Queues, Settlement, Store, What,
+};
 
 /// Rows of the endpoint, the outcome and the state that nobody asks for.
 const OTHERS: usize = 2000;
@@ -209,9 +218,9 @@ async fn no_statement_walks_over_what_it_does_not_show() {
     store.disable_endpoint(target(busy), String::new(), now()).await.unwrap();
 
     // What lists do, on the connection that is traced.
-    let tag = store.tag(ACCOUNT);
-    let lists = store.writer.run(Lane::Api, move |writer| {
-        let db = &writer.db;
+    let tag = store.config(ACCOUNT).unwrap().account.tag;
+    let lists = store.database.write(Lane::Api, move |writer| {
+        let db = &writer.desk.db;
         for after in [None, Some(100)] {
             let page = Page { after, limit: PAGE };
             read::events(db, tag, ACCOUNT, page)?;
@@ -304,7 +313,7 @@ async fn no_removal_walks_over_what_it_leaves() {
         changed.shape.include_recording = !changed.shape.include_recording;
         store.put_endpoint(changed.clone()).await.unwrap();
     }
-    let crowd = store.writer.run(Lane::Api, move |writer| {
+    let crowd = store.database.write(Lane::Api, move |writer| {
         writer.write(|db, _| {
             // Slots, shapes and counts of thousands of others, beside what the store has made itself.
             let numbers = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000)";
@@ -380,8 +389,8 @@ async fn no_step_walks_over_what_it_does_not_look_at() {
     let mut cursor = None;
     loop {
         let vault = Arc::clone(&store.vault);
-        let page = store.writer.run(Lane::Api, move |writer| {
-            leaving::export(&writer.db, &vault, ACCOUNT, Secrets::Clear, cursor)
+        let page = store.database.write(Lane::Api, move |writer| {
+            leaving::export(&writer.desk.db, &vault, ACCOUNT, Secrets::Clear, cursor)
         });
         let page = page.await.unwrap();
         let lines = (1..).zip(page.lines).collect();
@@ -420,7 +429,8 @@ async fn give(store: &SqliteStore, contacts: usize, lost_after: Option<Duration>
 /// A step of a call for a contact of a batch.
 fn calls_of(store: &SqliteStore, batch: i64, contact: usize, step: Step) -> Incoming {
     let mut call = Call { call_id: Text::from(format!("b-{batch}-{contact}")), ..Call::default() };
-    call.batch_id = Some(Text::from(id::format(Kind::Batch, store.tag(ACCOUNT), batch)));
+    call.batch_id =
+        Some(Text::from(id::format(Kind::Batch, store.config(ACCOUNT).unwrap().account.tag, batch)));
     call.contact.phone = Some(Text::from(format!("+1555{contact}")));
     Incoming {
         what: What::heard([Heard::Call(Box::new(HeardCall { step, at: None, call }))]),
@@ -442,7 +452,7 @@ async fn no_batch_walks_over_another() {
     commit(&store, all, Vec::new(), true).await;
     let half = (0..OTHERS / 2).map(|at| calls_of(&store, big, at, ended(Outcome::Failed))).collect();
     commit(&store, half, Vec::new(), true).await;
-    let crowd = store.writer.run(Lane::Api, move |writer| {
+    let crowd = store.database.write(Lane::Api, move |writer| {
         writer.write(|db, _| {
             let numbers = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000)";
             let columns = "id, account, state, intake, total, taken_in, succeeded, failed, max_attempts, created_at, \
@@ -480,8 +490,8 @@ async fn no_batch_walks_over_another() {
     while store.chore(late).await.unwrap().more {}
     store.set_retention(ACCOUNT, Some(kept), late).await.unwrap();
     while store.chore(late.after(kept * 3)).await.unwrap().more {}
-    let lists = store.writer.run(Lane::Api, move |writer| {
-        let db = &writer.db;
+    let lists = store.database.write(Lane::Api, move |writer| {
+        let db = &writer.desk.db;
         let range = [pack(ACCOUNT, 0), pack(AccountKey(ACCOUNT.0 + 1), 0)];
         batches::views(db, "id > ?1 AND id < ?2", range, PAGE)?;
         for after in [None, Some(crate::store::batches::contact_number(big, 1500))] {
@@ -510,13 +520,13 @@ async fn numbers_cost_a_group_few_statements() {
     let store = SqliteStore::open(dir.path(), now(), Options::default()).unwrap();
     let runs: Arc<Mutex<Vec<String>>> = Arc::default();
     let noted = Arc::clone(&runs);
-    let traced = store.writer.run(Lane::Api, move |writer| {
+    let traced = store.database.write(Lane::Api, move |writer| {
         let note = move |event: TraceEvent<'_>| {
             if let TraceEvent::Profile(statement, _) = event {
                 noted.lock().unwrap().push(statement.sql().into_owned());
             }
         };
-        writer.db.trace_v2(TraceEventCodes::SQLITE_TRACE_PROFILE, Some(note))?;
+        writer.desk.db.sqlite_mut().trace_v2(TraceEventCodes::SQLITE_TRACE_PROFILE, Some(note))?;
         Ok(())
     });
     traced.await.unwrap();
@@ -566,7 +576,7 @@ async fn no_replay_and_no_hold_walks_over_what_it_does_not_touch() {
     waiting.delivering.wait = Some(wait);
     store.put_endpoint(waiting).await.unwrap();
     calls(&store, 20_000, OTHERS, Outcome::Completed, None).await;
-    let crowd = store.writer.run(Lane::Api, move |writer| {
+    let crowd = store.database.write(Lane::Api, move |writer| {
         writer.write(|db, _| {
             let numbers = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000)";
             let (first, event) = (pack(AccountKey(7), 0), pack(ACCOUNT, 5));
@@ -602,16 +612,16 @@ async fn no_replay_and_no_hold_walks_over_what_it_does_not_touch() {
     let held = i64::try_from(20 + OTHERS + 5).unwrap();
     store.retry(ACCOUNT, held, now()).await.unwrap();
     store.cancel(ACCOUNT, held + 1, now()).await.unwrap();
-    let tag = store.tag(ACCOUNT);
-    let lists = store.writer.run(Lane::Api, move |writer| {
+    let tag = store.config(ACCOUNT).unwrap().account.tag;
+    let lists = store.database.write(Lane::Api, move |writer| {
         let page = Page { after: None, limit: PAGE };
-        replays::replays(&writer.db, ACCOUNT, page)?;
-        replays::replay(&writer.db, ACCOUNT, 1)?;
+        replays::replays(&writer.desk.db, ACCOUNT, page)?;
+        replays::replay(&writer.desk.db, ACCOUNT, 1)?;
         for filter in [
             DeliveryFilter { call: Some(2), ..DeliveryFilter::default() },
             DeliveryFilter { event: Some(3), ..DeliveryFilter::default() },
         ] {
-            assert_eq!(read::deliveries(&writer.db, tag, ACCOUNT, &filter, page)?.len(), 2);
+            assert_eq!(read::deliveries(&writer.desk.db, tag, ACCOUNT, &filter, page)?.len(), 2);
         }
         Ok(())
     });
@@ -631,9 +641,9 @@ type Counted = Arc<Mutex<BTreeMap<String, i32>>>;
 async fn trace(store: &SqliteStore) -> Counted {
     let counted: Counted = Arc::default();
     let count = Arc::clone(&counted);
-    let traced = store.writer.run(Lane::Api, move |writer| {
+    let traced = store.database.write(Lane::Api, move |writer| {
         // Counted anew for each run, so nothing prepared may be kept.
-        writer.db.set_prepared_statement_cache_capacity(0);
+        writer.db().set_prepared_statement_cache_capacity(0);
         let note = move |event: TraceEvent<'_>| {
             if let TraceEvent::Profile(statement, _) = event {
                 let steps = statement.get_status(StatementStatus::VmStep);
@@ -642,7 +652,7 @@ async fn trace(store: &SqliteStore) -> Counted {
                 *most = steps.max(*most);
             }
         };
-        writer.db.trace_v2(TraceEventCodes::SQLITE_TRACE_PROFILE, Some(note))?;
+        writer.desk.db.sqlite_mut().trace_v2(TraceEventCodes::SQLITE_TRACE_PROFILE, Some(note))?;
         Ok(())
     });
     traced.await.unwrap();
@@ -656,7 +666,7 @@ fn judge(counted: &Counted, least: usize, dir: &Path) {
 fn judge_within(counted: &Counted, least: usize, dir: &Path, most: i32) {
     let counted = std::mem::take(&mut *counted.lock().unwrap());
     assert!(counted.len() > least, "the statements were counted: {}", counted.len());
-    let db = Connection::open(dir.join("postcall.db")).unwrap();
+    let db = rusqlite::Connection::open(dir.join("postcall.db")).unwrap();
     for (sql, steps) in counted {
         let plan = || -> Vec<String> {
             let mut explained = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();

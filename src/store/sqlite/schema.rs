@@ -1,33 +1,12 @@
 //! The tables, and the way from an older set of them to today's.
-//! Keys are integers, the account in their upper bits, so one account's rows lie together and no key needs an
-//! index beside the table's own. Refuses to know what the rows mean.
+//! Refuses to know what the rows mean.
 
 use std::time::Duration;
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use super::tallies;
-use crate::model::AccountKey;
-
-/// Bits of a key that number the record within its account.
-const NUMBER_BITS: u32 = 40;
-
-/// The most that a record's number can be. It is never handed out, so it stands for every number that cannot be.
-const LAST_NUMBER: i64 = (1 << NUMBER_BITS) - 1;
-/// The accounts that fit above the numbers.
-pub const MOST_ACCOUNTS: i64 = (1 << (63 - NUMBER_BITS)) - 2;
-
-/// One key of account and number. Numbers come from ids and cursors that anybody can make up, and one that does not
-/// fit must not reach into another account: it becomes the nearest one that no record has.
-pub fn pack(account: AccountKey, number: i64) -> i64 {
-    (account.0 << NUMBER_BITS) | number.clamp(0, LAST_NUMBER)
-}
-
-/// The inverse of [`pack`].
-pub fn unpack(key: i64) -> (AccountKey, i64) {
-    (AccountKey(key >> NUMBER_BITS), key & ((1 << NUMBER_BITS) - 1))
-}
+use crate::store::rooms::{arriving, batches, config, erasure, holds, replays, tallies, transcripts};
 
 /// Every migration, oldest first; `user_version` counts those that were applied. Never edit one that was released.
 const MIGRATIONS: &[&str] = &[
@@ -139,13 +118,14 @@ DROP INDEX calls_by_hash;
 ALTER TABLE accounts ADD COLUMN calls_filed INTEGER NOT NULL DEFAULT 0;
 UPDATE accounts SET calls_filed = calls;
 ",
-    super::erasure::TABLES,
-    super::transcripts::COLUMNS,
-    super::arriving::COLUMNS,
-    super::batches::TABLES,
+    erasure::TABLES,
+    transcripts::COLUMNS,
+    arriving::COLUMNS,
+    batches::TABLES,
     tallies::TABLES,
-    super::replays::TABLES,
-    super::holds::TABLES,
+    replays::TABLES,
+    holds::TABLES,
+    config::REVISION,
 ];
 
 /// How long a statement waits for another connection.
@@ -196,17 +176,6 @@ pub fn migrate(connection: &mut Connection) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn no_number_reaches_into_another_account() {
-        for number in [i64::MIN, -1, 1 << NUMBER_BITS, (2 << NUMBER_BITS) | 7, i64::MAX] {
-            for account in [AccountKey(1), AccountKey(MOST_ACCOUNTS)] {
-                assert_eq!(unpack(pack(account, number)).0, account, "{number}");
-            }
-        }
-        assert_eq!(unpack(pack(AccountKey(3), 7)), (AccountKey(3), 7));
-        assert!(pack(AccountKey(MOST_ACCOUNTS + 1), 0) > pack(AccountKey(MOST_ACCOUNTS), LAST_NUMBER));
-    }
-
     /// Calls of an older store are found afterwards.
     #[test]
     fn the_index_of_calls_moves() {
@@ -220,10 +189,11 @@ mod tests {
         )
         .unwrap();
         migrate(&mut db).unwrap();
+        let db = crate::store::sql::Connection::Sqlite(db);
         for (hash, call) in [(-1, 10), (i64::MAX, 11), (4_294_967_296, 12)] {
-            assert_eq!(super::super::call_index::filed(&db, hash), Ok(vec![call]));
+            assert_eq!(crate::store::rooms::call_index::filed(&db, hash), Ok(vec![call]));
         }
-        let filed = db.query_row("SELECT calls_filed FROM accounts", [], |row| row.get::<_, i64>(0));
+        let filed = db.sqlite().query_row("SELECT calls_filed FROM accounts", [], |row| row.get::<_, i64>(0));
         assert_eq!(filed, Ok(3));
     }
 }

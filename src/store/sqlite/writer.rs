@@ -1,177 +1,67 @@
-//! The writing connection with what belongs to it, and how work becomes one transaction: begun, committed, and only then
-//! seen by anybody. Refuses to know what the work is.
+//! The writing connection with what belongs to it: how a transaction begins and ends on a file, and what is done for the
+//! file beside the rooms. Refuses to know what the work is.
 
 use std::fs::File;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
-
-use super::Options;
-use super::call_index::CallIndex;
-use super::config::{self, Changed, Directory};
-use super::erasure;
 use super::log::{Emptied, Log};
-use super::mentioned::Remembered;
-use super::record::{Known, Recording};
 use super::space::{self, Space};
 use crate::model::Time;
-use crate::store::feed::Feeds;
-use crate::store::vault::Vault;
-use crate::store::{AccountConfig, Committed, Queues, StoreError};
+use crate::store::rooms::config::Changed;
+use crate::store::rooms::database::{Desk, NoQueues, Writing};
+use crate::store::rooms::{erasure, upkeep};
+use crate::store::{Committed, Progress, StoreError};
 
 /// How long a commit proves that the store can be written. Anybody may ask whether it can; not every time shall
 /// cost an fsync.
 const PROVEN: Duration = Duration::from_secs(1);
 
 /// The writing connection and what belongs to it. Lives on the writer thread and is dropped there, field by field.
-pub(super) struct Writer {
-    pub(super) db: Connection,
-    pub(super) log: Log,
-    pub(super) call_index: CallIndex,
-    pub(super) directory: Arc<Directory>,
-    pub(super) vault: Arc<Vault>,
-    pub(super) feeds: Arc<Feeds>,
-    pub(super) options: Options,
-    pub(super) remembered: Remembered,
+pub struct Writer {
+    pub(super) desk: Desk,
+    log: Log,
     /// The last commit, unless something failed since.
     pub(super) proven: Option<Instant>,
     /// Whether commits wait for the disk.
-    pub(super) is_durable: bool,
+    is_durable: bool,
     /// How long the last one waited.
-    pub(super) waited: Duration,
+    waited: Duration,
+    /// Rows that were changed before the transaction.
+    changes: u64,
+    /// The last commit before the transaction.
+    proven_before: Option<Instant>,
     /// Held for as long as anything may be written: a second process would break ownership, which lives in memory.
-    pub(super) _lock: File,
+    _lock: File,
 }
 
 impl Writer {
-    /// Runs work in one transaction. What it says that it changed of the configuration is read in the same
-    /// transaction and shown after the commit: once something is on disk, nothing may fail any more.
-    pub(super) fn transact<T>(
-        &mut self,
-        work: impl FnOnce(&Connection, &Self) -> Result<(T, Vec<Changed>), StoreError>,
-    ) -> Result<T, StoreError> {
-        self.run(true, work)
-    }
-
-    /// The same for who owns what: nobody owns anything after a start, so it need not outlive a power cut and no door
-    /// has to wait for the disk to keep it.
-    pub(super) fn transact_ownership<T>(
-        &mut self,
-        work: impl FnOnce(&Connection, &Self) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        self.run(false, |db, writer| Ok((work(db, writer)?, Vec::new())))
-    }
-
-    pub(super) fn run<T>(
-        &mut self,
-        is_durable: bool,
-        work: impl FnOnce(&Connection, &Self) -> Result<(T, Vec<Changed>), StoreError>,
-    ) -> Result<T, StoreError> {
-        // Work that broke off may have left a transaction open.
-        self.roll_back();
-        self.remembered.begin();
-        let proven = self.proven.take();
-        if self.is_durable != is_durable {
-            // Should this fail, so does the transaction; nothing is taken for durable that is not.
-            self.db.pragma_update(None, "synchronous", if is_durable { "FULL" } else { "NORMAL" })?;
-            self.is_durable = is_durable;
-        }
-        let changes = self.db.total_changes();
-        self.db.execute_batch("BEGIN IMMEDIATE")?;
-        let (done, configs) =
-            match work(&self.db, self).and_then(|(done, changed)| Ok((done, self.reload(&changed)?))) {
-                Ok(done) => done,
-                Err(error) => {
-                    self.roll_back();
-                    // Data that does not fit says nothing about the store.
-                    self.proven = proven.filter(|_| matches!(error, StoreError::Data(_)));
-                    return Err(error);
-                }
-            };
-        let start = Instant::now();
-        let ended = self.db.execute_batch("COMMIT");
-        self.waited = start.elapsed();
-        if let Err(error) = ended {
-            // Rolled back, it is not committed as far as anybody can see while this process lives. Should the log have
-            // reached the disk all the same, the next start finds it committed and dedupe meets the sender's retry.
-            self.roll_back();
-            return Err(StoreError::Unavailable(error.to_string()));
-        }
-        // A commit of nothing touches no disk, so it proves nothing.
-        let has_written = self.db.total_changes() != changes;
-        self.proven = if is_durable && has_written { Some(Instant::now()) } else { proven };
-        self.remembered.committed();
-        for config in configs {
-            self.directory.put(config);
-        }
-        self.log.tend(&self.db);
-        Ok(done)
-    }
-
-    /// Runs work in one transaction that changes no configuration.
-    pub(super) fn write<T>(
-        &mut self,
-        work: impl FnOnce(&Connection, &Self) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        self.transact(|db, writer| Ok((work(db, writer)?, Vec::new())))
-    }
-
-    pub(super) fn roll_back(&self) {
-        if !self.db.is_autocommit()
-            && let Err(error) = self.db.execute_batch("ROLLBACK")
-        {
-            tracing::error!(%error, "a rollback failed");
+    /// A writer with this on its desk.
+    pub(super) fn new(desk: Desk, log: Log, lock: File) -> Self {
+        Self {
+            desk,
+            log,
+            proven: None,
+            is_durable: true,
+            waited: Duration::ZERO,
+            changes: 0,
+            proven_before: None,
+            _lock: lock,
         }
     }
 
-    /// The accounts as they are after these changes, one for each account.
-    pub(super) fn reload(&self, changed: &[Changed]) -> Result<Vec<AccountConfig>, StoreError> {
-        let mut configs: Vec<AccountConfig> = Vec::new();
-        for &change in changed {
-            let account = change.account();
-            let earlier = configs.iter().position(|config| config.account.key == account);
-            let earlier = earlier.map(|at| configs.swap_remove(at));
-            let shown = self.directory.get(account);
-            let known = earlier.as_ref().or(shown.as_deref());
-            configs.push(config::reload(&self.db, &self.vault, known, change)?);
-        }
-        Ok(configs)
+    pub(super) fn db(&self) -> &rusqlite::Connection {
+        self.desk.db.sqlite()
     }
 
-    pub(super) fn record<'a>(
-        &'a self,
-        db: &'a Connection,
-        queues: &'a dyn Queues,
-        now: Time,
-    ) -> Recording<'a> {
-        let known = Known { call_index: &self.call_index, remembered: &self.remembered };
-        Recording::new(db, &self.directory, known, queues, self.options.quarantine_quota, now)
-    }
-
-    /// Runs work that records or settles, in one transaction.
-    pub(super) fn recording<T>(
-        &mut self,
-        queues: &dyn Queues,
-        now: Time,
-        work: impl FnOnce(&mut Recording<'_>) -> Result<T, StoreError>,
-    ) -> Result<(T, Committed), StoreError> {
-        let (done, committed, found) = self.transact(|db, writer| {
-            let mut recording = writer.record(db, queues, now);
-            let done = work(&mut recording)?;
-            let (committed, found) = recording.finish()?;
-            let changed = committed.disabled.iter().map(|&endpoint| Changed::Endpoint(endpoint)).collect();
-            Ok(((done, committed, found), changed))
-        })?;
-        self.call_index.apply(found);
-        committed.feeds.iter().for_each(|&(account, position)| self.feeds.moved(account, position));
-        Ok((done, committed))
+    /// Copies all of the log into the file.
+    pub(super) fn copy_log(&self) -> Result<(), StoreError> {
+        Ok(self.db().execute_batch("PRAGMA wal_checkpoint(TRUNCATE);")?)
     }
 
     /// Gives some free space back to the disk; true when there is more. The file itself is cut when the log is copied
     /// into it, so the last step sees to that.
-    pub(super) fn give_back(&mut self) -> Result<bool, StoreError> {
-        let given = self.write(|db, _| space::give_back(db))?;
+    fn give_back(&mut self) -> Result<bool, StoreError> {
+        let given = self.write(|db, _| space::give_back(db.sqlite()))?;
         if given == Space::Given {
             self.log.copy();
         }
@@ -179,24 +69,86 @@ impl Writer {
     }
 
     /// Has nothing of what was erased left in the log, which is what ends an erasure; true when there is more to do now.
-    pub(super) fn finish_erasure(&mut self, now: Time) -> Result<bool, StoreError> {
-        if !erasure::waits_for_log(&self.db)? {
+    fn finish_erasure(&mut self, now: Time) -> Result<bool, StoreError> {
+        if !erasure::waits_for_log(&self.desk.db)? {
             return Ok(false);
         }
-        match self.log.empty(&self.db)? {
+        match self.log.empty(self.desk.db.sqlite())? {
             Emptied::Done => self.write(|db, _| erasure::finish(db, now)).map(|()| true),
             Emptied::Soon => Ok(true),
             Emptied::Held => Ok(false),
         }
     }
+}
+
+impl Writing for Writer {
+    fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    fn desk_mut(&mut self) -> &mut Desk {
+        &mut self.desk
+    }
+
+    fn begin(&mut self, is_durable: bool) -> Result<(), StoreError> {
+        // Work that broke off may have left a transaction open.
+        self.desk.db.roll_back();
+        self.proven_before = self.proven.take();
+        if self.is_durable != is_durable {
+            // Should this fail, so does the transaction; nothing is taken for durable that is not.
+            self.db().pragma_update(None, "synchronous", if is_durable { "FULL" } else { "NORMAL" })?;
+            self.is_durable = is_durable;
+        }
+        self.changes = self.db().total_changes();
+        Ok(self.db().execute_batch("BEGIN IMMEDIATE")?)
+    }
+
+    fn commit(&mut self, is_durable: bool, _: &[Changed]) -> Result<(), StoreError> {
+        let start = Instant::now();
+        let ended = self.db().execute_batch("COMMIT");
+        self.waited = start.elapsed();
+        if let Err(error) = ended {
+            // Rolled back, it is not committed as far as anybody can see while this process lives. Should the log have
+            // reached the disk all the same, the next start finds it committed and dedupe meets the sender's retry.
+            self.desk.db.roll_back();
+            return Err(StoreError::Unavailable(error.to_string()));
+        }
+        // A commit of nothing touches no disk, so it proves nothing.
+        let has_written = self.db().total_changes() != self.changes;
+        self.proven = if is_durable && has_written { Some(Instant::now()) } else { self.proven_before };
+        self.log.tend(self.desk.db.sqlite());
+        Ok(())
+    }
+
+    fn roll_back(&mut self, why: &StoreError) {
+        self.desk.db.roll_back();
+        // Data that does not fit says nothing about the store.
+        self.proven = self.proven_before.filter(|_| matches!(why, StoreError::Data(_)));
+    }
+
+    fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    fn chore(&mut self, now: Time) -> Result<Progress, StoreError> {
+        let vault = std::sync::Arc::clone(&self.desk.vault);
+        let done = self.recording(&NoQueues, now, |recording| upkeep::step(recording, &vault));
+        // An erasure has it on; everything else pays for it with pages that it would not write.
+        self.db().pragma_update(None, "secure_delete", "FAST")?;
+        let (more, Committed { wake, called_off, .. }) = done?;
+        let Desk { call_index, db, .. } = &mut self.desk;
+        let more = call_index.tend(db)? || more;
+        let more = more || self.finish_erasure(now)? || self.give_back()?;
+        Ok(Progress { more, wake, called_off })
+    }
 
     /// Writes something so that it can be seen whether that works, unless it was just seen.
-    pub(super) fn prove(&mut self) -> Result<(), StoreError> {
+    fn prove(&mut self) -> Result<(), StoreError> {
         if self.proven.is_some_and(|proven| proven.elapsed() < PROVEN) {
             return Ok(());
         }
         self.write(|db, _| {
-            db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('ready', x'')", [])?;
+            db.sqlite().execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('ready', x'')", [])?;
             Ok(())
         })
     }

@@ -509,6 +509,7 @@ async fn older_data_gets_an_age() {
          ALTER TABLE accounts DROP COLUMN batches; ALTER TABLE accounts DROP COLUMN call_credit;
          ALTER TABLE accounts DROP COLUMN batch_secret;
          DROP TABLE tallies; DROP TABLE tallies_gone; DROP TABLE mentioned; ALTER TABLE calls DROP COLUMN counted;
+         ALTER TABLE accounts DROP COLUMN revision;
          PRAGMA user_version = 1;",
     )
     .unwrap();

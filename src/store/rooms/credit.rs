@@ -1,10 +1,10 @@
 //! Call minutes: what is left of them, what calls use up, and the batches that fail when nothing is left.
 //! Refuses to know what a call uses up: that is `ledger::credit`.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use crate::store::sql::{Connection, OptionalExtension, params};
 
+use super::keys::pack;
 use super::record::Recording;
-use super::schema::pack;
 use crate::model::AccountKey;
 use crate::store::StoreError;
 use crate::store::batches::Failure;
@@ -30,7 +30,7 @@ pub fn set(db: &Connection, account: AccountKey, millis: Option<i64>) -> Result<
 
 fn note(db: &Connection, account: AccountKey, left: Option<i64>) -> Result<(), StoreError> {
     if left.is_some_and(|millis| millis <= 0) {
-        db.prepare_cached("INSERT OR IGNORE INTO out_of_credit (account) VALUES (?)")?
+        db.prepare_cached("INSERT INTO out_of_credit (account) VALUES (?) ON CONFLICT DO NOTHING")?
             .execute([account.0])?;
     }
     Ok(())
@@ -53,7 +53,7 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
     let db = recording.db;
     let account: Option<i64> = db
         .prepare_cached("SELECT account FROM out_of_credit ORDER BY account LIMIT 1")?
-        .query_row([], |row| row.get(0))
+        .query_row((), |row| row.get(0))
         .optional()?;
     let Some(account) = account.map(AccountKey) else { return Ok(false) };
     let has_none = left(db, account)?.is_some_and(|millis| millis <= 0);

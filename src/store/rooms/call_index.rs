@@ -14,10 +14,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use crate::store::sql::{Connection, OptionalExtension, params};
 
 use super::filter::Filter;
-use super::schema::{pack, unpack};
+use super::keys::{pack, unpack};
 use crate::model::{AccountKey, Text};
 use crate::store::StoreError;
 
@@ -132,11 +132,12 @@ impl CallIndex {
     /// filed at once.
     pub fn load(db: &Connection, capacity: usize) -> Result<Self, StoreError> {
         let accounts: Vec<(i64, i64)> = db
-            .prepare("SELECT account, calls_filed FROM accounts WHERE calls > calls_filed")?
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .prepare_cached("SELECT account, calls_filed FROM accounts WHERE calls > calls_filed")?
+            .query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<_, _>>()?;
         let (mut entries, mut heads): (Vec<Entry>, _) = (Vec::new(), BTreeMap::new());
-        let mut statement = db.prepare("SELECT hash, id FROM calls WHERE id > ? AND id < ? ORDER BY id")?;
+        let mut statement =
+            db.prepare_cached("SELECT hash, id FROM calls WHERE id > ? AND id < ? ORDER BY id")?;
         for (account, filed) in accounts {
             let account = AccountKey(account);
             let end = pack(AccountKey(account.0 + 1), 0);
@@ -274,7 +275,8 @@ fn estimate(db: &Connection) -> Result<usize, StoreError> {
 }
 
 fn file<'a>(db: &Connection, entries: impl IntoIterator<Item = &'a Entry>) -> Result<(), StoreError> {
-    let mut statement = db.prepare_cached("INSERT OR IGNORE INTO call_hashes (hash, call) VALUES (?, ?)")?;
+    let mut statement =
+        db.prepare_cached("INSERT INTO call_hashes (hash, call) VALUES (?, ?) ON CONFLICT DO NOTHING")?;
     for entry in entries {
         statement.execute(params![entry.0, entry.1])?;
     }
@@ -295,7 +297,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::store::sqlite::schema;
+    use crate::store::sqlite::migrated;
 
     const CAPACITY: usize = 8;
 
@@ -310,8 +312,7 @@ mod tests {
 
     impl Books {
         fn new() -> Self {
-            let mut db = Connection::open_in_memory().unwrap();
-            schema::migrate(&mut db).unwrap();
+            let db = migrated();
             for account in 0..2 {
                 let sql = "INSERT INTO accounts (account, tag, name, created_at) VALUES (?1, ?1, ?1, 0)";
                 db.execute(sql, [account]).unwrap();
@@ -391,7 +392,7 @@ mod tests {
 
         fn mark(&self, account: i64) -> i64 {
             let sql = "SELECT calls_filed FROM accounts WHERE account = ?";
-            self.db.query_row(sql, [account], |row| row.get(0)).unwrap()
+            self.db.sqlite().query_row(sql, [account], |row| row.get(0)).unwrap()
         }
     }
 

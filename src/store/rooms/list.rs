@@ -5,18 +5,18 @@
 //! owed about the person is called off, because whoever asks to be forgotten is told of to nobody any more; what was
 //! proven delivered stays so.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use crate::store::sql::{Connection, OptionalExtension, params};
 
 use super::arriving::{self, Arriving, Refused, Taken};
 use super::call_index::call_hash;
 use super::codec::{pack_attempt, unpack_attempts};
 use super::contacts;
 use super::erasure::Erasing;
+use super::keys::{pack, unpack};
 use super::leaving::{self, Leaving};
 use super::read;
 use super::record::OWNED;
 use super::replays;
-use super::schema::{pack, unpack};
 use super::settle::reference;
 use super::tallies;
 use super::upkeep;
@@ -117,7 +117,7 @@ fn events(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
     let mut rows = statement.query([after, end, STEP])?;
     let mut seen = 0;
     while let Some(row) = rows.next()? {
-        let packed = row.get_ref(3)?.as_blob().map_err(damaged)?;
+        let packed = row.blob(3)?;
         if !erasing.budget.take(i64::try_from(packed.len()).unwrap_or(i64::MAX)) {
             return Ok(true);
         }
@@ -129,7 +129,8 @@ fn events(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
         if body.is_some_and(|body| is_about(erasing, &body)) {
             match call {
                 Some(call) => {
-                    let sql = "INSERT OR IGNORE INTO erasure_calls (erasure, call) VALUES (?, ?)";
+                    let sql =
+                        "INSERT INTO erasure_calls (erasure, call) VALUES (?, ?) ON CONFLICT DO NOTHING";
                     db.prepare_cached(sql)?.execute([erasing.job, call])?;
                 }
                 None if erase_event(erasing, id, None)?.is_none() => return Ok(true),
@@ -366,7 +367,7 @@ fn erase_deliveries(erasing: &mut Erasing<'_, '_>, range: [i64; 2]) -> Result<bo
             if !erasing.budget.take(i64::try_from(packed.len()).unwrap_or(i64::MAX)) {
                 return Ok(false);
             }
-            quoting.push((row.get::<_, i64>(0)?, packed));
+            quoting.push((row.get::<i64>(0)?, packed));
             if quoting.len() == usize::try_from(STEP).unwrap_or(usize::MAX) {
                 break;
             }
@@ -407,14 +408,14 @@ fn quarantine(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
     let mut rows = statement.query([after, end, STEP])?;
     let (mut seen, mut found) = (0, Vec::new());
     while let Some(row) = rows.next()? {
-        let packed = row.get_ref(1)?.as_blob().map_err(damaged)?;
+        let packed = row.blob(1)?;
         if !erasing.budget.take(i64::try_from(packed.len()).unwrap_or(i64::MAX)) {
             seen = STEP;
             break;
         }
         erasing.place = unpack(row.get(0)?).1;
         seen += 1;
-        let reason = row.get_ref(2)?.as_bytes().unwrap_or_default();
+        let reason = row.blob(2)?;
         let names = |text: &[u8]| erasing.person.is_in(text);
         if names(reason) || unpack_bytes(packed).is_ok_and(|body| names(&body)) {
             found.push(erasing.place);

@@ -6,12 +6,12 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use crate::store::sql::{Connection, OptionalExtension, params};
 use tracing::debug;
 
+use super::keys::{pack, unpack};
 use super::record::Recording;
 use super::retention::{self, Budget};
-use super::schema::{pack, unpack};
 use crate::model::{AccountKey, Call, EventBody, EventType, Time};
 use crate::store::StoreError;
 use crate::store::packed::{damaged, pack_bytes, unpack_text};
@@ -49,7 +49,7 @@ pub fn step(recording: &Recording<'_>) -> Result<bool, StoreError> {
     let (db, now) = (recording.db, recording.now);
     let due: Option<(i64, i64, i64, i64)> = db
         .prepare_cached(
-            "SELECT account, transcript_retention, position, MAX(transcripts_gone, purged) FROM accounts
+            "SELECT account, transcript_retention, position, CASE WHEN transcripts_gone < purged THEN purged ELSE transcripts_gone END FROM accounts
              WHERE transcripts_at <= ? ORDER BY transcripts_at LIMIT 1",
         )?
         .query_row([now.as_micros()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
@@ -81,7 +81,7 @@ fn silence(db: &Connection, account: AccountKey, first: i64, end: i64) -> Result
     )?;
     let mut rows = statement.query([pack(account, first), pack(account, end), STEP])?;
     while let Some(row) = rows.next()? {
-        let packed = row.get_ref(5)?.as_blob().map_err(damaged)?;
+        let packed = row.blob(5)?;
         if !budget.take(i64::try_from(packed.len()).unwrap_or(i64::MAX)) {
             return Ok(reached);
         }
@@ -98,7 +98,7 @@ fn silence(db: &Connection, account: AccountKey, first: i64, end: i64) -> Result
             db.prepare_cached("UPDATE events SET body = ? WHERE id = ?")?
                 .execute(params![pack_bytes(silent.to_json().as_bytes())?, id])?;
         }
-        if let Some(call) = row.get::<_, Option<i64>>(2)? {
+        if let Some(call) = row.get::<Option<i64>>(2)? {
             silence_record(db, pack(account, call), unpack(id).1)?;
         }
         reached = unpack(id).1;

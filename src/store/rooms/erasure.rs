@@ -4,17 +4,17 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use crate::store::sql::{Connection, OptionalExtension, Row, params};
 use tracing::info;
 
-use super::gaps;
+use super::keys::{pack, unpack};
+use super::list::ROOMS;
 use super::record::Recording;
 use super::retention::Budget;
-use super::rooms::ROOMS;
-use super::schema::{pack, unpack};
 use crate::model::{AccountKey, Mention, Time};
 use crate::store::erasure::Erasure;
 use crate::store::packed::damaged;
+use crate::store::sqlite::gaps;
 use crate::store::vault::Vault;
 use crate::store::{Page, StoreError};
 
@@ -102,15 +102,15 @@ pub fn create(
 
 const COLUMNS: &str = "id, digest, requested_at, room, erased_at, overwritten_at, counts";
 
-fn erasure_of(row: &Row<'_>) -> rusqlite::Result<Erasure> {
+fn erasure_of(row: &Row<'_>) -> crate::store::sql::Result<Erasure> {
     let counts: String = row.get(6)?;
     Ok(Erasure {
         number: unpack(row.get(0)?).1,
         digest: row.get(1)?,
         requested_at: Time::from_micros(row.get(2)?),
         room: row.get(3)?,
-        erased_at: row.get::<_, Option<i64>>(4)?.map(Time::from_micros),
-        overwritten_at: row.get::<_, Option<i64>>(5)?.map(Time::from_micros),
+        erased_at: row.get::<Option<i64>>(4)?.map(Time::from_micros),
+        overwritten_at: row.get::<Option<i64>>(5)?.map(Time::from_micros),
         counts: serde_json::from_str(&counts).unwrap_or_default(),
     })
 }
@@ -139,18 +139,20 @@ pub fn step(recording: &mut Recording<'_>, vault: &Vault) -> Result<bool, StoreE
         .prepare_cached(
             "SELECT id, sealed, room, place, counts FROM erasures WHERE room IS NOT NULL ORDER BY id LIMIT 1",
         )?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
+        .query_row((), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
         .optional()?;
     let Some((job, sealed, name, place, counts)) = oldest else { return Ok(false) };
     if name == LOG {
         return Ok(false);
     }
     // From here on what is deleted is overwritten in the same pages, and so are pages that become free.
-    db.pragma_update(None, "secure_delete", "ON")?;
+    if let Connection::Sqlite(file) = db {
+        file.pragma_update(None, "secure_delete", "ON")?;
+    }
     let now = recording.now.as_micros();
     let Some(room) = ROOMS.iter().position(|room| room.name == name) else {
         let (next, place) = if name == GAPS {
-            gaps::clear(db, place)?.map_or((LOG, 0), |place| (GAPS, place))
+            gaps::clear(db.sqlite(), place)?.map_or((LOG, 0), |place| (GAPS, place))
         } else {
             overwrite(db, place)?.map_or((GAPS, 0), |place| (FREE_SPACE, place))
         };
@@ -197,7 +199,7 @@ fn overwrite(db: &Connection, place: i64) -> Result<Option<i64>, StoreError> {
     const FILLING: i64 = 0;
     const EMPTYING: i64 = 1;
     if place == FILLING {
-        let free: i64 = db.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+        let free: i64 = db.sqlite().pragma_query_value(None, "freelist_count", |row| row.get(0))?;
         let pages = free.min(STEP_PAGES);
         if pages > 0 {
             db.prepare_cached("INSERT INTO overwritten (zeros) VALUES (zeroblob(?))")?
@@ -207,7 +209,7 @@ fn overwrite(db: &Connection, place: i64) -> Result<Option<i64>, StoreError> {
     }
     let freed = db
         .prepare_cached("DELETE FROM overwritten WHERE id = (SELECT id FROM overwritten LIMIT 1)")?
-        .execute([])?;
+        .execute(())?;
     Ok((freed > 0).then_some(EMPTYING))
 }
 

@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::store::sql::{OptionalExtension, Row, params};
 use ring::digest;
-use rusqlite::{OptionalExtension, Row, params};
 
+use super::keys::{pack, unpack};
 use super::record::{About, Recording};
 use super::retention::length;
-use super::schema::{pack, unpack};
 use crate::ledger::{ContactBook, Counted, Standing};
 use crate::model::id::{self, Kind, Tag};
 use crate::model::json::Raw;
@@ -104,8 +104,8 @@ pub fn named(call: &Call, tag: Tag) -> Option<Named> {
 impl BatchBook {
     /// Reads a row of [`BATCH_COLUMNS`].
     pub fn of(row: &Row<'_>) -> Result<Self, StoreError> {
-        let state = usize::from(row.get::<_, u8>(1)?);
-        let failure = match (row.get::<_, Option<Vec<u8>>>(12)?, row.get::<_, Option<Vec<u8>>>(13)?) {
+        let state = usize::from(row.get::<u8>(1)?);
+        let failure = match (row.get::<Option<Vec<u8>>>(12)?, row.get::<Option<Vec<u8>>>(13)?) {
             (Some(error), Some(code)) => {
                 Some(Failure { error: Text::from_bytes(error), code: Text::from_bytes(code) })
             }
@@ -116,13 +116,11 @@ impl BatchBook {
             tally: Standing { total: row.get(2)?, succeeded: row.get(4)?, failed: row.get(5)? },
             taken_in: row.get(3)?,
             max_attempts: row.get(6)?,
-            lost_after: row.get::<_, Option<i64>>(7)?.map(length),
+            lost_after: row.get::<Option<i64>>(7)?.map(length),
             created_at: Time::from_micros(row.get(8)?),
-            started_at: row.get::<_, Option<i64>>(9)?.map(Time::from_micros),
-            ended_at: row.get::<_, Option<i64>>(10)?.map(Time::from_micros),
-            given: Arc::new(
-                serde_json::from_slice(row.get_ref(11)?.as_blob().map_err(damaged)?).map_err(damaged)?,
-            ),
+            started_at: row.get::<Option<i64>>(9)?.map(Time::from_micros),
+            ended_at: row.get::<Option<i64>>(10)?.map(Time::from_micros),
+            given: Arc::new(serde_json::from_slice(row.blob(11)?).map_err(damaged)?),
             failure,
             has_intake: row.get(14)?,
             is_dirty: false,
@@ -131,18 +129,18 @@ impl BatchBook {
 }
 
 /// Reads what a row of [`CONTACT_COLUMNS`] counts.
-pub fn book_of(row: &Row<'_>) -> rusqlite::Result<ContactBook> {
+pub fn book_of(row: &Row<'_>) -> crate::store::sql::Result<ContactBook> {
     Ok(ContactBook {
         heard: row.get(2)?,
         ended: row.get(3)?,
         completed: row.get(4)?,
-        is_closed: !row.get::<_, bool>(5)?,
+        is_closed: !row.get::<bool>(5)?,
     })
 }
 
 /// Reads who a row of [`CONTACT_COLUMNS`] is.
 pub fn contact_of(row: &Row<'_>) -> Result<Contact, StoreError> {
-    serde_json::from_slice(row.get_ref(1)?.as_blob().map_err(damaged)?).map_err(damaged)
+    serde_json::from_slice(row.blob(1)?).map_err(damaged)
 }
 
 /// The hash under which a contact of a batch is found by its number.
@@ -177,7 +175,7 @@ impl Recording<'_> {
             let mut statement = self.db.prepare_cached(&sql)?;
             let mut rows = statement.query([key])?;
             let Some(row) = rows.next()? else { return Ok(None) };
-            self.books.batches.insert(key, BatchBook::of(row)?);
+            self.books.batches.insert(key, BatchBook::of(&row)?);
         }
         Ok(self.books.batches.get_mut(&key))
     }
@@ -190,8 +188,8 @@ impl Recording<'_> {
             let loaded = match rows.next()? {
                 None => None,
                 Some(row) => Some(LoadedContact {
-                    contact: Arc::new(contact_of(row)?),
-                    book: book_of(row)?,
+                    contact: Arc::new(contact_of(&row)?),
+                    book: book_of(&row)?,
                     due: row.get(6)?,
                     is_dirty: false,
                 }),
@@ -219,7 +217,7 @@ impl Recording<'_> {
                 .prepare_cached("SELECT batch, contact, counted FROM batch_calls WHERE call = ?")?
                 .query_row([pack(account, call)], |row| {
                     let contact: Option<i64> = row.get(1)?;
-                    let counted = Counted::ALL.get(usize::from(row.get::<_, u8>(2)?)).copied();
+                    let counted = Counted::ALL.get(usize::from(row.get::<u8>(2)?)).copied();
                     Ok(Placed {
                         batch: row.get(0)?,
                         contact,
@@ -342,7 +340,7 @@ impl Recording<'_> {
         self.db
             .prepare_cached(
                 "INSERT INTO batch_calls (call, batch, contact, counted) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT DO UPDATE SET contact = ?3, counted = ?4",
+                 ON CONFLICT (call) DO UPDATE SET contact = ?3, counted = ?4",
             )?
             .execute(params![pack(account, call), placed.batch, placed.contact, after as i64])?;
         let Some(contact) = placed.contact else { return Ok(()) };

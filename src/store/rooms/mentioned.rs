@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use rusqlite::{Connection, Row, params};
+use crate::store::sql::{Connection, Row, params};
 
 use super::tallies::{self, about};
 use crate::ledger::tally::Dimension;
@@ -89,7 +89,7 @@ impl Mentions {
         for ((account, what, id), name) in self.0 {
             db.prepare_cached(
                 "INSERT INTO mentioned (account, about, id, name, named, created_at) VALUES (?1, ?2, ?3, ?4, 0, ?5)
-                 ON CONFLICT (account, about, id) DO UPDATE SET name = ?4 WHERE named = 0 AND ?4 IS NOT NULL",
+                 ON CONFLICT (account, about, id) DO UPDATE SET name = excluded.name WHERE mentioned.named = 0 AND excluded.name IS NOT NULL",
             )?
             .execute(params![
                 account.0,
@@ -121,9 +121,9 @@ pub fn put(
         .exists((account.0, about(what), setting.id.as_bytes()))?;
     db.prepare_cached(
         "INSERT INTO mentioned (account, about, id, name, named, expected_calls, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?4 IS NOT NULL, ?5, ?6)
+         VALUES (?1, ?2, ?3, ?4, ?7, ?5, ?6)
          ON CONFLICT (account, about, id) DO UPDATE SET
-             name = COALESCE(?4, name), named = CASE WHEN ?7 THEN ?4 IS NOT NULL ELSE named END, expected_calls = ?5",
+             name = COALESCE(?4, mentioned.name), named = COALESCE(?8, mentioned.named), expected_calls = ?5",
     )?
     .execute(params![
         account.0,
@@ -132,7 +132,8 @@ pub fn put(
         setting.name.as_ref().and_then(Option::as_ref).map(Text::as_bytes),
         setting.expected_calls,
         now.as_micros(),
-        setting.name.is_some()
+        setting.name.as_ref().is_some_and(Option::is_some),
+        setting.name.as_ref().map(Option::is_some)
     ])?;
     Ok(!is_there)
 }
@@ -145,11 +146,11 @@ fn mentioned_of(
     what: Dimension,
     row: &Row<'_>,
 ) -> Result<Mentioned, StoreError> {
-    let id = Text::from_bytes(row.get::<_, Vec<u8>>(0)?);
+    let id = Text::from_bytes(row.get::<Vec<u8>>(0)?);
     Ok(Mentioned {
         tally: tallies::whole(db, account, what, &id)?,
         id,
-        name: row.get::<_, Option<Vec<u8>>>(1)?.map(Text::from_bytes),
+        name: row.get::<Option<Vec<u8>>>(1)?.map(Text::from_bytes),
         expected_calls: row.get(2)?,
         created_at: Time::from_micros(row.get(3)?),
     })
@@ -166,7 +167,7 @@ pub fn one(
         "SELECT {COLUMNS} FROM mentioned WHERE account = ? AND about = ? AND id = ?"
     ))?;
     let mut rows = statement.query((account.0, about(what), id.as_bytes()))?;
-    rows.next()?.map(|row| mentioned_of(db, account, what, row)).transpose()
+    rows.next()?.map(|row| mentioned_of(db, account, what, &row)).transpose()
 }
 
 /// A page of them.
@@ -184,7 +185,7 @@ pub fn all(
     let mut rows = statement.query((account.0, about(what), after, limit))?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(mentioned_of(db, account, what, row)?);
+        found.push(mentioned_of(db, account, what, &row)?);
     }
     Ok(found)
 }

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use crate::store::sql::{Connection, OptionalExtension, Row, params};
 
 use super::call_index;
 use super::codec::{outcome_code, state_code, state_of, unpack_attempts};
+use super::keys::{pack, unpack};
 use super::record::{BEHIND, CLAIMABLE, HELD};
 use super::replays;
-use super::schema::{pack, unpack};
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, Call, DeliveryState, Event, EventBody, EventType, Outcome, Text, Time};
 use crate::store::feed::{FeedPage, PAGE_BYTES};
@@ -36,7 +36,7 @@ const EVENT_COLUMNS: &str = "id, kind, at, source, call, test, body";
 fn event_of(row: &Row<'_>, tag: Tag) -> Result<(Event, Option<i64>, usize), StoreError> {
     let position = unpack(row.get(0)?).1;
     let kind = EventType::from_code(row.get(1)?).ok_or_else(|| damaged("unknown event type"))?;
-    let json = unpack_text(row.get_ref(6)?.as_blob().map_err(damaged)?)?;
+    let json = unpack_text(row.blob(6)?)?;
     let source: Option<i64> = row.get(3)?;
     let event = Event {
         position,
@@ -60,7 +60,7 @@ pub fn event(
     let mut statement = db.prepare_cached(&format!("SELECT {EVENT_COLUMNS} FROM events WHERE id = ?"))?;
     let mut rows = statement.query([pack(account, position)])?;
     let row = rows.next()?.ok_or_else(|| damaged(format!("event {position} is gone")))?;
-    event_of(row, tag)
+    event_of(&row, tag)
 }
 
 /// The feed's last position.
@@ -95,7 +95,7 @@ pub fn events(
             found.more = true;
             break;
         }
-        let (event, _, size) = event_of(row, tag)?;
+        let (event, _, size) = event_of(&row, tag)?;
         bytes += size;
         // One that is too much for this page begins the next one.
         if bytes > PAGE_BYTES && !found.events.is_empty() {
@@ -124,7 +124,7 @@ pub fn call(db: &Connection, account: AccountKey, number: i64) -> Result<Option<
     let mut statement =
         db.prepare_cached("SELECT id, event, record, source, updated_at FROM calls WHERE id = ?")?;
     let mut rows = statement.query([pack(account, number)])?;
-    rows.next()?.map(|row| call_of(db, row)).transpose()
+    rows.next()?.map(|row| call_of(db, &row)).transpose()
 }
 
 /// Calls, of one outcome or of any, newest first.
@@ -145,7 +145,7 @@ pub fn calls(
     let mut rows = statement.query(params![first, before, outcome, limit(page)])?;
     let mut calls = Vec::new();
     while let Some(row) = rows.next()? {
-        calls.push(call_of(db, row)?);
+        calls.push(call_of(db, &row)?);
     }
     Ok(calls)
 }
@@ -176,7 +176,7 @@ pub fn calls_of_vendor_id(
         for call in calls {
             let mut rows = statement.query(params![call, source, call_id.as_bytes()])?;
             if let Some(row) = rows.next()? {
-                found.push(call_of(db, row)?);
+                found.push(call_of(db, &row)?);
             }
         }
     }
@@ -202,7 +202,7 @@ struct DeliveryRow {
 const OPEN_COLUMNS: &str = "id, endpoint, event, state, due, attempts";
 const SETTLED_COLUMNS: &str = "id, endpoint, event, state, attempts";
 
-fn open_row(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
+fn open_row(row: &Row<'_>) -> crate::store::sql::Result<DeliveryRow> {
     let due = Time::from_micros(row.get(4)?);
     Ok(DeliveryRow {
         id: row.get(0)?,
@@ -214,7 +214,7 @@ fn open_row(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
     })
 }
 
-fn settled_row(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
+fn settled_row(row: &Row<'_>) -> crate::store::sql::Result<DeliveryRow> {
     Ok(DeliveryRow {
         id: row.get(0)?,
         endpoint: row.get(1)?,
@@ -486,7 +486,7 @@ fn quarantined_of(row: &Row<'_>) -> Result<Quarantined, StoreError> {
         received_at: Time::from_micros(row.get(2)?),
         reason: row.get(3)?,
         content_type: row.get(4)?,
-        body: unpack_bytes(row.get_ref(5)?.as_blob().map_err(damaged)?)?.into(),
+        body: unpack_bytes(row.blob(5)?)?.into(),
     })
 }
 
@@ -499,7 +499,7 @@ pub fn quarantine(db: &Connection, account: AccountKey, page: Page) -> Result<Ve
     let mut rows = statement.query([first, before, limit(page)])?;
     let mut all = Vec::new();
     while let Some(row) = rows.next()? {
-        all.push(quarantined_of(row)?);
+        all.push(quarantined_of(&row)?);
     }
     Ok(all)
 }
@@ -513,7 +513,7 @@ pub fn quarantined(
     let mut statement =
         db.prepare_cached(&format!("SELECT {QUARANTINE_COLUMNS} FROM quarantine WHERE id = ?"))?;
     let mut rows = statement.query([pack(account, number)])?;
-    rows.next()?.map(quarantined_of).transpose()
+    rows.next()?.map(|row| quarantined_of(&row)).transpose()
 }
 
 /// How many bodies are in quarantine.

@@ -5,41 +5,31 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use crate::store::sql::{Connection, OptionalExtension, params};
 
 use super::call_index::{self, CallIndex, call_hash};
 use super::codec::outcome_code;
+use super::config::{self, Directory};
 use super::credit;
+use super::fanned::Bodies;
+use super::head::Head;
+use super::keys::{pack, unpack};
 use super::loaded::Loaded;
 use super::mentioned::{Mentions, Remembered};
 use super::placing::{Books, Placed, named};
 use super::retention;
-use super::schema::{pack, unpack};
 use super::tallies::{Changes, Table};
 use crate::dialect::ReceiptKind;
 use crate::ledger::{self, BatchBook, Change, Contribution};
-use crate::model::endpoint::Shape;
 use crate::model::event::{CORRECTED, HeardBatch};
 use crate::model::id::{self, Kind};
-use crate::model::{AccountKey, Call, DialectName, Event, EventBody, EventType, Text, Time};
+use crate::model::{AccountKey, Call, Event, EventBody, EventType, Text, Time};
 use crate::store::packed::pack_bytes;
 use crate::store::told::{Snapshot, Told, ToldCall};
+use crate::store::vault::Vault;
 use crate::store::{
-    AccountConfig, Body, Booked, Committed, EndpointRef, Incoming, Owned, Place, Queues, Recorded,
-    SharedBody, StoreError, Sum, What,
+    AccountConfig, Booked, Committed, EndpointRef, Incoming, Owned, Queues, Recorded, StoreError, Sum, What,
 };
-
-/// The numbers that an account hands out next.
-#[derive(Clone, Copy, Default)]
-struct Head {
-    /// The feed's last position before this transaction.
-    began: i64,
-    position: i64,
-    calls: i64,
-    deliveries: i64,
-    quarantined: i64,
-    slot_ends: i64,
-}
 
 /// What is remembered of earlier transactions.
 #[derive(Clone, Copy)]
@@ -48,6 +38,10 @@ pub struct Known<'a> {
     pub call_index: &'a CallIndex,
     /// The campaigns and agents that have records.
     pub remembered: &'a Remembered,
+    /// Opens what is sealed.
+    pub vault: &'a Vault,
+    /// The tenure under which deliveries are owned.
+    pub tenure: i64,
 }
 
 /// One transaction's worth of changes, and what to tell once it is committed.
@@ -56,11 +50,12 @@ pub struct Recording<'a> {
     pub(super) queues: &'a dyn Queues,
     pub(super) now: Time,
     pub(super) committed: Committed,
-    directory: &'a super::config::Directory,
+    directory: &'a Directory,
     known: Known<'a>,
     quota: i64,
     configs: HashMap<AccountKey, Arc<AccountConfig>>,
-    heads: HashMap<AccountKey, Head>,
+    /// As they were found, and as they are now.
+    heads: HashMap<AccountKey, (Head, Head)>,
     calls: HashMap<(i64, Text), Loaded>,
     /// Changes to where calls are found.
     pub(super) found: call_index::Changes,
@@ -79,7 +74,7 @@ impl<'a> Recording<'a> {
     /// Begins on an open transaction.
     pub fn new(
         db: &'a Connection,
-        directory: &'a super::config::Directory,
+        directory: &'a Directory,
         known: Known<'a>,
         queues: &'a dyn Queues,
         quota: i64,
@@ -280,7 +275,7 @@ impl<'a> Recording<'a> {
         self.db
             .prepare_cached(
                 "INSERT INTO batches (source, vendor_id, completed, failed) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT DO UPDATE SET completed = ?3, failed = ?4",
+                 ON CONFLICT (source, vendor_id) DO UPDATE SET completed = ?3, failed = ?4",
             )?
             .execute(params![source, id, book.completed, book.failed])?;
         let about = About { source: Some(incoming.source), ..About::default() };
@@ -490,6 +485,7 @@ impl<'a> Recording<'a> {
         if let Some(config) = self.configs.get(&account) {
             return Ok(Arc::clone(config));
         }
+        self.head(account)?;
         let config = self
             .directory
             .get(account)
@@ -507,24 +503,14 @@ impl<'a> Recording<'a> {
 
     fn head(&mut self, account: AccountKey) -> Result<&mut Head, StoreError> {
         if !self.heads.contains_key(&account) {
-            let head = self
-                .db
-                .prepare_cached(
-                    "SELECT position, calls, deliveries, quarantined, slot_ends FROM accounts WHERE account = ?",
-                )?
-                .query_row([account.0], |row| {
-                    Ok(Head {
-                        began: row.get(0)?,
-                        position: row.get(0)?,
-                        calls: row.get(1)?,
-                        deliveries: row.get(2)?,
-                        quarantined: row.get(3)?,
-                        slot_ends: row.get(4)?,
-                    })
-                })?;
-            self.heads.insert(account, head);
+            let (head, revision) = Head::take(self.db, account)?;
+            self.heads.insert(account, (head, head));
+            let known = self.directory.get(account);
+            if known.is_none_or(|known| known.revision != revision) {
+                self.directory.put(config::load(self.db, self.known.vault, account)?);
+            }
         }
-        Ok(self.heads.get_mut(&account).expect("inserted above"))
+        Ok(&mut self.heads.get_mut(&account).expect("inserted above").1)
     }
 
     fn load_call(&mut self, account: AccountKey, key: &(i64, Text)) -> Result<Loaded, StoreError> {
@@ -617,13 +603,9 @@ impl<'a> Recording<'a> {
         }
         self.tallies.write(self.db, Table::Standing)?;
         self.mentions.write(self.db, self.known.remembered, self.now)?;
-        for (account, head) in &self.heads {
-            self.db
-                .prepare_cached(
-                    "UPDATE accounts SET position = ?, calls = ?, deliveries = ?, quarantined = ? WHERE account = ?",
-                )?
-                .execute(params![head.position, head.calls, head.deliveries, head.quarantined, account.0])?;
-            if head.position > head.began {
+        for (account, (began, head)) in self.heads.iter().filter(|(_, (began, head))| began != head) {
+            head.put(self.db, *account)?;
+            if head.position > began.position {
                 self.committed.feeds.push((*account, head.position));
             }
         }
@@ -632,35 +614,6 @@ impl<'a> Recording<'a> {
         }
         self.known.call_index.settle(self.db, &mut self.found)?;
         Ok((self.committed, self.found))
-    }
-}
-
-/// The bodies of one event, one for each way to write it.
-#[derive(Default)]
-struct Bodies {
-    written: Vec<(DialectName, Shape, Body)>,
-    /// What they take up in memory, once there are deliveries in memory.
-    shared: Option<SharedBody>,
-}
-
-impl Bodies {
-    /// A place for one more delivery. Its body counts once for all.
-    fn place(&mut self, reserve: impl FnOnce(usize) -> Option<Place>, bytes: usize) -> Option<Place> {
-        match &self.shared {
-            Some(shared) => reserve(0).map(|place| place.beside(shared)),
-            None => reserve(bytes).inspect(|place| self.shared = Some(place.body())),
-        }
-    }
-
-    /// The bytes in a dialect and shape.
-    fn of(&mut self, dialect: DialectName, shape: &Shape) -> Body {
-        let known = self.written.iter().find(|(known, like, _)| *known == dialect && like == shape);
-        if let Some((_, _, body)) = known {
-            return body.clone();
-        }
-        let body = Body::default();
-        self.written.push((dialect, shape.clone(), body.clone()));
-        body
     }
 }
 

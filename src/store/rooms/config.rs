@@ -4,16 +4,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use crate::store::sql::{Connection, OptionalExtension, Row, params};
 
+use super::keys::{MOST_ACCOUNTS, pack, unpack};
 use super::retention;
-use super::schema::{MOST_ACCOUNTS, pack, unpack};
 use super::sealed::{self, SealedEndpoint, SealedSource};
 use crate::model::account::Account;
 use crate::model::endpoint::{Delivering, EndpointState, Scope};
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, ApiKey, Endpoint, EventType, Source, Time};
-use crate::store::packed::damaged;
 use crate::store::vault::Vault;
 use crate::store::{AccountConfig, EndpointRef, StoreError};
 
@@ -48,18 +47,27 @@ impl Directory {
         accounts.by_key.get(accounts.by_tag.get(&tag)?).cloned()
     }
 
-    /// Takes in a new snapshot.
+    /// Takes in a new snapshot, unless there is a newer one.
     pub fn put(&self, config: AccountConfig) {
         let mut accounts = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let known = accounts.by_key.get(&config.account.key);
+        if known.is_some_and(|known| known.revision > config.revision) {
+            return;
+        }
         accounts.by_tag.insert(config.account.tag, config.account.key);
         accounts.by_key.insert(config.account.key, Arc::new(config));
     }
 }
 
+/// Accounts whose configuration changed since it was read: that happens elsewhere, on another node.
+pub const REVISION: &str = r"
+ALTER TABLE accounts ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;
+";
+
 /// Every account's key.
 pub fn account_keys(db: &Connection) -> Result<Vec<AccountKey>, StoreError> {
     let mut statement = db.prepare_cached("SELECT account FROM accounts")?;
-    let rows = statement.query_map([], |row| row.get(0).map(AccountKey))?;
+    let rows = statement.query_map((), |row| row.get(0).map(AccountKey))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -91,41 +99,42 @@ const ENDPOINT_COLUMNS: &str = "id, revision, sealed, disabled, created_at";
 
 /// Reads an account with all that is configured in it.
 pub fn load(db: &Connection, vault: &Vault, key: AccountKey) -> Result<AccountConfig, StoreError> {
-    let account = account_of(db, key)?;
+    let (account, revision) = account_of(db, key)?;
     let tag = account.tag;
     let range = [pack(key, 0), pack(AccountKey(key.0 + 1), 0)];
     let select = |columns, table| {
         format!("SELECT {columns} FROM {table} WHERE id > ? AND id < ? AND deleted_at IS NULL ORDER BY id")
     };
-    let mut config = AccountConfig { account, sources: Vec::new(), endpoints: Vec::new() };
+    let mut config = AccountConfig { account, revision, sources: Vec::new(), endpoints: Vec::new() };
     let mut statement = db.prepare_cached(&select(SOURCE_COLUMNS, "sources"))?;
     let mut rows = statement.query(range)?;
     while let Some(row) = rows.next()? {
-        config.sources.push(Arc::new(source_of(row, vault, tag)?));
+        config.sources.push(Arc::new(source_of(&row, vault, tag)?));
     }
     let mut statement = db.prepare_cached(&select(ENDPOINT_COLUMNS, "endpoints"))?;
     let mut rows = statement.query(range)?;
     while let Some(row) = rows.next()? {
-        config.endpoints.push(Arc::new(endpoint_of(row, vault, tag)?));
+        config.endpoints.push(Arc::new(endpoint_of(&row, vault, tag)?));
     }
     Ok(config)
 }
 
-fn account_of(db: &Connection, key: AccountKey) -> Result<Account, StoreError> {
+fn account_of(db: &Connection, key: AccountKey) -> Result<(Account, i64), StoreError> {
     let mut statement = db.prepare_cached(
-        "SELECT account, tag, name, created_at, retention, transcript_retention, call_credit IS NOT NULL
+        "SELECT account, tag, name, created_at, retention, transcript_retention, call_credit IS NOT NULL, revision
              FROM accounts WHERE account = ?",
     )?;
     let account = statement.query_row([key.0], |row| {
-        Ok(Account {
+        let account = Account {
             key: AccountKey(row.get(0)?),
-            tag: Tag::from_random(row.get::<_, i64>(1)?.cast_unsigned()),
+            tag: Tag::from_random(row.get::<i64>(1)?.cast_unsigned()),
             name: row.get(2)?,
             created_at: Time::from_micros(row.get(3)?),
-            retention: row.get::<_, Option<i64>>(4)?.map(retention::length),
-            transcript_retention: row.get::<_, Option<i64>>(5)?.map(retention::length),
+            retention: row.get::<Option<i64>>(4)?.map(retention::length),
+            transcript_retention: row.get::<Option<i64>>(5)?.map(retention::length),
             is_metered: row.get(6)?,
-        })
+        };
+        Ok((account, row.get(7)?))
     })?;
     Ok(account)
 }
@@ -138,28 +147,35 @@ pub fn reload(
     changed: Changed,
 ) -> Result<AccountConfig, StoreError> {
     let account = changed.account();
-    let Some(known) = known else { return load(db, vault, account) };
+    let revision: i64 = db
+        .prepare_cached("UPDATE accounts SET revision = revision + 1 WHERE account = ? RETURNING revision")?
+        .query_row([account.0], |row| row.get(0))?;
+    // What another node changed has not been seen.
+    let Some(known) = known.filter(|known| known.revision + 1 == revision) else {
+        return load(db, vault, account);
+    };
     let tag = known.account.tag;
     let mut config = AccountConfig {
         account: known.account.clone(),
+        revision,
         sources: known.sources.clone(),
         endpoints: known.endpoints.clone(),
     };
     let select =
         |columns, table| format!("SELECT {columns} FROM {table} WHERE id = ? AND deleted_at IS NULL");
     match changed {
-        Changed::Account(_) => config.account = account_of(db, account)?,
+        Changed::Account(_) => config.account = account_of(db, account)?.0,
         Changed::Everything(_) => return load(db, vault, account),
         Changed::Source(_, number) => {
             let mut statement = db.prepare_cached(&select(SOURCE_COLUMNS, "sources"))?;
             let mut rows = statement.query([pack(account, number)])?;
-            let source = rows.next()?.map(|row| source_of(row, vault, tag)).transpose()?;
+            let source = rows.next()?.map(|row| source_of(&row, vault, tag)).transpose()?;
             replace(&mut config.sources, number, |source| source.number, source);
         }
         Changed::Endpoint(EndpointRef { number, .. }) => {
             let mut statement = db.prepare_cached(&select(ENDPOINT_COLUMNS, "endpoints"))?;
             let mut rows = statement.query([pack(account, number)])?;
-            let endpoint = rows.next()?.map(|row| endpoint_of(row, vault, tag)).transpose()?;
+            let endpoint = rows.next()?.map(|row| endpoint_of(&row, vault, tag)).transpose()?;
             replace(&mut config.endpoints, number, |endpoint| endpoint.number, endpoint);
         }
     }
@@ -178,13 +194,13 @@ fn replace<T>(all: &mut Vec<Arc<T>>, number: i64, number_of: impl Fn(&T) -> i64,
 
 fn source_of(row: &Row<'_>, vault: &Vault, tag: Tag) -> Result<Source, StoreError> {
     let (account, number) = unpack(row.get(0)?);
-    let sealed: SealedSource = sealed::open(vault, row.get_ref(2)?.as_blob().map_err(damaged)?)?;
+    let sealed: SealedSource = sealed::open(vault, row.blob(2)?)?;
     Ok(Source {
         account,
         number,
         id: id::format(Kind::Source, tag, number),
         name: sealed.name,
-        dialect: sealed::dialect_of(&row.get::<_, String>(1)?)?,
+        dialect: sealed::dialect_of(&row.get::<String>(1)?)?,
         credential: sealed.credential.open()?,
         url_token: sealed.url_token.as_deref().map(sealed::decode).transpose()?,
         lost_after: sealed.lost_after,
@@ -194,7 +210,7 @@ fn source_of(row: &Row<'_>, vault: &Vault, tag: Tag) -> Result<Source, StoreErro
 
 fn endpoint_of(row: &Row<'_>, vault: &Vault, tag: Tag) -> Result<Endpoint, StoreError> {
     let (account, number) = unpack(row.get(0)?);
-    let sealed: SealedEndpoint = sealed::open(vault, row.get_ref(2)?.as_blob().map_err(damaged)?)?;
+    let sealed: SealedEndpoint = sealed::open(vault, row.blob(2)?)?;
     let events = sealed.events.map(|names| names.iter().filter_map(|name| EventType::parse(name)).collect());
     Ok(Endpoint {
         account,
@@ -236,14 +252,14 @@ pub fn create_account(
     tag: Tag,
     now: Time,
 ) -> Result<Option<AccountKey>, StoreError> {
-    let made = db.execute(
-        "INSERT INTO accounts (tag, name, created_at) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING",
-        params![tag.0.cast_signed(), name, now.as_micros()],
-    )?;
-    if made == 0 {
-        return Ok(None);
-    }
-    let account = AccountKey(db.last_insert_rowid());
+    let made = db
+        .prepare_cached(
+            "INSERT INTO accounts (tag, name, created_at) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING
+             RETURNING account",
+        )?
+        .query_row(params![tag.0.cast_signed(), name, now.as_micros()], |row| row.get(0))
+        .optional()?;
+    let Some(account) = made.map(AccountKey) else { return Ok(None) };
     if account.0 > MOST_ACCOUNTS {
         return Err(StoreError::Unavailable(format!(
             "this store holds {MOST_ACCOUNTS} accounts and no more"
@@ -378,7 +394,7 @@ pub fn create_key(
     Ok(ApiKey { number, account, name, admin, created_at: now })
 }
 
-fn key_of(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
+fn key_of(row: &Row<'_>) -> crate::store::sql::Result<ApiKey> {
     let (account, number) = unpack(row.get(0)?);
     Ok(ApiKey {
         number,

@@ -1,18 +1,18 @@
 //! Batches at rest: given in parts that are each a small transaction, taken in by a chore step by step, read page by
 //! page, removed when they are past their account's retention. Refuses to know what a call does to them: `placing`.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use crate::store::sql::{Connection, OptionalExtension, params};
 
 use super::config::{self, Changed};
 use super::credit;
+use super::database::{Database, Desk, NoQueues, RoomStore, Writing};
+use super::keys::{pack, unpack};
 use super::placing::{
     BATCH_COLUMNS, BatchBook, CONTACT_COLUMNS, book_of, contact_of, contacts_of, id_hash, phone_hash,
 };
 use super::read;
 use super::record::{About, Recording};
-use super::schema::{pack, unpack};
 use super::thread::Lane;
-use super::{NoQueues, SqliteStore};
 use crate::ledger::Counted;
 use crate::model::event::{EventBody, EventType};
 use crate::model::secret::Credential;
@@ -68,9 +68,9 @@ const STEP: i64 = 50;
 /// Batches that an account can number: their contacts' numbers have to fit into a key.
 const LAST_BATCH: i64 = (1 << (40 - CONTACT_BITS)) - 2;
 
-impl Batches for SqliteStore {
+impl<D: Database> Batches for RoomStore<D> {
     fn open_batch(&self, new: NewBatch) -> Answer<'_, Opened> {
-        self.writer.run(Lane::Api, move |writer| writer.write(|db, _| open(db, &new)))
+        self.database.write(Lane::Api, move |writer| writer.write(|db, _| open(db, &new)))
     }
 
     fn add_contacts(
@@ -80,7 +80,7 @@ impl Batches for SqliteStore {
         first: usize,
         parts: Vec<Vec<Contact>>,
     ) -> Answer<'_, ()> {
-        self.writer.run(Lane::Api, move |writer| {
+        self.database.write(Lane::Api, move |writer| {
             writer.write(|db, _| {
                 let mut place = i64::try_from(first).unwrap_or(i64::MAX);
                 for part in &parts {
@@ -101,7 +101,7 @@ impl Batches for SqliteStore {
         endpoints: Vec<Endpoint>,
         fresh: Secret,
     ) -> Answer<'_, Option<Secret>> {
-        self.writer.run(Lane::Api, move |writer| {
+        self.database.write(Lane::Api, move |writer| {
             writer.transact(|db, writer| {
                 let known: Option<Vec<u8>> = db
                     .prepare_cached("SELECT batch_secret FROM accounts WHERE account = ?")?
@@ -128,8 +128,9 @@ impl Batches for SqliteStore {
     }
 
     fn renew_batch_secret(&self, account: AccountKey, secret: Secret) -> Answer<'_, ()> {
-        self.writer
-            .run(Lane::Api, move |writer| writer.write(|db, writer| set_secret(db, writer, account, &secret)))
+        self.database.write(Lane::Api, move |writer| {
+            writer.write(|db, writer| set_secret(db, writer, account, &secret))
+        })
     }
 
     fn end_batch(
@@ -139,7 +140,7 @@ impl Batches for SqliteStore {
         failure: Failure,
         now: Time,
     ) -> Answer<'_, (Ended, Vec<EndpointRef>)> {
-        self.writer.run(Lane::Api, move |writer| {
+        self.database.write(Lane::Api, move |writer| {
             let work = |recording: &mut Recording<'_>| recording.fail(pack(account, batch), failure);
             let (ended, committed) = writer.recording(&NoQueues, now, work)?;
             Ok((ended, committed.wake))
@@ -147,14 +148,14 @@ impl Batches for SqliteStore {
     }
 
     fn batch(&self, account: AccountKey, batch: i64) -> Answer<'_, Option<BatchView>> {
-        self.readers.read(move |db| {
+        self.database.read(move |db| {
             let id = pack(account, batch);
             Ok(views(db, "id = ?1 AND id < ?2", [id, i64::MAX], 1)?.pop())
         })
     }
 
     fn batches(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<BatchView>> {
-        self.readers.read(move |db| {
+        self.database.read(move |db| {
             let end = page.after.map_or_else(|| pack(next(account), 0), |before| pack(account, before));
             views(db, "id > ?1 AND id < ?2", [pack(account, 0), end], page.limit)
         })
@@ -167,19 +168,19 @@ impl Batches for SqliteStore {
         only_open: bool,
         page: Page,
     ) -> Answer<'_, Vec<ContactView>> {
-        self.readers.read(move |db| contacts(db, pack(account, batch), only_open, page))
+        self.database.read(move |db| contacts(db, pack(account, batch), only_open, page))
     }
 
     fn batch_calls(&self, account: AccountKey, batch: i64, page: Page) -> Answer<'_, Vec<CallView>> {
-        self.readers.read(move |db| calls(db, account, batch, page))
+        self.database.read(move |db| calls(db, account, batch, page))
     }
 
     fn credit(&self, account: AccountKey) -> Answer<'_, Option<i64>> {
-        self.readers.read(move |db| credit::left(db, account))
+        self.database.read(move |db| credit::left(db, account))
     }
 
     fn set_credit(&self, account: AccountKey, millis: Option<i64>) -> Answer<'_, ()> {
-        self.writer.run(Lane::Api, move |writer| {
+        self.database.write(Lane::Api, move |writer| {
             writer.transact(|db, _| {
                 credit::set(db, account, millis)?;
                 Ok(((), vec![Changed::Account(account)]))
@@ -198,7 +199,7 @@ fn limit(limit: usize) -> i64 {
 
 fn set_secret(
     db: &Connection,
-    writer: &super::Writer,
+    writer: &Desk,
     account: AccountKey,
     secret: &Secret,
 ) -> Result<(), StoreError> {
@@ -238,7 +239,7 @@ fn begin(db: &Connection, id: i64, endpoints: Vec<i64>) -> Result<(), StoreError
     let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query([id])?;
     let row = rows.next()?.ok_or_else(|| StoreError::Data("a batch that is not arriving".to_owned()))?;
-    let mut given = crate::store::batches::Given::clone(&BatchBook::of(row)?.given);
+    let mut given = crate::store::batches::Given::clone(&BatchBook::of(&row)?.given);
     given.endpoints = endpoints;
     db.prepare_cached("UPDATE given_batches SET state = 1, intake = 1, given = ? WHERE id = ?")?
         .execute(params![write(&given)?, id])?;
@@ -248,8 +249,8 @@ fn begin(db: &Connection, id: i64, endpoints: Vec<i64>) -> Result<(), StoreError
 /// After a start: batches that were arriving when the process ended were promised to nobody.
 pub fn forget_arriving(db: &Connection) -> Result<(), StoreError> {
     let arriving: Vec<i64> = db
-        .prepare("SELECT id FROM given_batches WHERE state < 3 AND state = 0")?
-        .query_map([], |row| row.get(0))?
+        .prepare_cached("SELECT id FROM given_batches WHERE state < 3 AND state = 0")?
+        .query_map((), |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     for batch in arriving {
         db.execute("DELETE FROM intake WHERE id >= ? AND id < ?", contacts_of(batch))?;
@@ -263,7 +264,7 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
     let db = recording.db;
     let batch: Option<i64> = db
         .prepare_cached("SELECT id FROM given_batches WHERE intake = 1 ORDER BY id LIMIT 1")?
-        .query_row([], |row| row.get(0))
+        .query_row((), |row| row.get(0))
         .optional()?;
     let Some(batch) = batch else { return release(recording) };
     let is_over = recording.batch(batch)?.is_some_and(|book| book.state.is_over());
@@ -312,8 +313,10 @@ fn take_in(
         )?
         .execute(params![id, write(contact)?, due])?;
         for hash in keys_of(batch, contact) {
-            db.prepare_cached("INSERT OR IGNORE INTO contact_keys (hash, contact) VALUES (?, ?)")?
-                .execute([hash, id])?;
+            db.prepare_cached(
+                "INSERT INTO contact_keys (hash, contact) VALUES (?, ?) ON CONFLICT DO NOTHING",
+            )?
+            .execute([hash, id])?;
         }
         let call = std::sync::Arc::new(recording.request_of(batch, id, contact)?);
         let body = EventBody::Call { call, changed: Vec::new() };
@@ -399,7 +402,7 @@ pub fn purge(recording: &mut Recording<'_>, account: AccountKey, since: i64) -> 
     let mut rows = statement.query([first, end, STEP])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push((row.get::<_, i64>(0)?, contact_of(row)?));
+        found.push((row.get::<i64>(0)?, contact_of(&row)?));
     }
     for (id, contact) in &found {
         for hash in keys_of(batch, contact) {
@@ -424,7 +427,7 @@ pub fn purge(recording: &mut Recording<'_>, account: AccountKey, since: i64) -> 
 }
 
 /// Calls that count for a batch, newest first.
-pub(super) fn calls(
+pub fn calls(
     db: &Connection,
     account: AccountKey,
     batch: i64,
@@ -442,7 +445,7 @@ pub(super) fn calls(
 }
 
 /// Batches of a range of keys, newest first.
-pub(super) fn views(
+pub fn views(
     db: &Connection,
     condition: &str,
     range: [i64; 2],
@@ -454,7 +457,7 @@ pub(super) fn views(
     let mut rows = statement.query([range[0], range[1], limit(most)])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let book = BatchBook::of(row)?;
+        let book = BatchBook::of(&row)?;
         if book.state == BatchState::Arriving {
             continue;
         }
@@ -476,7 +479,7 @@ pub(super) fn views(
 }
 
 /// Contacts of a batch in the order given.
-pub(super) fn contacts(
+pub fn contacts(
     db: &Connection,
     batch: i64,
     only_open: bool,
@@ -494,7 +497,7 @@ pub(super) fn contacts(
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let number = unpack(row.get(0)?).1;
-        found.push(ContactView { number, contact: contact_of(row)?, book: book_of(row)? });
+        found.push(ContactView { number, contact: contact_of(&row)?, book: book_of(&row)? });
     }
     Ok(found)
 }

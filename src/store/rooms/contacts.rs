@@ -2,13 +2,13 @@
 //! was. One that is open is closed: whoever asks to be forgotten is called no more, and the batch can end.
 //! Refuses to know how batches are counted.
 
-use rusqlite::params;
+use crate::store::sql::params;
 
 use super::batches::keys_of;
 use super::erasure::Erasing;
+use super::keys::{pack, unpack};
+use super::list::rest;
 use super::placing::contact_of;
-use super::rooms::rest;
-use super::schema::{pack, unpack};
 use crate::store::StoreError;
 use crate::store::batches::{Contact, batch_of};
 use crate::store::packed::damaged;
@@ -30,11 +30,11 @@ pub fn erase(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
     let mut rows = statement.query(params![range[0], range[1], STEP])?;
     let (mut seen, mut found) = (0, Vec::new());
     while let Some(row) = rows.next()? {
-        let about = row.get_ref(1)?.as_blob().map_err(damaged)?;
+        let about = row.blob(1)?;
         let id: i64 = row.get(0)?;
         (erasing.place, seen) = (unpack(id).1, seen + 1);
         if erasing.person.is_in(about) {
-            found.push((id, contact_of(row)?));
+            found.push((id, contact_of(&row)?));
         }
     }
     drop(rows);

@@ -5,12 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::store::sql::{OptionalExtension, params};
 use bytes::Bytes;
-use rusqlite::{OptionalExtension, params};
 
+use super::keys::{pack, unpack};
 use super::placing::Placed;
 use super::record::{About, Recording};
-use super::schema::{pack, unpack};
 use crate::model::event::{EventBody, EventType, Heard, HeardCall, Outcome, Stage, Step};
 use crate::model::{AccountKey, Call, Text};
 use crate::store::{Incoming, StoreError, What};
@@ -33,7 +33,7 @@ impl Recording<'_> {
         let due = self.now.after(patience).as_micros();
         self.db
             .prepare_cached(
-                "INSERT INTO watched (call, due) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET due = ?2",
+                "INSERT INTO watched (call, due) VALUES (?1, ?2) ON CONFLICT (call) DO UPDATE SET due = ?2",
             )?
             .execute(params![pack(account, call), due])?;
         Ok(())

@@ -5,16 +5,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use crate::store::sql::{Connection, OptionalExtension, params};
 use tracing::error;
 
 use super::codec::{pack_attempt, state_code, state_of, unpack_attempts};
 use super::config;
 use super::holds;
+use super::keys::{pack, unpack};
+use super::list;
 use super::read;
 use super::record::{About, CLAIMABLE, HELD, OWNED, Recording, WAITING};
-use super::rooms;
-use super::schema::{pack, unpack};
 use super::sealed::dialect_of;
 use crate::ledger::Next;
 use crate::model::event::EndpointDisabled;
@@ -54,7 +54,7 @@ impl Recording<'_> {
             .db
             .prepare_cached(
                 "UPDATE open SET state = ?1, due = ?2, tries = ?3,
-                     attempts = CAST(COALESCE(attempts, x'') || ?4 AS BLOB)
+                     attempts = COALESCE(CAST(attempts || ?4 AS BLOB), ?4)
                  WHERE id = ?5 AND tries < ?3",
             )?
             .execute(params![CLAIMABLE, due.as_micros(), number, attempt, id])?;
@@ -76,11 +76,11 @@ impl Recording<'_> {
         // What was said may have gone by its age while the attempt was under way; then the next one encodes anew.
         let account = settlement.endpoint.account;
         let may_be_silenced = self.config(account)?.account.transcript_retention.is_some();
-        if may_be_silenced && rooms::erased(self.db, account, settlement.event).is_ok_and(|it| it.is_some()) {
+        if may_be_silenced && list::erased(self.db, account, settlement.event).is_ok_and(|it| it.is_some()) {
             return Ok(());
         }
         self.db
-            .prepare_cached("INSERT OR IGNORE INTO bodies (delivery, body) VALUES (?, ?)")?
+            .prepare_cached("INSERT INTO bodies (delivery, body) VALUES (?, ?) ON CONFLICT DO NOTHING")?
             .execute(params![id, pack_bytes(&settlement.body)?])?;
         Ok(())
     }
@@ -150,8 +150,8 @@ impl Recording<'_> {
             return Ok(());
         }
         // It may have been under way while its person was erased; what came back may quote what was sent.
-        match rooms::erased(self.db, unpack(id).0, event) {
-            Ok(Some(Erased::Person)) => attempts.extend(rooms::without_answers(attempt)),
+        match list::erased(self.db, unpack(id).0, event) {
+            Ok(Some(Erased::Person)) => attempts.extend(list::without_answers(attempt)),
             _ => attempts.extend_from_slice(attempt),
         }
         self.db

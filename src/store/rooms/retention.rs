@@ -8,13 +8,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use crate::store::sql::{Connection, OptionalExtension, params};
 use tracing::{debug, warn};
 
 use super::codec::state_of;
+use super::keys::{pack, unpack};
 use super::record::{OWNED, Recording};
 use super::replays;
-use super::schema::{pack, unpack};
 use super::tallies::{self, Changes, Table};
 use super::{batches, upkeep};
 use crate::model::{AccountKey, DeliveryState, EventBody, EventType, Time};
@@ -47,7 +47,7 @@ pub fn begin_slot(
     now: Time,
 ) -> Result<i64, StoreError> {
     let ends = now.after(slot(retention)).as_micros();
-    db.prepare_cached("INSERT OR IGNORE INTO slots (account, ends, first) VALUES (?, ?, ?)")?
+    db.prepare_cached("INSERT INTO slots (account, ends, first) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")?
         .execute([account.0, ends, position])?;
     db.prepare_cached("UPDATE accounts SET slot_ends = ? WHERE account = ?")?.execute([ends, account.0])?;
     Ok(ends)
@@ -249,7 +249,7 @@ impl Purge<'_, '_> {
         let [first, end] = [pack(self.account, 0), pack(AccountKey(self.account.0 + 1), 0)];
         let mut rows = statement.query([first, end, STEP])?;
         while let Some(row) = rows.next()?
-            && row.get::<_, i64>(1)? <= self.since
+            && row.get::<i64>(1)? <= self.since
             && budget.take(row.get(2)?)
         {
             old.push(unpack(row.get(0)?).1);
@@ -384,7 +384,7 @@ impl Purge<'_, '_> {
         let mut rows = statement.query([first, end])?;
         let (mut budget, mut rest) = (Budget::new(), end);
         while let Some(row) = rows.next()? {
-            if !budget.take(row.get::<_, Option<i64>>(3)?.unwrap_or(0)) {
+            if !budget.take(row.get::<Option<i64>>(3)?.unwrap_or(0)) {
                 rest = row.get(0)?;
                 break;
             }

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use super::database::{Database, RoomStore, Writing};
 use super::thread::Lane;
-use super::{SqliteStore, mentioned, tallies};
+use super::{mentioned, tallies};
 use crate::ledger::Tally;
 use crate::ledger::tally::Dimension;
 use crate::model::{AccountKey, Text, Time};
 use crate::store::Answer;
 use crate::store::books::{Books, Grain, Mentioned, Named, Row, Setting, Span, Subject, TextPage};
 
-impl Books for SqliteStore {
+impl<D: Database> Books for RoomStore<D> {
     fn tallies(
         &self,
         account: AccountKey,
@@ -18,7 +19,7 @@ impl Books for SqliteStore {
         span: Span,
         by: Option<Grain>,
     ) -> Answer<'_, Vec<(i64, Tally)>> {
-        self.readers.read(move |db| tallies::tallies(db, account, &subject, span, by))
+        self.database.read(move |db| tallies::tallies(db, account, &subject, span, by))
     }
 
     fn tallies_by(
@@ -28,18 +29,18 @@ impl Books for SqliteStore {
         span: Span,
         page: TextPage,
     ) -> Answer<'_, Named> {
-        self.readers.read(move |db| tallies::tallies_by(db, account, dimension, span, &page))
+        self.database.read(move |db| tallies::tallies_by(db, account, dimension, span, &page))
     }
 
     fn rows(&self, account: AccountKey, recount: bool) -> Answer<'_, BTreeMap<Row, Tally>> {
-        self.readers.read(move |db| match recount {
+        self.database.read(move |db| match recount {
             true => tallies::recount(db, account),
             false => tallies::rows(db, account, "tallies"),
         })
     }
 
     fn mentioned(&self, account: AccountKey, what: Dimension, id: Text) -> Answer<'_, Option<Mentioned>> {
-        self.readers.read(move |db| mentioned::one(db, account, what, &id))
+        self.database.read(move |db| mentioned::one(db, account, what, &id))
     }
 
     fn all_mentioned(
@@ -48,7 +49,7 @@ impl Books for SqliteStore {
         what: Dimension,
         page: TextPage,
     ) -> Answer<'_, Vec<Mentioned>> {
-        self.readers.read(move |db| mentioned::all(db, account, what, &page))
+        self.database.read(move |db| mentioned::all(db, account, what, &page))
     }
 
     fn put_mentioned(
@@ -58,7 +59,7 @@ impl Books for SqliteStore {
         setting: Setting,
         now: Time,
     ) -> Answer<'_, bool> {
-        self.writer.run(Lane::Api, move |writer| {
+        self.database.write(Lane::Api, move |writer| {
             writer.write(|db, writer| {
                 writer.remembered.forget(account, what, &setting.id);
                 mentioned::put(db, account, what, &setting, now)

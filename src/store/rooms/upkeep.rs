@@ -1,11 +1,11 @@
 //! What the store does beside the hot path: answers kept for repeated requests, and chores in small steps.
 //! Refuses to know who asks.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use crate::store::sql::{Connection, OptionalExtension, params};
 
 use super::erasure;
+use super::keys::pack;
 use super::record::Recording;
-use super::schema::pack;
 use super::{batches, credit, replay_steps, retention, transcripts, watchdog};
 use crate::model::{AccountKey, Time};
 use crate::store::vault::Vault;
@@ -81,8 +81,8 @@ pub fn discard(db: &Connection, account: AccountKey, number: i64) -> Result<bool
 
 /// After a start nobody owns anything, and a request that was under way is over.
 pub fn disown(db: &Connection) -> Result<(), StoreError> {
-    db.execute("UPDATE open SET state = 0 WHERE state = 2", [])?;
-    db.execute("DELETE FROM idempotency WHERE status IS NULL", [])?;
+    db.execute("UPDATE open SET state = 0 WHERE state = 2", ())?;
+    db.execute("DELETE FROM idempotency WHERE status IS NULL", ())?;
     batches::forget_arriving(db)?;
     Ok(())
 }
@@ -122,7 +122,7 @@ fn sweep(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
     let db = recording.db;
     let deleted: Option<i64> = db
         .prepare_cached("SELECT id FROM endpoints WHERE deleted_at IS NOT NULL AND swept = 0 LIMIT 1")?
-        .query_row([], |row| row.get(0))
+        .query_row((), |row| row.get(0))
         .optional()?;
     let Some(endpoint) = deleted else { return Ok(false) };
     // By call order where there is one, so that promoting the next of a call finds it still there.

@@ -5,13 +5,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rusqlite::{OptionalExtension, Row, params};
+use crate::store::sql::{OptionalExtension, Row, params};
 
 use super::holds;
+use super::keys::{pack, unpack};
 use super::read;
 use super::record::{BEHIND, Recording};
 use super::replays::{CANCELLED, DONE, MOST_OPEN, RUNNING, Stored, count_open, deliveries_of};
-use super::schema::{pack, unpack};
 use crate::ledger::replay as rules;
 use crate::model::replay::ReplayOrder;
 use crate::model::{AccountKey, Call, DeliveryState, EventType, Time};
@@ -47,7 +47,7 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
     )?;
     let mut rows = statement.query([now])?;
     let Some(row) = rows.next()? else { return Ok(false) };
-    let stored: Stored = serde_json::from_str(&row.get::<_, String>(1)?).map_err(damaged)?;
+    let stored: Stored = serde_json::from_str(&row.get::<String>(1)?).map_err(damaged)?;
     let job = Job {
         id: row.get(0)?,
         order: ReplayOrder {

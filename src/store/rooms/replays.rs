@@ -1,12 +1,12 @@
 //! Replays: what was asked for and how far it has come, as rows. Refuses to know what a step of one does: that is
 //! `replay_steps`.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use crate::store::sql::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
 use super::codec::{state_code, state_of};
+use super::keys::{pack, unpack};
 use super::read;
-use super::schema::{pack, unpack};
 use crate::model::replay::{Replay, ReplayOrder, ReplayState, Selection};
 use crate::model::{AccountKey, EventType, Outcome, Text, Time};
 use crate::store::packed::damaged;
@@ -138,7 +138,7 @@ const COLUMNS: &str =
 
 fn replay_of(db: &Connection, row: &Row<'_>) -> Result<Replay, StoreError> {
     let id: i64 = row.get(0)?;
-    let stored: Stored = serde_json::from_str(&row.get::<_, String>(2)?).map_err(damaged)?;
+    let stored: Stored = serde_json::from_str(&row.get::<String>(2)?).map_err(damaged)?;
     let order =
         ReplayOrder { selection: stored.open(), to: row.get(3)?, rate: row.get(4)?, dry_run: row.get(5)? };
     Ok(Replay {
@@ -154,7 +154,7 @@ fn replay_of(db: &Connection, row: &Row<'_>) -> Result<Replay, StoreError> {
         deliveries: row.get(9)?,
         open: count_open(db, id)?,
         created_at: Time::from_micros(row.get(1)?),
-        finished_at: row.get::<_, Option<i64>>(10)?.map(Time::from_micros),
+        finished_at: row.get::<Option<i64>>(10)?.map(Time::from_micros),
     })
 }
 
@@ -169,7 +169,7 @@ pub fn count_open(db: &Connection, id: i64) -> Result<i64, StoreError> {
 pub fn replay(db: &Connection, account: AccountKey, number: i64) -> Result<Option<Replay>, StoreError> {
     let mut statement = db.prepare_cached(&format!("SELECT {COLUMNS} FROM replays WHERE id = ?"))?;
     let mut rows = statement.query([pack(account, number)])?;
-    rows.next()?.map(|row| replay_of(db, row)).transpose()
+    rows.next()?.map(|row| replay_of(db, &row)).transpose()
 }
 
 /// Replays, newest first.
@@ -181,7 +181,7 @@ pub fn replays(db: &Connection, account: AccountKey, page: Page) -> Result<Vec<R
     let mut rows = statement.query([first, before, i64::try_from(page.limit).unwrap_or(i64::MAX)])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(replay_of(db, row)?);
+        found.push(replay_of(db, &row)?);
     }
     Ok(found)
 }

@@ -4,20 +4,20 @@
 //! They go into an account that has recorded nothing yet. The first line reserves the numbers that were handed out, so
 //! what is recorded meanwhile gets numbers of its own, and takes over the mark in ids where no other account has it.
 
+use crate::store::sql::{Connection, OptionalExtension, params};
 use data_encoding::BASE64;
-use rusqlite::{Connection, OptionalExtension, params};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::call_index::{Changes, call_hash};
 use super::codec::{outcome_code, pack_attempt, state_code};
 use super::config::Changed;
+use super::keys::{pack, unpack};
+use super::list::ROOMS;
 use super::mentioned::{Mentions, Remembered};
 use super::read;
 use super::record::{CLAIMABLE, WAITING};
 use super::retention;
-use super::rooms::ROOMS;
-use super::schema::{pack, unpack};
 use super::sealed::{self, SealedCredential, SealedEndpoint, SealedSource};
 use super::tallies::{self, Table};
 use super::transcripts;
@@ -70,8 +70,8 @@ impl From<StoreError> for Refused {
     }
 }
 
-impl From<rusqlite::Error> for Refused {
-    fn from(error: rusqlite::Error) -> Self {
+impl From<crate::store::sql::Error> for Refused {
+    fn from(error: crate::store::sql::Error) -> Self {
         Self::Store(error.into())
     }
 }
@@ -302,7 +302,8 @@ fn begin(
     }
     db.prepare_cached(
         "UPDATE accounts SET origin = ?2, importing = 1, created_at = ?3, position = ?4, calls = ?5, deliveries = ?6,
-             sources = MAX(sources, ?7), endpoints = MAX(endpoints, ?8), purged = ?9, transcripts_gone = ?10
+             sources = CASE WHEN sources < ?7 THEN ?7 ELSE sources END,
+             endpoints = CASE WHEN endpoints < ?8 THEN ?8 ELSE endpoints END, purged = ?9, transcripts_gone = ?10
          WHERE account = ?1",
     )?
     .execute(params![
@@ -448,18 +449,20 @@ pub fn endpoint(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refuse
     db.prepare_cached("DELETE FROM shapes WHERE endpoint = ?")?.execute([key])?;
     for shape in &line.shapes {
         db.prepare_cached(
-            "INSERT OR IGNORE INTO shapes (endpoint, revision, dialect, shape) VALUES (?, ?, ?, ?)",
+            "INSERT INTO shapes (endpoint, revision, dialect, shape) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
         )?
         .execute(params![key, shape.revision, known_dialect(&shape.dialect)?, shape.shape.get()])?;
     }
     db.prepare_cached(
-        "INSERT OR REPLACE INTO endpoint_sums (endpoint, owed, delivered, pending, dead, cancelled)
-         VALUES (?, ?, ?, 0, ?, ?)",
+        "INSERT INTO endpoint_sums (endpoint, owed, delivered, pending, dead, cancelled) VALUES (?1, ?2, ?3, 0, ?4, ?5)
+         ON CONFLICT (endpoint) DO UPDATE SET
+             owed = ?2, delivered = ?3, pending = 0, dead = ?4, cancelled = ?5",
     )?
     .execute([key, delivered + dead + cancelled, delivered, dead, cancelled])?;
     if line.gone != [0; 3] {
         db.prepare_cached(
-            "INSERT OR REPLACE INTO purged (endpoint, delivered, dead, cancelled) VALUES (?, ?, ?, ?)",
+            "INSERT INTO purged (endpoint, delivered, dead, cancelled) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (endpoint) DO UPDATE SET delivered = ?2, dead = ?3, cancelled = ?4",
         )?
         .execute([key, delivered, dead, cancelled])?;
     }
@@ -514,7 +517,9 @@ pub fn event(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> 
         let is_completed = kind == EventType::BatchCompleted;
         db.prepare_cached(
             "INSERT INTO batches (source, vendor_id, completed, failed) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT DO UPDATE SET completed = MAX(completed, ?3), failed = MAX(failed, ?4)",
+             ON CONFLICT (source, vendor_id) DO UPDATE SET
+                 completed = CASE WHEN batches.completed < ?3 THEN ?3 ELSE batches.completed END,
+                 failed = CASE WHEN batches.failed < ?4 THEN ?4 ELSE batches.failed END",
         )?
         .execute(params![
             pack(arriving.account, source),

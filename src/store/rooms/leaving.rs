@@ -1,14 +1,14 @@
 //! An account on its way out: each room gives its records as lines, page by page, each page one short read.
 //! Refuses to know who asked, and which secrets they may see.
 
+use crate::store::sql::{Connection, OptionalExtension, params};
 use data_encoding::BASE64;
-use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 
 use super::codec::{state_of, unpack_attempts};
+use super::keys::{pack, unpack};
+use super::list::ROOMS;
 use super::record::{OWNED, WAITING};
-use super::rooms::ROOMS;
-use super::schema::{pack, unpack};
 use super::sealed::{self, SealedCredential, SealedEndpoint, SealedSource};
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, DeliveryState, EventType, Outcome, Raw, Text, Time};
@@ -117,7 +117,7 @@ fn head(db: &Connection, account: AccountKey) -> Result<Head, StoreError> {
              purged, transcripts_gone FROM accounts WHERE account = ?",
     )?;
     Ok(statement.query_row([account.0], |row| {
-        let tag = Tag::from_random(row.get::<_, i64>(0)?.cast_unsigned());
+        let tag = Tag::from_random(row.get::<i64>(0)?.cast_unsigned());
         let line = AccountLine {
             version: VERSION,
             id: id::format(Kind::Account, tag, account.0),
@@ -155,7 +155,7 @@ pub fn sources(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
         let number = unpack(row.get(0)?).1;
         let packed: Vec<u8> = row.get(2)?;
         let source: SealedSource = sealed::open(leaving.vault, &packed)?;
-        let is_there = row.get::<_, Option<i64>>(4)?.is_none();
+        let is_there = row.get::<Option<i64>>(4)?.is_none();
         let secrets = match leaving.secrets {
             Secrets::Clear if is_there => Some(raw(&serde_json::to_string(&source).map_err(damaged)?)?),
             _ => None,
@@ -187,7 +187,7 @@ pub fn endpoints(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
         let id: i64 = row.get(0)?;
         let packed: Vec<u8> = row.get(2)?;
         let mut settings: SealedEndpoint = sealed::open(leaving.vault, &packed)?;
-        let is_there = row.get::<_, Option<i64>>(5)?.is_none();
+        let is_there = row.get::<Option<i64>>(5)?.is_none();
         let has_secret = is_there && !settings.credential.is_empty();
         if leaving.secrets != Secrets::Clear || !is_there {
             settings.credential = SealedCredential::default();
@@ -222,7 +222,7 @@ fn shapes(db: &Connection, endpoint: i64) -> Result<Vec<ShapeLine>, StoreError> 
     let mut rows = statement.query([endpoint])?;
     let mut shapes = Vec::new();
     while let Some(row) = rows.next()? {
-        let shape = raw(&row.get::<_, String>(2)?)?;
+        let shape = raw(&row.get::<String>(2)?)?;
         shapes.push(ShapeLine { revision: row.get(0)?, dialect: row.get(1)?, shape });
     }
     Ok(shapes)
@@ -248,7 +248,7 @@ pub fn events(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
             test: row.get(6)?,
             first_delivery: leaving.id(Kind::Delivery, row.get(7)?),
             deliveries: row.get(8)?,
-            data: raw(&unpack_text(row.get_ref(9)?.as_blob().map_err(damaged)?)?)?,
+            data: raw(&unpack_text(row.blob(9)?)?)?,
         };
         if !leaving.add("event", number, &fields) {
             break;
@@ -284,7 +284,7 @@ pub fn calls(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
         let fields = CallLine {
             id: leaving.id(Kind::Call, number),
             source_id: leaving.id(Kind::Source, unpack(row.get(1)?).1),
-            call_id: Text::from_bytes(row.get::<_, Vec<u8>>(2)?),
+            call_id: Text::from_bytes(row.get::<Vec<u8>>(2)?),
             outcome: outcome.map(|outcome| outcome.as_str().to_owned()),
             event: leaving.id(Kind::Event, event),
             marks: raw(&String::from_utf8_lossy(&marks))?,

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use rusqlite::Connection;
+use crate::store::sql::Connection;
 
-use super::schema::{pack, unpack};
+use super::keys::{pack, unpack};
 use super::tallies;
 use crate::ledger::{CallBook, Contribution};
 use crate::model::Text;
@@ -35,14 +35,13 @@ impl Loaded {
         )?;
         let mut rows = statement.query([id])?;
         let Some(row) = rows.next()? else { return Ok(None) };
-        let is_same = row.get_ref(3)?.as_blob().is_ok_and(|id| id == key.1.as_bytes())
-            && row.get::<_, i64>(4)? == key.0;
+        let is_same = row.blob(3)? == key.1.as_bytes() && row.get::<i64>(4)? == key.0;
         if !is_same {
             return Ok(None);
         }
         let (account, number) = unpack(id);
         let last_event: i64 = row.get(0)?;
-        let marks = serde_json::from_slice(row.get_ref(1)?.as_blob().map_err(damaged)?).map_err(damaged)?;
+        let marks = serde_json::from_slice(row.blob(1)?).map_err(damaged)?;
         let record: Option<Vec<u8>> = row.get(2)?;
         let differs = record.is_some();
         let packed = match record {

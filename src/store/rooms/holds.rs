@@ -3,10 +3,10 @@
 //! call, set once, in the transaction that lets it go; updates that came meanwhile are in that and not owed again.
 //! Endpoints that wait for nothing pay nothing. Refuses to know what is worth waiting for: the ledger decides.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use crate::store::sql::{Connection, OptionalExtension, params};
 
+use super::keys::{pack, unpack};
 use super::record::{Recording, WAITING};
-use super::schema::{pack, unpack};
 use super::settle::TYPICAL;
 use crate::store::{EndpointRef, StoreError};
 
@@ -124,8 +124,11 @@ pub fn render(db: &Connection, id: i64, snapshot: i64) -> Result<(), StoreError>
         .prepare_cached("UPDATE open SET snapshot = ?1 WHERE id = ?2 AND event < ?1")?
         .execute([snapshot, id])?;
     if is_later == 1 {
-        db.prepare_cached("INSERT OR REPLACE INTO rendered (delivery, snapshot) VALUES (?, ?)")?
-            .execute([id, snapshot])?;
+        db.prepare_cached(
+            "INSERT INTO rendered (delivery, snapshot) VALUES (?1, ?2)
+             ON CONFLICT (delivery) DO UPDATE SET snapshot = ?2",
+        )?
+        .execute([id, snapshot])?;
     }
     Ok(())
 }

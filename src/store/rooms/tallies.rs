@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
-use rusqlite::{Connection, OptionalExtension, Row as Columns};
+use crate::store::sql::{Connection, OptionalExtension, Row as Columns, Value};
 
-use super::schema::{pack, unpack};
+use super::keys::{pack, unpack};
 use crate::ledger::tally::{Dimension, Place, WIDTH};
 use crate::ledger::{CallBook, Contribution, Tally, contribution};
 use crate::model::{AccountKey, Text, Time};
@@ -174,15 +174,15 @@ impl Changes {
         for ((account, (subject, grain, start)), tally) in self.rows() {
             let mut statement = db.prepare_cached(&UPSERTS[table as usize])?;
             let (about, id) = key(&subject);
-            statement.raw_bind_parameter(1, account.0)?;
-            statement.raw_bind_parameter(2, about)?;
-            statement.raw_bind_parameter(3, id)?;
-            statement.raw_bind_parameter(4, grain_code(grain))?;
-            statement.raw_bind_parameter(5, start)?;
-            for (at, number) in (6..).zip(tally.numbers()) {
-                statement.raw_bind_parameter(at, number)?;
-            }
-            statement.raw_execute()?;
+            let mut values = vec![
+                Value::Int(account.0),
+                Value::Int(about),
+                Value::Blob(id),
+                Value::Int(grain_code(grain)),
+                Value::Int(start),
+            ];
+            values.extend(tally.numbers().map(Value::Int));
+            statement.execute(&values[..])?;
         }
         Ok(())
     }
@@ -202,7 +202,8 @@ static UPSERTS: LazyLock<[String; 2]> = LazyLock::new(|| ["tallies", "tallies_go
 
 fn upsert(table: &str) -> String {
     let names: Vec<String> = Tally::names().collect();
-    let add: Vec<String> = names.iter().map(|name| format!("{name} = {name} + excluded.{name}")).collect();
+    let add: Vec<String> =
+        names.iter().map(|name| format!("{name} = {table}.{name} + excluded.{name}")).collect();
     format!(
         "INSERT INTO {table} (account, about, id, grain, start, {}) VALUES (?, ?, ?, ?, ?{})
          ON CONFLICT (account, about, id, grain, start) DO UPDATE SET {}",
@@ -243,7 +244,7 @@ pub fn tallies(
         let mut rows = statement.query((account.0, about, id, grain_code(grain), part.from, part.to))?;
         while let Some(row) = rows.next()? {
             let start = by.map_or(span.from, |by| by.begin(row.get(0).unwrap_or(0)));
-            found.entry(start).or_default().merge(&tally_of(row, 1)?);
+            found.entry(start).or_default().merge(&tally_of(&row, 1)?);
         }
     }
     Ok(found.into_iter().filter(|(_, tally)| !tally.is_zero()).collect())
@@ -292,7 +293,7 @@ pub fn whole(
     let mut rows = statement.query((account.0, about(dimension), id.as_bytes()))?;
     let mut sum = Tally::default();
     while let Some(row) = rows.next()? {
-        sum.merge(&tally_of(row, 0)?);
+        sum.merge(&tally_of(&row, 0)?);
     }
     Ok(sum)
 }
@@ -311,7 +312,7 @@ pub fn rows(db: &Connection, account: AccountKey, table: &str) -> Result<BTreeMa
             1 => Grain::Day,
             _ => Grain::Hour,
         };
-        let tally = tally_of(row, 4)?;
+        let tally = tally_of(&row, 4)?;
         if !tally.is_zero() {
             all.insert((subject_of(row.get(0)?, row.get(1)?)?, grain, row.get(3)?), tally);
         }

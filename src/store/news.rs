@@ -1,0 +1,16 @@
+//! News of other nodes. Refuses to know how it comes.
+
+use super::EndpointRef;
+
+/// What other nodes did that this one has to act on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The lease lapsed: nothing in memory is this node's any more.
+    Lapsed,
+    /// These endpoints may have something due.
+    Wake(Vec<EndpointRef>),
+    /// Any endpoint may have something due: a node is gone, or news may have been missed.
+    WakeAll,
+    /// Deliveries that shall not be attempted.
+    CalledOff(Vec<(EndpointRef, i64)>),
+}

@@ -1,0 +1,216 @@
+//! What the rooms ask of a database: threads with connections that write, others that read, and transactions that are seen
+//! by everybody once they are committed and by nobody before. Refuses to know which database it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::call_index::{CallIndex, Recent};
+use super::config::{self, Changed, Directory};
+use super::mentioned::Remembered;
+use super::record::{Known, Recording};
+use super::thread::Lane;
+use crate::model::{AccountKey, Time};
+use crate::store::feed::Feeds;
+use crate::store::sql::Connection;
+use crate::store::vault::Vault;
+use crate::store::{
+    AccountConfig, Answer, Committed, EndpointRef, Owned, Place, Progress, Queues, StoreError,
+};
+
+/// A database with all the rooms in it.
+pub struct RoomStore<D> {
+    pub(in crate::store) database: D,
+    pub(in crate::store) directory: Arc<Directory>,
+    pub(in crate::store) vault: Arc<Vault>,
+    pub(in crate::store) feeds: Arc<Feeds>,
+}
+
+/// A database, as far as it is a matter of its own how work gets done.
+pub trait Database: Send + Sync + 'static {
+    /// What its transactions run on.
+    type Writer: Writing;
+
+    /// Runs work that writes, and gives its result. It is queued at once, whether or not the answer is awaited.
+    fn write<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        work: impl FnOnce(&mut Self::Writer) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answer<'static, T>;
+    /// Reads on one snapshot from the first to the last row. The work must be one page.
+    fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answer<'static, T>;
+    /// The calls that are found in memory, beside those that the tables find.
+    fn recent_calls(&self) -> &Recent;
+    /// Finishes what is queued and closes every connection.
+    fn close(&self) -> Answer<'_, ()>;
+    /// See [`crate::store::Store::news`].
+    fn news(&self) -> Option<UnboundedReceiver<crate::store::News>> {
+        None
+    }
+    /// See [`crate::store::Store::outlasts`].
+    fn outlasts(&self, _attempt: Duration) -> bool {
+        true
+    }
+    /// See [`crate::store::Store::follow`]: somebody follows a feed from now on.
+    fn followed(&self, _account: AccountKey) {}
+}
+
+/// What a writing thread has on its desk.
+pub struct Desk {
+    /// The connection.
+    pub db: Connection,
+    /// Everybody's view of the configuration.
+    pub directory: Arc<Directory>,
+    /// Seals and opens secrets.
+    pub vault: Arc<Vault>,
+    /// Those who follow.
+    pub feeds: Arc<Feeds>,
+    /// Where calls are found.
+    pub call_index: CallIndex,
+    /// Campaigns and agents that have records.
+    pub remembered: Remembered,
+    /// Bodies that one source may have in quarantine.
+    pub quarantine_quota: i64,
+    /// The tenure under which deliveries are owned; 0 where one process has the database to itself.
+    pub tenure: i64,
+}
+
+impl Desk {
+    /// Begins to record in the transaction that is open.
+    pub fn record<'a>(&'a self, queues: &'a dyn Queues, now: Time) -> Recording<'a> {
+        let known = Known {
+            call_index: &self.call_index,
+            remembered: &self.remembered,
+            vault: &self.vault,
+            tenure: self.tenure,
+        };
+        Recording::new(&self.db, &self.directory, known, queues, self.quarantine_quota, now)
+    }
+
+    /// The accounts as they are after these changes, one for each account. Other nodes see by the revision that theirs is
+    /// not the newest.
+    fn reload(&self, changed: &[Changed]) -> Result<Vec<AccountConfig>, StoreError> {
+        let mut configs: Vec<AccountConfig> = Vec::new();
+        for &change in changed {
+            let account = change.account();
+            let earlier = configs.iter().position(|config| config.account.key == account);
+            let earlier = earlier.map(|at| configs.swap_remove(at));
+            let shown = self.directory.get(account);
+            let known = earlier.as_ref().or(shown.as_deref());
+            configs.push(config::reload(&self.db, &self.vault, known, change)?);
+        }
+        Ok(configs)
+    }
+}
+
+/// The writing side of a database: one connection, one transaction at a time.
+pub trait Writing: Send + 'static {
+    /// The desk.
+    fn desk(&self) -> &Desk;
+    /// The same, to change what is on it.
+    fn desk_mut(&mut self) -> &mut Desk;
+    /// Begins a transaction, whatever an earlier one left behind.
+    fn begin(&mut self, is_durable: bool) -> Result<(), StoreError>;
+    /// Commits it. What of the configuration it changed is told, for other nodes.
+    fn commit(&mut self, is_durable: bool, changed: &[Changed]) -> Result<(), StoreError>;
+    /// Gives it up.
+    fn roll_back(&mut self, why: &StoreError);
+    /// How long the last commit waited for the disk.
+    fn waited(&self) -> Duration;
+    /// One step of background work. What it comes to is what [`crate::store::Store::chore`] gives.
+    fn chore(&mut self, now: Time) -> Result<Progress, StoreError>;
+    /// Whether it can write.
+    fn prove(&mut self) -> Result<(), StoreError>;
+
+    /// Runs work in one transaction. What it says that it changed of the configuration is read in the same
+    /// transaction and shown after the commit: once something is on disk, nothing may fail any more.
+    fn run<T>(
+        &mut self,
+        is_durable: bool,
+        work: impl FnOnce(&Connection, &Desk) -> Result<(T, Vec<Changed>), StoreError>,
+    ) -> Result<T, StoreError> {
+        self.desk().remembered.begin();
+        self.begin(is_durable)?;
+        let desk = self.desk();
+        let worked = work(&desk.db, desk).and_then(|(done, changed)| {
+            let configs = desk.reload(&changed)?;
+            Ok((done, changed, configs))
+        });
+        let (done, changed, configs) = match worked {
+            Ok(done) => done,
+            Err(error) => {
+                self.roll_back(&error);
+                return Err(error);
+            }
+        };
+        self.commit(is_durable, &changed)?;
+        let desk = self.desk();
+        desk.remembered.committed();
+        for config in configs {
+            desk.directory.put(config);
+        }
+        Ok(done)
+    }
+
+    /// The same, on disk when it returns.
+    fn transact<T>(
+        &mut self,
+        work: impl FnOnce(&Connection, &Desk) -> Result<(T, Vec<Changed>), StoreError>,
+    ) -> Result<T, StoreError> {
+        self.run(true, work)
+    }
+
+    /// The same for who owns what: nobody owns anything after a start, so it need not outlive a power cut and no door
+    /// has to wait for the disk to keep it.
+    fn transact_ownership<T>(
+        &mut self,
+        work: impl FnOnce(&Connection, &Desk) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.run(false, |db, desk| Ok((work(db, desk)?, Vec::new())))
+    }
+
+    /// Runs work in one transaction that changes no configuration.
+    fn write<T>(
+        &mut self,
+        work: impl FnOnce(&Connection, &Desk) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.transact(|db, desk| Ok((work(db, desk)?, Vec::new())))
+    }
+
+    /// Runs work that records or settles, in one transaction.
+    fn recording<T>(
+        &mut self,
+        queues: &dyn Queues,
+        now: Time,
+        work: impl FnOnce(&mut Recording<'_>) -> Result<T, StoreError>,
+    ) -> Result<(T, Committed), StoreError> {
+        let (done, committed, found) = self.transact(|_, desk| {
+            let mut recording = desk.record(queues, now);
+            let done = work(&mut recording)?;
+            let (committed, found) = recording.finish()?;
+            let changed = committed.disabled.iter().map(|&endpoint| Changed::Endpoint(endpoint)).collect();
+            Ok(((done, committed, found), changed))
+        })?;
+        let desk = self.desk_mut();
+        desk.call_index.apply(found);
+        committed.feeds.iter().for_each(|&(account, position)| desk.feeds.moved(account, position));
+        Ok((done, committed))
+    }
+}
+
+/// For work that must not take places in queues: what becomes due is claimed afterwards.
+pub struct NoQueues;
+
+impl Queues for NoQueues {
+    fn reserve(&self, _: EndpointRef, _: usize) -> Option<Place> {
+        None
+    }
+    fn dispatch(&self, _: Vec<Owned>) {}
+    fn wake(&self, _: Vec<EndpointRef>) {}
+    fn wake_at(&self, _: EndpointRef, _: Time) {}
+    fn settled(&self, _: Vec<(EndpointRef, Place)>) {}
+}

@@ -1,0 +1,39 @@
+//! Keys: integers with the account in their upper bits, so one account's rows lie together and no key needs an index beside
+//! the table's own. Refuses to know tables.
+
+use crate::model::AccountKey;
+
+/// Bits of a key that number the record within its account.
+const NUMBER_BITS: u32 = 40;
+
+/// The most that a record's number can be. It is never handed out, so it stands for every number that cannot be.
+const LAST_NUMBER: i64 = (1 << NUMBER_BITS) - 1;
+/// The accounts that fit above the numbers.
+pub const MOST_ACCOUNTS: i64 = (1 << (63 - NUMBER_BITS)) - 2;
+
+/// One key of account and number. Numbers come from ids and cursors that anybody can make up, and one that does not
+/// fit must not reach into another account: it becomes the nearest one that no record has.
+pub fn pack(account: AccountKey, number: i64) -> i64 {
+    (account.0 << NUMBER_BITS) | number.clamp(0, LAST_NUMBER)
+}
+
+/// The inverse of [`pack`].
+pub fn unpack(key: i64) -> (AccountKey, i64) {
+    (AccountKey(key >> NUMBER_BITS), key & ((1 << NUMBER_BITS) - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_number_reaches_into_another_account() {
+        for number in [i64::MIN, -1, 1 << NUMBER_BITS, (2 << NUMBER_BITS) | 7, i64::MAX] {
+            for account in [AccountKey(1), AccountKey(MOST_ACCOUNTS)] {
+                assert_eq!(unpack(pack(account, number)).0, account, "{number}");
+            }
+        }
+        assert_eq!(unpack(pack(AccountKey(3), 7)), (AccountKey(3), 7));
+        assert!(pack(AccountKey(MOST_ACCOUNTS + 1), 0) > pack(AccountKey(MOST_ACCOUNTS), LAST_NUMBER));
+    }
+}

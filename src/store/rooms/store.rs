@@ -1,0 +1,423 @@
+//! The store that is made of the rooms: each method of the trait as one transaction on the database, by the lane that it
+//! belongs to. Refuses to know which database it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use super::call_index::call_hash;
+use super::config::{self, Changed};
+use super::database::{Database, NoQueues, RoomStore, Writing};
+use super::keys::pack;
+use super::record::Recording;
+use super::thread::Lane;
+use super::{arriving, erasure, leaving, read, replays, retention, settle, transcripts, upkeep};
+use crate::clock::random_bytes;
+use crate::model::account::Account;
+use crate::model::id::Tag;
+use crate::model::replay::{Replay, ReplayOrder};
+use crate::model::{AccountKey, ApiKey, Endpoint, Mention, Source, Time};
+use crate::store::erasure::{Erasure, digest};
+use crate::store::export::{Cursor, Exported, Import, Imported, Secrets};
+use crate::store::feed::FeedPage;
+use crate::store::sql::Connection;
+use crate::store::{
+    AccountConfig, Answer, CallFilter, CallView, Claimed, Committed, DeliveryFilter, DeliveryView,
+    EndpointRef, Group, Idempotent, News, Page, Place, Progress, Quarantined, Queues, Store, StoreError, Sum,
+    Turned,
+};
+
+/// The tag of a new account.
+pub fn new_tag() -> Tag {
+    Tag::from_random(u64::from_be_bytes(random_bytes()))
+}
+
+impl<D: Database> RoomStore<D> {
+    /// Changes a setting of an account.
+    fn set_account(
+        &self,
+        account: AccountKey,
+        set: impl FnOnce(&Connection) -> Result<(), StoreError> + Send + 'static,
+    ) -> Answer<'_, Option<Account>> {
+        self.database.write(Lane::Api, move |writer| {
+            if writer.desk().directory.get(account).is_none() {
+                return Ok(None);
+            }
+            writer.transact(|db, _| Ok((set(db)?, vec![Changed::Account(account)])))?;
+            Ok(writer.desk().directory.get(account).map(|config| config.account.clone()))
+        })
+    }
+
+    /// The tag of an account, for ids.
+    fn tag(&self, account: AccountKey) -> Tag {
+        self.directory.get(account).map_or(Tag(0), |config| config.account.tag)
+    }
+}
+
+impl<D: Database> Store for RoomStore<D> {
+    fn config(&self, account: AccountKey) -> Option<Arc<AccountConfig>> {
+        self.directory.get(account)
+    }
+
+    fn config_by_tag(&self, tag: Tag) -> Option<Arc<AccountConfig>> {
+        self.directory.by_tag(tag)
+    }
+
+    fn accounts(&self) -> Vec<Arc<AccountConfig>> {
+        self.directory.all()
+    }
+
+    fn link_key(&self) -> &ring::hmac::Key {
+        self.vault.link_key()
+    }
+
+    fn commit<'a>(&'a self, group: Arc<Group>, queues: Arc<dyn Queues>) -> Answer<'a, Committed> {
+        self.database.write(Lane::Hot, move |writer| {
+            let work = |recording: &mut Recording<'_>| {
+                let recorded = group.incoming.iter().map(|incoming| recording.record(incoming));
+                let recorded = recorded.collect::<Result<Vec<_>, _>>()?;
+                group.settlements.iter().try_for_each(|settlement| recording.settle(settlement))?;
+                Ok(recorded)
+            };
+            let (recorded, mut committed) = writer.recording(queues.as_ref(), group.now, work)?;
+            committed.recorded = recorded;
+            committed.waited = writer.waited();
+            Ok(committed)
+        })
+    }
+
+    fn claim(&self, endpoint: EndpointRef, now: Time, places: Vec<Place>) -> Answer<'_, Claimed> {
+        self.database.write(Lane::Claim, move |writer| {
+            writer.transact_ownership(|_, desk| {
+                let mut recording = desk.record(&NoQueues, now);
+                let more = recording.claim(endpoint, places)?;
+                Ok(Claimed { owned: recording.finish()?.0.owned, more })
+            })
+        })
+    }
+
+    fn release(&self, account: AccountKey, deliveries: Vec<i64>) -> Answer<'_, ()> {
+        self.database.write(Lane::Claim, move |writer| {
+            writer.transact_ownership(|db, _| settle::release(db, account, &deliveries))
+        })
+    }
+
+    fn next_due(&self, endpoint: EndpointRef) -> Answer<'_, Option<Time>> {
+        self.database.read(move |db| read::next_due(db, endpoint.account, endpoint.number))
+    }
+
+    fn create_account(&self, name: String, now: Time) -> Answer<'_, Option<Account>> {
+        self.database.write(Lane::Api, move |writer| {
+            let made = writer.transact(|db, _| {
+                let made = config::create_account(db, &name, new_tag(), now)?;
+                Ok((made, made.map(Changed::Account).into_iter().collect()))
+            })?;
+            let config = made.and_then(|account| writer.desk().directory.get(account));
+            Ok(config.map(|config| config.account.clone()))
+        })
+    }
+
+    fn set_retention(
+        &self,
+        account: AccountKey,
+        retention: Option<Duration>,
+        now: Time,
+    ) -> Answer<'_, Option<Account>> {
+        self.set_account(account, move |db| retention::set(db, account, retention, now))
+    }
+
+    fn set_transcript_retention(
+        &self,
+        account: AccountKey,
+        retention: Option<Duration>,
+        now: Time,
+    ) -> Answer<'_, Option<Account>> {
+        self.set_account(account, move |db| transcripts::set(db, account, retention, now))
+    }
+
+    fn create_key(
+        &self,
+        account: AccountKey,
+        name: String,
+        admin: bool,
+        hash: [u8; 32],
+        now: Time,
+    ) -> Answer<'_, ApiKey> {
+        self.database.write(Lane::Api, move |writer| {
+            writer.write(|db, _| config::create_key(db, account, name, admin, &hash, now))
+        })
+    }
+
+    fn find_key(&self, hash: [u8; 32]) -> Answer<'_, Option<ApiKey>> {
+        self.database.read(move |db| config::find_key(db, &hash))
+    }
+
+    fn keys(&self, account: AccountKey) -> Answer<'_, Vec<ApiKey>> {
+        self.database.read(move |db| config::keys(db, account))
+    }
+
+    fn revoke_key(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool> {
+        self.database.write(Lane::Api, move |writer| {
+            writer.write(|db, _| config::revoke_key(db, account, number, now))
+        })
+    }
+
+    fn put_source(&self, source: Source) -> Answer<'_, Option<Arc<Source>>> {
+        self.database.write(Lane::Api, move |writer| {
+            let account = source.account;
+            let number = writer.transact(|db, desk| {
+                let number = config::put_source(db, &desk.vault, &source)?;
+                Ok((number, number.map(|number| Changed::Source(account, number)).into_iter().collect()))
+            })?;
+            let config = writer.desk().directory.get(account);
+            Ok(number.zip(config).and_then(|(number, config)| config.source(number).cloned()))
+        })
+    }
+
+    fn delete_source(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool> {
+        self.database.write(Lane::Api, move |writer| {
+            writer.transact(|db, _| {
+                let is_done = config::delete(db, "sources", pack(account, number), now)?;
+                Ok((is_done, vec![Changed::Source(account, number)]))
+            })
+        })
+    }
+
+    fn put_endpoint(&self, endpoint: Endpoint) -> Answer<'_, Option<Arc<Endpoint>>> {
+        self.database.write(Lane::Api, move |writer| {
+            let account = endpoint.account;
+            let number = writer.transact(|db, desk| {
+                let number = config::put_endpoint(db, &desk.vault, &endpoint)?;
+                let changed = |number| Changed::Endpoint(EndpointRef { account, number });
+                Ok((number, number.map(changed).into_iter().collect()))
+            })?;
+            let config = writer.desk().directory.get(account);
+            Ok(number.zip(config).and_then(|(number, config)| config.endpoint(number).cloned()))
+        })
+    }
+
+    fn disable_endpoint(
+        &self,
+        endpoint: EndpointRef,
+        reason: String,
+        now: Time,
+    ) -> Answer<'_, Option<Vec<EndpointRef>>> {
+        self.database.write(Lane::Api, move |writer| {
+            let is_there = |config: Arc<AccountConfig>| config.endpoint(endpoint.number).is_some();
+            if !writer.desk().directory.get(endpoint.account).is_some_and(is_there) {
+                return Ok(None);
+            }
+            let work = |recording: &mut Recording<'_>| recording.disable(endpoint, &reason);
+            Ok(Some(writer.recording(&NoQueues, now, work)?.1.wake))
+        })
+    }
+
+    fn enable_endpoint(&self, endpoint: EndpointRef) -> Answer<'_, bool> {
+        self.database.write(Lane::Api, move |writer| {
+            writer.transact(|db, _| {
+                let is_there = config::enable(db, pack(endpoint.account, endpoint.number))?;
+                let changed = if is_there { vec![Changed::Endpoint(endpoint)] } else { Vec::new() };
+                Ok((is_there, changed))
+            })
+        })
+    }
+
+    fn delete_endpoint(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool> {
+        self.database.write(Lane::Api, move |writer| {
+            writer.transact(|db, _| {
+                let is_done = config::delete(db, "endpoints", pack(account, number), now)?;
+                Ok((is_done, vec![Changed::Endpoint(EndpointRef { account, number })]))
+            })
+        })
+    }
+
+    fn call(&self, account: AccountKey, number: i64) -> Answer<'_, Option<CallView>> {
+        self.database.read(move |db| read::call(db, account, number))
+    }
+
+    fn calls(&self, account: AccountKey, filter: CallFilter, page: Page) -> Answer<'_, Vec<CallView>> {
+        let CallFilter { call_id, outcome } = filter;
+        let Some(call_id) = call_id else {
+            return self.database.read(move |db| read::calls(db, account, outcome, page));
+        };
+        Box::pin(async move {
+            let look = |source| {
+                let hash = call_hash(source, &call_id);
+                (source, hash, self.database.recent_calls().of(hash))
+            };
+            let sources = self.database.read(move |db| read::sources(db, account)).await?;
+            let sources = sources.into_iter().map(look).collect();
+            self.database.read(move |db| read::calls_of_vendor_id(db, &call_id, sources, outcome, page)).await
+        })
+    }
+
+    fn events(&self, account: AccountKey, page: Page) -> Answer<'_, Option<FeedPage>> {
+        let tag = self.tag(account);
+        self.database.read(move |db| read::events(db, tag, account, page))
+    }
+
+    fn follow(&self, account: AccountKey) -> Answer<'_, watch::Receiver<i64>> {
+        // First the signal, then the look: what is committed between the two is in one of them.
+        let follower = self.feeds.follow(account);
+        self.database.followed(account);
+        Box::pin(async move {
+            let position = self.database.read(move |db| read::position(db, account)).await?;
+            self.feeds.moved(account, position);
+            Ok(follower)
+        })
+    }
+
+    fn deliveries(
+        &self,
+        account: AccountKey,
+        filter: DeliveryFilter,
+        page: Page,
+    ) -> Answer<'_, Vec<DeliveryView>> {
+        let tag = self.tag(account);
+        self.database.read(move |db| read::deliveries(db, tag, account, &filter, page))
+    }
+
+    fn delivery(&self, account: AccountKey, number: i64) -> Answer<'_, Option<DeliveryView>> {
+        let tag = self.tag(account);
+        self.database.read(move |db| read::delivery(db, tag, account, number))
+    }
+
+    fn sums(&self, account: AccountKey, recount: bool) -> Answer<'_, Vec<Sum>> {
+        self.database.read(move |db| match recount {
+            true => read::recount(db, account),
+            false => read::sums(db, account),
+        })
+    }
+
+    fn quarantine(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<Quarantined>> {
+        self.database.read(move |db| read::quarantine(db, account, page))
+    }
+
+    fn quarantined(&self, account: AccountKey, number: i64) -> Answer<'_, Option<Quarantined>> {
+        self.database.read(move |db| read::quarantined(db, account, number))
+    }
+
+    fn quarantine_size(&self, account: AccountKey) -> Answer<'_, i64> {
+        self.database.read(move |db| read::quarantine_size(db, account))
+    }
+
+    fn retry(&self, account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned> {
+        self.database.write(Lane::Api, move |writer| {
+            let work = |recording: &mut Recording<'_>| recording.retry_by_hand(account, delivery);
+            Ok(writer.recording(&NoQueues, now, work)?.0)
+        })
+    }
+
+    fn cancel(&self, account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned> {
+        self.database.write(Lane::Api, move |writer| {
+            let work = |recording: &mut Recording<'_>| recording.cancel(account, delivery);
+            Ok(writer.recording(&NoQueues, now, work)?.0)
+        })
+    }
+
+    fn create_replay(
+        &self,
+        account: AccountKey,
+        order: ReplayOrder,
+        now: Time,
+    ) -> Answer<'_, Option<Replay>> {
+        self.database
+            .write(Lane::Api, move |writer| writer.write(|db, _| replays::create(db, account, &order, now)))
+    }
+
+    fn replay(&self, account: AccountKey, number: i64) -> Answer<'_, Option<Replay>> {
+        self.database.read(move |db| replays::replay(db, account, number))
+    }
+
+    fn replays(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<Replay>> {
+        self.database.read(move |db| replays::replays(db, account, page))
+    }
+
+    fn cancel_replay(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool> {
+        self.database
+            .write(Lane::Api, move |writer| writer.write(|db, _| replays::cancel(db, account, number, now)))
+    }
+
+    fn discard(&self, account: AccountKey, number: i64) -> Answer<'_, bool> {
+        self.database
+            .write(Lane::Api, move |writer| writer.write(|db, _| upkeep::discard(db, account, number)))
+    }
+
+    fn begin_idempotent(
+        &self,
+        account: AccountKey,
+        key: Vec<u8>,
+        fingerprint: [u8; 32],
+        now: Time,
+    ) -> Answer<'_, Idempotent> {
+        self.database.write(Lane::Api, move |writer| {
+            writer
+                .write(|db, desk| upkeep::begin_idempotent(db, &desk.vault, account, &key, &fingerprint, now))
+        })
+    }
+
+    fn finish_idempotent(
+        &self,
+        account: AccountKey,
+        key: Vec<u8>,
+        answer: Option<(u16, Vec<u8>)>,
+    ) -> Answer<'_, ()> {
+        self.database.write(Lane::Api, move |writer| {
+            writer.write(|db, desk| upkeep::finish_idempotent(db, &desk.vault, account, &key, answer))
+        })
+    }
+
+    fn erase(&self, account: AccountKey, person: Mention, now: Time) -> Answer<'_, Erasure> {
+        let digest = digest(self.vault.link_key(), self.tag(account), &person);
+        self.database.write(Lane::Api, move |writer| {
+            writer.write(|db, desk| erasure::create(db, &desk.vault, account, &person, &digest, now))
+        })
+    }
+
+    fn erasure(&self, account: AccountKey, number: i64) -> Answer<'_, Option<Erasure>> {
+        self.database.read(move |db| erasure::find(db, account, number))
+    }
+
+    fn erasures(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<Erasure>> {
+        self.database.read(move |db| erasure::list(db, account, page))
+    }
+
+    fn export(&self, account: AccountKey, secrets: Secrets, cursor: Option<Cursor>) -> Answer<'_, Exported> {
+        let vault = Arc::clone(&self.vault);
+        self.database.read(move |db| leaving::export(db, &vault, account, secrets, cursor))
+    }
+
+    fn import(&self, account: AccountKey, import: Import) -> Answer<'_, Imported> {
+        self.database.write(Lane::Chore, move |writer| {
+            let (imported, found) = writer.transact(|db, desk| {
+                let known = arriving::Known { vault: &desk.vault, remembered: &desk.remembered };
+                let (done, mut effects) = arriving::import(db, known, account, &import)?;
+                desk.call_index.settle(db, &mut effects.found)?;
+                Ok(((done, effects.found), effects.changed))
+            })?;
+            writer.desk_mut().call_index.apply(found);
+            Ok(imported)
+        })
+    }
+
+    fn chore(&self, now: Time) -> Answer<'_, Progress> {
+        self.database.write(Lane::Chore, move |writer| writer.chore(now))
+    }
+
+    fn ready(&self) -> Answer<'_, ()> {
+        self.database.write(Lane::Hot, Writing::prove)
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        self.database.close()
+    }
+
+    fn news(&self) -> Option<mpsc::UnboundedReceiver<News>> {
+        self.database.news()
+    }
+
+    fn outlasts(&self, attempt: Duration) -> bool {
+        self.database.outlasts(attempt)
+    }
+}

@@ -1,0 +1,96 @@
+//! What can go wrong with a statement, and what that means for a transaction.
+//! Refuses to know which statement it was.
+
+use tokio_postgres::error::SqlState;
+
+use crate::store::StoreError;
+use crate::store::packed::damaged;
+
+/// What every statement gives.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// SQLite says so.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// PostgreSQL says so, or the way to it is cut.
+    #[error("{}", explain(.0))]
+    Postgres(#[from] tokio_postgres::Error),
+    /// The server did not answer in time; nobody knows what became of the statement.
+    #[error("the database did not answer in time")]
+    Silent,
+    /// There is no row where one was asked for.
+    #[error("no row was found")]
+    NoRow,
+    /// A column holds something else than what was written.
+    #[error("{0}")]
+    Shape(String),
+}
+
+/// A server's own words, which its error leaves to its source.
+fn explain(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(told) => format!("{} ({})", told.message(), told.code().code()),
+        None => error.to_string(),
+    }
+}
+
+impl Error {
+    /// Whether the same work may succeed when it is done once more: two transactions stood in each other's way.
+    pub fn is_collision(&self) -> bool {
+        let code = match self {
+            Self::Postgres(error) => error.code(),
+            _ => None,
+        };
+        code.is_some_and(|code| {
+            [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE].contains(code)
+        })
+    }
+}
+
+impl From<Error> for StoreError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Sqlite(error) => error.into(),
+            // Classes of SQLSTATE: 22 data, 23 constraints, 54 limits. Everything else is the server's trouble.
+            Error::Postgres(ref it) => match it.code().map(SqlState::code) {
+                Some(code) if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => {
+                    Self::Data(error.to_string())
+                }
+                _ => Self::Unavailable(error.to_string()),
+            },
+            Error::Silent => Self::Unavailable(error.to_string()),
+            Error::NoRow | Error::Shape(_) => damaged(error),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode::{ConstraintViolation, TooBig, TypeMismatch};
+        match error.sqlite_error_code() {
+            Some(ConstraintViolation | TooBig | TypeMismatch) => Self::Data(error.to_string()),
+            Some(_) => Self::Unavailable(error.to_string()),
+            // SQLite did as it was told; what it gave back is not what was written.
+            None => damaged(error),
+        }
+    }
+}
+
+/// A row that need not be there.
+pub trait OptionalExtension<T> {
+    /// Nothing in place of [`Error::NoRow`].
+    fn optional(self) -> Result<Option<T>>;
+}
+
+impl<T> OptionalExtension<T> for Result<T> {
+    fn optional(self) -> Result<Option<T>> {
+        match self {
+            Ok(found) => Ok(Some(found)),
+            Err(Error::NoRow) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}

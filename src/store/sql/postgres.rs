@@ -1,0 +1,281 @@
+//! The connection to a PostgreSQL server as the rooms use it: each statement waits for its answer, all that can go out
+//! together does. Its thread drives it, so an idle one costs nothing. Refuses to know what is in the database.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Config, Row};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::bulk::{Bulk, Pending};
+use super::{Error, Result, Value};
+
+/// How long any answer may take. The server gives a statement up earlier, see [`SETTINGS`]; this is for one that is gone.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// What every connection is set to: a statement that takes longer is a fault, and a client that is gone holds no lock.
+const SETTINGS: &str = "SET statement_timeout = '10s'; SET lock_timeout = '8s'; \
+     SET idle_in_transaction_session_timeout = '20s'; SET jit = off; SET plan_cache_mode = force_generic_plan; \
+     SET client_min_messages = warning";
+
+/// A statement that the server has prepared.
+#[derive(Debug)]
+pub struct Prepared(tokio_postgres::Statement);
+
+/// A connection to a server.
+#[derive(Debug)]
+pub struct Wire {
+    /// `None` only while this is dropped.
+    runtime: Option<Runtime>,
+    client: Client,
+    statements: RefCell<HashMap<String, Arc<Prepared>>>,
+    pending: RefCell<Pending>,
+    /// A transaction shall begin, and nothing was sent of it.
+    begins: Cell<Option<&'static str>>,
+    /// A transaction has begun.
+    is_open: Cell<bool>,
+    /// A statement of the transaction failed; nothing of it can be committed.
+    has_failed: Cell<bool>,
+    /// The server fell silent; nothing that comes later can be told from what was waited for.
+    is_broken: Cell<bool>,
+    /// Statements that were run.
+    statements_run: Cell<u64>,
+}
+
+impl Wire {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When the server is not there or does not let us in.
+    pub fn connect(config: &Config, tls: &MakeRustlsConnect) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Error::Shape(error.to_string()))?;
+        let client = wait(&runtime, async {
+            let (client, connection) = config.connect(tls.clone()).await?;
+            tokio::spawn(connection);
+            client.batch_execute(SETTINGS).await?;
+            Ok(client)
+        })?;
+        Ok(Self {
+            runtime: Some(runtime),
+            client,
+            statements: RefCell::default(),
+            pending: RefCell::default(),
+            begins: Cell::new(None),
+            is_open: Cell::new(false),
+            has_failed: Cell::new(false),
+            is_broken: Cell::new(false),
+            statements_run: Cell::new(0),
+        })
+    }
+
+    /// Whether it can be used no more.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken.get() || self.client.is_closed()
+    }
+
+    fn run<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        if self.is_broken() {
+            return Err(Error::Silent);
+        }
+        let runtime = self.runtime.as_ref().expect("it is there until the end");
+        let done = wait(runtime, work);
+        match &done {
+            Err(Error::Silent) => self.is_broken.set(true),
+            Err(_) => self.has_failed.set(self.is_open.get()),
+            Ok(_) => {}
+        }
+        done
+    }
+
+    /// A statement with `?` for parameters, prepared once.
+    pub fn prepare(&self, sql: &str) -> Result<Arc<Prepared>> {
+        if let Some(known) = self.statements.borrow().get(sql) {
+            return Ok(Arc::clone(known));
+        }
+        let translated = numbered(sql);
+        let prepared = self.run(async { Ok(self.client.prepare(&translated).await?) }).map_err(|error| {
+            tracing::debug!(%error, sql, "a statement was refused");
+            error
+        })?;
+        let prepared = Arc::new(Prepared(prepared));
+        self.statements.borrow_mut().insert(sql.to_owned(), Arc::clone(&prepared));
+        Ok(prepared)
+    }
+
+    /// Runs a statement behind everything that is pending, in one round trip.
+    fn send<T>(
+        &self,
+        work: impl Future<Output = std::result::Result<T, tokio_postgres::Error>>,
+    ) -> Result<T> {
+        let pending = self.prepare_pending()?;
+        let begins = self.begins.take();
+        self.statements_run.set(self.statements_run.get() + 1 + pending.len() as u64);
+        self.run(async {
+            let begun = async {
+                match begins {
+                    Some(begin) => self.client.batch_execute(begin).await,
+                    None => Ok(()),
+                }
+            };
+            let earlier = try_join_all(pending.iter().map(|(statement, columns)| {
+                let params: Vec<&(dyn ToSql + Sync)> =
+                    columns.iter().map(|column| column as &(dyn ToSql + Sync)).collect();
+                async move { self.client.execute_raw(&statement.0, params).await }
+            }));
+            // In the order in which they are named here; a failure of an earlier one fails all.
+            let (begun, earlier, done) = tokio::join!(biased; begun, earlier, work);
+            begun?;
+            earlier?;
+            Ok(done?)
+        })
+    }
+
+    fn prepare_pending(&self) -> Result<Vec<(Arc<Prepared>, Vec<super::bulk::Column>)>> {
+        let pending = self.pending.take();
+        pending.into_iter().map(|(bulk, columns)| Ok((self.prepare(bulk.many)?, columns))).collect()
+    }
+
+    /// Runs a statement, for its rows.
+    pub fn query(&self, statement: &Prepared, values: &[Value<'_>]) -> Result<Vec<Row>> {
+        let params: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
+        self.send(self.client.query(&statement.0, &params))
+    }
+
+    /// Runs a statement, for the number of rows that it changes.
+    pub fn execute(&self, statement: &Prepared, values: &[Value<'_>]) -> Result<usize> {
+        let params: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
+        let changed = self.send(self.client.execute(&statement.0, &params))?;
+        Ok(usize::try_from(changed).unwrap_or(usize::MAX))
+    }
+
+    /// Runs statements without parameters.
+    pub fn execute_batch(&self, sql: &str) -> Result<()> {
+        self.send(self.client.batch_execute(sql))
+    }
+
+    /// Runs statements with arrays for parameters, in one round trip.
+    pub fn query_all(&self, queries: &[(&str, Vec<&(dyn ToSql + Sync)>)]) -> Result<Vec<Vec<Row>>> {
+        let prepared: Vec<Arc<Prepared>> =
+            queries.iter().map(|(sql, _)| self.prepare(sql)).collect::<Result<_>>()?;
+        self.statements_run.set(self.statements_run.get() + queries.len() as u64 - 1);
+        self.send(try_join_all(
+            prepared
+                .iter()
+                .zip(queries)
+                .map(|(statement, (_, params))| self.client.query(&statement.0, params)),
+        ))
+    }
+
+    /// A row more for a statement that many rows share.
+    pub fn push(&self, bulk: &'static Bulk, values: &[Value<'_>]) {
+        self.pending.borrow_mut().push(bulk, values);
+    }
+
+    /// A transaction begins with the next statement.
+    pub fn begin(&self, begin: &'static str) {
+        self.begins.set(Some(begin));
+        self.is_open.set(true);
+        self.has_failed.set(false);
+    }
+
+    /// Whether a transaction has begun.
+    pub fn is_in_transaction(&self) -> bool {
+        self.is_open.get()
+    }
+
+    /// Statements that were run since this was asked last.
+    pub fn take_statements(&self) -> u64 {
+        self.statements_run.take()
+    }
+
+    /// Sends what is pending and commits.
+    ///
+    /// # Errors
+    /// When nothing was committed; [`Error::Silent`] when nobody knows.
+    pub fn commit(&self) -> Result<()> {
+        if self.begins.get().is_some() && self.pending.borrow().is_empty() {
+            // Nothing was asked of the server.
+            self.begins.set(None);
+            self.is_open.set(false);
+            return Ok(());
+        }
+        if self.has_failed.get() {
+            self.roll_back();
+            return Err(Error::Shape("a statement failed, and with it the transaction".to_owned()));
+        }
+        let done = self.send(self.client.batch_execute("COMMIT"));
+        if done.is_err() {
+            self.roll_back();
+        }
+        self.is_open.set(false);
+        match done {
+            Err(Error::Postgres(error)) if error.is_closed() => Err(Error::Silent),
+            done => done,
+        }
+    }
+
+    /// Forgets the transaction, if there is one.
+    pub fn roll_back(&self) {
+        self.pending.take();
+        if !self.is_open.take() {
+            return;
+        }
+        let has_begun = self.begins.take().is_none();
+        self.has_failed.set(false);
+        if has_begun
+            && !self.is_broken()
+            && let Err(error) = self.run(async { Ok(self.client.batch_execute("ROLLBACK").await?) })
+        {
+            tracing::debug!(%error, "a rollback failed");
+            self.is_broken.set(true);
+        }
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        // Wherever this happens: a runtime that is waited for may not end inside another one.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn wait<T>(runtime: &Runtime, work: impl Future<Output = Result<T>>) -> Result<T> {
+    runtime.block_on(async { timeout(PATIENCE, work).await.unwrap_or(Err(Error::Silent)) })
+}
+
+/// The statement as PostgreSQL wants it: `?` becomes `$1`, `$2` and so on, `?3` becomes `$3`.
+fn numbered(sql: &str) -> String {
+    let mut pieces = sql.split('?');
+    let mut written = pieces.next().unwrap_or_default().to_owned();
+    for (number, piece) in (1..).zip(pieces) {
+        written.push('$');
+        if !piece.starts_with(|first: char| first.is_ascii_digit()) {
+            written.push_str(&i32::to_string(&number));
+        }
+        written.push_str(piece);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_numbered() {
+        assert_eq!(numbered("SELECT ? + ?, x FROM t WHERE y = ?"), "SELECT $1 + $2, x FROM t WHERE y = $3");
+        assert_eq!(numbered("SET a = ?2, b = ?1 WHERE c = ?10"), "SET a = $2, b = $1 WHERE c = $10");
+        assert_eq!(numbered("SELECT 1"), "SELECT 1");
+    }
+}
