@@ -1,10 +1,11 @@
 //! The house put together: the only place that names a concrete store and wires the parts.
 //! Refuses to know the command line; it is given settings.
 
+mod database_url;
+pub mod first_start;
+
 use std::future::Future;
-use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,34 +20,41 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 use url::Url;
 
+pub use self::database_url::DatabaseUrl;
+pub use self::first_start::FirstStart;
+use self::first_start::first_start;
 use crate::api::{self, ApiState, Courier, Sent};
-use crate::clock::{Clock, System, random_bytes};
+use crate::clock::{Clock, System};
+use crate::config;
 use crate::delivery::attempt::Attempter;
 use crate::delivery::dispatcher::Dispatcher;
 use crate::delivery::guard::Guard;
 use crate::delivery::wire::{Exchange, Target, Wire, check_header};
 use crate::metrics::Metrics;
-use crate::model::secret::{Credential, Secret};
-use crate::model::{AccountKey, DialectName, Source};
+use crate::model::Time;
 use crate::store::group::GroupWriter;
+use crate::store::outage::Outage;
 use crate::store::sqlite::{Options, SqliteStore};
-use crate::store::vault::hash_api_key;
-use crate::store::{Progress, Queues, Store, StoreError};
+use crate::store::{Progress, Queues, Store};
 
 /// How long a shutdown waits for what is under way. A request takes 30 seconds at most unless configured.
 const PATIENCE: Duration = Duration::from_secs(35);
 /// Wait between two rounds of background work when there was nothing to do.
 const CHORE_PAUSE: Duration = Duration::from_secs(1);
-/// The shortest admin key that may be set by hand.
-const SHORTEST_KEY: usize = 16;
+/// How long a lease of a node on a store of many lasts unless said otherwise.
+pub const LEASE: Duration = Duration::from_secs(60);
 
 /// What a server is started with.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The data directory.
+    /// The data directory. With a database elsewhere it holds the keys alone.
     pub data: PathBuf,
+    /// The database that this node shares with others; without one everything is in the data directory.
+    pub database: Option<DatabaseUrl>,
+    /// For how long the other nodes leave this one what it took on, should nothing more be heard of it.
+    pub lease: Duration,
     /// What links that leave the house begin with.
     pub public_url: Option<String>,
     /// Networks that endpoints may be in though they are private.
@@ -55,7 +63,7 @@ pub struct Settings {
     pub admin_key: Option<String>,
     /// The largest inbound body in bytes.
     pub max_body: usize,
-    /// A PEM file of root certificates to trust beside the public ones.
+    /// A PEM file of root certificates to trust beside the public ones, of endpoints and of the database.
     pub extra_roots: Option<PathBuf>,
 }
 
@@ -65,6 +73,8 @@ impl Settings {
         Self {
             listen,
             data: data.into(),
+            database: None,
+            lease: LEASE,
             public_url: None,
             allow_networks: Vec::new(),
             admin_key: None,
@@ -72,17 +82,6 @@ impl Settings {
             extra_roots: None,
         }
     }
-}
-
-/// What the first start of a data directory made. Shown once.
-#[derive(Clone, Debug)]
-pub struct FirstStart {
-    /// The admin key, unless it was given.
-    pub admin_key: Option<String>,
-    /// Where it was written.
-    pub admin_key_file: Option<PathBuf>,
-    /// The secret of the source behind `POST /aiDialerCallbackWithData`.
-    pub dialer_secret: String,
 }
 
 /// A running server.
@@ -113,9 +112,9 @@ impl App {
             format!("cannot listen on {}: {error}. Choose another address with --listen.", settings.listen)
         })?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
-        let store: Arc<dyn Store> =
-            Arc::new(SqliteStore::open(&settings.data, clock.now(), Options::default())?);
-        let first_start = first_start(&store, clock.as_ref(), &settings).await?;
+        let store = open_store(&settings, clock.now(), address, roots).await?;
+        let key = settings.admin_key.as_deref();
+        let first_start = first_start(store.as_ref(), clock.as_ref(), &settings.data, key).await?;
 
         let mut api = api::Settings::new(settings.public_url.as_deref(), address);
         api.max_body = settings.max_body;
@@ -149,7 +148,8 @@ impl App {
             let _ = shutting_down.await;
             streams.end();
         }));
-        info!(%address, data = %settings.data.display(), "listening");
+        let store_kind = if settings.database.is_some() { "PostgreSQL" } else { "SQLite" };
+        info!(%address, data = %settings.data.display(), store = store_kind, "listening");
         Ok(Self { address, first_start, store, dispatcher, shut_down, server, chores })
     }
 
@@ -174,8 +174,11 @@ impl App {
         if !self.dispatcher.stop(PATIENCE).await {
             warn!("some attempts were still under way; they are made again after the next start");
         }
-        if let Err(error) = self.store.close().await {
-            warn!(%error, "the store did not close cleanly; nothing committed is lost");
+        // On a store of many nodes this gives the lease up: the others take over at once.
+        match tokio::time::timeout(PATIENCE, self.store.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "the store did not close cleanly; nothing committed is lost"),
+            Err(_) => warn!("the store does not answer; nothing committed is lost"),
         }
         info!("stopped");
     }
@@ -196,11 +199,42 @@ fn read_roots(path: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
 }
 
-/// Background work in small steps, behind everything else.
+/// Opens the store that the settings name.
+async fn open_store(
+    settings: &Settings,
+    now: Time,
+    address: SocketAddr,
+    roots: Option<Vec<u8>>,
+) -> Result<Arc<dyn Store>, String> {
+    let Some(url) = &settings.database else {
+        return Ok(Arc::new(SqliteStore::open(&settings.data, now, Options::default())?));
+    };
+    let (url, data) = (url.clone(), settings.data.clone());
+    let (lease, name) = (settings.lease, format!("{}:{}", config::host_name(), address.port()));
+    // It connects and brings the schema up to date; nothing else of this process has to wait for that.
+    let opening = tokio::task::spawn_blocking(move || open_postgres(&url, &data, lease, name, roots));
+    opening.await.map_err(|error| error.to_string())?
+}
+
+/// Joins the nodes on a database. `name` is this node's, for people who look at it.
+fn open_postgres(
+    _url: &DatabaseUrl,
+    _data: &Path,
+    _lease: Duration,
+    _name: String,
+    _roots: Option<Vec<u8>>,
+) -> Result<Arc<dyn Store>, String> {
+    Err("this postcall cannot use PostgreSQL yet".to_owned())
+}
+
+/// Background work in small steps, behind everything else. Every node asks for it; a store of many decides whose turn it is.
 async fn chores(store: Arc<dyn Store>, queues: Arc<dyn Queues>, clock: Arc<dyn Clock>) {
+    const WORK: &str = "background work";
+    let outage = Outage::default();
     loop {
         match store.chore(clock.now()).await {
             Ok(Progress { more, wake, called_off }) => {
+                outage.worked(WORK);
                 queues.call_off(&called_off);
                 queues.wake(wake);
                 match more {
@@ -209,77 +243,11 @@ async fn chores(store: Arc<dyn Store>, queues: Arc<dyn Queues>, clock: Arc<dyn C
                 }
             }
             Err(error) => {
-                warn!(%error, "background work failed; it is tried again");
+                outage.failed(WORK, &error);
                 tokio::time::sleep(CHORE_PAUSE).await;
             }
         }
     }
-}
-
-/// Makes what a new data directory needs: the source of `POST /aiDialerCallbackWithData`, and an admin key.
-async fn first_start(
-    store: &Arc<dyn Store>,
-    clock: &dyn Clock,
-    settings: &Settings,
-) -> Result<Option<FirstStart>, String> {
-    let trouble = |error: StoreError| error.to_string();
-    let account = AccountKey::DEFAULT;
-    if settings.admin_key.as_ref().is_some_and(|key| key.len() < SHORTEST_KEY) {
-        return Err(format!("the admin key that was set is shorter than {SHORTEST_KEY} characters"));
-    }
-    let is_first = store.keys(account).await.map_err(trouble)?.is_empty();
-    // The keys come last: until there is one, a start that broke off begins anew.
-    let dialer_secret =
-        if is_first { Some(dialer_secret(store, clock).await.map_err(trouble)?) } else { None };
-    if let Some(key) = &settings.admin_key
-        && store.find_key(hash_api_key(key)).await.map_err(trouble)?.is_none()
-    {
-        let name = "admin (set by hand)".to_owned();
-        store.create_key(account, name, true, hash_api_key(key), clock.now()).await.map_err(trouble)?;
-    }
-    let Some(dialer_secret) = dialer_secret else { return Ok(None) };
-    let mut made = FirstStart { admin_key: None, admin_key_file: None, dialer_secret };
-    if settings.admin_key.is_none() {
-        let key = api::auth::new_api_key();
-        let file = settings.data.join("admin.key");
-        write_private(&file, &key).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
-        let name = "admin".to_owned();
-        store.create_key(account, name, true, hash_api_key(&key), clock.now()).await.map_err(trouble)?;
-        made.admin_key = Some(key);
-        made.admin_key_file = Some(file);
-    }
-    Ok(Some(made))
-}
-
-/// The secret of the source behind `POST /aiDialerCallbackWithData`, which is made unless an earlier start got so far.
-async fn dialer_secret(store: &Arc<dyn Store>, clock: &dyn Clock) -> Result<String, StoreError> {
-    let (account, dialect, now) = (AccountKey::DEFAULT, DialectName::Voicegenie, clock.now());
-    let config = store.config(account);
-    let earlier = config.as_ref().and_then(|config| config.sources.iter().find(|it| it.dialect == dialect));
-    if let Some(secret) = earlier.and_then(|source| source.credential.signing(now)) {
-        return Ok(String::from_utf8_lossy(secret.expose()).into_owned());
-    }
-    let secret = data_encoding::HEXLOWER.encode(&random_bytes::<32>());
-    let source = Source {
-        account,
-        number: 0,
-        id: String::new(),
-        name: "AI dialer callback".to_owned(),
-        dialect,
-        credential: Credential::of_secret(Secret::new(secret.clone())),
-        url_token: None,
-        lost_after: None,
-        created_at: now,
-    };
-    store.put_source(source).await?;
-    Ok(secret)
-}
-
-fn write_private(path: &Path, key: &str) -> std::io::Result<()> {
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    writeln!(file, "{key}")?;
-    file.sync_all()
 }
 
 /// Lends the API the wire that deliveries use.

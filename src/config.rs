@@ -11,6 +11,8 @@ pub const ADMIN_KEY: &str = "POSTCALL_ADMIN_KEY";
 pub const URL: &str = "POSTCALL_URL";
 /// The API key that commands use.
 pub const KEY: &str = "POSTCALL_KEY";
+/// The database that nodes share: the environment keeps its password out of the list of processes.
+pub const DATABASE_URL: &str = "POSTCALL_DATABASE_URL";
 /// What is logged, as `tracing` filters are written: `info`, `postcall=debug,warn`.
 pub const LOG: &str = "POSTCALL_LOG";
 
@@ -19,6 +21,14 @@ pub fn variable(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "this is the door")]
     let value = std::env::var(name);
     value.ok().filter(|value| !value.is_empty())
+}
+
+/// What this machine is called, for people.
+pub fn host_name() -> String {
+    let told = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| variable("HOSTNAME"));
+    told.map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "node".to_owned())
 }
 
 /// Starts logging to standard error: text on a terminal, JSON otherwise. `usual` is the filter when none is set.

@@ -118,7 +118,7 @@ impl Cluster {
         first.ok_or_else(|| "the server does not run".to_owned())
     }
 
-    /// Runs statements in a database, as superuser; gives rows as lines, columns divided by `|`.
+    /// Runs statements in a database, as superuser: [`sql`].
     ///
     /// # Errors
     /// What PostgreSQL said.
@@ -131,9 +131,9 @@ impl Cluster {
     /// # Errors
     /// What PostgreSQL said.
     pub fn set(&self, setting: &str, value: &str) -> Result<(), String> {
-        // Two statements: the first may not stand in a transaction with another.
-        self.sql("postgres", &format!("ALTER SYSTEM SET {setting} = '{}'", value.replace('\'', "''")))?;
-        self.sql("postgres", "SELECT pg_reload_conf()").map(drop)
+        let value = value.replace('\'', "''");
+        let change = format!("ALTER SYSTEM SET {setting} = '{value}'; SELECT pg_reload_conf();");
+        self.sql("postgres", &change).map(drop)
     }
 
     /// Stops the server.
@@ -238,14 +238,14 @@ pub fn check() -> Result<(), String> {
     Programs::find().map(drop)
 }
 
-/// Runs statements at a URL; gives rows as lines, columns divided by `|`.
+/// Runs statements at a URL, each in a transaction of its own; gives rows as lines, columns divided by `|`.
 ///
 /// # Errors
 /// What PostgreSQL said.
 pub fn sql(url: &str, statements: &str) -> Result<String, String> {
     let mut psql = Programs::find()?.ours("psql");
     psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]);
-    output(psql.args(["--dbname", url, "--command", statements])).map(|text| text.trim_end().to_owned())
+    programs::output_of(psql.args(["--dbname", url]), statements).map(|text| text.trim_end().to_owned())
 }
 
 /// A new directory that only its owner looks into.

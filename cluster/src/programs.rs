@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -66,8 +67,21 @@ impl Programs {
 
 /// Runs a program to its end and gives what it wrote.
 pub fn output(command: &mut Command) -> Result<String, String> {
+    output_of(command, "")
+}
+
+/// The same for a program that reads: a little text, which a pipe takes at once.
+pub fn output_of(command: &mut Command, input: &str) -> Result<String, String> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().map_err(|error| format!("cannot start {name}: {error}"))?;
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().map(|mut child| {
+        let mut pipe = child.stdin.take().expect("it is piped");
+        // What ends without reading says itself why.
+        let _ = pipe.write_all(input.as_bytes());
+        child
+    });
+    let output = child.and_then(|child| child.wait_with_output());
+    let output = output.map_err(|error| format!("cannot run {name}: {error}"))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match output.status.success() {
         true => Ok(text(&output.stdout)),
@@ -78,7 +92,7 @@ pub fn output(command: &mut Command) -> Result<String, String> {
 /// English messages, and no defaults from the environment: `PGHOST` and the like are for people.
 fn plain(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    command.stdin(Stdio::null()).env("LC_ALL", "C").env("PGTZ", "UTC");
+    command.env("LC_ALL", "C").env("PGTZ", "UTC");
     for variable in
         ["PGDATA", "PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGOPTIONS", "PGSERVICE", "PGSSLMODE"]
     {
@@ -89,7 +103,7 @@ fn plain(program: impl AsRef<OsStr>) -> Command {
 
 /// Folders where the programs may be, the likeliest first.
 fn folders() -> Vec<PathBuf> {
-    let configured = output(Command::new("pg_config").arg("--bindir").stdin(Stdio::null())).ok();
+    let configured = output(Command::new("pg_config").arg("--bindir")).ok();
     let configured = configured.map(|text| PathBuf::from(text.trim_end()));
     let versions = fs::read_dir(DEBIAN).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut debian: Vec<(u32, PathBuf)> = versions
@@ -101,7 +115,7 @@ fn folders() -> Vec<PathBuf> {
 }
 
 fn runs(program: &Path) -> bool {
-    output(Command::new(program).arg("--version").stdin(Stdio::null())).is_ok()
+    output(Command::new(program).arg("--version")).is_ok()
 }
 
 fn server_user() -> Result<(u32, u32), String> {

@@ -173,7 +173,7 @@ async fn take_in(state: &ApiState, source: &Source, headers: &HeaderMap, body: B
             error!(%why, "a body could not be stored at all");
             (Arrival::Unavailable, Problem::unavailable().into_response())
         }
-        Err(StoreError::Unavailable(_) | StoreError::Unknown(_)) => {
+        Err(StoreError::Unavailable(_) | StoreError::Unknown(_) | StoreError::Lapsed(_)) => {
             (Arrival::Unavailable, Problem::unavailable().into_response())
         }
     }

@@ -1,16 +1,23 @@
 //! For operators: whether the process lives, whether it can take events, and the numbers. Refuses to know why.
 
+use std::time::Duration;
+
 use axum::Json as Answer;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
 use serde::Serialize;
+use tokio::time::timeout;
 use tracing::warn;
 use utoipa::ToSchema;
 
 use super::ApiState;
 use super::problem::Problem;
 use crate::metrics::CONTENT_TYPE;
+use crate::store::StoreError;
+
+/// How long the store may take to prove that it can be written: whoever asks has little patience.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// That all is well.
 #[derive(Debug, Serialize, ToSchema)]
@@ -31,7 +38,8 @@ pub async fn alive() -> Answer<Health> {
     responses((status = 200, description = "The store can be written", body = Health), (status = 503, description = "It cannot")),
 )]
 pub async fn ready(State(state): State<ApiState>) -> Result<Answer<Health>, Problem> {
-    match state.store.ready().await {
+    let away = |_| Err(StoreError::Unavailable("it does not answer".to_owned()));
+    match timeout(PATIENCE, state.store.ready()).await.unwrap_or_else(away) {
         Ok(()) => Ok(Answer(Health { status: "ok" })),
         Err(error) => {
             warn!(%error, "not ready");

@@ -143,7 +143,9 @@ impl From<StoreError> for Problem {
                     "A value in this request cannot be stored. Remove control characters and try again.";
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", detail)
             }
-            StoreError::Unavailable(_) | StoreError::Unknown(_) => Self::unavailable(),
+            StoreError::Unavailable(_) | StoreError::Unknown(_) | StoreError::Lapsed(_) => {
+                Self::unavailable()
+            }
         }
     }
 }

@@ -3,13 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
 
-use crate::app::{App, FirstStart, Settings};
+use crate::app::{App, DatabaseUrl, FirstStart, LEASE, Settings};
 use crate::config;
 
 /// Run the server.
@@ -18,9 +19,17 @@ pub struct Serve {
     /// Address and port to listen on.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Directory for the database, the keys and the lock; made when it is not there.
+    /// Directory for the database, the keys and the lock; made when it is not there. With --database-url for the keys
+    /// alone.
     #[arg(long, value_name = "DIR", default_value = "postcall-data")]
     data: PathBuf,
+    /// Keep everything in a PostgreSQL that many nodes may share, as in postgres://user@host:5432/postcall. Also taken from
+    /// POSTCALL_DATABASE_URL, which is the better place for a password.
+    #[arg(long, value_name = "URL")]
+    database_url: Option<String>,
+    /// After how many seconds the other nodes take over from one of which nothing more is heard.
+    #[arg(long, value_name = "SECONDS", default_value_t = LEASE.as_secs(), value_parser = clap::value_parser!(u64).range(1..=3600))]
+    lease: u64,
     /// The address under which the world reaches this server; every link that leaves begins with it.
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
@@ -30,7 +39,7 @@ pub struct Serve {
     /// The largest body that a door takes, in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
     max_body: usize,
-    /// PEM file of root certificates that endpoints may be signed by, beside the public ones.
+    /// PEM file of root certificates that endpoints and the database may be signed by, beside the public ones.
     #[arg(long, value_name = "FILE")]
     extra_roots: Option<PathBuf>,
 }
@@ -51,9 +60,12 @@ pub async fn run(serve: Serve) -> Result<ExitCode, String> {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         warn!(%error, "the limit of open files could not be raised");
     }
+    let database = serve.database_url.or_else(|| config::variable(config::DATABASE_URL));
     let settings = Settings {
         listen: serve.listen,
         data: serve.data,
+        database: database.map(DatabaseUrl::new).transpose()?,
+        lease: Duration::from_secs(serve.lease),
         public_url: serve.public_url,
         allow_networks: serve.allow_networks,
         admin_key: config::variable(config::ADMIN_KEY),
@@ -77,7 +89,7 @@ pub async fn run(serve: Serve) -> Result<ExitCode, String> {
 
 /// The only time that these are shown. On standard output, away from the log.
 fn show(first: &FirstStart, address: SocketAddr) {
-    println!("This is the first start of this data directory.");
+    println!("This is the first start.");
     if let (Some(key), Some(file)) = (&first.admin_key, &first.admin_key_file) {
         println!("  admin key      {key}");
         println!("                 (also in {})", file.display());

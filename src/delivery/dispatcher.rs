@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::warn;
 
 use super::attempt::{Attempted, Attempter};
@@ -18,16 +19,20 @@ use super::recipient::Recipient;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::endpoint::{DEFAULT_MAX_IN_FLIGHT, EndpointState};
-use crate::model::{Endpoint, Time};
+use crate::model::{DialectName, Endpoint, Time};
 use crate::store::group::GroupWriter;
-use crate::store::{Claimed, EndpointRef, Owned, Place, Queues, Store};
+use crate::store::outage::Outage;
+use crate::store::{Claimed, EndpointRef, News, Owned, Place, Queues, Store, StoreError};
 
 /// Bytes in all queues together: bounds memory however many endpoints there are and however large their events.
 const HOUSE: usize = 64 << 20;
 /// Requests that an endpoint may have under way whatever the others do.
 const SURE: usize = 2;
-/// Wait before the next claim after one that failed.
+/// Wait before the next claim after one that failed, and for a lease that is long enough.
 const CLAIM_PAUSE: Duration = Duration::from_millis(500);
+
+/// How the log calls what is asked of the store here.
+const WORK: &str = "taking deliveries from the store";
 
 /// Sends what is owed. Cheap to clone.
 #[derive(Clone)]
@@ -46,6 +51,7 @@ struct Inner {
     hungry: Mutex<BTreeSet<EndpointRef>>,
     stopping: AtomicBool,
     called_off: CalledOff,
+    outage: Outage,
     /// Requests under way to all endpoints together.
     parallelism: Parallelism,
     /// Deliveries between the start of their request and the end of their settlement.
@@ -74,6 +80,7 @@ impl Dispatcher {
             hungry: Mutex::default(),
             stopping: AtomicBool::new(false),
             called_off: CalledOff::default(),
+            outage: Outage::default(),
             parallelism: Parallelism::default(),
             busy: AtomicUsize::new(0),
             idle: Notify::new(),
@@ -83,9 +90,43 @@ impl Dispatcher {
     /// Takes the way to settle, and wakes every endpoint for what an earlier run left open.
     pub fn start(&self, writer: GroupWriter) {
         let _ = self.0.writer.set(writer);
+        if let Some(news) = self.0.store.news() {
+            self.0.runtime.spawn(self.clone().listen(news));
+        }
+        self.wake_all();
+    }
+
+    /// Acts on what other nodes did, for as long as there may be news.
+    async fn listen(self, mut news: UnboundedReceiver<News>) {
+        while let Some(news) = news.recv().await {
+            match news {
+                News::Lapsed => self.lapse(),
+                News::Wake(endpoints) => self.wake(endpoints),
+                News::WakeAll => self.wake_all(),
+                News::CalledOff(deliveries) => self.call_off(&deliveries),
+            }
+        }
+    }
+
+    fn wake_all(&self) {
         let accounts = self.0.store.accounts();
         let endpoints = accounts.iter().flat_map(|account| &account.endpoints);
         self.wake(endpoints.map(|endpoint| target(endpoint)).collect());
+    }
+
+    /// The lease lapsed: what is in memory may be another node's by now. What is on the wire ends, and the store does not
+    /// take what it came to. Should a new tenure own some of it already, that is given back, to be claimed again.
+    fn lapse(&self) {
+        warn!("the lease of this node lapsed: other nodes take over what it had to deliver");
+        for lane in self.0.all_lanes() {
+            {
+                let mut state = lane.state();
+                let queue = state.lapse();
+                self.0.metrics.unqueued(queue.len());
+                self.0.give_back(&lane, &mut state, queue);
+            }
+            self.0.pump(&lane);
+        }
     }
 
     /// Starts no more requests and waits until those under way are settled, for `patience` at most. Says whether
@@ -93,7 +134,7 @@ impl Dispatcher {
     pub async fn stop(&self, patience: Duration) -> bool {
         self.0.stopping.store(true, Ordering::Release);
         let idle = tokio::time::timeout(patience, self.0.idle()).await;
-        for lane in self.0.lanes.read().unwrap_or_else(PoisonError::into_inner).values() {
+        for lane in self.0.all_lanes() {
             // What is still queued is owned by nobody after the next start.
             lane.state().queue.clear();
         }
@@ -119,7 +160,14 @@ impl Queues for Dispatcher {
         self.0.metrics.queued(owned.len());
         for delivery in owned {
             let endpoint = delivery.endpoint;
-            self.0.lane(endpoint).state().queue.push_back(delivery);
+            let lane = self.0.lane(endpoint);
+            {
+                let mut state = lane.state();
+                if let Some(stray) = state.enqueue(delivery) {
+                    self.0.metrics.unqueued(1);
+                    self.0.give_back(&lane, &mut state, [stray]);
+                }
+            }
             if touched.last() != Some(&endpoint) && !touched.contains(&endpoint) {
                 touched.push(endpoint);
             }
@@ -217,6 +265,10 @@ impl Inner {
         self.lanes.read().unwrap_or_else(PoisonError::into_inner).get(&endpoint).cloned()
     }
 
+    fn all_lanes(&self) -> Vec<Arc<Lane>> {
+        self.lanes.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
     fn endpoint(&self, endpoint: EndpointRef) -> Option<Arc<Endpoint>> {
         self.store.config(endpoint.account)?.endpoint(endpoint.number).cloned()
     }
@@ -239,8 +291,11 @@ impl Inner {
         self.start_requests(lane, &mut state, &endpoint);
         let most = state.breaker.claim(CLAIM);
         let is_low = state.queue.len() < most / 2;
-        if state.backlog && !state.claiming && is_low {
-            let places = lane.places((&self.house, HOUSE), most);
+        if state.backlog && !state.claiming && state.returning == 0 && is_low {
+            if !self.outlasts(&state.recipient(&endpoint), endpoint.dialect) {
+                return self.pump_later(lane, &mut state, CLAIM_PAUSE);
+            }
+            let places = state.places((&self.house, HOUSE), most);
             if !places.is_empty() {
                 state.claiming = true;
                 self.runtime.spawn(Arc::clone(self).claim(Arc::clone(lane), places));
@@ -261,6 +316,11 @@ impl Inner {
             if state.in_flight >= SURE && !self.parallelism.has_room() {
                 return;
             }
+            let Some(dialect) = state.queue.front().map(|owned| owned.dialect) else { return };
+            let recipient = state.recipient(endpoint);
+            if !self.outlasts(&recipient, dialect) {
+                return self.pump_later(lane, state, CLAIM_PAUSE);
+            }
             let rate = state.breaker.rate(endpoint.delivering.rate_limit);
             if let Err(wait) = state.pace.admit(self.clock.now(), rate) {
                 self.pump_later(lane, state, wait);
@@ -274,9 +334,14 @@ impl Inner {
             state.in_flight += 1;
             self.parallelism.begin();
             self.busy.fetch_add(1, Ordering::AcqRel);
-            let recipient = state.recipient(endpoint);
             self.runtime.spawn(Arc::clone(self).deliver(Arc::clone(lane), recipient, owned));
         }
+    }
+
+    /// Whether the lease of this node lasts for an attempt that starts now: once it is over, another node may make the
+    /// same attempt.
+    fn outlasts(&self, recipient: &Recipient, dialect: DialectName) -> bool {
+        self.store.outlasts(recipient.policy(dialect).timeout)
     }
 
     fn pump_later(self: &Arc<Self>, lane: &Arc<Lane>, state: &mut State, wait: Duration) {
@@ -317,14 +382,18 @@ impl Inner {
             let woken = std::mem::take(&mut state.woken);
             match claimed {
                 Ok(Claimed { owned, more }) => {
+                    self.outage.worked(WORK);
                     let is_exhausted = !more && !woken;
                     state.backlog = !is_exhausted;
-                    self.metrics.queued(owned.len());
-                    state.queue.extend(owned);
+                    let count = owned.len();
+                    let strays: Vec<Owned> =
+                        owned.into_iter().filter_map(|owned| state.enqueue(owned)).collect();
+                    self.metrics.queued(count - strays.len());
+                    self.give_back(&lane, &mut state, strays);
                     is_exhausted
                 }
                 Err(error) => {
-                    warn!(%error, "a claim failed; it is tried again");
+                    self.outage.failed(WORK, &error);
                     self.pump_later(&lane, &mut state, CLAIM_PAUSE);
                     return;
                 }
@@ -335,7 +404,7 @@ impl Inner {
                 Ok(Some(due)) => self.set_alarm(&lane, due),
                 Ok(None) => {}
                 Err(error) => {
-                    warn!(%error, "when the next delivery falls due is not known; asked again");
+                    self.outage.failed(WORK, &error);
                     let mut state = lane.state();
                     state.backlog = true;
                     self.pump_later(&lane, &mut state, CLAIM_PAUSE);
@@ -375,23 +444,37 @@ impl Inner {
 
     /// The endpoint was disabled: what waits in memory goes back to the store, where it stays pending.
     fn release(self: &Arc<Self>, lane: &Arc<Lane>) {
-        let queue = {
-            let mut state = lane.state();
-            state.backlog = true;
-            std::mem::take(&mut state.queue)
-        };
-        if queue.is_empty() {
+        let mut state = lane.state();
+        state.backlog = true;
+        let queue = std::mem::take(&mut state.queue);
+        self.metrics.unqueued(queue.len());
+        self.give_back(lane, &mut state, queue);
+    }
+
+    /// Gives deliveries up that will not be attempted from memory.
+    fn give_back(
+        self: &Arc<Self>,
+        lane: &Arc<Lane>,
+        state: &mut State,
+        owned: impl IntoIterator<Item = Owned>,
+    ) {
+        let deliveries: Vec<i64> = owned.into_iter().map(|owned| owned.delivery).collect();
+        if deliveries.is_empty() {
             return;
         }
-        self.metrics.unqueued(queue.len());
-        let (inner, lane, account) = (Arc::clone(self), Arc::clone(lane), lane.target.account);
+        state.returning += 1;
+        let (inner, lane) = (Arc::clone(self), Arc::clone(lane));
         self.runtime.spawn(async move {
-            let deliveries: Vec<i64> = queue.iter().map(|owned| owned.delivery).collect();
-            while let Err(error) = inner.store.release(account, deliveries.clone()).await {
-                warn!(%error, "deliveries of a disabled endpoint were not given back; tried again");
+            loop {
+                match inner.store.release(lane.target.account, deliveries.clone()).await {
+                    // Without a lease nothing is this node's that it could give back.
+                    Ok(()) | Err(StoreError::Lapsed(_)) => break,
+                    Err(error) => inner.outage.failed(WORK, &error),
+                }
                 tokio::time::sleep(CLAIM_PAUSE).await;
             }
-            // It may have been enabled in the meantime, and have claimed before these were there to be claimed.
+            lane.state().returning -= 1;
+            // It may have been claimed for before these were there to be claimed.
             Dispatcher(inner).wake(vec![lane.target]);
         });
     }

@@ -25,7 +25,6 @@ const TYPICAL: usize = 4 << 10;
 pub struct Lane {
     /// The endpoint.
     pub target: EndpointRef,
-    taken: Arc<AtomicUsize>,
     state: Mutex<State>,
 }
 
@@ -34,6 +33,8 @@ pub struct Lane {
 pub struct State {
     /// Owned deliveries that wait for a connection.
     pub queue: VecDeque<Owned>,
+    /// How many places are taken. A count of its own for each tenure, by which a place shows of which it is.
+    taken: Arc<AtomicUsize>,
     /// HTTP requests under way.
     pub in_flight: usize,
     /// Whether the store may hold due deliveries that nobody owns. New ones then join them there: the queue fills
@@ -41,6 +42,9 @@ pub struct State {
     pub backlog: bool,
     /// Whether a claim is under way.
     pub claiming: bool,
+    /// How many times deliveries are being given back to the store just now. Nothing is claimed meanwhile: what was given
+    /// back too late would be what was claimed anew.
+    pub returning: usize,
     /// Whether more became due while a claim was under way.
     pub woken: bool,
     /// When an alarm is set for, and its timer.
@@ -63,12 +67,36 @@ impl State {
             _ => Arc::clone(self.recipient.insert(Arc::new(Recipient::of(Arc::clone(endpoint))))),
         }
     }
+
+    /// Puts a delivery into the queue. Gives it back when its place is of an earlier tenure: it was on its way when that
+    /// ended.
+    pub fn enqueue(&mut self, owned: Owned) -> Option<Owned> {
+        if !owned.place.is_in(&self.taken) {
+            return Some(owned);
+        }
+        self.queue.push_back(owned);
+        None
+    }
+
+    /// The node's tenure ended: empties the queue, whose content may be somebody else's now.
+    pub fn lapse(&mut self) -> VecDeque<Owned> {
+        self.taken = Arc::default();
+        self.backlog = true;
+        self.woken = self.claiming;
+        std::mem::take(&mut self.queue)
+    }
+
+    /// Places for a claim: as many as there are free, up to `most`, for bodies of a typical size.
+    pub fn places(&self, house: (&Arc<AtomicUsize>, usize), most: usize) -> Vec<Place> {
+        let places = (0..most).map_while(|_| Place::take((&self.taken, CAPACITY), house, TYPICAL));
+        places.collect()
+    }
 }
 
 impl Lane {
     /// An empty queue.
     pub fn new(target: EndpointRef) -> Self {
-        Self { target, taken: Arc::default(), state: Mutex::default() }
+        Self { target, state: Mutex::default() }
     }
 
     /// The state, locked.
@@ -79,16 +107,10 @@ impl Lane {
     /// A place for a fresh delivery, unless it has to join a backlog in the store.
     pub fn reserve(&self, house: (&Arc<AtomicUsize>, usize), bytes: usize) -> Option<Place> {
         let mut state = self.state();
-        let place = if state.backlog { None } else { Place::take((&self.taken, CAPACITY), house, bytes) };
+        let place = if state.backlog { None } else { Place::take((&state.taken, CAPACITY), house, bytes) };
         if place.is_none() {
             state.backlog = true;
         }
         place
-    }
-
-    /// Places for a claim: as many as there are free, up to `most`, for bodies of a typical size.
-    pub fn places(&self, house: (&Arc<AtomicUsize>, usize), most: usize) -> Vec<Place> {
-        let places = (0..most).map_while(|_| Place::take((&self.taken, CAPACITY), house, TYPICAL));
-        places.collect()
     }
 }

@@ -31,6 +31,12 @@ impl Feeds {
         feeds.entry(account).or_insert_with(|| watch::Sender::new(0)).subscribe()
     }
 
+    /// The accounts whose feeds somebody follows.
+    pub fn followed(&self) -> Vec<AccountKey> {
+        let feeds = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        feeds.iter().filter(|(_, feed)| feed.receiver_count() > 0).map(|(&account, _)| account).collect()
+    }
+
     /// The feed of an account is committed up to this position.
     pub fn moved(&self, account: AccountKey, position: i64) {
         let feeds = self.0.read().unwrap_or_else(PoisonError::into_inner);

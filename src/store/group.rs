@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{error, warn};
 
 use super::group_size::{self, GroupSize};
+use super::outage::Outage;
 use super::{
-    Committed, EndpointRef, Group, Incoming, Place, Queues, Recorded, Settlement, Store, StoreError, What,
+    Answer, Committed, EndpointRef, Group, Incoming, Place, Queues, Recorded, Settlement, Store, StoreError,
+    What,
 };
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -29,8 +31,14 @@ const WAITING: usize = 8192;
 const WAITING_BYTES: u32 = 64 * 1024 * 1024;
 /// How long a settlement waits for company: its delivery is done, nobody is waiting for the record.
 const SETTLE_PATIENCE: Duration = Duration::from_millis(5);
+/// How long a door waits for its group. A store that takes longer does not answer any more: what is in the group may be
+/// written or not, and whoever comes next is told at once.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Wait between two tries to write settlements while the store is unavailable.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// How the log calls what is done here.
+const WORK: &str = "writing what came in and what attempts came to";
 
 type Told = oneshot::Sender<Result<Recorded, StoreError>>;
 
@@ -88,8 +96,10 @@ impl GroupWriter {
         let (records, waiting_records) = mpsc::channel(WAITING);
         let (settlements, waiting_settlements) = mpsc::channel(WAITING);
         let inbox = Inbox { records: waiting_records, settlements: waiting_settlements };
-        let handle =
-            tokio::spawn(Committer { store, queues, clock, metrics, size: GroupSize::default() }.run(inbox));
+        let handle = tokio::spawn(
+            Committer { store, queues, clock, metrics, size: <_>::default(), outage: <_>::default() }
+                .run(inbox),
+        );
         let room = Arc::new(Semaphore::new(usize::try_from(WAITING_BYTES).unwrap_or(usize::MAX)));
         (Self { records, settlements, room }, handle)
     }
@@ -97,7 +107,8 @@ impl GroupWriter {
     /// Records what came through a door. When this returns `Ok`, it is on disk.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] also when too much is waiting already: the caller answers 503.
+    /// [`StoreError::Unavailable`] also when too much is waiting already or the store does not answer, and
+    /// [`StoreError::Unknown`] when it has stopped to answer in the midst of this: the caller answers 503.
     pub async fn record(&self, incoming: Incoming) -> Result<Recorded, StoreError> {
         let too_much = || StoreError::Unavailable("too much is waiting to be written".to_owned());
         let shutting_down = || StoreError::Unavailable("shutting down".to_owned());
@@ -236,6 +247,7 @@ struct Committer {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     size: GroupSize,
+    outage: Outage,
 }
 
 impl Committer {
@@ -260,7 +272,7 @@ impl Committer {
             if Instant::now() >= again {
                 group.take_settlements(&mut unwritten);
             }
-            let mut left = self.commit(group).await;
+            let mut left = self.commit(group, &mut inbox).await;
             if !left.is_empty() {
                 again = Instant::now() + RETRY_PAUSE;
                 unwritten.settlements.append(&mut left.settlements);
@@ -271,17 +283,17 @@ impl Committer {
 
     /// Commits a group and answers everybody in it, but for the settlements that the store would not take just now:
     /// those are given back.
-    async fn commit(&self, mut waiting: Waiting) -> Waiting {
+    async fn commit(&self, mut waiting: Waiting, inbox: &mut Inbox) -> Waiting {
         let _room = take(&mut waiting.room);
         let (mut parts, mut left) = (vec![waiting], Waiting::default());
         while let Some(mut part) = parts.pop() {
-            let (recorded, settled) = (take(&mut part.recorded), take(&mut part.settled));
+            let (mut recorded, settled) = (take(&mut part.recorded), take(&mut part.settled));
             let group = Arc::new(Group {
                 now: self.clock.now(),
                 incoming: take(&mut part.incoming),
                 settlements: take(&mut part.settlements),
             });
-            let error = match self.write(&group).await {
+            let error = match self.write(&group, &mut recorded, inbox).await {
                 Ok(committed) => {
                     self.announce(committed, recorded);
                     self.queues.settled(settled);
@@ -302,11 +314,12 @@ impl Committer {
                     parts.push(part);
                 }
                 error => {
-                    error!(%error, size = part.len(), "a group was not written");
+                    self.outage.failed(WORK, &error);
                     part.recorded.into_iter().for_each(|told| drop(told.send(Err(error.clone()))));
                     match error {
                         // What no store can keep in any form is given up: its attempt is made again after the next start.
-                        StoreError::Data(_) => self.queues.settled(part.settled),
+                        // So is what attempts of an earlier tenure came to: whoever owns their deliveries now makes them.
+                        StoreError::Data(_) | StoreError::Lapsed(_) => self.queues.settled(part.settled),
                         StoreError::Unavailable(_) | StoreError::Unknown(_) => {
                             left.settlements.append(&mut part.settlements);
                             left.settled.append(&mut part.settled);
@@ -319,17 +332,27 @@ impl Committer {
     }
 
     /// Hands a group to the store, and counts it.
-    async fn write(&self, group: &Arc<Group>) -> Result<Committed, StoreError> {
+    async fn write(
+        &self,
+        group: &Arc<Group>,
+        waiting: &mut [Told],
+        inbox: &mut Inbox,
+    ) -> Result<Committed, StoreError> {
         let start = Instant::now();
         let members = group.incoming.len() + group.settlements.len();
         if members == 0 {
             return Ok(Committed::default());
         }
-        let written = self.store.commit(Arc::clone(group), Arc::clone(&self.queues)).await;
+        let mut writing = self.store.commit(Arc::clone(group), Arc::clone(&self.queues));
+        let written = match timeout(PATIENCE, &mut writing).await {
+            Ok(written) => written,
+            Err(_) => hang_on(writing, waiting, inbox).await,
+        };
         match &written {
             Ok(committed) => {
                 self.metrics.group_committed(members, start.elapsed());
                 self.size.note(committed.waited);
+                self.outage.worked(WORK);
             }
             Err(_) => self.metrics.group_failed(),
         }
@@ -350,6 +373,30 @@ impl Committer {
         }
         for (endpoint, due) in wake_at {
             self.queues.wake_at(endpoint, due);
+        }
+    }
+}
+
+/// Waits for a store that does not answer, as long as it takes. No door does: those whose bodies are in the group are told
+/// that nobody knows, and those that come meanwhile that there is no use in waiting.
+async fn hang_on(
+    mut writing: Answer<'_, Committed>,
+    waiting: &mut [Told],
+    inbox: &mut Inbox,
+) -> Result<Committed, StoreError> {
+    error!(size = waiting.len(), "the store does not answer; the doors answer 503 until it does");
+    for told in waiting {
+        let unknown = StoreError::Unknown("the store has stopped to answer".to_owned());
+        let _ = std::mem::replace(told, oneshot::channel().0).send(Err(unknown));
+    }
+    loop {
+        tokio::select! {
+            biased;
+            written = &mut writing => return written,
+            Some(record) = inbox.records.recv() => {
+                let away = StoreError::Unavailable("the store does not answer".to_owned());
+                let _ = record.answer.send(Err(away));
+            }
         }
     }
 }

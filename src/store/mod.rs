@@ -10,9 +10,11 @@ pub mod feed;
 pub mod group;
 mod group_size;
 pub mod link;
-mod news;
+pub mod news;
+pub mod outage;
 pub mod packed;
 mod place;
+pub mod postgres;
 mod rooms;
 mod sql;
 pub mod sqlite;
@@ -58,6 +60,9 @@ pub enum StoreError {
     /// Nobody knows whether it was committed. The caller gets 503, nothing is dispatched, dedupe meets the retry.
     #[error("the outcome of a commit is unknown: {0}")]
     Unknown(String),
+    /// This node's lease lapsed: nothing was written, and what it owned is no longer its own. Not to be tried again.
+    #[error("the lease of this node is over: {0}")]
+    Lapsed(String),
 }
 
 /// An endpoint of an account.
@@ -468,7 +473,8 @@ pub trait Store: batches::Batches + books::Books + Send + Sync {
     fn commit<'a>(&'a self, group: Arc<Group>, queues: Arc<dyn Queues>) -> Answer<'a, Committed>;
     /// Takes ownership of deliveries of one endpoint that are due, oldest first; one for each place at most.
     fn claim(&self, endpoint: EndpointRef, now: Time, places: Vec<Place>) -> Answer<'_, Claimed>;
-    /// Gives up ownership of deliveries that will not be attempted now: their endpoint was disabled.
+    /// Gives up ownership of deliveries that will not be attempted now. Those that this node does not own stay as they
+    /// are.
     fn release(&self, account: AccountKey, deliveries: Vec<i64>) -> Answer<'_, ()>;
     /// When the endpoint's next unowned delivery falls due.
     fn next_due(&self, endpoint: EndpointRef) -> Answer<'_, Option<Time>>;
@@ -601,6 +607,18 @@ pub trait Store: batches::Batches + books::Books + Send + Sync {
     /// Takes lines of an export into an account that has recorded nothing else. Lines that are there change nothing.
     fn import(&self, account: AccountKey, import: Import) -> Answer<'_, Imported>;
 
+    // Many nodes.
+
+    /// What other nodes did that this one has to act on; given once. `None` on a store with a single node.
+    fn news(&self) -> Option<mpsc::UnboundedReceiver<News>> {
+        None
+    }
+    /// Whether an attempt of at most this length may start now: on a store of many nodes, whether the lease outlasts
+    /// it. An attempt of more than half a lease counts as half of one: otherwise no lease would ever be enough for it.
+    fn outlasts(&self, _attempt: Duration) -> bool {
+        true
+    }
+
     // Upkeep.
 
     /// One small step of background work: calls off what deleted endpoints are owed, lets held deliveries go whose time
@@ -611,15 +629,4 @@ pub trait Store: batches::Batches + books::Books + Send + Sync {
     fn ready(&self) -> Answer<'_, ()>;
     /// Finishes what is queued, checkpoints, closes.
     fn close(&self) -> Answer<'_, ()>;
-
-    // Many nodes.
-
-    /// What other nodes did that this one has to act on; given once. `None` on a store with a single node.
-    fn news(&self) -> Option<mpsc::UnboundedReceiver<News>> {
-        None
-    }
-    /// Whether an attempt of at most this length may start now: on a store of many nodes, whether the lease outlasts it.
-    fn outlasts(&self, _attempt: Duration) -> bool {
-        true
-    }
 }

@@ -1,4 +1,4 @@
-//! News of other nodes. Refuses to know how it comes.
+//! What happens between the nodes of one store, as far as a node has to act on it. Refuses to know how news travels.
 
 use super::EndpointRef;
 

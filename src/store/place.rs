@@ -1,5 +1,5 @@
-//! Places in memory: how many deliveries an endpoint's queue holds, and how many bytes all of them take up.
-//! Refuses to know queues.
+//! Places in the queues in memory: what bounds them, by number for each endpoint and by bytes for the house.
+//! Refuses to know what is in a queue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// the transaction came to nothing. Queues are bounded by their number of places, the house by its bytes.
 #[derive(Debug)]
 pub struct Place {
-    _queue: Charge,
+    queue: Charge,
     /// What the delivery costs beside its body.
     _own: Charge,
     body: Arc<Charge>,
@@ -33,7 +33,7 @@ impl Place {
         body: usize,
     ) -> Option<Self> {
         Some(Self {
-            _queue: Charge::take(queue, 1)?,
+            queue: Charge::take(queue, 1)?,
             _own: Charge::take(house, OVERHEAD)?,
             body: Arc::new(Charge::take(house, weight(body))?),
         })
@@ -43,6 +43,11 @@ impl Place {
     #[must_use]
     pub fn beside(self, other: &SharedBody) -> Self {
         Self { body: Arc::clone(&other.0), ..self }
+    }
+
+    /// Whether it was taken in this queue.
+    pub fn is_in(&self, queue: &Arc<AtomicUsize>) -> bool {
+        Arc::ptr_eq(&self.queue.taken, queue)
     }
 
     /// The part of this place that other deliveries of the same event can share.

@@ -1,6 +1,5 @@
 //! The doors: what each body and each stranger gets.
 
-use postcall::store::sqlite::Options;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -171,10 +170,7 @@ async fn a_test_is_recorded_and_shown_and_not_booked() {
 
 #[tokio::test]
 async fn too_large_is_refused_and_a_full_quarantine_never_lies() {
-    let house = House::with(Options { quarantine_quota: 1, ..Options::default() }, |settings| {
-        settings.max_body = 1000
-    })
-    .await;
+    let house = House::with_quota(1, |settings| settings.max_body = 1000).await;
     let source = house.source(&house.key, "cllr").await;
     let large = house.bring(&source, &[b'x'; 1001]).await;
     assert_eq!(large.problem(), (413, "body_too_large".to_owned(), vec![]));
@@ -209,7 +205,7 @@ async fn a_store_that_is_away_is_a_503_and_never_a_200() {
 
 #[tokio::test]
 async fn a_large_limit_is_meant() {
-    let house = House::with(Options::default(), |settings| settings.max_body = 18 << 20).await;
+    let house = House::with(|settings| settings.max_body = 18 << 20).await;
     let source = house.source(&house.key, "cllr").await;
     let body = |bytes: usize| format!(r#"{{"callId":"large","notes":"{}"}}"#, "x".repeat(bytes)).into_bytes();
     let kept = house.bring(&source, &body(17 << 20)).await;
@@ -220,7 +216,7 @@ async fn a_large_limit_is_meant() {
 /// Anybody may send bodies to doors, and those that wait for the rest of theirs lie in memory meanwhile.
 #[tokio::test]
 async fn bodies_that_do_not_end_fill_no_memory() {
-    let house = House::with(Options::default(), |settings| settings.max_load = 1000).await;
+    let house = House::with(|settings| settings.max_load = 1000).await;
     let source = house.source(&house.key, "cllr").await;
     assert_eq!(house.bring(&source, &cllr_body("before")).await.status, 200);
     let mut hanging = TcpStream::connect(house.address).await.unwrap();

@@ -14,13 +14,14 @@ use postcall::delivery::wire::Wire;
 use postcall::metrics::Metrics;
 use postcall::model::{AccountKey, Time};
 use postcall::store::group::GroupWriter;
-use postcall::store::sqlite::{Options, SqliteStore};
 use postcall::store::vault::hash_api_key;
 use postcall::store::{EndpointRef, Owned, Place, Queues, Store};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
+
+use crate::home::Home;
 
 /// For what must not hang; a test that needs it all has failed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -69,19 +70,24 @@ pub struct House {
     pub key: String,
     pub stop: Option<oneshot::Sender<()>>,
     pub served: tokio::task::JoinHandle<()>,
-    _dir: tempfile::TempDir,
+    _home: Home,
 }
 
 impl House {
     pub async fn open() -> Self {
-        Self::with(Options::default(), |_| {}).await
+        Self::with(|_| {}).await
     }
 
-    /// Lets through 127.0.0.0/8 and nothing else that is not public.
-    pub async fn with(options: Options, set: impl FnOnce(&mut Settings)) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+    pub async fn with(set: impl FnOnce(&mut Settings)) -> Self {
+        Self::with_quota(10_000, set).await
+    }
+
+    /// Of each source so many bodies may lie in quarantine. Lets through 127.0.0.0/8 and nothing else that is not
+    /// public.
+    pub async fn with_quota(quarantine_quota: i64, set: impl FnOnce(&mut Settings)) -> Self {
+        let home = Home::new();
         let clock = System::shared();
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(dir.path(), clock.now(), options).unwrap());
+        let store = home.open(quarantine_quota);
         let (bell, metrics) = (
             Arc::new(Bell { woken: Mutex::default(), settled: Semaphore::new(0) }),
             Arc::new(Metrics::new()),
@@ -111,7 +117,7 @@ impl House {
         let key = new_api_key();
         let hash = hash_api_key(&key);
         store.create_key(AccountKey::DEFAULT, "admin".to_owned(), true, hash, System.now()).await.unwrap();
-        Self { address, store, writer, bell, key, stop: Some(stop), served, _dir: dir }
+        Self { address, store, writer, bell, key, stop: Some(stop), served, _home: home }
     }
 
     /// Another account's key.

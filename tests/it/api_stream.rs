@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postcall::model::{AccountKey, Time};
-use postcall::store::sqlite::Options;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -226,7 +225,7 @@ async fn a_stream_begins_where_it_is_told_to() {
 #[tokio::test]
 async fn a_quiet_stream_stays_open_and_ends_with_its_key_and_with_the_house() {
     let beat = |settings: &mut postcall::api::Settings| settings.heartbeat = Duration::from_millis(20);
-    let mut house = House::with(Options::default(), beat).await;
+    let mut house = House::with(beat).await;
     let made = house.post("/v1/keys", json!({"name": "reader"})).await.json();
     let key = made["key"].as_str().unwrap();
     let mut theirs = Reader::open(&house, key, "", None).await.unwrap_or_else(|r| panic!("{r:?}"));
@@ -248,7 +247,7 @@ async fn a_quiet_stream_stays_open_and_ends_with_its_key_and_with_the_house() {
 #[tokio::test]
 async fn too_many_streams_and_a_cursor_past_the_retention_are_refused() {
     let beat = |settings: &mut postcall::api::Settings| settings.heartbeat = Duration::from_millis(20);
-    let house = House::with(Options::default(), beat).await;
+    let house = House::with(beat).await;
     let source = house.source(&house.key, "cllr").await;
     house.bring(&source, &cllr_body("a")).await;
     house.bring(&source, &cllr_body("b")).await;

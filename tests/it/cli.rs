@@ -1,16 +1,15 @@
 //! The commands beside `serve`, as people and scripts run them: the real binary, its output and its exit code.
 
-use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use postcall::app::{App, Settings};
+use postcall::app::App;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 
 use crate::harness::{Client, hmac_hex};
+use crate::home::Home;
 
 const KEY: &str = "command-line-test-key";
 
@@ -42,8 +41,8 @@ fn expect(output: &Output, code: i32) -> String {
     if code == 2 { err.into_owned() } else { out.into_owned() }
 }
 
-async fn server(data: &Path) -> (App, Client) {
-    let mut settings = Settings::new(SocketAddr::from(([127, 0, 0, 1], 0)), data);
+async fn server(home: &Home) -> (App, Client) {
+    let mut settings = home.settings();
     settings.admin_key = Some(KEY.to_owned());
     let app = App::start(settings).await.expect("it starts");
     let client = Client::new(app.address(), KEY);
@@ -119,8 +118,8 @@ async fn openapi_prints_the_document() {
 
 #[tokio::test]
 async fn keys_are_made_listed_and_revoked() {
-    let data = tempfile::tempdir().unwrap();
-    let (app, admin) = server(data.path()).await;
+    let home = Home::new();
+    let (app, admin) = server(&home).await;
     let environment = [("POSTCALL_URL", admin.base.as_str()), ("POSTCALL_ADMIN_KEY", KEY)];
     let keys = async |arguments: &[&str]| run(&[&["keys"], arguments].concat(), &environment, b"").await;
 
@@ -154,8 +153,8 @@ async fn keys_are_made_listed_and_revoked() {
 
 #[tokio::test]
 async fn the_books_are_shown_as_tables_and_as_json() {
-    let data = tempfile::tempdir().unwrap();
-    let (app, admin) = server(data.path()).await;
+    let home = Home::new();
+    let (app, admin) = server(&home).await;
     let environment = [("POSTCALL_URL", admin.base.as_str()), ("POSTCALL_KEY", KEY)];
     let ask = async |arguments: &[&str]| expect(&run(arguments, &environment, b"").await, 0);
     admin
@@ -212,8 +211,8 @@ async fn first_line(
 
 #[tokio::test]
 async fn deliveries_are_listed_retried_and_replayed_and_the_feed_is_followed() {
-    let data = tempfile::tempdir().unwrap();
-    let (app, admin) = server(data.path()).await;
+    let home = Home::new();
+    let (app, admin) = server(&home).await;
     let url = format!("http://{}", app.address());
     let environment = [("POSTCALL_URL", url.as_str()), ("POSTCALL_KEY", KEY)];
     let command = async |arguments: &[&str]| run(arguments, &environment, b"").await;
@@ -300,8 +299,8 @@ async fn play(admin: &Client, dialect: &str) {
 
 #[tokio::test]
 async fn a_simulated_vendor_is_heard_and_a_stranger_is_not() {
-    let data = tempfile::tempdir().unwrap();
-    let (app, admin) = server(data.path()).await;
+    let home = Home::new();
+    let (app, admin) = server(&home).await;
     let dialects = ["voicegenie", "cllr", "dialgen", "aloro", "air", "standard"];
     futures_util::future::join_all(dialects.map(|dialect| play(&admin, dialect))).await;
     app.stop().await;
@@ -323,9 +322,9 @@ async fn the_demo_proves_that_everything_arrived() {
 
 #[tokio::test]
 async fn a_person_is_erased_and_an_account_moves() {
-    let data = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let (app, admin) = server(data[0].path()).await;
-    let (other, new) = server(data[1].path()).await;
+    let homes = [Home::new(), Home::new()];
+    let (app, admin) = server(&homes[0]).await;
+    let (other, new) = server(&homes[1]).await;
     let environment =
         |client: &Client| [("POSTCALL_URL", client.base.clone()), ("POSTCALL_ADMIN_KEY", KEY.to_owned())];
     let postcall = async |client: &Client, arguments: &[&str], input: &[u8]| {
@@ -353,7 +352,7 @@ async fn a_person_is_erased_and_an_account_moves() {
     assert!(shown.contains("overwritten") && shown.contains("calls") && !shown.contains(phone), "{shown}");
     assert!(expect(&postcall(&admin, &["erase", "112"], b"").await, 2).contains("at least seven digits"));
 
-    let file = data[0].path().join("account.jsonl");
+    let file = homes[0].beside().join("account.jsonl");
     let path = file.to_str().unwrap();
     let written = expect(
         &postcall(&admin, &["export", "--output", path, "--secrets", "clear", "--json"], b"").await,
@@ -381,12 +380,12 @@ async fn a_person_is_erased_and_an_account_moves() {
 
 #[tokio::test]
 async fn batches_are_made_watched_and_stopped() {
-    let directory = tempfile::tempdir().unwrap();
-    let (app, client) = server(&directory.path().join("data")).await;
+    let home = Home::new();
+    let (app, client) = server(&home).await;
     let url = format!("http://{}", app.address());
     let environment = [("POSTCALL_URL", url.as_str()), ("POSTCALL_KEY", KEY)];
     let file = |name: &str, content: &str| {
-        let path = directory.path().join(name);
+        let path = home.beside().join(name);
         std::fs::write(&path, content).unwrap();
         path.to_str().unwrap().to_owned()
     };

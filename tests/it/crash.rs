@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,6 +13,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, watch};
 
 use crate::harness::{Client, Receiver, hmac_hex};
+use crate::home::Home;
 
 const ROUNDS: usize = 10;
 const SENDERS: usize = 8;
@@ -27,10 +27,10 @@ struct Server {
 }
 
 impl Server {
-    async fn start(data: &Path, listen: &str) -> Self {
+    async fn start(home: &Home, listen: &str) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_postcall"))
-            .args(["serve", "--listen", listen, "--allow-network", "127.0.0.0/8", "--data"])
-            .arg(data)
+            .args(["serve", "--listen", listen, "--allow-network", "127.0.0.0/8"])
+            .args(home.arguments())
             .env("POSTCALL_ADMIN_KEY", KEY)
             .env("POSTCALL_LOG", "warn")
             .stdout(Stdio::piped())
@@ -100,12 +100,12 @@ async fn send(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_answered_200_is_lost_and_everything_owed_arrives() {
-    let data = tempfile::tempdir().expect("a temporary directory");
+    let home = Home::new();
     let receiver = Receiver::start().await;
     // One in five attempts fails, so that retries are pending whenever the process dies.
     receiver.answer_with((0..20_000).map(|n| if n % 5 == 0 { 500 } else { 200 }));
 
-    let mut server = Server::start(data.path(), "127.0.0.1:0").await;
+    let mut server = Server::start(&home, "127.0.0.1:0").await;
     let listen = server.address.to_string();
     let api = Client::new(server.address, KEY);
     let source = api.source(json!({"name": "dialer", "dialect": "voicegenie", "secret": SECRET})).await;
@@ -135,7 +135,8 @@ async fn nothing_answered_200_is_lost_and_everything_owed_arrives() {
             stop.store(true, Ordering::Relaxed);
         }
         server.kill().await;
-        server = Server::start(data.path(), &listen).await;
+        home.was_killed();
+        server = Server::start(&home, &listen).await;
         address.send_replace(server.address);
     }
     for sender in senders {

@@ -16,42 +16,43 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use postcall::app::{App, Settings};
+use postcall::app::App;
 use serde_json::Value;
-use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+
+use crate::home::Home;
 
 /// How long a test waits for something that must happen. Only a failing test ever waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server in this process, on a data directory of its own, with a client that holds its admin key.
+/// A server in this process, in a home of its own, with a client that holds its admin key.
 pub struct House {
     pub app: App,
     pub api: Client,
-    pub data: TempDir,
+    pub home: Home,
 }
 
 impl House {
     pub async fn start() -> Self {
-        Self::on(tempfile::tempdir().expect("a temporary directory")).await
+        Self::on(Home::new()).await
     }
 
-    /// Starts on a directory that an earlier house left.
-    pub async fn on(data: TempDir) -> Self {
+    /// Starts on what an earlier house left.
+    pub async fn on(home: Home) -> Self {
         const ADMIN_KEY: &str = "admin-key-of-the-tests";
-        let mut settings = Settings::new(SocketAddr::from(([127, 0, 0, 1], 0)), data.path());
+        let mut settings = home.settings();
         settings.allow_networks = vec!["127.0.0.0/8".parse().expect("a network")];
         settings.admin_key = Some(ADMIN_KEY.to_owned());
         let app = App::start(settings).await.expect("the server starts");
         let api = Client::new(app.address(), ADMIN_KEY);
-        Self { app, api, data }
+        Self { app, api, home }
     }
 
-    /// Stops in good order; gives the data back.
-    pub async fn stop(self) -> TempDir {
+    /// Stops in good order; gives the books back.
+    pub async fn stop(self) -> Home {
         self.app.stop().await;
-        self.data
+        self.home
     }
 }
 

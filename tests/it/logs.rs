@@ -7,16 +7,17 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
 
 use crate::harness::{Client, Receiver, hmac_hex};
+use crate::home::Home;
 
 const KEY: &str = "admin-key-of-the-log-test";
 const SECRET: &str = "secret-of-the-log-test";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_numbers_and_secrets_are_never_logged() {
-    let data = tempfile::tempdir().expect("a temporary directory");
+    let home = Home::new();
     let mut child = Command::new(env!("CARGO_BIN_EXE_postcall"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--allow-network", "127.0.0.0/8", "--data"])
-        .arg(data.path())
+        .args(["serve", "--listen", "127.0.0.1:0", "--allow-network", "127.0.0.0/8"])
+        .args(home.arguments())
         .env("POSTCALL_ADMIN_KEY", KEY)
         .env("POSTCALL_LOG", "trace")
         .stdout(Stdio::piped())
@@ -83,5 +84,25 @@ async fn bodies_numbers_and_secrets_are_never_logged() {
     ] {
         let line = log.lines().find(|line| line.contains(told));
         assert!(line.is_none(), "{told} is in the log: {}", line.unwrap_or_default());
+    }
+}
+
+#[tokio::test]
+async fn the_password_of_a_database_is_never_told() {
+    for url in ["postgres://me:hush@127.0.0.1:1/postcall", "mysql://me:hush@127.0.0.1:1/postcall"] {
+        for (argument, variable) in [(Some(url), ""), (None, url)] {
+            let data = tempfile::tempdir().expect("a temporary directory");
+            let mut command = Command::new(env!("CARGO_BIN_EXE_postcall"));
+            command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data.path());
+            command.args(argument.map(|url| format!("--database-url={url}")));
+            command.env("POSTCALL_DATABASE_URL", variable).env("POSTCALL_LOG", "trace").kill_on_drop(true);
+            let output = tokio::time::timeout(crate::harness::PATIENCE, command.output()).await;
+            let output = output.expect("it gives up").expect("the binary starts");
+            assert!(!output.status.success(), "nobody listens there");
+            for told in [output.stdout, output.stderr] {
+                let told = String::from_utf8_lossy(&told).into_owned();
+                assert!(!told.contains("hush"), "{told}");
+            }
+        }
     }
 }

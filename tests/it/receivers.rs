@@ -7,12 +7,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use http::Method;
-use postcall::app::{App, Settings};
+use postcall::app::App;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::harness::{Client, Receiver};
+use crate::home::Home;
 use crate::programs::{Program, SECRET, STANDARD_SECRET, TOKEN};
 use crate::vendors::{Doors, NASTY, Sent, sent};
 
@@ -25,18 +25,18 @@ const PATIENCE: Duration = Duration::from_secs(120);
 struct House {
     app: App,
     api: Client,
-    _data: TempDir,
+    _home: Home,
 }
 
 impl House {
     async fn start() -> Self {
-        let data = tempfile::tempdir().expect("a temporary directory");
-        let mut settings = Settings::new(([127, 0, 0, 1], 0).into(), data.path());
+        let home = Home::new();
+        let mut settings = home.settings();
         settings.allow_networks = vec!["127.0.0.0/8".parse().expect("a network")];
         settings.admin_key = Some(KEY.to_owned());
         let app = App::start(settings).await.expect("postcall starts");
         let api = Client::new(app.address(), KEY);
-        Self { app, api, _data: data }
+        Self { app, api, _home: home }
     }
 
     /// Waits until every endpoint's sum is one of delivered, dead or cancelled; gives the sums by endpoint.

@@ -1,34 +1,40 @@
-//! The first start of a data directory: what it makes is shown once, so nothing that can be wrong may come after it.
+//! The first start of a store: what it makes is shown once, so nothing that can be wrong may come after it.
 
+use std::sync::Arc;
+
+use postcall::app::first_start::first_start;
 use postcall::app::{App, Settings};
+use postcall::clock::{Clock, System};
+use postcall::model::AccountKey;
+use tokio::task::JoinSet;
 
-fn settings(data: &std::path::Path) -> Settings {
-    Settings::new("127.0.0.1:0".parse().unwrap(), data)
-}
+use crate::home::Home;
 
 #[tokio::test]
 async fn settings_that_are_wrong_leave_the_first_start_to_the_next_one() {
-    let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    let nonsense = directory.path().join("roots.pem");
+    let home = Home::new();
+    let nonsense = home.beside().join("roots.pem");
     std::fs::write(&nonsense, "nonsense").unwrap();
     for wrong in [
-        Settings { public_url: Some("calls.example.com".to_owned()), ..settings(&data) },
-        Settings { public_url: Some("ftp://calls.example.com".to_owned()), ..settings(&data) },
-        Settings { public_url: Some("https://calls.example.com/?a=b".to_owned()), ..settings(&data) },
-        Settings { extra_roots: Some(nonsense), ..settings(&data) },
-        Settings { extra_roots: Some(directory.path().join("nowhere.pem")), ..settings(&data) },
-        Settings { admin_key: Some("short".to_owned()), ..settings(&data) },
+        Settings { public_url: Some("calls.example.com".to_owned()), ..home.settings() },
+        Settings { public_url: Some("ftp://calls.example.com".to_owned()), ..home.settings() },
+        Settings { public_url: Some("https://calls.example.com/?a=b".to_owned()), ..home.settings() },
+        Settings { extra_roots: Some(nonsense), ..home.settings() },
+        Settings { extra_roots: Some(home.beside().join("nowhere.pem")), ..home.settings() },
+        Settings { admin_key: Some("short".to_owned()), ..home.settings() },
     ] {
         assert!(App::start(wrong.clone()).await.is_err(), "{wrong:?}");
     }
     let right =
-        Settings { public_url: Some("https://calls.example.com/hooks/".to_owned()), ..settings(&data) };
+        Settings { public_url: Some("https://calls.example.com/hooks/".to_owned()), ..home.settings() };
     let app = App::start(right).await.unwrap();
     let made = app.first_start().expect("nothing was made before").clone();
     app.stop().await;
-    assert_eq!(std::fs::read_to_string(data.join("admin.key")).unwrap().trim(), made.admin_key.unwrap());
-    let app = App::start(settings(&data)).await.unwrap();
+    assert_eq!(
+        std::fs::read_to_string(home.data().join("admin.key")).unwrap().trim(),
+        made.admin_key.unwrap()
+    );
+    let app = App::start(home.settings()).await.unwrap();
     assert!(app.first_start().is_none(), "shown once");
     app.stop().await;
 }
@@ -36,16 +42,43 @@ async fn settings_that_are_wrong_leave_the_first_start_to_the_next_one() {
 /// A start that was killed before it had made a key has shown nothing; the next one shows the same secret.
 #[tokio::test]
 async fn a_first_start_that_broke_off_begins_anew() {
-    let directory = tempfile::tempdir().unwrap();
-    let app = App::start(settings(directory.path())).await.unwrap();
+    let home = Home::new();
+    let app = App::start(home.settings()).await.unwrap();
     let first = app.first_start().unwrap().clone();
     app.stop().await;
-    let database = rusqlite::Connection::open(directory.path().join("postcall.db")).unwrap();
-    assert_eq!(database.execute("DELETE FROM api_keys", []).unwrap(), 1);
-    drop(database);
-    let app = App::start(settings(directory.path())).await.unwrap();
+    home.sql("DELETE FROM api_keys");
+    let app = App::start(home.settings()).await.unwrap();
     let second = app.first_start().expect("it begins anew").clone();
     app.stop().await;
     assert_eq!(first.dialer_secret, second.dialer_secret);
     assert_ne!(first.admin_key, second.admin_key);
+}
+
+/// Nodes that start on an empty store at the same moment, each with a directory of its own for its keys.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_nodes_one_makes_the_first_start() {
+    const NODES: usize = 8;
+    for by_hand in [None, Some("an admin key set by hand")] {
+        let home = Home::new();
+        let store = home.open(10_000);
+        let mut starting = JoinSet::new();
+        for node in 0..NODES {
+            let (store, data) = (Arc::clone(&store), home.beside().join(format!("node-{node}")));
+            std::fs::create_dir(&data).unwrap();
+            starting.spawn(async move {
+                let made = first_start(store.as_ref(), &System, &data, by_hand).await.unwrap();
+                (made, data.join("admin.key").exists())
+            });
+        }
+        let all = starting.join_all().await;
+        let shown: Vec<_> = all.iter().filter_map(|(made, _)| made.as_ref()).collect();
+        assert_eq!(shown.len(), 1, "shown by one");
+        assert_eq!(shown[0].admin_key.is_some(), by_hand.is_none());
+        assert_eq!(all.iter().filter(|(_, has_key)| *has_key).count(), usize::from(by_hand.is_none()));
+        assert_eq!(store.keys(AccountKey::DEFAULT).await.unwrap().len(), 1);
+        let sources = &store.config(AccountKey::DEFAULT).unwrap().sources;
+        let secret = sources[0].credential.signing(System.now()).unwrap().expose();
+        assert_eq!((sources.len(), secret), (1, shown[0].dialer_secret.as_bytes()));
+        store.close().await.unwrap();
+    }
 }

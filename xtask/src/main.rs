@@ -36,13 +36,37 @@ fn main() -> ExitCode {
 
 /// The variable that tells the tests of a PostgreSQL to use; without it they start their own.
 const TEST_DATABASE: &str = "POSTCALL_TEST_DATABASE_URL";
+/// The variable that says which store the tests of the whole program run over; without it, SQLite.
+const TEST_STORE: &str = "POSTCALL_TEST_STORE";
+/// Tests that do not start the program over the store of the run, or choose theirs themselves: once is enough.
+const WITHOUT_CHOICE: [&str; 12] = [
+    "database::",
+    "deploy::",
+    "dialects::",
+    "faults::",
+    "js_json::",
+    "made::",
+    "store::",
+    "tidy::",
+    "tokens::",
+    "vectors::",
+    "vendors::",
+    "wire::",
+];
 
 fn test(rest: &[String]) -> Result<(), String> {
     tools::ensure()?;
     let cluster = cluster::Cluster::start(cluster::FAST)?;
-    let mut command = Command::new("cargo");
-    command.args(["test", "--workspace", "--locked"]).env(TEST_DATABASE, cluster.url("postgres"));
-    run(command.args(rest))
+    let tests = |arguments: &[&str]| {
+        let mut command = Command::new("cargo");
+        command.args(["test", "--locked"]).args(arguments).env(TEST_DATABASE, cluster.url("postgres"));
+        command
+    };
+    run(tests(&["--workspace"]).args(rest))?;
+    println!("once more over PostgreSQL: the tests of the whole program");
+    let mut again = tests(&["--package", "postcall", "--test", "it"]);
+    again.env(TEST_STORE, "postgres").args(rest).args((!rest.iter().any(|it| it == "--")).then_some("--"));
+    run(again.args(WITHOUT_CHOICE.iter().flat_map(|tests| ["--skip", tests])))
 }
 
 /// Builds both in release and measures; the benchmark's status is the command's. Nothing is asserted: a machine may be

@@ -80,8 +80,12 @@ impl Recent {
 
 /// The calls of a hash that are filed.
 pub fn filed(db: &Connection, hash: i64) -> Result<Vec<i64>, StoreError> {
-    let mut statement = db.prepare_cached("SELECT call FROM call_hashes WHERE hash = ?")?;
-    let calls = statement.query_map([short(hash)], |row| row.get(0))?;
+    let (sql, hash) = match db {
+        Connection::Sqlite(_) => ("SELECT call FROM call_hashes WHERE hash = ?", short(hash)),
+        Connection::Postgres(_) => ("SELECT id FROM calls WHERE hash = ?", hash),
+    };
+    let mut statement = db.prepare_cached(sql)?;
+    let calls = statement.query_map([hash], |row| row.get(0))?;
     Ok(calls.collect::<Result<_, _>>()?)
 }
 
@@ -119,6 +123,9 @@ impl Changes {
 
     /// A call is gone.
     pub fn remove(&mut self, db: &Connection, hash: i64, call: i64) -> Result<(), StoreError> {
+        if let Connection::Postgres(_) = db {
+            return Ok(());
+        }
         let entry = (short(hash), call);
         db.prepare_cached("DELETE FROM call_hashes WHERE hash = ? AND call = ?")?
             .execute([entry.0, entry.1])?;
@@ -167,6 +174,19 @@ impl CallIndex {
         };
         index.tend(db)?;
         Ok(index)
+    }
+
+    /// An index of nothing: the table has one of its own.
+    pub fn in_the_table() -> Self {
+        Self {
+            recent: Arc::default(),
+            capacity: 0,
+            hand: (short(i64::MIN), i64::MIN),
+            heads: BTreeMap::new(),
+            passed: VecDeque::new(),
+            filter: None,
+            next: None,
+        }
     }
 
     /// What is recent, for those who read.

@@ -59,9 +59,10 @@ impl Directory {
     }
 }
 
-/// Accounts whose configuration changed since it was read: that happens elsewhere, on another node.
-pub const REVISION: &str = r"
+/// What many nodes need: whether the configuration changed since it was read, and in whose tenure a delivery is owned.
+pub const NODES: &str = r"
 ALTER TABLE accounts ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE open ADD COLUMN owner INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// Every account's key.

@@ -56,6 +56,7 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
         .query_row((), |row| row.get(0))
         .optional()?;
     let Some(account) = account.map(AccountKey) else { return Ok(false) };
+    recording.enter(account)?;
     let has_none = left(db, account)?.is_some_and(|millis| millis <= 0);
     let mut open: Vec<i64> = Vec::new();
     if has_none {

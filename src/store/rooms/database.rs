@@ -11,7 +11,7 @@ use super::config::{self, Changed, Directory};
 use super::mentioned::Remembered;
 use super::record::{Known, Recording};
 use super::thread::Lane;
-use crate::model::{AccountKey, Time};
+use crate::model::Time;
 use crate::store::feed::Feeds;
 use crate::store::sql::Connection;
 use crate::store::vault::Vault;
@@ -56,7 +56,7 @@ pub trait Database: Send + Sync + 'static {
         true
     }
     /// See [`crate::store::Store::follow`]: somebody follows a feed from now on.
-    fn followed(&self, _account: AccountKey) {}
+    fn followed(&self) {}
 }
 
 /// What a writing thread has on its desk.
@@ -196,7 +196,9 @@ pub trait Writing: Send + 'static {
             Ok(((done, committed, found), changed))
         })?;
         let desk = self.desk_mut();
-        desk.call_index.apply(found);
+        if let Connection::Sqlite(_) = desk.db {
+            desk.call_index.apply(found);
+        }
         committed.feeds.iter().for_each(|&(account, position)| desk.feeds.moved(account, position));
         Ok((done, committed))
     }

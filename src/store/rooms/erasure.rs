@@ -142,6 +142,7 @@ pub fn step(recording: &mut Recording<'_>, vault: &Vault) -> Result<bool, StoreE
         .query_row((), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
         .optional()?;
     let Some((job, sealed, name, place, counts)) = oldest else { return Ok(false) };
+    recording.enter(unpack(job).0)?;
     if name == LOG {
         return Ok(false);
     }
@@ -189,9 +190,17 @@ pub fn step(recording: &mut Recording<'_>, vault: &Vault) -> Result<bool, StoreE
             .prepare_cached(
                 "UPDATE erasures SET room = ?, place = 0, counts = ?, sealed = NULL, erased_at = ? WHERE id = ?",
             )?
-            .execute(params![FREE_SPACE, counts, now, job])?,
+            .execute(params![left_behind(db), counts, now, job])?,
     };
     Ok(true)
+}
+
+/// What is left to do when every room is done. PostgreSQL tidies its pages up by itself, told to in place of a log.
+fn left_behind(db: &Connection) -> &'static str {
+    match db {
+        Connection::Sqlite(_) => FREE_SPACE,
+        Connection::Postgres(_) => LOG,
+    }
 }
 
 /// Fills free pages with zeros, then frees them again. Gives the place of the next step, or nothing at the end.

@@ -3,7 +3,7 @@
 //! call, set once, in the transaction that lets it go; updates that came meanwhile are in that and not owed again.
 //! Endpoints that wait for nothing pay nothing. Refuses to know what is worth waiting for: the ledger decides.
 
-use crate::store::sql::{Connection, OptionalExtension, params};
+use crate::store::sql::{Connection, OptionalExtension};
 
 use super::keys::{pack, unpack};
 use super::record::{Recording, WAITING};
@@ -50,7 +50,10 @@ impl Recording<'_> {
 
     /// Lets a held delivery go, with what was known of the call at this position of the feed.
     pub(super) fn let_go(&mut self, id: i64, endpoint: EndpointRef, snapshot: i64) -> Result<(), StoreError> {
-        forget(self.db, id)?;
+        self.enter(endpoint.account)?;
+        if !forget(self.db, id)? {
+            return Ok(());
+        }
         render(self.db, id, snapshot)?;
         let call: Option<i64> = self
             .db
@@ -83,15 +86,17 @@ impl Recording<'_> {
 
     /// Lets some of those go whose time is up. True when there may be more.
     pub fn let_overdue_go(&mut self) -> Result<bool, StoreError> {
-        let overdue: Vec<(i64, i64, i64)> = self
+        let mut overdue: Vec<(i64, i64, i64)> = self
             .db
             .prepare_cached(
                 "SELECT delivery, call, endpoint FROM held WHERE until <= ? ORDER BY until LIMIT ?",
             )?
             .query_map([self.now.as_micros(), STEP], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
             .collect::<Result<_, _>>()?;
+        overdue.sort_unstable_by_key(|&(_, _, endpoint)| endpoint);
         for &(id, call, endpoint) in &overdue {
             let (account, number) = unpack(endpoint);
+            self.enter(account)?;
             let snapshot = newest(self.db, call)?.unwrap_or(0);
             self.let_go(id, EndpointRef { account, number }, snapshot)?;
         }
@@ -108,7 +113,7 @@ impl Recording<'_> {
         if let Some(snapshot) = call.map_or(Ok(None), |call| newest(self.db, call))? {
             render(self.db, id, snapshot)?;
         }
-        forget(self.db, id)
+        forget(self.db, id).map(drop)
     }
 }
 
@@ -139,8 +144,7 @@ pub fn rendered(db: &Connection, id: i64) -> Result<Option<i64>, StoreError> {
     Ok(statement.query_row([id], |row| row.get(0)).optional()?)
 }
 
-/// A delivery is not held any more.
-pub fn forget(db: &Connection, id: i64) -> Result<(), StoreError> {
-    db.prepare_cached("DELETE FROM held WHERE delivery = ?")?.execute(params![id])?;
-    Ok(())
+/// A delivery is not held any more; false if it was not.
+pub fn forget(db: &Connection, id: i64) -> Result<bool, StoreError> {
+    Ok(db.prepare_cached("DELETE FROM held WHERE delivery = ?")?.execute([id])? == 1)
 }

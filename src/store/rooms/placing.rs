@@ -171,6 +171,7 @@ impl Recording<'_> {
     /// The batch of a key, to be changed.
     pub fn batch(&mut self, key: i64) -> Result<Option<&mut BatchBook>, StoreError> {
         if !self.books.batches.contains_key(&key) {
+            self.enter(unpack(key).0)?;
             let sql = format!("SELECT {BATCH_COLUMNS} FROM given_batches WHERE id = ?");
             let mut statement = self.db.prepare_cached(&sql)?;
             let mut rows = statement.query([key])?;
@@ -182,6 +183,7 @@ impl Recording<'_> {
 
     fn contact(&mut self, key: i64) -> Result<Option<&mut LoadedContact>, StoreError> {
         if !self.books.contacts.contains_key(&key) {
+            self.enter(unpack(key).0)?;
             let sql = format!("SELECT {CONTACT_COLUMNS} FROM contacts WHERE id = ?");
             let mut statement = self.db.prepare_cached(&sql)?;
             let mut rows = statement.query([key])?;

@@ -520,6 +520,8 @@ pub fn quarantined(
 pub fn quarantine_size(db: &Connection, account: AccountKey) -> Result<i64, StoreError> {
     let [first, end] = range_after(account, None);
     Ok(db
-        .prepare_cached("SELECT COALESCE(SUM(in_quarantine), 0) FROM sources WHERE id > ? AND id < ?")?
+        .prepare_cached(
+            "SELECT CAST(COALESCE(SUM(in_quarantine), 0) AS BIGINT) FROM sources WHERE id > ? AND id < ?",
+        )?
         .query_row([first, end], |row| row.get(0))?)
 }

@@ -46,12 +46,12 @@ pub struct Known<'a> {
 
 /// One transaction's worth of changes, and what to tell once it is committed.
 pub struct Recording<'a> {
-    pub(super) db: &'a Connection,
+    pub(in crate::store) db: &'a Connection,
     pub(super) queues: &'a dyn Queues,
     pub(super) now: Time,
     pub(super) committed: Committed,
     directory: &'a Directory,
-    known: Known<'a>,
+    pub(super) known: Known<'a>,
     quota: i64,
     configs: HashMap<AccountKey, Arc<AccountConfig>>,
     /// As they were found, and as they are now.
@@ -430,7 +430,8 @@ impl<'a> Recording<'a> {
         };
         self.db
             .prepare_cached(
-                "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries) VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
+                "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, owner)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)",
             )?
             .execute(params![
                 pack(account, delivery),
@@ -439,7 +440,8 @@ impl<'a> Recording<'a> {
                 ordered_call.map(|call| pack(account, call)),
                 endpoint.revision,
                 state,
-                due.as_micros()
+                due.as_micros(),
+                self.known.tenure
             ])?;
         if let Some((call, _)) = hold {
             self.hold(pack(account, delivery), target, call, due.as_micros())?;
@@ -485,7 +487,7 @@ impl<'a> Recording<'a> {
         if let Some(config) = self.configs.get(&account) {
             return Ok(Arc::clone(config));
         }
-        self.head(account)?;
+        self.enter(account)?;
         let config = self
             .directory
             .get(account)
@@ -499,6 +501,12 @@ impl<'a> Recording<'a> {
         let head = self.head(account)?;
         head.deliveries += 1;
         Ok(head.deliveries)
+    }
+
+    /// Takes the account's line, before anything of its books is looked at: on a store of many nodes whatever was read
+    /// earlier may be different by now.
+    pub(super) fn enter(&mut self, account: AccountKey) -> Result<(), StoreError> {
+        self.head(account).map(drop)
     }
 
     fn head(&mut self, account: AccountKey) -> Result<&mut Head, StoreError> {

@@ -64,6 +64,7 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
         deliveries: row.get(10)?,
     };
     drop(rows);
+    recording.enter(unpack(job.id).0)?;
     match job.state {
         RUNNING => Walk::of(recording, job).step()?,
         _ => call_off(recording, job.id)?,
@@ -274,7 +275,7 @@ impl<'a, 'b> Walk<'a, 'b> {
             .db
             .prepare_cached(
                 "UPDATE replays SET state = ?, next_at = ?, position = ?, examined = ?, deliveries = ?, finished_at = ?
-                 WHERE id = ?",
+                 WHERE id = ? AND state = 0",
             )?
             .execute(params![
                 state,
@@ -305,8 +306,8 @@ impl Recording<'_> {
         let id = pack(account, self.next_delivery(account)?);
         let db = self.db;
         db.prepare_cached(
-            "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, replay)
-             VALUES (?, ?, ?, NULL, ?, ?, ?, 0, ?)",
+            "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, replay, owner)
+             VALUES (?, ?, ?, NULL, ?, ?, ?, 0, ?, 0)",
         )?
         .execute([
             id,

@@ -78,8 +78,12 @@ pub fn end_slot(db: &Connection, account: AccountKey, now: Time) -> Result<(), S
         .execute([account.0, now, latest])?;
     if ended == 1 {
         // Where one ends at this very moment already, the events after it become part of it.
-        db.prepare_cached("UPDATE OR IGNORE slots SET ends = ?2 WHERE account = ?1 AND ends > ?2")?
-            .execute([account.0, now])?;
+        db.prepare_cached(
+            "INSERT INTO slots (account, ends, first)
+             SELECT account, CAST(?2 AS BIGINT), MIN(first) FROM slots WHERE account = ?1 AND ends > ?2 GROUP BY account
+             ON CONFLICT DO NOTHING",
+        )?
+        .execute([account.0, now])?;
         db.prepare_cached("DELETE FROM slots WHERE account = ? AND ends > ?")?.execute([account.0, now])?;
     }
     Ok(())
@@ -123,6 +127,7 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
         .query_row([now.as_micros()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
         .optional()?;
     let Some((account, retention, position, purged)) = due else { return Ok(false) };
+    recording.enter(AccountKey(account))?;
     let mut purge = Purge {
         account: AccountKey(account),
         retention: length(retention),

@@ -29,6 +29,7 @@ const DAMAGED_PAUSE: Duration = Duration::from_secs(3600);
 impl Recording<'_> {
     /// Writes what one attempt came to.
     pub fn settle(&mut self, settlement: &Settlement) -> Result<(), StoreError> {
+        self.enter(settlement.endpoint.account)?;
         let id = pack(settlement.endpoint.account, settlement.delivery);
         let attempt = pack_attempt(&settlement.attempt);
         match settlement.decision.next {
@@ -55,9 +56,9 @@ impl Recording<'_> {
             .prepare_cached(
                 "UPDATE open SET state = ?1, due = ?2, tries = ?3,
                      attempts = COALESCE(CAST(attempts || ?4 AS BLOB), ?4)
-                 WHERE id = ?5 AND tries < ?3",
+                 WHERE id = ?5 AND tries < ?3 AND owner = ?6",
             )?
-            .execute(params![CLAIMABLE, due.as_micros(), number, attempt, id])?;
+            .execute(params![CLAIMABLE, due.as_micros(), number, attempt, id, self.known.tenure])?;
         if changed == 0 {
             return self.add_stray_attempt(id, number, attempt);
         }
@@ -104,8 +105,8 @@ impl Recording<'_> {
         }
         let closed = self
             .db
-            .prepare_cached("DELETE FROM open WHERE id = ? AND tries < ?")?
-            .execute(params![id, number])?;
+            .prepare_cached("DELETE FROM open WHERE id = ? AND tries < ? AND owner = ?")?
+            .execute(params![id, number, self.known.tenure])?;
         if closed == 0 {
             return self.add_stray_attempt(id, number, attempt);
         }
@@ -190,7 +191,11 @@ impl Recording<'_> {
         let tag = self.config(endpoint.account)?.account.tag;
         match own(self.db, tag, endpoint, id, place) {
             Ok((owned, size)) => {
-                self.db.prepare_cached("UPDATE open SET state = ? WHERE id = ?")?.execute([OWNED, id])?;
+                self.db.prepare_cached("UPDATE open SET state = ?, owner = ? WHERE id = ?")?.execute([
+                    OWNED,
+                    self.known.tenure,
+                    id,
+                ])?;
                 self.committed.owned.push(owned);
                 Ok(size)
             }
@@ -206,6 +211,7 @@ impl Recording<'_> {
 
     /// Disables an endpoint and records the event, unless it is disabled already.
     pub fn disable(&mut self, endpoint: EndpointRef, reason: &str) -> Result<(), StoreError> {
+        self.enter(endpoint.account)?;
         if !config::disable(self.db, pack(endpoint.account, endpoint.number), reason)? {
             return Ok(());
         }
@@ -222,6 +228,7 @@ impl Recording<'_> {
     /// Takes ownership of due deliveries of one endpoint, oldest first; one for each place at most, and no more than
     /// [`CLAIM_BYTES`] of bodies. Says whether more may be due.
     pub fn claim(&mut self, endpoint: EndpointRef, places: Vec<Place>) -> Result<bool, StoreError> {
+        self.enter(endpoint.account)?;
         let asked = places.len();
         let key = pack(endpoint.account, endpoint.number);
         let mut ids: Vec<i64> = self
@@ -257,6 +264,7 @@ impl Recording<'_> {
     /// Puts a dead or pending delivery up for an attempt now. It keeps no order and blocks nobody. One that is under
     /// way is left alone: that is its attempt.
     pub fn retry_by_hand(&mut self, account: AccountKey, delivery: i64) -> Result<Turned, StoreError> {
+        self.enter(account)?;
         let id = pack(account, delivery);
         let open: Option<(i64, Option<i64>, i64)> = self
             .db
@@ -290,8 +298,8 @@ impl Recording<'_> {
         let tries = unpack_attempts(attempts.as_deref()).last().map_or(0, |last| last.number);
         self.db.execute("DELETE FROM settled WHERE id = ?", [id])?;
         self.db.execute(
-            "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, attempts, snapshot)
-             VALUES (?, ?, ?, NULL, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, attempts, snapshot, owner)
+             VALUES (?, ?, ?, NULL, ?, ?, ?, ?, ?, ?, 0)",
             params![
                 id,
                 endpoint,
@@ -325,6 +333,7 @@ impl Recording<'_> {
 
     /// Moves an open delivery to the cancelled ones; false if it is not open.
     pub fn cancel_open(&mut self, id: i64) -> Result<bool, StoreError> {
+        self.enter(unpack(id).0)?;
         #[expect(clippy::type_complexity, reason = "one row")]
         let row: Option<(i64, i64, Option<i64>, i64, Option<Vec<u8>>, i64)> = self
             .db

@@ -260,7 +260,7 @@ impl<D: Database> Store for RoomStore<D> {
     fn follow(&self, account: AccountKey) -> Answer<'_, watch::Receiver<i64>> {
         // First the signal, then the look: what is committed between the two is in one of them.
         let follower = self.feeds.follow(account);
-        self.database.followed(account);
+        self.database.followed();
         Box::pin(async move {
             let position = self.database.read(move |db| read::position(db, account)).await?;
             self.feeds.moved(account, position);

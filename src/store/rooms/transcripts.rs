@@ -45,7 +45,7 @@ pub fn set(
 }
 
 /// One step. True when there is more.
-pub fn step(recording: &Recording<'_>) -> Result<bool, StoreError> {
+pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
     let (db, now) = (recording.db, recording.now);
     let due: Option<(i64, i64, i64, i64)> = db
         .prepare_cached(
@@ -55,6 +55,7 @@ pub fn step(recording: &Recording<'_>) -> Result<bool, StoreError> {
         .query_row([now.as_micros()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
         .optional()?;
     let Some((account, kept, position, gone)) = due else { return Ok(false) };
+    recording.enter(AccountKey(account))?;
     let (account, since) = (AccountKey(account), now.as_micros().saturating_sub(kept));
     let kept = retention::length(kept);
     let young = retention::first_young(db, account, since, kept, position, gone, now)?;

@@ -87,23 +87,40 @@ pub fn disown(db: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// One step: forgets old idempotency keys, gives up what is lost, takes batches in, lets go what was held long enough, goes
-/// on with a replay, calls off what deleted endpoints are owed, erases persons, removes what is past its account's
-/// retention and what was said past that for transcripts. True when there is more.
+/// One kind of background work: does a step of it, and says whether there is more.
+pub type Chore = fn(&mut Recording<'_>, &Vault) -> Result<bool, StoreError>;
+
+/// What is always done a step of. Nobody's batch waits for the removal of what is old, nor does a replay.
+pub const FIRST: &[Chore] = &[
+    |recording, _| forget(recording),
+    |recording, _| watchdog::step(recording),
+    |recording, _| credit::step(recording),
+    |recording, _| batches::step(recording),
+    |recording, _| recording.let_overdue_go(),
+    |recording, _| replay_steps::step(recording),
+];
+
+/// Of these the first that has something to do: what deleted endpoints are owed is called off, persons are erased, what is
+/// past its account's retention is removed, and what was said past that for transcripts.
+pub const THEN: &[Chore] = &[
+    |recording, _| sweep(recording),
+    erasure::step,
+    |recording, _| retention::step(recording),
+    |recording, _| transcripts::step(recording),
+];
+
+/// A step of all of it. True when there is more.
 pub fn step(recording: &mut Recording<'_>, vault: &Vault) -> Result<bool, StoreError> {
-    let forgotten = forget(recording)?;
-    // Nobody's batch waits for the removal of what is old, nor does a replay.
-    let has_lost = watchdog::step(recording)?;
-    let has_failed = credit::step(recording)?;
-    let has_taken = batches::step(recording)?;
-    let let_go = recording.let_overdue_go()?;
-    let has_replayed = replay_steps::step(recording)?;
-    let has_more = forgotten || has_lost || has_failed || has_taken || let_go || has_replayed;
-    Ok(sweep(recording)?
-        || erasure::step(recording, vault)?
-        || retention::step(recording)?
-        || transcripts::step(recording)?
-        || has_more)
+    let mut has_more = false;
+    for chore in FIRST {
+        has_more |= chore(recording, vault)?;
+    }
+    for chore in THEN {
+        if chore(recording, vault)? {
+            return Ok(true);
+        }
+    }
+    Ok(has_more)
 }
 
 fn forget(recording: &Recording<'_>) -> Result<bool, StoreError> {

@@ -46,7 +46,10 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
     let late = |sql: &str| -> Result<Vec<i64>, StoreError> {
         let mut statement = db.prepare_cached(sql)?;
         let rows = statement.query_map([now, STEP], |row| row.get(0))?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        let mut late: Vec<i64> = rows.collect::<Result<_, _>>()?;
+        // One account after the other, as all do that wait for accounts.
+        late.sort_unstable();
+        Ok(late)
     };
     let calls = late("SELECT call FROM watched WHERE due <= ? ORDER BY due LIMIT ?")?;
     for &call in &calls {
@@ -60,6 +63,7 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
 }
 
 fn give_up_call(recording: &mut Recording<'_>, key: i64) -> Result<(), StoreError> {
+    recording.enter(unpack(key).0)?;
     let db = recording.db;
     db.prepare_cached("DELETE FROM watched WHERE call = ?")?.execute([key])?;
     // A call may have gone by its age, or have ended in time.

@@ -26,7 +26,17 @@ const SETTINGS: &str = "SET statement_timeout = '10s'; SET lock_timeout = '8s'; 
 
 /// A statement that the server has prepared.
 #[derive(Debug)]
-pub struct Prepared(tokio_postgres::Statement);
+pub struct Prepared {
+    statement: tokio_postgres::Statement,
+    /// Which value each parameter takes.
+    values: Vec<usize>,
+}
+
+impl Prepared {
+    fn params<'v>(&self, values: &'v [Value<'v>]) -> Vec<&'v (dyn ToSql + Sync)> {
+        self.values.iter().map(|&at| values.get(at).unwrap_or(&Value::Null) as _).collect()
+    }
+}
 
 /// A connection to a server.
 #[derive(Debug)]
@@ -101,12 +111,22 @@ impl Wire {
         if let Some(known) = self.statements.borrow().get(sql) {
             return Ok(Arc::clone(known));
         }
-        let translated = numbered(sql);
-        let prepared = self.run(async { Ok(self.client.prepare(&translated).await?) }).map_err(|error| {
-            tracing::debug!(%error, sql, "a statement was refused");
+        let (translated, values) = numbered(sql);
+        self.statements_run.set(self.statements_run.get() + 1);
+        let refused = |error: Error| {
+            tracing::error!(%error, sql, "a statement was refused");
             error
-        })?;
-        let prepared = Arc::new(Prepared(prepared));
+        };
+        let begins = self.begins.take();
+        let statement = self
+            .run(async {
+                if let Some(begin) = begins {
+                    self.client.batch_execute(begin).await?;
+                }
+                Ok(self.client.prepare(&translated).await?)
+            })
+            .map_err(refused)?;
+        let prepared = Arc::new(Prepared { statement, values });
         self.statements.borrow_mut().insert(sql.to_owned(), Arc::clone(&prepared));
         Ok(prepared)
     }
@@ -129,7 +149,7 @@ impl Wire {
             let earlier = try_join_all(pending.iter().map(|(statement, columns)| {
                 let params: Vec<&(dyn ToSql + Sync)> =
                     columns.iter().map(|column| column as &(dyn ToSql + Sync)).collect();
-                async move { self.client.execute_raw(&statement.0, params).await }
+                async move { self.client.execute_raw(&statement.statement, params).await }
             }));
             // In the order in which they are named here; a failure of an earlier one fails all.
             let (begun, earlier, done) = tokio::join!(biased; begun, earlier, work);
@@ -146,14 +166,14 @@ impl Wire {
 
     /// Runs a statement, for its rows.
     pub fn query(&self, statement: &Prepared, values: &[Value<'_>]) -> Result<Vec<Row>> {
-        let params: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
-        self.send(self.client.query(&statement.0, &params))
+        let params = statement.params(values);
+        self.send(self.client.query(&statement.statement, &params))
     }
 
     /// Runs a statement, for the number of rows that it changes.
     pub fn execute(&self, statement: &Prepared, values: &[Value<'_>]) -> Result<usize> {
-        let params: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
-        let changed = self.send(self.client.execute(&statement.0, &params))?;
+        let params = statement.params(values);
+        let changed = self.send(self.client.execute(&statement.statement, &params))?;
         Ok(usize::try_from(changed).unwrap_or(usize::MAX))
     }
 
@@ -171,7 +191,7 @@ impl Wire {
             prepared
                 .iter()
                 .zip(queries)
-                .map(|(statement, (_, params))| self.client.query(&statement.0, params)),
+                .map(|(statement, (_, params))| self.client.query(&statement.statement, params)),
         ))
     }
 
@@ -254,18 +274,24 @@ fn wait<T>(runtime: &Runtime, work: impl Future<Output = Result<T>>) -> Result<T
     runtime.block_on(async { timeout(PATIENCE, work).await.unwrap_or(Err(Error::Silent)) })
 }
 
-/// The statement as PostgreSQL wants it: `?` becomes `$1`, `$2` and so on, `?3` becomes `$3`.
-fn numbered(sql: &str) -> String {
+/// The statement as PostgreSQL wants it, and which value each of its parameters takes: `?` becomes `$1`, `$2` and so on,
+/// and so do numbered ones, which need not use every value.
+fn numbered(sql: &str) -> (String, Vec<usize>) {
     let mut pieces = sql.split('?');
     let mut written = pieces.next().unwrap_or_default().to_owned();
-    for (number, piece) in (1..).zip(pieces) {
-        written.push('$');
-        if !piece.starts_with(|first: char| first.is_ascii_digit()) {
-            written.push_str(&i32::to_string(&number));
-        }
-        written.push_str(piece);
+    let mut values: Vec<usize> = Vec::new();
+    for piece in pieces {
+        let digits = piece.len() - piece.trim_start_matches(|digit: char| digit.is_ascii_digit()).len();
+        let (number, rest) = piece.split_at(digits);
+        let value = number.parse::<usize>().map_or(values.len(), |number| number - 1);
+        let known = values.iter().position(|&known| known == value).filter(|_| digits > 0);
+        let at = known.unwrap_or_else(|| {
+            values.push(value);
+            values.len() - 1
+        });
+        written.push_str(&format!("${}{rest}", at + 1));
     }
-    written
+    (written, values)
 }
 
 #[cfg(test)]
@@ -274,8 +300,12 @@ mod tests {
 
     #[test]
     fn parameters_are_numbered() {
-        assert_eq!(numbered("SELECT ? + ?, x FROM t WHERE y = ?"), "SELECT $1 + $2, x FROM t WHERE y = $3");
-        assert_eq!(numbered("SET a = ?2, b = ?1 WHERE c = ?10"), "SET a = $2, b = $1 WHERE c = $10");
-        assert_eq!(numbered("SELECT 1"), "SELECT 1");
+        for (sql, written, values) in [
+            ("SELECT ? + ?, x FROM t WHERE y = ?", "SELECT $1 + $2, x FROM t WHERE y = $3", vec![0, 1, 2]),
+            ("SET a = ?2, b = ?1, c = ?2 LIMIT ?10", "SET a = $1, b = $2, c = $1 LIMIT $3", vec![1, 0, 9]),
+            ("SELECT 1", "SELECT 1", vec![]),
+        ] {
+            assert_eq!(numbered(sql), (written.to_owned(), values));
+        }
     }
 }

@@ -125,7 +125,7 @@ UPDATE accounts SET calls_filed = calls;
     tallies::TABLES,
     replays::TABLES,
     holds::TABLES,
-    config::REVISION,
+    config::NODES,
 ];
 
 /// How long a statement waits for another connection.

@@ -206,3 +206,46 @@ pub async fn only_so_much_may_wait<F: Fixture>(scene: Scene<F>) {
     assert_eq!(scene.store.quarantine(scene.account, page).await.unwrap().len(), 1);
     scene.finish().await;
 }
+
+/// A connection that went dead: the group hangs, the doors do not.
+pub async fn a_store_that_does_not_answer_keeps_no_door_waiting<F: Fixture>(scene: Scene<F>) {
+    scene.endpoint(|_| {}).await;
+    let rig = Rig::over(&scene, []);
+    tokio::time::pause();
+    let start = tokio::time::Instant::now();
+    let first = rig.writer.record(scene.incoming(says("a", ENDED))).await;
+    assert!(matches!(first, Err(StoreError::Unknown(_))), "{first:?}");
+    assert_eq!(start.elapsed().as_secs(), 5);
+    for _ in 0..2 {
+        let start = tokio::time::Instant::now();
+        let next = rig.writer.record(scene.incoming(says("b", ENDED))).await;
+        assert!(matches!(next, Err(StoreError::Unavailable(_))), "{next:?}");
+        assert_eq!(start.elapsed().as_millis(), 0, "at once");
+    }
+    tokio::time::resume();
+    rig.troubled.open();
+    // What hung was committed in the end. The sender sent it again, as it was told to.
+    loop {
+        match rig.writer.record(scene.incoming(says("a", ENDED))).await {
+            Err(StoreError::Unavailable(_)) => tokio::task::yield_now().await,
+            recorded => break assert_eq!(recorded, Ok(done(Duplicate, 0))),
+        }
+    }
+    assert_eq!(rig.writer.record(scene.incoming(says("b", ENDED))).await, Ok(done(Recorded, 1)));
+    assert_eq!(numbers(&rig.notes.dispatched()), [1, 2], "and sent once");
+    scene.finish().await;
+}
+
+pub async fn what_a_lapsed_tenure_attempted_is_given_up<F: Fixture>(scene: Scene<F>) {
+    scene.endpoint(|_| {}).await;
+    let owned = scene.step("a", ENDED).await;
+    let rig = Rig::over(&scene, [Fault::Lapsed]);
+    let settling = rig.settle(attempted(&owned[0], scene.now, Next::Delivered));
+    let recording = rig.together(vec![scene.incoming(says("b", ENDED))]);
+    let ((), recorded) = tokio::join!(settling, recording);
+    assert!(matches!(recorded[..], [Err(StoreError::Lapsed(_))]), "{recorded:?}");
+    assert_eq!(rig.writer.record(scene.incoming(says("b", ENDED))).await, Ok(done(Recorded, 1)));
+    assert_eq!(rig.troubled.groups(), [2, 1], "not tried again");
+    assert_eq!(scene.state(1).await, DeliveryState::Pending, "whoever owns it now attempts it");
+    scene.finish().await;
+}

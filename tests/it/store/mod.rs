@@ -10,8 +10,10 @@ mod erasing;
 mod group;
 mod holds;
 mod lists;
+mod nodes;
 mod order;
 mod ownership;
+mod postgres;
 mod random;
 mod recording;
 mod replays;
@@ -148,6 +150,14 @@ macro_rules! suite {
                     a_commit_that_nobody_heard_of_counts_once
                     what_was_submitted_is_written_before_the_end
                     only_so_much_may_wait
+                    a_store_that_does_not_answer_keeps_no_door_waiting
+                    what_a_lapsed_tenure_attempted_is_given_up
+                }
+                nodes {
+                    no_attempt_starts_that_the_lease_may_not_outlast
+                    a_lapse_empties_the_queues_and_gives_back_what_was_in_them
+                    news_of_other_nodes_wakes
+                    what_another_node_called_off_is_not_sent
                 }
                 retention {
                     everything_is_kept_unless_said_otherwise
@@ -215,3 +225,4 @@ macro_rules! suite {
 }
 
 suite!(over_sqlite, crate::store::sqlite::Sqlite);
+suite!(over_postgres, crate::store::postgres::Postgres);

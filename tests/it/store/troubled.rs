@@ -1,5 +1,5 @@
-//! A store that fails as it is told to, before or after the real one did its work, and queues that note what they
-//! are told. Refuses to know what is written.
+//! A store that fails as it is told to, before or after the real one did its work, that has such a lease and such news of
+//! other nodes as it is told, and queues that note what they are told. Refuses to know what is written.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -19,9 +19,10 @@ use postcall::store::feed::FeedPage;
 use postcall::store::told::Told;
 use postcall::store::{
     AccountConfig, Answer, CallFilter, CallView, Claimed, Committed, DeliveryFilter, DeliveryView,
-    EndpointRef, Group, Idempotent, Owned, Page, Place, Progress, Quarantined, Queues, Store, StoreError,
-    Sum, Turned, What,
+    EndpointRef, Group, Idempotent, News, Owned, Page, Place, Progress, Quarantined, Queues, Store,
+    StoreError, Sum, Turned, What,
 };
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::{Semaphore, watch};
 
 use super::scene::Room;
@@ -36,6 +37,8 @@ pub enum Fault {
     Unavailable,
     /// It was committed, and nobody heard of it.
     UnheardOf,
+    /// The lease is over.
+    Lapsed,
 }
 
 /// A store with faults.
@@ -44,13 +47,35 @@ pub struct Troubled {
     faults: Mutex<VecDeque<Fault>>,
     gate: Semaphore,
     groups: Mutex<Vec<usize>>,
+    lease: Mutex<Duration>,
+    news: Mutex<Option<UnboundedReceiver<News>>>,
+    tell: UnboundedSender<News>,
 }
 
 impl Troubled {
     /// Fails the next commits like this, one after the other.
     pub fn over(store: Arc<dyn Store>, faults: impl IntoIterator<Item = Fault>) -> Arc<Self> {
         let faults = Mutex::new(faults.into_iter().collect());
-        Arc::new(Self { store, faults, gate: Semaphore::new(0), groups: Mutex::default() })
+        let (tell, news) = mpsc::unbounded_channel();
+        Arc::new(Self {
+            store,
+            faults,
+            gate: Semaphore::new(0),
+            groups: Mutex::default(),
+            lease: Mutex::new(Duration::MAX),
+            news: Mutex::new(Some(news)),
+            tell,
+        })
+    }
+
+    /// The lease lasts for attempts of this length at most.
+    pub fn lasts_for(&self, attempt: Duration) {
+        *self.lease.lock().unwrap() = attempt;
+    }
+
+    /// Tells news.
+    pub fn tell(&self, news: News) {
+        self.tell.send(news).expect("somebody listens");
     }
 
     /// Lets commits through from now on. Until then they wait.
@@ -101,6 +126,14 @@ impl Batches for Troubled {
 }
 
 impl Store for Troubled {
+    fn news(&self) -> Option<UnboundedReceiver<News>> {
+        self.news.lock().unwrap().take()
+    }
+
+    fn outlasts(&self, attempt: Duration) -> bool {
+        attempt <= *self.lease.lock().unwrap()
+    }
+
     fn link_key(&self) -> &ring::hmac::Key {
         self.store.link_key()
     }
@@ -113,6 +146,9 @@ impl Store for Troubled {
             let fault = self.faults.lock().unwrap().pop_front();
             if fault == Some(Fault::Unavailable) {
                 return Err(StoreError::Unavailable("told to be".to_owned()));
+            }
+            if fault == Some(Fault::Lapsed) {
+                return Err(StoreError::Lapsed("told to be".to_owned()));
             }
             if holds_culprit(&group) {
                 return Err(StoreError::Data("told to refuse it".to_owned()));

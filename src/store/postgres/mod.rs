@@ -1,0 +1,208 @@
+//! The store of many nodes: the rooms in one PostgreSQL database. Some threads with a connection each write, a few read,
+//! another keeps the lease and hears what other nodes do. Refuses to know HTTP and the rules of the ledger.
+
+mod keeper;
+mod news;
+mod schema;
+mod server;
+mod tenure;
+mod writer;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use self::keeper::{Keeper, Kept};
+use self::server::Server;
+use self::tenure::Tenure;
+use self::writer::Writer;
+use super::feed::Feeds;
+use super::rooms::call_index::{CallIndex, Recent};
+use super::rooms::config::{self, Directory};
+use super::rooms::database::{Database, Desk, RoomStore};
+use super::rooms::mentioned::Remembered;
+use super::rooms::readers::Readers;
+use super::rooms::store::new_tag;
+use super::rooms::thread::{Lane, WriterThread};
+use super::sql::Connection;
+use super::vault::Vault;
+use super::{Answer, News, StoreError};
+
+/// How the store is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bodies that one source may have in quarantine.
+    pub quarantine_quota: i64,
+    /// How long other nodes leave this one what it owns when nothing is heard of it.
+    pub lease: Duration,
+    /// The node's name, for people.
+    pub name: String,
+    /// Root certificates to trust beside the public ones, as PEM.
+    pub roots: Option<Vec<u8>>,
+}
+
+/// The store of many nodes.
+pub type PostgresStore = RoomStore<Postgres>;
+
+/// The threads and connections of a node.
+pub struct Postgres {
+    /// Groups and claims: what doors and endpoints wait for.
+    hot: WriterThread<Writer>,
+    /// What people wait for.
+    api: WriterThread<Writer>,
+    /// What nobody waits for.
+    chores: WriterThread<Writer>,
+    readers: Readers,
+    recent_calls: Arc<Recent>,
+    tenure: Arc<Tenure>,
+    keeper: Mutex<Keeper>,
+}
+
+impl Database for Postgres {
+    type Writer = Writer;
+
+    fn write<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        work: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answer<'static, T> {
+        match lane {
+            Lane::Hot | Lane::Claim => self.hot.run(lane, work),
+            Lane::Api => self.api.run(lane, work),
+            Lane::Chore => self.chores.run(lane, work),
+        }
+    }
+
+    fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answer<'static, T> {
+        self.readers.read(work)
+    }
+
+    fn recent_calls(&self) -> &Recent {
+        &self.recent_calls
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            // What is queued comes before this, lane by lane.
+            let queued = [
+                self.hot.run(Lane::Claim, |_| Ok(())),
+                self.api.run(Lane::Api, |_| Ok(())),
+                self.chores.run(Lane::Chore, |_| Ok(())),
+            ];
+            for last in queued {
+                let _ = last.await;
+            }
+            self.readers.close();
+            [&self.hot, &self.api, &self.chores].into_iter().for_each(WriterThread::close);
+            self.keeper.lock().unwrap_or_else(PoisonError::into_inner).stop();
+            Ok(())
+        })
+    }
+
+    fn news(&self) -> Option<UnboundedReceiver<News>> {
+        self.tenure.news()
+    }
+
+    fn outlasts(&self, attempt: Duration) -> bool {
+        self.tenure.outlasts(attempt)
+    }
+
+    fn followed(&self) {
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner).followed();
+    }
+}
+
+impl PostgresStore {
+    /// Joins the nodes on a database, making its tables when they are not there. `data` holds `master.key`, the same on
+    /// every node. Blocks until it is done.
+    ///
+    /// # Errors
+    /// A sentence for the operator: not reachable, changed by a newer postcall, or sealed under another key.
+    pub fn open(url: &str, data: &Path, options: Options) -> Result<Self, String> {
+        // Connections are driven by their threads; this one may be driving something else.
+        let opened = std::thread::scope(|scope| {
+            scope.spawn(|| Self::open_here(url, data, options)).join()
+        });
+        opened.unwrap_or_else(|_| Err("opening the database broke off".to_owned()))
+    }
+
+    fn open_here(url: &str, data: &Path, options: Options) -> Result<Self, String> {
+        let server = Server::new(url, options.roots.as_deref())?;
+        let trouble = |error: &dyn std::fmt::Display| format!("cannot use the database {}: {error}", server.place());
+        make_directory(data)?;
+        let db = server.open().map_err(|error| trouble(&error))?;
+        let vault = Arc::new(vault_of(&db, data, &server)?);
+        schema::migrate(&db).map_err(|error| trouble(&error))?;
+        server::check_key(&db, &vault).map_err(|error| trouble(&error))?;
+        let (directory, feeds): (Arc<Directory>, Arc<Feeds>) = Default::default();
+        let now = tenure::now(&db).map_err(|error| trouble(&error))?;
+        config::create_account(&db, "default", new_tag(), now).map_err(|error| trouble(&error))?;
+        for account in config::account_keys(&db).map_err(|error| trouble(&error))? {
+            directory.put(config::load(&db, &vault, account).map_err(|error| trouble(&error))?);
+        }
+        let tenure = Arc::new(Tenure::new(options.name, options.lease));
+        tenure.begin(&db).map_err(|error| trouble(&error))?;
+
+        let recent_calls = CallIndex::in_the_table().recent();
+        let thread = || -> Result<WriterThread<Writer>, String> {
+            let desk = Desk {
+                db: server.open().map_err(|error| trouble(&error))?,
+                directory: Arc::clone(&directory),
+                vault: Arc::clone(&vault),
+                feeds: Arc::clone(&feeds),
+                call_index: CallIndex::in_the_table(),
+                remembered: Remembered::default(),
+                quarantine_quota: options.quarantine_quota,
+                tenure: tenure.number(),
+            };
+            let writer = Writer::new(desk, server.clone(), Arc::clone(&tenure));
+            WriterThread::start(writer).map_err(|error| trouble(&error))
+        };
+        let (hot, api, chores) = (thread()?, thread()?, thread()?);
+        let kept = Kept {
+            server: server.clone(),
+            tenure: Arc::clone(&tenure),
+            directory: Arc::clone(&directory),
+            vault: Arc::clone(&vault),
+            feeds: Arc::clone(&feeds),
+        };
+        let keeper = Keeper::start(kept, db).map_err(|error| trouble(&error))?;
+        let readers = {
+            let server = server.clone();
+            Readers::new(move || Ok(server.open()?))
+        };
+        let database =
+            Postgres { hot, api, chores, readers, recent_calls, tenure, keeper: Mutex::new(keeper) };
+        Ok(Self { database, directory, vault, feeds })
+    }
+}
+
+fn make_directory(data: &Path) -> Result<(), String> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data)
+        .map_err(|error| format!("cannot make {}: {error}", data.display()))
+}
+
+/// The vault of the key file. It is made for a database without tables alone: a node that joins others needs theirs.
+fn vault_of(db: &Connection, data: &Path, server: &Server) -> Result<Vault, String> {
+    let file = data.join("master.key");
+    let has_tables = db
+        .prepare_cached("SELECT 1 WHERE to_regclass('meta') IS NOT NULL")
+        .and_then(|mut statement| statement.exists(()))
+        .map_err(|error| format!("cannot use the database {}: {error}", server.place()))?;
+    if has_tables && !file.exists() {
+        return Err(format!(
+            "{} is missing; copy it from another node of this database, every node needs the same one",
+            file.display()
+        ));
+    }
+    Vault::of_file(&file).map_err(|error| error.to_string())
+}

@@ -1,0 +1,104 @@
+//! The way to the server: its URL, TLS under the roots that the house trusts, and the check that its tables were sealed
+//! under our key. Refuses to know what is asked of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tokio_postgres::Config;
+use tokio_postgres::config::SslMode;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::store::sql::{Connection, OptionalExtension, Wire, params};
+use crate::store::vault::Vault;
+use crate::store::{StoreError, sql};
+
+/// How long a connection may take to come about.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the network may be silent before a connection counts as gone.
+const NETWORK_PATIENCE: Duration = Duration::from_secs(8);
+
+/// How connections are made.
+#[derive(Clone)]
+pub struct Server {
+    config: Arc<Config>,
+    tls: MakeRustlsConnect,
+}
+
+impl Server {
+    /// Reads a URL such as `postgres://user:password@host:5432/database?sslmode=require`. Wherever TLS is used, the
+    /// certificate must be good for the host. `roots` are trusted beside the public ones.
+    ///
+    /// # Errors
+    /// A sentence for the operator; it never shows the password.
+    pub fn new(url: &str, roots: Option<&[u8]>) -> Result<Self, String> {
+        let mut config: Config = url
+            .parse()
+            .map_err(|error| format!("the database URL cannot be read: {error}. Write it like postgres://user:password@host:5432/database"))?;
+        config.application_name("postcall");
+        config.connect_timeout(CONNECT_PATIENCE);
+        config.tcp_user_timeout(NETWORK_PATIENCE);
+        config.keepalives_idle(NETWORK_PATIENCE);
+        config.keepalives_interval(Duration::from_secs(2));
+        config.keepalives_retries(3);
+        let mut trusted = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        for certificate in roots.into_iter().flat_map(CertificateDer::pem_slice_iter) {
+            let certificate = certificate.map_err(|error| format!("a root certificate cannot be read: {error}"))?;
+            trusted.add(certificate).map_err(|error| format!("a root certificate cannot be used: {error}"))?;
+        }
+        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(trusted)
+            .with_no_client_auth();
+        Ok(Self { config: Arc::new(config), tls: MakeRustlsConnect::new(tls) })
+    }
+
+    /// A new connection.
+    pub fn open(&self) -> sql::Result<Connection> {
+        Ok(Connection::Postgres(Box::new(Wire::connect(&self.config, &self.tls)?)))
+    }
+
+    /// The settings, for a connection that listens.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The TLS settings.
+    pub fn tls(&self) -> MakeRustlsConnect {
+        self.tls.clone()
+    }
+
+    /// Where it leads, without the password.
+    pub fn place(&self) -> String {
+        let hosts: Vec<String> = self.config.get_hosts().iter().map(|host| format!("{host:?}")).collect();
+        format!("{} at {}", self.config.get_dbname().unwrap_or("postgres"), hosts.join(", "))
+    }
+
+    /// Whether the network between here and there may be read by others.
+    pub fn is_plain(&self) -> bool {
+        self.config.get_ssl_mode() == SslMode::Disable
+    }
+}
+
+/// Refuses to work under another key than the data was sealed with.
+pub fn check_key(db: &Connection, vault: &Vault) -> Result<(), StoreError> {
+    db.execute(
+        "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        params!["key check", vault.seal(b"postcall")],
+    )?;
+    let sealed: Option<Vec<u8>> = db
+        .prepare_cached("SELECT value FROM meta WHERE name = ?")?
+        .query_row(["key check"], |row| row.get(0))
+        .optional()?;
+    let opens = sealed.is_some_and(|sealed| vault.open(&sealed).is_ok());
+    if opens {
+        return Ok(());
+    }
+    Err(StoreError::Unavailable(
+        "the data was sealed under another master.key than the one in the data directory; every node needs the same one"
+            .to_owned(),
+    ))
+}

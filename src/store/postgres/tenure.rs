@@ -1,0 +1,229 @@
+//! The lease of this node: a row with an expiry by the database's clock, renewed well before, and a new number for each
+//! tenure. What a tenure owns is its own only as long as its row is there; whoever removes the row takes that over.
+//! Refuses to know what is owned.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tracing::warn;
+
+use super::news;
+use crate::model::Time;
+use crate::store::sql::Connection;
+use crate::store::{News, StoreError};
+
+/// The time of the database, in microseconds since 1970.
+const NOW: &str = "(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::BIGINT";
+/// The time of the database.
+pub fn now(db: &Connection) -> Result<Time, StoreError> {
+    Ok(Time::from_micros(db.prepare_cached(&format!("SELECT {NOW}"))?.query_row((), |row| row.get(0))?))
+}
+
+/// The class of advisory locks that the transactions of a tenure share, and that who ends it wants alone.
+const TENURES: i64 = 0x7465_6e75;
+/// Part of a lease after which it is renewed.
+const RENEWALS: u32 = 4;
+/// The longest time between two renewals: other news is asked for as often.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// This node's lease.
+#[derive(Debug)]
+pub struct Tenure {
+    name: String,
+    lease: Duration,
+    /// The number of the tenure, 0 while there is none.
+    number: AtomicI64,
+    /// Until when it lasts, by our own clock and counted from before the renewal was asked for.
+    until: Mutex<Option<Instant>>,
+    /// Tenures that this node itself has no use for any more, and that nobody has ended yet.
+    abandoned: Mutex<Vec<i64>>,
+    is_over: AtomicBool,
+    news: UnboundedSender<News>,
+    unheard: Mutex<Option<UnboundedReceiver<News>>>,
+}
+
+impl Tenure {
+    /// A node that has no tenure yet.
+    pub fn new(name: String, lease: Duration) -> Self {
+        let (news, unheard) = unbounded_channel();
+        Self {
+            name,
+            lease,
+            number: AtomicI64::new(0),
+            until: Mutex::new(None),
+            abandoned: Mutex::default(),
+            is_over: AtomicBool::new(false),
+            news,
+            unheard: Mutex::new(Some(unheard)),
+        }
+    }
+
+    /// Its number.
+    pub fn number(&self) -> i64 {
+        self.number.load(Ordering::Acquire)
+    }
+
+    /// What happens to it and elsewhere; given once.
+    pub fn news(&self) -> Option<UnboundedReceiver<News>> {
+        self.unheard.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Tells of something.
+    pub fn tell(&self, news: News) {
+        // Nobody listens in a store that is only read.
+        let _ = self.news.send(news);
+    }
+
+    /// How long to wait between two renewals.
+    pub fn pause(&self) -> Duration {
+        (self.lease / RENEWALS).min(LONGEST_PAUSE)
+    }
+
+    /// Whether an attempt of this length may start: see [`crate::store::Store::outlasts`].
+    pub fn outlasts(&self, attempt: Duration) -> bool {
+        let until = *self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        let needed = attempt.min(self.lease / 2);
+        until.is_some_and(|until| until.saturating_duration_since(Instant::now()) >= needed)
+    }
+
+    fn hold(&self, number: i64, since: Instant) {
+        self.number.store(number, Ordering::Release);
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = Some(since + self.lease);
+    }
+
+    /// Begins a tenure.
+    pub fn begin(&self, db: &Connection) -> Result<(), StoreError> {
+        let since = Instant::now();
+        let number: i64 = db
+            .prepare_cached(&format!(
+                "INSERT INTO nodes (node, name, expires) VALUES (nextval('tenures'), ?, {NOW} + CAST(? AS BIGINT))
+                 RETURNING node"
+            ))?
+            .query_row((&*self.name, self.micros()), |row| row.get(0))?;
+        self.hold(number, since);
+        Ok(())
+    }
+
+    fn micros(&self) -> i64 {
+        i64::try_from(self.lease.as_micros()).unwrap_or(i64::MAX)
+    }
+
+    /// Renews it; begins another when it is over, and tells that everything in memory went with it.
+    pub fn renew(&self, db: &Connection) -> Result<(), StoreError> {
+        if self.is_over.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.end_abandoned(db)?;
+        if self.number() == 0 {
+            self.begin(db)?;
+            self.tell(News::WakeAll);
+            return Ok(());
+        }
+        let (since, number) = (Instant::now(), self.number());
+        let renewed = db
+            .prepare_cached(&format!(
+                "UPDATE nodes SET expires = {NOW} + CAST(? AS BIGINT) WHERE node = ?"
+            ))?
+            .execute([self.micros(), number])?;
+        if renewed == 1 {
+            // Another thread may have ended this tenure meanwhile.
+            if self.number() == number {
+                self.hold(number, since);
+            }
+            return Ok(());
+        }
+        warn!(tenure = number, "the lease lapsed: others have taken over what was in memory here");
+        self.lapse(number);
+        self.renew(db)
+    }
+
+    fn end_abandoned(&self, db: &Connection) -> Result<(), StoreError> {
+        let abandoned = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for number in abandoned {
+            end(db, number)?;
+            self.abandoned.lock().unwrap_or_else(PoisonError::into_inner).retain(|&other| other != number);
+        }
+        Ok(())
+    }
+
+    /// A tenure is over: nothing starts before there is another one.
+    pub fn lapse(&self, number: i64) {
+        let is_ours = number != 0
+            && self.number.compare_exchange(number, 0, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if is_ours {
+            *self.until.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            self.abandoned.lock().unwrap_or_else(PoisonError::into_inner).push(number);
+            self.tell(News::Lapsed);
+        }
+    }
+
+    /// Gives it up, so that others need not wait for its end.
+    pub fn end(&self, db: &Connection) -> Result<(), StoreError> {
+        self.is_over.store(true, Ordering::Release);
+        let number = self.number.swap(0, Ordering::AcqRel);
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        end(db, number)?;
+        self.end_abandoned(db)
+    }
+}
+
+/// Ends a tenure, and tells the others that there is something to take over.
+fn end(db: &Connection, number: i64) -> Result<(), StoreError> {
+    let Some(wire) = db.postgres() else { return Ok(()) };
+    wire.begin("BEGIN");
+    match take_over(db, number).and_then(|()| news::tell_of_a_gone_node(db)) {
+        Ok(()) => Ok(wire.commit()?),
+        Err(error) => {
+            wire.roll_back();
+            Err(error)
+        }
+    }
+}
+
+/// Begins a transaction that only a tenure may commit: whoever wants to end it waits until this is over, and if it was
+/// ended before, [`StoreError::Lapsed`]. One round trip.
+pub fn enter(db: &Connection, number: i64) -> Result<(), StoreError> {
+    let Some(wire) = db.postgres() else { return Ok(()) };
+    let none: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&TENURES, &number];
+    let rows = wire.query_all(&[
+        // Two statements: the second sees what was committed while the first waited.
+        ("SELECT pg_advisory_xact_lock_shared(CAST(? AS BIGINT) * 4294967296 + CAST(? AS BIGINT))", none.to_vec()),
+        ("SELECT 1 FROM nodes WHERE node = ?", vec![&number]),
+    ])?;
+    match rows.last().is_some_and(|rows| !rows.is_empty()) {
+        true => Ok(()),
+        false => Err(StoreError::Lapsed(format!("tenure {number} was ended"))),
+    }
+}
+
+/// Ends a tenure and gives what it owned to everybody. The caller's transaction, if there is one.
+fn take_over(db: &Connection, number: i64) -> Result<(), StoreError> {
+    db.prepare_cached("SELECT pg_advisory_xact_lock(CAST(? AS BIGINT) * 4294967296 + CAST(? AS BIGINT))")?
+        .exists([TENURES, number])?;
+    db.prepare_cached("DELETE FROM nodes WHERE node = ?")?.execute([number])?;
+    db.prepare_cached("UPDATE open SET state = 0 WHERE state = 2 AND owner = ?")?.execute([number])?;
+    Ok(())
+}
+
+/// Ends the tenures whose leases are over. True if there was one: then anything may be due.
+pub fn end_lapsed(db: &Connection) -> Result<bool, StoreError> {
+    let lapsed: Vec<i64> = db
+        .prepare_cached(&format!("SELECT node FROM nodes WHERE expires < {NOW} ORDER BY node"))?
+        .query_map((), |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for &number in &lapsed {
+        // It may have been renewed until the lock was there.
+        db.prepare_cached("SELECT pg_advisory_xact_lock(CAST(? AS BIGINT) * 4294967296 + CAST(? AS BIGINT))")?
+            .exists([TENURES, number])?;
+        let is_over = db
+            .prepare_cached(&format!("SELECT 1 FROM nodes WHERE node = ? AND expires < {NOW} FOR UPDATE"))?
+            .exists([number])?;
+        if is_over {
+            take_over(db, number)?;
+            warn!(tenure = number, "a node's lease is over; what it owned is taken over");
+        }
+    }
+    Ok(!lapsed.is_empty())
+}

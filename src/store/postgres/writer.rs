@@ -1,0 +1,205 @@
+//! The writing side on PostgreSQL: a connection that is made again when it breaks, and transactions that only the tenure may
+//! commit. Refuses to know what the work is.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::news;
+use super::schema;
+use super::server::Server;
+use super::tenure::{self, Tenure};
+use crate::model::Time;
+use crate::store::rooms::config::Changed;
+use crate::store::rooms::database::{Desk, NoQueues, Writing};
+use crate::store::rooms::record::Recording;
+use crate::store::rooms::{erasure, upkeep};
+use crate::store::sql;
+use crate::store::{Committed, Progress, StoreError};
+
+/// Background work is done by one node at a time.
+const CHORES: i64 = 0x6368_6f72_6573;
+/// How long to wait before a broken connection is made again, at first and at the most.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// A writing connection and what belongs to it. Lives on its thread.
+pub struct Writer {
+    pub(super) desk: Desk,
+    server: Server,
+    tenure: Arc<Tenure>,
+    waited: Duration,
+    /// When the connection may be made again, and how long to wait after that.
+    again: Option<(Instant, Duration)>,
+    /// When the partitions of the next weeks were last looked at.
+    partitions: Option<Time>,
+}
+
+impl Writer {
+    /// A writer with this on its desk.
+    pub fn new(desk: Desk, server: Server, tenure: Arc<Tenure>) -> Self {
+        Self { desk, server, tenure, waited: Duration::ZERO, again: None, partitions: None }
+    }
+
+    /// Makes the connection again when it is broken; fails at once while it was tried just now.
+    fn reconnect(&mut self) -> Result<(), StoreError> {
+        if !self.desk.db.is_broken() {
+            return Ok(());
+        }
+        let pause = match self.again {
+            Some((at, _)) if Instant::now() < at => {
+                return Err(StoreError::Unavailable("the database is away".to_owned()));
+            }
+            Some((_, pause)) => pause,
+            None => RECONNECT.0,
+        };
+        match self.server.open() {
+            Ok(db) => {
+                self.desk.db = db;
+                self.again = None;
+                Ok(())
+            }
+            Err(error) => {
+                self.again = Some((Instant::now() + pause, (pause * 2).min(RECONNECT.1)));
+                Err(error.into())
+            }
+        }
+    }
+
+    /// A transaction of a chore, which may take its turn only where no other node has it.
+    fn chore_of(
+        &mut self,
+        now: Time,
+        chore: impl FnOnce(&mut Recording<'_>) -> Result<bool, StoreError>,
+        sum: &mut Progress,
+    ) -> Result<bool, StoreError> {
+        let work = |recording: &mut Recording<'_>| {
+            let turn = recording.db.prepare_cached("SELECT 1 WHERE pg_try_advisory_xact_lock(CAST(? AS BIGINT))")?.exists([CHORES])?;
+            if turn { chore(recording).map(Some) } else { Ok(None) }
+        };
+        let (more, Committed { wake, called_off, .. }) = self.recording(&NoQueues, now, work)?;
+        sum.wake.extend(wake);
+        sum.called_off.extend(called_off);
+        sum.more |= more == Some(true);
+        Ok(more.is_some())
+    }
+
+    /// What is done for the database beside the rooms. True when there is more.
+    fn tend(&mut self, now: Time) -> Result<bool, StoreError> {
+        let is_new_day = self.partitions.is_none_or(|last| now.since(last) > Duration::from_secs(3600));
+        if is_new_day {
+            self.write(|db, _| {
+                schema::add_partitions(db, now)?;
+                schema::drop_empty_partition(db, now)
+            })?;
+            self.partitions = Some(now);
+        }
+        if erasure::waits_for_log(&self.desk.db)? {
+            // What is deleted lies in its pages until they are tidied up.
+            self.desk.db.execute_batch("SET statement_timeout = 0")?;
+            let tidied = self.desk.db.execute_batch(
+                "VACUUM events, settled, calls, open, bodies, contacts, contact_keys, quarantine, idempotency, erasures",
+            );
+            self.desk.db.execute_batch("RESET statement_timeout")?;
+            tidied?;
+            self.write(|db, _| erasure::finish(db, now))?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+}
+
+impl Writing for Writer {
+    fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    fn desk_mut(&mut self) -> &mut Desk {
+        &mut self.desk
+    }
+
+    fn begin(&mut self, _: bool) -> Result<(), StoreError> {
+        self.reconnect()?;
+        let Some(wire) = self.desk.db.postgres() else { return Ok(()) };
+        wire.roll_back();
+        wire.begin("BEGIN");
+        self.desk.tenure = self.tenure.number();
+        let entered = tenure::enter(&self.desk.db, self.desk.tenure);
+        if let Err(error) = &entered {
+            self.desk.db.roll_back();
+            if matches!(error, StoreError::Lapsed(_)) {
+                self.tenure.lapse(self.desk.tenure);
+            }
+        }
+        entered
+    }
+
+    fn commit(&mut self, _: bool, changed: &[Changed]) -> Result<(), StoreError> {
+        let Some(wire) = self.desk.db.postgres() else { return Ok(()) };
+        news::tell_of_changes(&self.desk.db, changed)?;
+        let start = Instant::now();
+        let ended = wire.commit();
+        self.waited = start.elapsed();
+        match ended {
+            Ok(()) => Ok(()),
+            Err(sql::Error::Silent) => {
+                // Should it have been committed, this node owns deliveries that it does not hold. Others take them over.
+                self.tenure.lapse(self.desk.tenure);
+                Err(StoreError::Unknown("the database fell silent while it committed".to_owned()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn roll_back(&mut self, _: &StoreError) {
+        self.desk.db.roll_back();
+    }
+
+    fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    fn chore(&mut self, now: Time) -> Result<Progress, StoreError> {
+        let mut sum = Progress::default();
+        let has_turn = self.chore_of(
+            now,
+            |recording| {
+                let has_ended = tenure::end_lapsed(recording.db)?;
+                if has_ended {
+                    news::tell_of_a_gone_node(recording.db)?;
+                }
+                Ok(has_ended)
+            },
+            &mut sum,
+        )?;
+        if !has_turn {
+            return Ok(sum);
+        }
+        let vault = Arc::clone(&self.desk.vault);
+        // One by one: a transaction that takes the lines of several accounts takes them in their order.
+        for chore in upkeep::FIRST {
+            self.chore_of(now, |recording| chore(recording, &vault), &mut sum)?;
+        }
+        for chore in upkeep::THEN {
+            let had_more = std::mem::take(&mut sum.more);
+            self.chore_of(now, |recording| chore(recording, &vault), &mut sum)?;
+            if sum.more {
+                break;
+            }
+            sum.more = had_more;
+        }
+        if !sum.more {
+            sum.more = self.tend(now)?;
+        }
+        if !sum.called_off.is_empty() {
+            let called_off = sum.called_off.clone();
+            self.write(|db, _| news::tell_of_called_off(db, &called_off))?;
+        }
+        Ok(sum)
+    }
+
+    fn prove(&mut self) -> Result<(), StoreError> {
+        self.write(|db, _| {
+            Ok(db.execute("UPDATE nodes SET name = name WHERE node = ?", [0])?)
+        })
+        .map(drop)
+    }
+}

@@ -1,0 +1,107 @@
+//! PostgreSQL databases for tests, a new one for each, gone when it is dropped. They are on the server that `cargo xtask
+//! test` started, or else on one that this process starts for itself: no test is skipped for want of it.
+//! Refuses to know what is in them.
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use cluster::{Cluster, FAST};
+
+/// The URL of any database of a server on which tests may make others.
+const SERVER: &str = "POSTCALL_TEST_DATABASE_URL";
+
+/// The server, which this process removes at its end if it has started it.
+struct Server {
+    url: String,
+    _own: Option<Cluster>,
+}
+
+static THE_SERVER: LazyLock<Server> = LazyLock::new(|| {
+    #[expect(clippy::disallowed_methods, reason = "the door of the tests")]
+    let given = std::env::var(SERVER).ok();
+    if let Some(url) = given {
+        return Server { url, _own: None };
+    }
+    let own = Cluster::start(FAST).unwrap_or_else(|why| panic!("this test needs PostgreSQL. {why}"));
+    Server { url: own.url("postgres"), _own: Some(own) }
+});
+
+static MADE: AtomicUsize = AtomicUsize::new(0);
+
+/// Runs statements on the server.
+fn on_server(statements: &str) -> Result<String, String> {
+    cluster::sql(&THE_SERVER.url, statements)
+}
+
+/// A database of a test.
+pub struct Database {
+    name: String,
+}
+
+impl Database {
+    /// A new one with nothing in it.
+    pub fn new() -> Self {
+        let name = new_name();
+        on_server(&format!("CREATE DATABASE {name}")).unwrap();
+        Self { name }
+    }
+
+    /// Its URL, with user and password.
+    pub fn url(&self) -> String {
+        let (server, _) = THE_SERVER.url.rsplit_once('/').expect("a URL ends with the database");
+        format!("{server}/{}", self.name)
+    }
+
+    /// Runs statements in it, each in a transaction of its own; gives rows as lines, columns divided by `|`.
+    #[track_caller]
+    pub fn sql(&self, statements: &str) -> String {
+        cluster::sql(&self.url(), statements).unwrap()
+    }
+
+    /// Cuts everybody off who is connected, for good, as death does: what they had begun is rolled back, and what they
+    /// knew as this database is not there any more.
+    pub fn orphan(&mut self) {
+        let (old, new) = (&self.name, new_name());
+        on_server(&format!(
+            "ALTER DATABASE {old} ALLOW_CONNECTIONS false;
+             SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{old}';
+             ALTER DATABASE {old} RENAME TO {new};
+             ALTER DATABASE {new} ALLOW_CONNECTIONS true;"
+        ))
+        .unwrap();
+        self.name = new;
+    }
+
+    /// What dead processes had leased is free now, and not only in a minute.
+    pub fn end_leases(&self) {
+        self.sql("UPDATE nodes SET expires = 0");
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // Whoever is still connected may be quick to come back.
+        let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+        let _ = (0..3).any(|_| on_server(&drop).is_ok());
+    }
+}
+
+fn new_name() -> String {
+    format!("test_{}_{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed))
+}
+
+#[test]
+fn databases_share_nothing_and_orphans_are_alone() {
+    let (mut one, other) = (Database::new(), Database::new());
+    one.sql("CREATE TABLE kept AS SELECT 'it''s' AS what; INSERT INTO kept VALUES ('there')");
+    assert_eq!(other.sql("SELECT count(*) FROM pg_tables WHERE tablename = 'kept'"), "0");
+    let before = one.url();
+    one.orphan();
+    assert!(cluster::sql(&before, "SELECT 1").is_err(), "nobody comes back to it");
+    assert_eq!(one.sql("SELECT what FROM kept ORDER BY what"), "it's\nthere");
+    let gone = one.url();
+    drop(one);
+    assert!(cluster::sql(&gone, "SELECT 1").is_err());
+    let left = format!("SELECT count(*) FROM pg_database WHERE datname LIKE 'test_{}_%'", std::process::id());
+    assert_ne!(on_server(&left).as_deref(), Ok("0"), "the other one is still there");
+}

@@ -1,0 +1,105 @@
+//! Where a server under test keeps its books: a data directory, and in a run over PostgreSQL a database beside it.
+//! `POSTCALL_TEST_STORE=postgres cargo test` is such a run; `cargo xtask test` makes both.
+//! The one place where the tests of the whole program know which stores there are.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use postcall::app::{DatabaseUrl, Settings};
+use postcall::clock::{Clock, System};
+use postcall::store::Store;
+use postcall::store::{postgres, sqlite};
+use tempfile::TempDir;
+
+use crate::database::Database;
+
+/// The variable that says which store this run is over; without it, SQLite.
+const STORE: &str = "POSTCALL_TEST_STORE";
+
+static IS_OVER_POSTGRES: LazyLock<bool> = LazyLock::new(|| {
+    #[expect(clippy::disallowed_methods, reason = "the door of the tests")]
+    let store = std::env::var(STORE);
+    match store.as_deref() {
+        Err(_) | Ok("sqlite") => false,
+        Ok("postgres") => true,
+        Ok(other) => panic!("{STORE} is {other:?}; it may be `sqlite` or `postgres`"),
+    }
+});
+
+/// Nothing at first. It is gone when this is dropped.
+pub struct Home {
+    dir: TempDir,
+    database: Option<Database>,
+}
+
+impl Home {
+    /// A new one.
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        Self { dir, database: IS_OVER_POSTGRES.then(Database::new) }
+    }
+
+    /// The data directory, which the first start makes.
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// A directory for what else a test needs.
+    pub fn beside(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Settings of a server in this process that listens somewhere on loopback.
+    pub fn settings(&self) -> Settings {
+        let mut settings = Settings::new(SocketAddr::from(([127, 0, 0, 1], 0)), self.data());
+        settings.database = self.database.as_ref().map(|it| DatabaseUrl::new(it.url()).expect("a URL"));
+        settings
+    }
+
+    /// The same for `postcall serve`.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let database =
+            self.database.as_ref().map(|database| ["--database-url".into(), database.url().into()]);
+        ["--data".into(), self.data().into()].into_iter().chain(database.into_iter().flatten()).collect()
+    }
+
+    /// Opens the store without a server; of each source so many bodies may lie in quarantine.
+    pub fn open(&self, quarantine_quota: i64) -> Arc<dyn Store> {
+        std::fs::create_dir_all(self.data()).unwrap();
+        match &self.database {
+            None => {
+                let options = sqlite::Options { quarantine_quota, ..sqlite::Options::default() };
+                Arc::new(sqlite::SqliteStore::open(&self.data(), System.now(), options).unwrap())
+            }
+            Some(database) => over_postgres(&database.url(), &self.data(), quarantine_quota).unwrap(),
+        }
+    }
+
+    /// Runs a statement behind the back of the program.
+    pub fn sql(&self, statement: &str) {
+        match &self.database {
+            None => {
+                let books = rusqlite::Connection::open(self.data().join("postcall.db")).unwrap();
+                books.execute_batch(statement).unwrap();
+            }
+            Some(database) => drop(database.sql(statement)),
+        }
+    }
+
+    /// The server that had it was killed: what it had leased is free for the next one at once.
+    pub fn was_killed(&self) {
+        if let Some(database) = &self.database {
+            database.end_leases();
+        }
+    }
+}
+
+/// A node of its own on a database.
+pub fn over_postgres(url: &str, data: &Path, quarantine_quota: i64) -> Result<Arc<dyn Store>, String> {
+    let lease = Duration::from_secs(60);
+    let options = postgres::Options { quarantine_quota, lease, name: "test".to_owned(), roots: None };
+    Ok(Arc::new(postgres::PostgresStore::open(url, data, options)?))
+}

@@ -1,0 +1,137 @@
+//! PostgreSQL as a place for the suite, and what only holds for it: a database that others may open, and the key beside it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use postcall::model::secret::Credential;
+use postcall::model::{Outcome, Secret, Step};
+use postcall::store::Store;
+use tempfile::TempDir;
+
+use super::scene::{Fixture, Scene, source};
+use crate::database::Database;
+use crate::home::over_postgres;
+
+/// So small that the suite meets it.
+const QUARANTINE_QUOTA: i64 = 3;
+
+/// A database, and a data directory for the key.
+pub struct Postgres {
+    store: Option<Arc<dyn Store>>,
+    /// Stores that crashed: kept, because dropping one would let it tidy up.
+    crashed: Vec<Arc<dyn Store>>,
+    database: Database,
+    data: TempDir,
+}
+
+fn open(database: &Database, data: &Path) -> Result<Arc<dyn Store>, String> {
+    over_postgres(&database.url(), data, QUARANTINE_QUOTA)
+}
+
+impl Fixture for Postgres {
+    async fn new() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        Self { store: None, crashed: Vec::new(), database: Database::new(), data }
+    }
+
+    async fn open(&mut self) -> Arc<dyn Store> {
+        let store = open(&self.database, self.data.path()).unwrap();
+        self.store = Some(Arc::clone(&store));
+        store
+    }
+
+    async fn reopen(&mut self) -> Arc<dyn Store> {
+        self.database.orphan();
+        self.database.end_leases();
+        self.crashed.extend(self.store.take());
+        self.open().await
+    }
+}
+
+/// Everything in a database as text, bytes in hex.
+fn dump(database: &Database) -> String {
+    let tables = database.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'");
+    tables.lines().map(|table| database.sql(&format!("SELECT t FROM \"{table}\" t"))).collect()
+}
+
+fn holds(dump: &str, needle: &[u8]) -> bool {
+    let hex = data_encoding::HEXLOWER.encode(needle);
+    dump.contains(&hex) || std::str::from_utf8(needle).is_ok_and(|text| dump.contains(text))
+}
+
+#[tokio::test]
+async fn secrets_cannot_be_read_in_the_tables() {
+    let scene = Scene::<Postgres>::new().await;
+    let secrets =
+        ["whsec_QUIET", "Bearer-QUIET-0123", "token-QUIET", "X-Api-QUIET", "user:QUIET@", "shown-QUIET"];
+    let [secret, bearer, token, header, user, shown] = secrets;
+    let credential =
+        Credential { bearer_token: Some(Secret::new(bearer)), ..Credential::of_secret(Secret::new(secret)) };
+    let mut door = source(scene.account);
+    door.credential = credential.clone();
+    door.url_token = Some(Secret::new(token));
+    scene.store.put_source(door).await.unwrap();
+    let change = |endpoint: &mut postcall::model::Endpoint| {
+        endpoint.url = format!("https://{user}crm.example/");
+        endpoint.headers = vec![("X-Key".to_owned(), header.to_owned())];
+        endpoint.credential = credential;
+    };
+    scene.endpoint(change).await;
+    let (store, key) = (scene.store.clone(), b"k".to_vec());
+    store.begin_idempotent(scene.account, key.clone(), [7; 32], scene.now).await.unwrap();
+    store.finish_idempotent(scene.account, key, Some((201, shown.as_bytes().to_vec()))).await.unwrap();
+    let key = "pk_QUIET_api_key";
+    let hash = postcall::store::vault::hash_api_key(key);
+    store.create_key(scene.account, "visible name".to_owned(), true, hash, scene.now).await.unwrap();
+    scene.step("visible call", Step::Ended(Outcome::Completed)).await;
+
+    let dump = dump(&scene.place.database);
+    assert!(holds(&dump, b"visible call") && holds(&dump, b"visible name"), "it is the right place to look");
+    for secret in secrets.iter().chain([&key]) {
+        assert!(!holds(&dump, secret.as_bytes()), "{secret} lies open");
+        let encoded = data_encoding::BASE64.encode(secret.as_bytes());
+        assert!(!holds(&dump, encoded.trim_end_matches('=').as_bytes()), "{secret} lies open, encoded");
+    }
+    assert!(
+        !dump.is_empty()
+            && !holds(&dump, &std::fs::read(scene.place.data.path().join("master.key")).unwrap())
+    );
+    scene.finish().await;
+}
+
+#[tokio::test]
+async fn another_key_opens_nothing() {
+    let mut scene = Scene::<Postgres>::new().await;
+    let database = &scene.place.database;
+    let other = tempfile::tempdir().unwrap();
+    let refused = open(database, other.path()).err().unwrap();
+    assert!(refused.contains("master.key"), "{refused}");
+    assert!(!other.path().join("master.key").exists(), "no new one stands in the way of the old one");
+    std::fs::write(other.path().join("master.key"), [7; 32]).unwrap();
+    let refused = open(database, other.path()).err().unwrap();
+    assert!(refused.contains("master.key"), "{refused}");
+    std::fs::copy(scene.place.data.path().join("master.key"), other.path().join("master.key")).unwrap();
+    let second = open(database, other.path()).unwrap();
+    assert_eq!(second.config(scene.account).unwrap().sources.len(), 1);
+    second.close().await.unwrap();
+    scene.crash().await;
+    assert_eq!(scene.store.config(scene.account).unwrap().sources.len(), 1);
+    scene.finish().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_reached_is_said_in_a_sentence() {
+    let data = tempfile::tempdir().unwrap();
+    let database = Database::new();
+    let url = database.url();
+    let wrong_password =
+        url.replacen("postgres:", "postgres:not-", 2).replacen("postgres:not-//", "postgres://", 1);
+    let (server, _) = url.rsplit_once('/').unwrap();
+    let elsewhere = "postgres://postgres:secret@127.0.0.1:1/books";
+    for wrong in ["nonsense", &wrong_password, &format!("{server}/nowhere"), elsewhere] {
+        let refused = over_postgres(wrong, data.path(), QUARANTINE_QUOTA).err().unwrap();
+        assert!(refused.len() > 20 && refused.contains(' '), "{refused}");
+        let password = wrong.split(['@', ':']).nth(2).unwrap_or("no password");
+        assert!(!refused.contains(password), "a password is not for the log: {refused}");
+    }
+}
