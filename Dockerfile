@@ -17,9 +17,9 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
     && strip --strip-debug -o /postcall target/release/postcall
 
 FROM debian:bookworm-slim
-# Roots for a database that speaks TLS, and curl for the health check. Endpoints need neither: their roots are built in.
+# For the health check. Roots of certificates are built in.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates curl \
+    && apt-get install -y --no-install-recommends curl \
     && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin postcall \
     && install -d -m 0700 -o postcall -g postcall /var/lib/postcall

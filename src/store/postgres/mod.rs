@@ -125,15 +125,14 @@ impl PostgresStore {
     /// A sentence for the operator: not reachable, changed by a newer postcall, or sealed under another key.
     pub fn open(url: &str, data: &Path, options: Options) -> Result<Self, String> {
         // Connections are driven by their threads; this one may be driving something else.
-        let opened = std::thread::scope(|scope| {
-            scope.spawn(|| Self::open_here(url, data, options)).join()
-        });
+        let opened = std::thread::scope(|scope| scope.spawn(|| Self::open_here(url, data, options)).join());
         opened.unwrap_or_else(|_| Err("opening the database broke off".to_owned()))
     }
 
     fn open_here(url: &str, data: &Path, options: Options) -> Result<Self, String> {
         let server = Server::new(url, options.roots.as_deref())?;
-        let trouble = |error: &dyn std::fmt::Display| format!("cannot use the database {}: {error}", server.place());
+        let trouble =
+            |error: &dyn std::fmt::Display| format!("cannot use the database {}: {error}", server.place());
         make_directory(data)?;
         let db = server.open().map_err(|error| trouble(&error))?;
         let vault = Arc::new(vault_of(&db, data, &server)?);

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::{ClientConfig, RootCertStore};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -45,8 +45,11 @@ impl Server {
         config.keepalives_retries(3);
         let mut trusted = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         for certificate in roots.into_iter().flat_map(CertificateDer::pem_slice_iter) {
-            let certificate = certificate.map_err(|error| format!("a root certificate cannot be read: {error}"))?;
-            trusted.add(certificate).map_err(|error| format!("a root certificate cannot be used: {error}"))?;
+            let certificate =
+                certificate.map_err(|error| format!("a root certificate cannot be read: {error}"))?;
+            trusted
+                .add(certificate)
+                .map_err(|error| format!("a root certificate cannot be used: {error}"))?;
         }
         let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()

@@ -123,9 +123,7 @@ impl Tenure {
         }
         let (since, number) = (Instant::now(), self.number());
         let renewed = db
-            .prepare_cached(&format!(
-                "UPDATE nodes SET expires = {NOW} + CAST(? AS BIGINT) WHERE node = ?"
-            ))?
+            .prepare_cached(&format!("UPDATE nodes SET expires = {NOW} + CAST(? AS BIGINT) WHERE node = ?"))?
             .execute([self.micros(), number])?;
         if renewed == 1 {
             // Another thread may have ended this tenure meanwhile.
@@ -189,7 +187,10 @@ pub fn enter(db: &Connection, number: i64) -> Result<(), StoreError> {
     let none: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&TENURES, &number];
     let rows = wire.query_all(&[
         // Two statements: the second sees what was committed while the first waited.
-        ("SELECT pg_advisory_xact_lock_shared(CAST(? AS BIGINT) * 4294967296 + CAST(? AS BIGINT))", none.to_vec()),
+        (
+            "SELECT pg_advisory_xact_lock_shared(CAST(? AS BIGINT) * 4294967296 + CAST(? AS BIGINT))",
+            none.to_vec(),
+        ),
         ("SELECT 1 FROM nodes WHERE node = ?", vec![&number]),
     ])?;
     match rows.last().is_some_and(|rows| !rows.is_empty()) {
@@ -215,8 +216,10 @@ pub fn end_lapsed(db: &Connection) -> Result<bool, StoreError> {
         .collect::<Result<_, _>>()?;
     for &number in &lapsed {
         // It may have been renewed until the lock was there.
-        db.prepare_cached("SELECT pg_advisory_xact_lock(CAST(? AS BIGINT) * 4294967296 + CAST(? AS BIGINT))")?
-            .exists([TENURES, number])?;
+        db.prepare_cached(
+            "SELECT pg_advisory_xact_lock(CAST(? AS BIGINT) * 4294967296 + CAST(? AS BIGINT))",
+        )?
+        .exists([TENURES, number])?;
         let is_over = db
             .prepare_cached(&format!("SELECT 1 FROM nodes WHERE node = ? AND expires < {NOW} FOR UPDATE"))?
             .exists([number])?;

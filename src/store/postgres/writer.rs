@@ -72,7 +72,10 @@ impl Writer {
         sum: &mut Progress,
     ) -> Result<bool, StoreError> {
         let work = |recording: &mut Recording<'_>| {
-            let turn = recording.db.prepare_cached("SELECT 1 WHERE pg_try_advisory_xact_lock(CAST(? AS BIGINT))")?.exists([CHORES])?;
+            let turn = recording
+                .db
+                .prepare_cached("SELECT 1 WHERE pg_try_advisory_xact_lock(CAST(? AS BIGINT))")?
+                .exists([CHORES])?;
             if turn { chore(recording).map(Some) } else { Ok(None) }
         };
         let (more, Committed { wake, called_off, .. }) = self.recording(&NoQueues, now, work)?;
@@ -197,9 +200,6 @@ impl Writing for Writer {
     }
 
     fn prove(&mut self) -> Result<(), StoreError> {
-        self.write(|db, _| {
-            Ok(db.execute("UPDATE nodes SET name = name WHERE node = ?", [0])?)
-        })
-        .map(drop)
+        self.write(|db, _| Ok(db.execute("UPDATE nodes SET name = name WHERE node = ?", [0])?)).map(drop)
     }
 }
