@@ -34,6 +34,7 @@ use crate::metrics::Metrics;
 use crate::model::Time;
 use crate::store::group::GroupWriter;
 use crate::store::outage::Outage;
+use crate::store::postgres::{self, PostgresStore};
 use crate::store::sqlite::{Options, SqliteStore};
 use crate::store::{Progress, Queues, Store};
 
@@ -218,13 +219,15 @@ async fn open_store(
 
 /// Joins the nodes on a database. `name` is this node's, for people who look at it.
 fn open_postgres(
-    _url: &DatabaseUrl,
-    _data: &Path,
-    _lease: Duration,
-    _name: String,
-    _roots: Option<Vec<u8>>,
+    url: &DatabaseUrl,
+    data: &Path,
+    lease: Duration,
+    name: String,
+    roots: Option<Vec<u8>>,
 ) -> Result<Arc<dyn Store>, String> {
-    Err("this postcall cannot use PostgreSQL yet".to_owned())
+    let quarantine_quota = Options::default().quarantine_quota;
+    let options = postgres::Options { quarantine_quota, lease, name, roots };
+    Ok(Arc::new(PostgresStore::open(url.expose(), data, options)?))
 }
 
 /// Background work in small steps, behind everything else. Every node asks for it; a store of many decides whose turn it is.
