@@ -7,6 +7,7 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 const REMEDY: &str = "Install it with `apt-get install postgresql`, or put initdb, pg_ctl and psql of PostgreSQL 14 or \
                       newer on the PATH.";
@@ -16,7 +17,7 @@ const DEBIAN: &str = "/usr/lib/postgresql";
 const SERVER_USER: &str = "postgres";
 
 /// The programs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Programs {
     /// Empty when they are on the path.
     folder: PathBuf,
@@ -25,8 +26,17 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Looks where `pg_config` points, where Debian puts them, and on the path.
+    /// Looks where `pg_config` points, where Debian puts them, and on the path. What was found once is not looked for
+    /// again.
     pub fn find() -> Result<Self, String> {
+        static FOUND: OnceLock<Programs> = OnceLock::new();
+        if let Some(found) = FOUND.get() {
+            return Ok(found.clone());
+        }
+        Self::look().map(|found| FOUND.get_or_init(|| found).clone())
+    }
+
+    fn look() -> Result<Self, String> {
         let folder = folders().into_iter().find(|folder| runs(&folder.join("initdb")));
         let folder = folder.ok_or_else(|| format!("PostgreSQL's server is not installed. {REMEDY}"))?;
         if !runs(&folder.join("psql")) {

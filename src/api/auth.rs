@@ -149,6 +149,8 @@ pub async fn seed_caller(state: &ApiState, headers: &HeaderMap) -> Result<Caller
 
 async fn caller(state: &ApiState, key: &str) -> Result<Caller, Problem> {
     let key = find(state, key).await?.ok_or_else(Problem::unauthorized)?;
+    // What was changed through another node just before is there to be seen through this one.
+    state.store.catch_up().await?;
     let config = state.store.config(key.account).ok_or_else(Problem::unauthorized)?;
     Ok(Caller { account: key.account, tag: config.account.tag, admin: key.admin, config })
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use ring::hmac;
 use serde::Serialize;
 use tracing::{debug, error, warn};
@@ -22,7 +22,7 @@ use crate::dialect::{self, Arrived, Dialect, Reading, Receipt, ReceiptKind};
 use crate::metrics::Arrival;
 use crate::model::event::Heard;
 use crate::model::id::{self, Kind};
-use crate::model::{AccountKey, DialectName, Source, Text};
+use crate::model::{AccountKey, DialectName, Source, Text, Time};
 use crate::store::{Booked, Incoming, Recorded, StoreError, What};
 
 /// The whole body of a 401.
@@ -59,8 +59,8 @@ pub struct DoorAnswer {
 )]
 pub async fn source(State(state): State<ApiState>, request: Request) -> Response {
     let start = Instant::now();
-    let source = request.uri().path().strip_prefix("/in/").and_then(|last| find(&state, last));
-    answer(&state, source, request, start).await
+    let look = |uri: &Uri| uri.path().strip_prefix("/in/").and_then(|last| find(&state, last));
+    answer(&state, look, request, start).await
 }
 
 /// Bring events to the voicegenie source
@@ -90,11 +90,13 @@ pub async fn ai_dialer_callback(State(state): State<ApiState>, request: Request)
             Err(error) => return Problem::from(error).into_response(),
         },
     };
-    let config = account.and_then(|account| state.store.config(account));
-    let is_voicegenie = |source: &&Arc<Source>| source.dialect == DialectName::Voicegenie;
-    let source = config.and_then(|config| config.sources.iter().find(is_voicegenie).cloned());
-    let source = source.filter(|source| !needs_secret || !source.credential.secrets.is_empty());
-    answer(&state, source, request, start).await
+    let look = |_: &Uri| {
+        let config = account.and_then(|account| state.store.config(account));
+        let is_voicegenie = |source: &&Arc<Source>| source.dialect == DialectName::Voicegenie;
+        let source = config.and_then(|config| config.sources.iter().find(is_voicegenie).cloned());
+        source.filter(|source| !needs_secret || !source.credential.secrets.is_empty())
+    };
+    answer(&state, look, request, start).await
 }
 
 /// The source of the last part of a path: its id, and for an unsigned one its token after a dot.
@@ -116,29 +118,66 @@ fn is_same(key: &hmac::Key, expected: &[u8], given: &[u8]) -> bool {
 }
 
 /// Also for a door that is not there the body is read first: the answer tells nobody which doors exist.
-async fn answer(state: &ApiState, source: Option<Arc<Source>>, request: Request, start: Instant) -> Response {
+async fn answer(
+    state: &ApiState,
+    look: impl Fn(&Uri) -> Option<Arc<Source>>,
+    request: Request,
+    start: Instant,
+) -> Response {
     let (parts, body) = request.into_parts();
     let mut share = state.load.begin(&state.settings);
     let body = match body::read(body, &state.settings, Some(&mut share)).await {
         Ok(body) => body,
         Err(problem) => return problem.into_response(),
     };
+    let now = state.clock.now();
+    let arrived = Arrived { headers: &parts.headers, body: &body };
+    let mut source = look(&parts.uri);
+    let mut is_proven = source.as_ref().is_some_and(|source| proves(source, &arrived, now));
+    if !is_proven {
+        // It may have been made, or have got another secret, through another node.
+        if let Err(error) = state.store.catch_up().await {
+            return Problem::from(error).into_response();
+        }
+        let current = look(&parts.uri);
+        let is_known = match (&source, &current) {
+            (Some(known), Some(current)) => Arc::ptr_eq(known, current),
+            (_, current) => current.is_none(),
+        };
+        if !is_known {
+            is_proven = current.as_ref().is_some_and(|source| proves(source, &arrived, now));
+        }
+        source = current;
+    }
     let Some(source) = source else {
         state.metrics.stranger();
         return refused();
     };
-    let (arrival, response) = take_in(state, &source, &parts.headers, body).await;
+    let (arrival, response) = match is_proven {
+        true => take_in(state, &source, &parts.headers, body, now).await,
+        false => (Arrival::Unauthorized, refused()),
+    };
     drop(share);
     state.metrics.arrived(source.dialect, arrival, start.elapsed());
     response
 }
 
-async fn take_in(state: &ApiState, source: &Source, headers: &HeaderMap, body: Bytes) -> (Arrival, Response) {
-    let (dialect, now) = (dialect::get(source.dialect), state.clock.now());
-    if let Err(mismatch) = dialect.authenticate(&Arrived { headers, body: &body }, &source.credential, now) {
+fn proves(source: &Source, arrived: &Arrived<'_>, now: Time) -> bool {
+    let proven = dialect::get(source.dialect).authenticate(arrived, &source.credential, now);
+    if let Err(mismatch) = &proven {
         debug!(source = %source.id, %mismatch, "refused at the door");
-        return (Arrival::Unauthorized, refused());
     }
+    proven.is_ok()
+}
+
+async fn take_in(
+    state: &ApiState,
+    source: &Source,
+    headers: &HeaderMap,
+    body: Bytes,
+    now: Time,
+) -> (Arrival, Response) {
+    let dialect = dialect::get(source.dialect);
     let (what, call_id) = match read(dialect, source, &body) {
         Reading::Ignored(kind) => {
             debug!(source = %source.id, %kind, "nothing to keep");

@@ -64,9 +64,9 @@ pub struct EndpointForm {
     timeout_seconds: Option<f64>,
     /// Waits after each failed attempt, at most 50 of at most seven days; `[]` means once. Default by dialect.
     retry_delays_seconds: Option<Vec<f64>>,
-    /// Attempts at the same time, 1 to 1000. Default 32.
+    /// Attempts at the same time, 1 to 1000, from each node. Default 32.
     max_in_flight: Option<u32>,
-    /// Attempts started per second. Default unlimited.
+    /// Attempts started per second, by each node. Default unlimited.
     rate_limit_per_second: Option<f64>,
     /// What the end of a call is held for where somebody was reached: `recording`, `transcript`, `analysis`. One delivery
     /// then, when all of it has come or after `up_to_minutes` with what there is. Default nothing.

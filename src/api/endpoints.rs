@@ -59,8 +59,9 @@ pub struct EndpointView {
     /// Waits after each failed attempt; `[]` means once.
     #[schema(value_type = Vec<f64>)]
     retry_delays_seconds: Vec<Seconds>,
+    /// From each node.
     max_in_flight: u32,
-    /// `null` is unlimited.
+    /// By each node; `null` is unlimited.
     rate_limit_per_second: Option<f64>,
     /// What the end of a call is held for.
     wait_for: Vec<&'static str>,

@@ -88,9 +88,9 @@ pub struct Delivering {
     pub timeout: Option<Duration>,
     /// Waits after each failed attempt; empty means once.
     pub retry_delays: Option<Vec<Duration>>,
-    /// Attempts at the same time.
+    /// Attempts at the same time, from each node.
     pub max_in_flight: Option<u32>,
-    /// Attempts started per second.
+    /// Attempts started per second, by each node.
     pub rate_limit: Option<f64>,
     /// What the end of a call is held for.
     pub wait: Option<Wait>,

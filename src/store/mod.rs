@@ -455,7 +455,7 @@ pub enum Idempotent {
 
 /// All that postcall keeps. One suite of tests runs over every implementation (`tests/it/store`).
 pub trait Store: batches::Batches + books::Books + Send + Sync {
-    // Configuration, cached: always current on a single node.
+    // Configuration, cached: always current on a single node, and after [`Self::catch_up`].
 
     /// The configuration of an account.
     fn config(&self, account: AccountKey) -> Option<Arc<AccountConfig>>;
@@ -612,6 +612,11 @@ pub trait Store: batches::Batches + books::Books + Send + Sync {
     /// What other nodes did that this one has to act on; given once. `None` on a store with a single node.
     fn news(&self) -> Option<mpsc::UnboundedReceiver<News>> {
         None
+    }
+    /// Brings the configuration up to what was committed through any node before this was called. Whoever asks at the same
+    /// time shares one look: strangers at the doors can make it happen. Nothing to do on a single node.
+    fn catch_up(&self) -> Answer<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
     }
     /// Whether an attempt of at most this length may start now: on a store of many nodes, whether the lease outlasts
     /// it. An attempt of more than half a lease counts as half of one: otherwise no lease would ever be enough for it.

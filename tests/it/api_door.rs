@@ -1,10 +1,18 @@
 //! The doors: what each body and each stranger gets.
 
+use std::sync::Arc;
+
+use postcall::clock::{Clock, System};
+use postcall::model::secret::Credential;
+use postcall::model::{AccountKey, Secret, Source};
+use postcall::store::Store;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::api_rig::{House, PATIENCE, Reply, cllr_body, hmac_hex};
+use crate::home::Home;
+use crate::store::troubled::Troubled;
 
 /// Seed 000, the example of the body.
 const VOICEGENIE: &str = r#"{"call_uuid":"call-uuid-abc123","event":"call_ended","campaign_id":"507f1f77bcf86cd799439013","phone_number":"+919876543210","call_data":{"duration":245,"outcome":"completed"},"timestamp":"2024-01-16T10:35:00Z"}"#;
@@ -245,4 +253,39 @@ async fn until(house: &House, source: &Value, expected: impl Fn(u16) -> bool) ->
         }
     };
     tokio::time::timeout(PATIENCE, trying).await.expect("the answer in time")
+}
+
+/// What another node made or changed a moment ago counts here too, before the news of it comes.
+#[tokio::test]
+async fn a_door_that_was_made_through_another_node_is_open() {
+    let home = Home::new();
+    let there = home.open(10);
+    let here = Troubled::over(Arc::clone(&there), []);
+    here.open();
+    let house = House::over(Arc::clone(&here) as Arc<dyn Store>, home, |_| {}).await;
+    let known = house.source(&house.key, "aloro").await;
+    let account = AccountKey::DEFAULT;
+    let config = there.config(account).unwrap();
+
+    let secret = "changed through another node";
+    let changed = Source {
+        credential: Credential::of_secret(Secret::new(secret)),
+        ..Source::clone(&config.sources[0])
+    };
+    let made = Source { number: 0, ..changed.clone() };
+    there.put_source(changed).await.unwrap();
+    let made = there.put_source(made).await.unwrap().unwrap();
+    let body = json!({ "event": "call.completed", "data": { "call_id": "c-1" } }).to_string();
+    for door in [known["id"].as_str().unwrap(), made.id.as_str()] {
+        here.fall_behind(account);
+        let signature = format!("sha256={}", hmac_hex(secret, body.as_bytes()));
+        let headers = [("X-Aloro-Signature", signature.as_str())];
+        let reply = house.send("POST", &format!("/in/{door}"), &headers, body.as_bytes()).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+
+    here.fall_behind(account);
+    there.delete_source(account, made.number, System.now()).await.unwrap();
+    let shown = house.get(&format!("/v1/sources/{}", made.id)).await;
+    assert_eq!(shown.problem().0, 404, "the API is behind no more than the doors");
 }

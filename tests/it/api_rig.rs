@@ -86,8 +86,12 @@ impl House {
     /// public.
     pub async fn with_quota(quarantine_quota: i64, set: impl FnOnce(&mut Settings)) -> Self {
         let home = Home::new();
+        Self::over(home.open(quarantine_quota), home, set).await
+    }
+
+    /// Over a store that has its place in a home.
+    pub async fn over(store: Arc<dyn Store>, home: Home, set: impl FnOnce(&mut Settings)) -> Self {
         let clock = System::shared();
-        let store = home.open(quarantine_quota);
         let (bell, metrics) = (
             Arc::new(Bell { woken: Mutex::default(), settled: Semaphore::new(0) }),
             Arc::new(Metrics::new()),

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cluster::{Cluster, FAST};
+use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 /// The URL of any database of a server on which tests may make others.
 const SERVER: &str = "POSTCALL_TEST_DATABASE_URL";
@@ -28,9 +29,35 @@ static THE_SERVER: LazyLock<Server> = LazyLock::new(|| {
 
 static MADE: AtomicUsize = AtomicUsize::new(0);
 
+/// Runs statements at a URL, each in a transaction of its own; gives the rows as lines, columns divided by `|`. On a
+/// thread of its own, since the test's drives something else; `psql` would take longer to start than most tests take.
+fn run(url: &str, statements: &[&str]) -> Result<String, String> {
+    let run = async {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+        let driven = tokio::spawn(connection);
+        let mut lines = Vec::new();
+        for statement in statements {
+            for message in client.simple_query(statement).await? {
+                if let SimpleQueryMessage::Row(row) = message {
+                    let columns: Vec<&str> =
+                        (0..row.len()).map(|at| row.get(at).unwrap_or_default()).collect();
+                    lines.push(columns.join("|"));
+                }
+            }
+        }
+        // The end of a connection is a message too: whoever drops the database next is not held up by it.
+        drop(client);
+        let _ = driven.await;
+        Ok(lines.join("\n"))
+    };
+    let here = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run);
+    let done = std::thread::scope(|scope| scope.spawn(here).join().unwrap());
+    done.map_err(|error: tokio_postgres::Error| format!("{statements:?}: {:?}", error.as_db_error()))
+}
+
 /// Runs statements on the server.
-fn on_server(statements: &str) -> Result<String, String> {
-    cluster::sql(&THE_SERVER.url, statements)
+fn on_server(statements: &[&str]) -> Result<String, String> {
+    run(&THE_SERVER.url, statements)
 }
 
 /// A database of a test.
@@ -42,7 +69,7 @@ impl Database {
     /// A new one with nothing in it.
     pub fn new() -> Self {
         let name = new_name();
-        on_server(&format!("CREATE DATABASE {name}")).unwrap();
+        on_server(&[&format!("CREATE DATABASE {name}")]).unwrap();
         Self { name }
     }
 
@@ -52,22 +79,22 @@ impl Database {
         format!("{server}/{}", self.name)
     }
 
-    /// Runs statements in it, each in a transaction of its own; gives rows as lines, columns divided by `|`.
+    /// Runs a statement in it, or several in one transaction; gives rows as lines, columns divided by `|`.
     #[track_caller]
-    pub fn sql(&self, statements: &str) -> String {
-        cluster::sql(&self.url(), statements).unwrap()
+    pub fn sql(&self, statement: &str) -> String {
+        run(&self.url(), &[statement]).unwrap()
     }
 
     /// Cuts everybody off who is connected, for good, as death does: what they had begun is rolled back, and what they
     /// knew as this database is not there any more.
     pub fn orphan(&mut self) {
         let (old, new) = (&self.name, new_name());
-        on_server(&format!(
-            "ALTER DATABASE {old} ALLOW_CONNECTIONS false;
-             SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{old}';
-             ALTER DATABASE {old} RENAME TO {new};
-             ALTER DATABASE {new} ALLOW_CONNECTIONS true;"
-        ))
+        on_server(&[
+            &format!("ALTER DATABASE {old} ALLOW_CONNECTIONS false"),
+            &format!("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{old}'"),
+            &format!("ALTER DATABASE {old} RENAME TO {new}"),
+            &format!("ALTER DATABASE {new} ALLOW_CONNECTIONS true"),
+        ])
         .unwrap();
         self.name = new;
     }
@@ -82,7 +109,7 @@ impl Drop for Database {
     fn drop(&mut self) {
         // Whoever is still connected may be quick to come back.
         let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-        let _ = (0..3).any(|_| on_server(&drop).is_ok());
+        let _ = (0..3).any(|_| on_server(&[&drop]).is_ok());
     }
 }
 
@@ -97,11 +124,11 @@ fn databases_share_nothing_and_orphans_are_alone() {
     assert_eq!(other.sql("SELECT count(*) FROM pg_tables WHERE tablename = 'kept'"), "0");
     let before = one.url();
     one.orphan();
-    assert!(cluster::sql(&before, "SELECT 1").is_err(), "nobody comes back to it");
+    assert!(run(&before, &["SELECT 1"]).is_err(), "nobody comes back to it");
     assert_eq!(one.sql("SELECT what FROM kept ORDER BY what"), "it's\nthere");
     let gone = one.url();
     drop(one);
-    assert!(cluster::sql(&gone, "SELECT 1").is_err());
+    assert!(run(&gone, &["SELECT 1"]).is_err());
     let left = format!("SELECT count(*) FROM pg_database WHERE datname LIKE 'test_{}_%'", std::process::id());
-    assert_ne!(on_server(&left).as_deref(), Ok("0"), "the other one is still there");
+    assert_ne!(on_server(&[&left]).as_deref(), Ok("0"), "the other one is still there");
 }

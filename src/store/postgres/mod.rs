@@ -144,6 +144,7 @@ impl PostgresStore {
         for account in config::account_keys(&db).map_err(|error| trouble(&error))? {
             directory.put(config::load(&db, &vault, account).map_err(|error| trouble(&error))?);
         }
+        tenure::end_lapsed_at_start(&db).map_err(|error| trouble(&error))?;
         let tenure = Arc::new(Tenure::new(options.name, options.lease));
         tenure.begin(&db).map_err(|error| trouble(&error))?;
 

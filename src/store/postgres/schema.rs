@@ -134,7 +134,7 @@ CREATE TABLE quarantine (
 );
 CREATE TABLE idempotency (
     account BIGINT NOT NULL, name BYTEA NOT NULL, fingerprint BYTEA NOT NULL, created_at BIGINT NOT NULL,
-    status BIGINT, sealed BYTEA, PRIMARY KEY (account, name)
+    status BIGINT, sealed BYTEA, owner BIGINT NOT NULL DEFAULT 0, PRIMARY KEY (account, name)
 );
 CREATE INDEX idempotency_by_age ON idempotency (created_at);
 CREATE TABLE slots (account BIGINT NOT NULL, ends BIGINT NOT NULL, first BIGINT NOT NULL, PRIMARY KEY (account, ends));
@@ -153,7 +153,8 @@ CREATE TABLE given_batches (
     id BIGINT PRIMARY KEY, account BIGINT NOT NULL, state BIGINT NOT NULL, intake BIGINT NOT NULL,
     total BIGINT NOT NULL, taken_in BIGINT NOT NULL, succeeded BIGINT NOT NULL, failed BIGINT NOT NULL,
     max_attempts BIGINT NOT NULL, lost_after BIGINT, created_at BIGINT NOT NULL, started_at BIGINT,
-    ended_at BIGINT, release_at BIGINT, given BYTEA NOT NULL, error BYTEA, code BYTEA
+    ended_at BIGINT, release_at BIGINT, given BYTEA NOT NULL, error BYTEA, code BYTEA,
+    owner BIGINT NOT NULL DEFAULT 0
 );
 CREATE INDEX given_batches_intake ON given_batches (id) WHERE intake = 1;
 CREATE INDEX given_batches_open ON given_batches (id) WHERE state < 3;
@@ -192,6 +193,16 @@ CREATE TABLE mentioned (
 -- A tenure is the time in which one process has a lease; expires by the clock of the database, in microseconds.
 CREATE SEQUENCE tenures;
 CREATE TABLE nodes (node BIGINT PRIMARY KEY, name TEXT NOT NULL, expires BIGINT NOT NULL) WITH (fillfactor = 50);
+-- Goes before everything in the transactions of a tenure: whoever ends one waits for them, and after that they fail. The
+-- second statement sees what was committed while the first waited.
+CREATE FUNCTION enter_tenure(tenure BIGINT) RETURNS VOID LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(7810419::BIGINT * 4294967296 + tenure);
+    IF NOT EXISTS (SELECT 1 FROM nodes WHERE node = tenure) THEN
+        RAISE EXCEPTION 'tenure % was ended', tenure USING ERRCODE = 'PC001';
+    END IF;
+END
+$$;
 ";
 
 /// Brings the tables up to date, and makes the partitions of the weeks to come.

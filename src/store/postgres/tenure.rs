@@ -11,6 +11,7 @@ use tracing::warn;
 
 use super::news;
 use crate::model::Time;
+use crate::store::rooms::upkeep;
 use crate::store::sql::Connection;
 use crate::store::{News, StoreError};
 
@@ -21,8 +22,9 @@ pub fn now(db: &Connection) -> Result<Time, StoreError> {
     Ok(Time::from_micros(db.prepare_cached(&format!("SELECT {NOW}"))?.query_row((), |row| row.get(0))?))
 }
 
-/// The class of advisory locks that the transactions of a tenure share, and that who ends it wants alone.
-const TENURES: i64 = 0x7465_6e75;
+/// The class of advisory locks that the transactions of a tenure share, see `enter_tenure` in the schema, and that who ends
+/// it wants alone.
+const TENURES: i64 = 7_810_419;
 /// Part of a lease after which it is renewed.
 const RENEWALS: u32 = 4;
 /// The longest time between two renewals: other news is asked for as often.
@@ -169,9 +171,21 @@ impl Tenure {
 
 /// Ends a tenure, and tells the others that there is something to take over.
 fn end(db: &Connection, number: i64) -> Result<(), StoreError> {
+    transact(db, || {
+        take_over(db, number)?;
+        news::tell_of_a_gone_node(db)
+    })
+}
+
+/// A node that starts need not wait for anybody to end leases that are over: its own last one may be among them.
+pub fn end_lapsed_at_start(db: &Connection) -> Result<(), StoreError> {
+    transact(db, || end_lapsed(db).map(drop))
+}
+
+fn transact(db: &Connection, work: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
     let Some(wire) = db.postgres() else { return Ok(()) };
     wire.begin("BEGIN");
-    match take_over(db, number).and_then(|()| news::tell_of_a_gone_node(db)) {
+    match work() {
         Ok(()) => Ok(wire.commit()?),
         Err(error) => {
             wire.roll_back();
@@ -181,21 +195,11 @@ fn end(db: &Connection, number: i64) -> Result<(), StoreError> {
 }
 
 /// Begins a transaction that only a tenure may commit: whoever wants to end it waits until this is over, and if it was
-/// ended before, [`StoreError::Lapsed`]. One round trip.
+/// ended before, [`StoreError::Lapsed`] comes of the first statement.
 pub fn enter(db: &Connection, number: i64) -> Result<(), StoreError> {
-    let Some(wire) = db.postgres() else { return Ok(()) };
-    let none: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&TENURES, &number];
-    let rows = wire.query_all(&[
-        // Two statements: the second sees what was committed while the first waited.
-        (
-            "SELECT pg_advisory_xact_lock_shared(CAST(? AS BIGINT) * 4294967296 + CAST(? AS BIGINT))",
-            none.to_vec(),
-        ),
-        ("SELECT 1 FROM nodes WHERE node = ?", vec![&number]),
-    ])?;
-    match rows.last().is_some_and(|rows| !rows.is_empty()) {
-        true => Ok(()),
-        false => Err(StoreError::Lapsed(format!("tenure {number} was ended"))),
+    match db.postgres() {
+        Some(wire) => Ok(wire.begin_guarded("SELECT enter_tenure(?)", number)?),
+        None => Ok(()),
     }
 }
 
@@ -204,8 +208,7 @@ fn take_over(db: &Connection, number: i64) -> Result<(), StoreError> {
     db.prepare_cached("SELECT pg_advisory_xact_lock(CAST(? AS BIGINT) * 4294967296 + CAST(? AS BIGINT))")?
         .exists([TENURES, number])?;
     db.prepare_cached("DELETE FROM nodes WHERE node = ?")?.execute([number])?;
-    db.prepare_cached("UPDATE open SET state = 0 WHERE state = 2 AND owner = ?")?.execute([number])?;
-    Ok(())
+    upkeep::disown(db, number)
 }
 
 /// Ends the tenures whose leases are over. True if there was one: then anything may be due.

@@ -121,18 +121,9 @@ impl Writing for Writer {
 
     fn begin(&mut self, _: bool) -> Result<(), StoreError> {
         self.reconnect()?;
-        let Some(wire) = self.desk.db.postgres() else { return Ok(()) };
-        wire.roll_back();
-        wire.begin("BEGIN");
+        self.desk.db.roll_back();
         self.desk.tenure = self.tenure.number();
-        let entered = tenure::enter(&self.desk.db, self.desk.tenure);
-        if let Err(error) = &entered {
-            self.desk.db.roll_back();
-            if matches!(error, StoreError::Lapsed(_)) {
-                self.tenure.lapse(self.desk.tenure);
-            }
-        }
-        entered
+        tenure::enter(&self.desk.db, self.desk.tenure)
     }
 
     fn commit(&mut self, _: bool, changed: &[Changed]) -> Result<(), StoreError> {
@@ -148,12 +139,19 @@ impl Writing for Writer {
                 self.tenure.lapse(self.desk.tenure);
                 Err(StoreError::Unknown("the database fell silent while it committed".to_owned()))
             }
-            Err(error) => Err(error.into()),
+            Err(error) => {
+                let error = error.into();
+                self.roll_back(&error);
+                Err(error)
+            }
         }
     }
 
-    fn roll_back(&mut self, _: &StoreError) {
+    fn roll_back(&mut self, why: &StoreError) {
         self.desk.db.roll_back();
+        if let StoreError::Lapsed(_) = why {
+            self.tenure.lapse(self.desk.tenure);
+        }
     }
 
     fn waited(&self) -> Duration {

@@ -70,7 +70,7 @@ const LAST_BATCH: i64 = (1 << (40 - CONTACT_BITS)) - 2;
 
 impl<D: Database> Batches for RoomStore<D> {
     fn open_batch(&self, new: NewBatch) -> Answer<'_, Opened> {
-        self.database.write(Lane::Api, move |writer| writer.write(|db, _| open(db, &new)))
+        self.database.write(Lane::Api, move |writer| writer.write(|db, desk| open(db, &new, desk.tenure)))
     }
 
     fn add_contacts(
@@ -208,7 +208,7 @@ fn set_secret(
     Ok(())
 }
 
-fn open(db: &Connection, new: &NewBatch) -> Result<Opened, StoreError> {
+fn open(db: &Connection, new: &NewBatch, tenure: i64) -> Result<Opened, StoreError> {
     if credit::left(db, new.account)?.is_some_and(|millis| millis <= 0) {
         return Ok(Opened::OutOfCredit);
     }
@@ -220,7 +220,7 @@ fn open(db: &Connection, new: &NewBatch) -> Result<Opened, StoreError> {
     let lost_after = new.lost_after.map(|span| i64::try_from(span.as_micros()).unwrap_or(i64::MAX));
     db.prepare_cached(
         "INSERT INTO given_batches (id, account, state, intake, total, taken_in, succeeded, failed, max_attempts,
-             lost_after, created_at, given) VALUES (?, ?, 0, 0, ?, 0, 0, 0, ?, ?, ?, ?)",
+             lost_after, created_at, given, owner) VALUES (?, ?, 0, 0, ?, 0, 0, 0, ?, ?, ?, ?, ?)",
     )?
     .execute(params![
         pack(new.account, number),
@@ -229,7 +229,8 @@ fn open(db: &Connection, new: &NewBatch) -> Result<Opened, StoreError> {
         new.max_attempts,
         lost_after,
         new.created_at.as_micros(),
-        write(&new.given)?
+        write(&new.given)?,
+        tenure
     ])?;
     Ok(Opened::As(number))
 }
@@ -246,11 +247,11 @@ fn begin(db: &Connection, id: i64, endpoints: Vec<i64>) -> Result<(), StoreError
     Ok(())
 }
 
-/// After a start: batches that were arriving when the process ended were promised to nobody.
-pub fn forget_arriving(db: &Connection) -> Result<(), StoreError> {
+/// Batches that were arriving when their tenure ended were promised to nobody.
+pub fn forget_arriving(db: &Connection, tenure: i64) -> Result<(), StoreError> {
     let arriving: Vec<i64> = db
-        .prepare_cached("SELECT id FROM given_batches WHERE state < 3 AND state = 0")?
-        .query_map((), |row| row.get(0))?
+        .prepare_cached("SELECT id FROM given_batches WHERE state < 3 AND state = 0 AND owner = ?")?
+        .query_map([tenure], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     for batch in arriving {
         db.execute("DELETE FROM intake WHERE id >= ? AND id < ?", contacts_of(batch))?;

@@ -63,6 +63,8 @@ impl Directory {
 pub const NODES: &str = r"
 ALTER TABLE accounts ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE open ADD COLUMN owner INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE idempotency ADD COLUMN owner INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE given_batches ADD COLUMN owner INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// Every account's key.

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::call_index::{CallIndex, Recent};
 use super::config::{self, Changed, Directory};
 use super::mentioned::Remembered;
-use super::record::{Known, Recording};
+use super::record::{Memory, Recording};
 use super::thread::Lane;
 use crate::model::Time;
 use crate::store::feed::Feeds;
@@ -82,7 +82,7 @@ pub struct Desk {
 impl Desk {
     /// Begins to record in the transaction that is open.
     pub fn record<'a>(&'a self, queues: &'a dyn Queues, now: Time) -> Recording<'a> {
-        let known = Known {
+        let known = Memory {
             call_index: &self.call_index,
             remembered: &self.remembered,
             vault: &self.vault,

@@ -3,7 +3,7 @@
 
 use crate::model::AccountKey;
 use crate::store::StoreError;
-use crate::store::sql::{Connection, OptionalExtension};
+use crate::store::sql::{self, Connection, OptionalExtension, Row};
 
 /// The numbers that an account hands out next.
 #[derive(Clone, Copy, PartialEq)]
@@ -20,31 +20,33 @@ impl Head {
     /// there is.
     pub fn take(db: &Connection, account: AccountKey) -> Result<(Self, i64), StoreError> {
         let sql = match db {
-            Connection::Sqlite(_) => HEAD.to_owned(),
-            Connection::Postgres(_) => format!("{HEAD} FOR UPDATE"),
+            Connection::Sqlite(_) => format!("SELECT {COLUMNS} FROM accounts WHERE account = ?"),
+            Connection::Postgres(_) => format!("SELECT {COLUMNS} FROM accounts WHERE account = ? FOR UPDATE"),
         };
-        let found = db.prepare_cached(&sql)?.query_row([account.0], |row| {
-            let head = Self {
-                position: row.get(0)?,
-                calls: row.get(1)?,
-                deliveries: row.get(2)?,
-                quarantined: row.get(3)?,
-                slot_ends: row.get(4)?,
-            };
-            Ok((head, row.get(5)?))
-        });
+        let found = db.prepare_cached(&sql)?.query_row([account.0], Self::of);
         found.optional()?.ok_or_else(|| StoreError::Data(format!("account {} does not exist", account.0)))
+    }
+
+    /// Reads [`COLUMNS`].
+    pub fn of(row: &Row<'_>) -> sql::Result<(Self, i64)> {
+        let head = Self {
+            position: row.get(0)?,
+            calls: row.get(1)?,
+            deliveries: row.get(2)?,
+            quarantined: row.get(3)?,
+            slot_ends: row.get(4)?,
+        };
+        Ok((head, row.get(5)?))
     }
 
     /// Writes it.
     pub fn put(&self, db: &Connection, account: AccountKey) -> Result<(), StoreError> {
-        db.prepare_cached(
+        Ok(db.later(
             "UPDATE accounts SET position = ?, calls = ?, deliveries = ?, quarantined = ? WHERE account = ?",
-        )?
-        .execute([self.position, self.calls, self.deliveries, self.quarantined, account.0])?;
-        Ok(())
+            [self.position, self.calls, self.deliveries, self.quarantined, account.0],
+        )?)
     }
 }
 
-const HEAD: &str =
-    "SELECT position, calls, deliveries, quarantined, slot_ends, revision FROM accounts WHERE account = ?";
+/// The columns of [`Head::of`].
+pub const COLUMNS: &str = "position, calls, deliveries, quarantined, slot_ends, revision";

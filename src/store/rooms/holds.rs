@@ -6,8 +6,8 @@
 use crate::store::sql::{Connection, OptionalExtension};
 
 use super::keys::{pack, unpack};
+use super::owning::TYPICAL;
 use super::record::{Recording, WAITING};
-use super::settle::TYPICAL;
 use crate::store::{EndpointRef, StoreError};
 
 /// `held` has what waits; `rendered` the snapshots of deliveries that say more than their event did.

@@ -41,7 +41,6 @@ impl Loaded {
         }
         let (account, number) = unpack(id);
         let last_event: i64 = row.get(0)?;
-        let marks = serde_json::from_slice(row.blob(1)?).map_err(damaged)?;
         let record: Option<Vec<u8>> = row.get(2)?;
         let differs = record.is_some();
         let packed = match record {
@@ -50,17 +49,30 @@ impl Loaded {
                 .prepare_cached("SELECT body FROM events WHERE id = ?")?
                 .query_row([pack(account, last_event)], |row| row.get(0))?,
         };
-        let call = serde_json::from_str(&unpack_text(&packed)?).map_err(damaged)?;
-        Ok(Some(Self {
+        Self::of(number, last_event, row.blob(1)?, &packed, row.get(5)?, differs).map(Some)
+    }
+
+    /// A call as it lies in the store: its record, or the snapshot of its last event where that is the same.
+    pub fn of(
+        number: i64,
+        last_event: i64,
+        marks: &[u8],
+        packed: &[u8],
+        counted: Option<i64>,
+        differs: bool,
+    ) -> Result<Self, StoreError> {
+        let marks = serde_json::from_slice(marks).map_err(damaged)?;
+        let call = serde_json::from_str(&unpack_text(packed)?).map_err(damaged)?;
+        Ok(Self {
             number,
             book: Some(CallBook { call: Arc::new(call), marks }),
             told: None,
             last_event,
             is_new: false,
-            counted: row.get(5)?,
+            counted,
             differs,
             dirty: false,
-        }))
+        })
     }
 
     /// What the call adds to the numbers.

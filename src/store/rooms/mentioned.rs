@@ -87,17 +87,17 @@ impl Mentions {
     /// Writes them.
     pub fn write(self, db: &Connection, remembered: &Remembered, now: Time) -> Result<(), StoreError> {
         for ((account, what, id), name) in self.0 {
-            db.prepare_cached(
+            db.later(
                 "INSERT INTO mentioned (account, about, id, name, named, created_at) VALUES (?1, ?2, ?3, ?4, 0, ?5)
                  ON CONFLICT (account, about, id) DO UPDATE SET name = excluded.name WHERE mentioned.named = 0 AND excluded.name IS NOT NULL",
-            )?
-            .execute(params![
+                params![
                 account.0,
                 about(what),
                 id.as_bytes(),
                 name.as_ref().map(Text::as_bytes),
                 now.as_micros()
-            ])?;
+            ],
+            )?;
             remembered.written.borrow_mut().push((account, what, id, name));
         }
         Ok(())

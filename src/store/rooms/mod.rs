@@ -2,6 +2,7 @@
 //! does in a transaction. Written once, in the SQL that both databases speak. Refuses to know HTTP, the rules of the
 //! ledger, and which database there is.
 
+mod ahead;
 pub mod arriving;
 pub mod batches;
 mod books;
@@ -21,6 +22,7 @@ pub mod leaving;
 mod list;
 mod loaded;
 pub mod mentioned;
+mod owning;
 mod placing;
 pub mod read;
 pub mod readers;

@@ -339,12 +339,11 @@ impl Recording<'_> {
         if placed.is_known && placed.contact.is_some() && placed.before == Some(after) {
             return Ok(());
         }
-        self.db
-            .prepare_cached(
-                "INSERT INTO batch_calls (call, batch, contact, counted) VALUES (?1, ?2, ?3, ?4)
+        self.db.later(
+            "INSERT INTO batch_calls (call, batch, contact, counted) VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT (call) DO UPDATE SET contact = ?3, counted = ?4",
-            )?
-            .execute(params![pack(account, call), placed.batch, placed.contact, after as i64])?;
+            params![pack(account, call), placed.batch, placed.contact, after as i64],
+        )?;
         let Some(contact) = placed.contact else { return Ok(()) };
         self.change_contact(placed.batch, contact, at, |book, most| book.count(placed.before, after, most))
     }
@@ -509,12 +508,10 @@ impl Recording<'_> {
             let has_endpoints = !book.given.endpoints.is_empty();
             let release = book.ended_at.filter(|_| has_endpoints).map(|end| end.after(RELEASED_AFTER));
             let failure = book.failure.as_ref();
-            self.db
-                .prepare_cached(
-                    "UPDATE given_batches SET state = ?, taken_in = ?, succeeded = ?, failed = ?, started_at = ?,
+            self.db.later(
+                "UPDATE given_batches SET state = ?, taken_in = ?, succeeded = ?, failed = ?, started_at = ?,
                      ended_at = ?, release_at = ?, error = ?, code = ?, intake = ? WHERE id = ?",
-                )?
-                .execute(params![
+                params![
                     book.state as i64,
                     book.taken_in,
                     book.tally.succeeded,
@@ -526,17 +523,17 @@ impl Recording<'_> {
                     failure.map(|why| why.code.as_bytes()),
                     book.has_intake,
                     key
-                ])?;
+                ],
+            )?;
         }
         let dirty = |(key, loaded): (&i64, &Option<LoadedContact>)| {
             loaded.as_ref().filter(|it| it.is_dirty).map(|it| (*key, it.book, it.due))
         };
         for (key, book, due) in self.books.contacts.iter().filter_map(dirty) {
-            self.db
-                .prepare_cached(
-                    "UPDATE contacts SET heard = ?, ended = ?, completed = ?, is_open = ?, due = ? WHERE id = ?",
-                )?
-                .execute(params![book.heard, book.ended, book.completed, !book.is_closed, due, key])?;
+            self.db.later(
+                "UPDATE contacts SET heard = ?, ended = ?, completed = ?, is_open = ?, due = ? WHERE id = ?",
+                params![book.heard, book.ended, book.completed, !book.is_closed, due, key],
+            )?;
         }
         Ok(())
     }

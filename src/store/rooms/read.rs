@@ -1,9 +1,9 @@
 //! Reading: pages of calls, events, deliveries and quarantine, on connections that only read.
 //! Each is one short read; a long one would keep the log from shrinking. Refuses to know JSON shapes of the API.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use crate::store::sql::{Connection, OptionalExtension, Row, params};
+use crate::store::sql::{Connection, OptionalExtension, Row, Rows, params};
 
 use super::call_index;
 use super::codec::{outcome_code, state_code, state_of, unpack_attempts};
@@ -61,6 +61,33 @@ pub fn event(
     let mut rows = statement.query([pack(account, position)])?;
     let row = rows.next()?.ok_or_else(|| damaged(format!("event {position} is gone")))?;
     event_of(&row, tag)
+}
+
+/// Events that were fetched together from a database that is far away.
+pub struct Events {
+    rows: Option<Rows<'static>>,
+    places: HashMap<i64, usize>,
+}
+
+impl Events {
+    /// Fetches the events of these keys.
+    pub fn fetch(db: &Connection, keys: &[i64]) -> Result<Self, StoreError> {
+        let sql = format!("SELECT {EVENT_COLUMNS} FROM events WHERE id = ANY(?)");
+        let rows = db.fetch(&[(&sql, &[keys])])?.and_then(|mut answers| answers.pop());
+        let mut places = HashMap::new();
+        for at in 0.. {
+            let Some(row) = rows.as_ref().and_then(|rows| rows.at(at)) else { break };
+            places.insert(row.get(0)?, at);
+        }
+        Ok(Self { rows, places })
+    }
+
+    /// One of them, as [`event`] gives it.
+    pub fn read(&self, tag: Tag, key: i64) -> Result<(Event, Option<i64>, usize), StoreError> {
+        let row = self.places.get(&key).zip(self.rows.as_ref()).and_then(|(&at, rows)| rows.at(at));
+        let row = row.ok_or_else(|| damaged(format!("event {} is gone", unpack(key).1)))?;
+        event_of(&row, tag)
+    }
 }
 
 /// The feed's last position.
@@ -137,7 +164,7 @@ pub fn calls(
     let [first, before] = range_before(account, page.after);
     let outcome = outcome.map(outcome_code);
     // Spelled out, so that each goes by the index that has its rows in order.
-    let condition = if outcome.is_some() { "outcome = ?3 AND id" } else { "?3 IS NULL AND id" };
+    let condition = if outcome.is_some() { "outcome = ?3 AND id" } else { "id" };
     let mut statement = db.prepare_cached(&format!(
         "SELECT id, event, record, source, updated_at FROM calls
          WHERE {condition} > ?1 AND id < ?2 ORDER BY id DESC LIMIT ?4"
@@ -402,7 +429,7 @@ impl Newest<'_> {
     }
 
     fn take(&mut self, rows: &str, endpoint: Option<i64>) -> Result<(), StoreError> {
-        let and = if endpoint.is_some() { "AND" } else { "WHERE ?4 IS NULL AND" };
+        let and = if endpoint.is_some() { "AND" } else { "WHERE CAST(?4 AS BIGINT) IS NULL AND" };
         let sql = format!("SELECT id FROM {rows} {and} id > ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3");
         // Once there is a page, only what is newer than its end is of interest.
         let floor = self.ids.get(self.limit.saturating_sub(1)).copied().unwrap_or(self.first);

@@ -5,8 +5,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::store::sql::bulk::Bulk;
 use crate::store::sql::{Connection, OptionalExtension, params};
 
+use super::ahead::{Ahead, Known};
 use super::call_index::{self, CallIndex, call_hash};
 use super::codec::outcome_code;
 use super::config::{self, Directory};
@@ -16,6 +18,7 @@ use super::head::Head;
 use super::keys::{pack, unpack};
 use super::loaded::Loaded;
 use super::mentioned::{Mentions, Remembered};
+use super::owning::Taken;
 use super::placing::{Books, Placed, named};
 use super::retention;
 use super::tallies::{Changes, Table};
@@ -33,7 +36,7 @@ use crate::store::{
 
 /// What is remembered of earlier transactions.
 #[derive(Clone, Copy)]
-pub struct Known<'a> {
+pub struct Memory<'a> {
     /// Where calls are found.
     pub call_index: &'a CallIndex,
     /// The campaigns and agents that have records.
@@ -51,12 +54,16 @@ pub struct Recording<'a> {
     pub(super) now: Time,
     pub(super) committed: Committed,
     directory: &'a Directory,
-    pub(super) known: Known<'a>,
+    pub(super) known: Memory<'a>,
     quota: i64,
     configs: HashMap<AccountKey, Arc<AccountConfig>>,
     /// As they were found, and as they are now.
     heads: HashMap<AccountKey, (Head, Head)>,
     calls: HashMap<(i64, Text), Loaded>,
+    /// What was fetched before.
+    pub(super) ahead: Ahead,
+    /// Deliveries that become this process's own at the end.
+    pub(super) taken: Vec<Taken>,
     /// Changes to where calls are found.
     pub(super) found: call_index::Changes,
     /// Changes to sums.
@@ -75,7 +82,7 @@ impl<'a> Recording<'a> {
     pub fn new(
         db: &'a Connection,
         directory: &'a Directory,
-        known: Known<'a>,
+        known: Memory<'a>,
         queues: &'a dyn Queues,
         quota: i64,
         now: Time,
@@ -91,6 +98,8 @@ impl<'a> Recording<'a> {
             configs: HashMap::new(),
             heads: HashMap::new(),
             calls: HashMap::new(),
+            ahead: Ahead::default(),
+            taken: Vec::new(),
             found: call_index::Changes::default(),
             sums: HashMap::new(),
             tallies: Changes::default(),
@@ -374,12 +383,9 @@ impl<'a> Recording<'a> {
             }
         }
         self.head(account)?.deliveries += planned;
-        self.db
-            .prepare_cached(
-                "INSERT INTO events (id, kind, at, source, call, previous, test, first_delivery, deliveries, body)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            )?
-            .execute(params![
+        self.db.bulk(
+            &INSERT_EVENT,
+            params![
                 pack(account, position),
                 kind.code(),
                 at.as_micros(),
@@ -390,7 +396,8 @@ impl<'a> Recording<'a> {
                 first_delivery,
                 planned,
                 snapshot.packed
-            ])?;
+            ],
+        )?;
         for (held, number, wait) in folded {
             if matches!(&event.body, EventBody::Call { call, .. } if !ledger::hold::misses(wait, call)) {
                 self.let_go(held, EndpointRef { account, number }, position)?;
@@ -428,21 +435,24 @@ impl<'a> Recording<'a> {
             (Some(_), false, None) => (OWNED, self.now),
             (None, false, None) => (CLAIMABLE, self.now),
         };
-        self.db
-            .prepare_cached(
-                "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, owner)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)",
-            )?
-            .execute(params![
-                pack(account, delivery),
+        let id = pack(account, delivery);
+        let line = ordered_call.map(|call| pack(account, call));
+        self.db.bulk(
+            &INSERT_OPEN,
+            params![
+                id,
                 pack(account, endpoint.number),
                 event.position,
-                ordered_call.map(|call| pack(account, call)),
+                line,
                 endpoint.revision,
                 state,
                 due.as_micros(),
                 self.known.tenure
-            ])?;
+            ],
+        )?;
+        if let Some(call) = line {
+            self.ahead.line_up(call, pack(account, endpoint.number), id, state);
+        }
         if let Some((call, _)) = hold {
             self.hold(pack(account, delivery), target, call, due.as_micros())?;
         }
@@ -470,9 +480,13 @@ impl<'a> Recording<'a> {
     }
 
     fn has_open(&self, endpoint: EndpointRef, call: i64) -> Result<bool, StoreError> {
+        let key = (pack(endpoint.account, call), pack(endpoint.account, endpoint.number));
+        if let Known::Is(first) = self.ahead.first_in_line(key.0, key.1) {
+            return Ok(first.is_some());
+        }
         let mut statement =
             self.db.prepare_cached("SELECT 1 FROM open WHERE call = ? AND endpoint = ? LIMIT 1")?;
-        Ok(statement.exists([pack(endpoint.account, call), pack(endpoint.account, endpoint.number)])?)
+        Ok(statement.exists([key.0, key.1])?)
     }
 
     pub(super) fn wake(&mut self, endpoint: EndpointRef) {
@@ -503,6 +517,20 @@ impl<'a> Recording<'a> {
         Ok(head.deliveries)
     }
 
+    /// The account's line is taken. The configuration is read anew when another node changed it.
+    pub(super) fn head_taken(
+        &mut self,
+        account: AccountKey,
+        head: Head,
+        revision: i64,
+    ) -> Result<(), StoreError> {
+        self.heads.insert(account, (head, head));
+        if self.directory.get(account).is_none_or(|known| known.revision != revision) {
+            self.directory.put(config::load(self.db, self.known.vault, account)?);
+        }
+        Ok(())
+    }
+
     /// Takes the account's line, before anything of its books is looked at: on a store of many nodes whatever was read
     /// earlier may be different by now.
     pub(super) fn enter(&mut self, account: AccountKey) -> Result<(), StoreError> {
@@ -512,24 +540,25 @@ impl<'a> Recording<'a> {
     fn head(&mut self, account: AccountKey) -> Result<&mut Head, StoreError> {
         if !self.heads.contains_key(&account) {
             let (head, revision) = Head::take(self.db, account)?;
-            self.heads.insert(account, (head, head));
-            let known = self.directory.get(account);
-            if known.is_none_or(|known| known.revision != revision) {
-                self.directory.put(config::load(self.db, self.known.vault, account)?);
-            }
+            self.head_taken(account, head, revision)?;
         }
         Ok(&mut self.heads.get_mut(&account).expect("inserted above").1)
     }
 
     fn load_call(&mut self, account: AccountKey, key: &(i64, Text)) -> Result<Loaded, StoreError> {
         let db = self.db;
-        let hash = call_hash(key.0, &key.1);
-        if let Some(known) = self.known.call_index.find(db, hash, |call| Loaded::known(db, call, key))? {
+        let look = |call| Loaded::known(db, call, key);
+        let known = match self.ahead.take_call(key) {
+            Known::Is(known) => known,
+            Known::Unknown => self.known.call_index.find(db, call_hash(key.0, &key.1), look)?,
+        };
+        if let Some(known) = known {
             return Ok(known);
         }
         let head = self.head(account)?;
         head.calls += 1;
         let number = head.calls;
+        self.ahead.call_made(pack(account, number));
         Ok(Loaded {
             number,
             book: None,
@@ -544,6 +573,7 @@ impl<'a> Recording<'a> {
 
     /// Writes what was gathered: calls, sums, heads. The caller commits, and then the index takes in its changes.
     pub fn finish(mut self) -> Result<(Committed, call_index::Changes), StoreError> {
+        self.load_taken()?;
         self.committed.wake = self.woken.drain().collect();
         self.write_batches()?;
         let now = self.now.as_micros();
@@ -568,12 +598,9 @@ impl<'a> Recording<'a> {
             if loaded.is_new {
                 let hash = call_hash(*source, call_id);
                 self.found.add(hash, id);
-                self.db
-                    .prepare_cached(
-                        "INSERT INTO calls (id, hash, source, vendor_id, outcome, event, marks, record, updated_at, counted)
-                         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    )?
-                    .execute(params![
+                self.db.bulk(
+                    &INSERT_CALL,
+                    params![
                         id,
                         hash,
                         source,
@@ -584,30 +611,19 @@ impl<'a> Recording<'a> {
                         record,
                         now,
                         loaded.counted
-                    ])?;
+                    ],
+                )?;
             } else {
-                self.db
-                    .prepare_cached(
-                        "UPDATE calls SET outcome = ?, event = ?, marks = ?, record = ?, updated_at = ?, counted = ?
-                         WHERE id = ?",
-                    )?
-                    .execute(params![outcome, loaded.last_event, marks, record, now, loaded.counted, id])?;
+                let changed = params![outcome, loaded.last_event, marks, record, now, loaded.counted, id];
+                self.db.bulk(&UPDATE_CALL, changed)?;
             }
         }
         for (endpoint, sum) in &self.sums {
-            self.db
-                .prepare_cached(
-                    "UPDATE endpoint_sums SET owed = owed + ?, delivered = delivered + ?, pending = pending + ?,
-                     dead = dead + ?, cancelled = cancelled + ? WHERE endpoint = ?",
-                )?
-                .execute(params![
-                    sum.owed,
-                    sum.delivered,
-                    sum.pending,
-                    sum.dead,
-                    sum.cancelled,
-                    pack(endpoint.account, endpoint.number)
-                ])?;
+            let endpoint = pack(endpoint.account, endpoint.number);
+            self.db.bulk(
+                &ADD_TO_SUM,
+                [sum.owed, sum.delivered, sum.pending, sum.dead, sum.cancelled, endpoint],
+            )?;
         }
         self.tallies.write(self.db, Table::Standing)?;
         self.mentions.write(self.db, self.known.remembered, self.now)?;
@@ -624,6 +640,50 @@ impl<'a> Recording<'a> {
         Ok((self.committed, self.found))
     }
 }
+
+static INSERT_EVENT: Bulk = Bulk {
+    one: "INSERT INTO events (id, kind, at, source, call, previous, test, first_delivery, deliveries, body)
+          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    many: "INSERT INTO events (id, kind, at, source, call, previous, test, first_delivery, deliveries, body)
+           SELECT * FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
+               CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
+               CAST(? AS BIGINT[]), CAST(? AS BYTEA[]))",
+};
+static INSERT_OPEN: Bulk = Bulk {
+    one: "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, owner)
+          VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)",
+    many: "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, owner)
+           SELECT id, endpoint, event, call, revision, state, due, 0, owner
+           FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
+               CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]))
+               AS t (id, endpoint, event, call, revision, state, due, owner)",
+};
+static INSERT_CALL: Bulk = Bulk {
+    one: "INSERT INTO calls (id, hash, source, vendor_id, outcome, event, marks, record, updated_at, counted)
+          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    many: "INSERT INTO calls (id, hash, source, vendor_id, outcome, event, marks, record, updated_at, counted)
+           SELECT * FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BYTEA[]),
+               CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BYTEA[]), CAST(? AS BYTEA[]),
+               CAST(? AS BIGINT[]), CAST(? AS BIGINT[]))",
+};
+static UPDATE_CALL: Bulk = Bulk {
+    one: "UPDATE calls SET outcome = ?, event = ?, marks = ?, record = ?, updated_at = ?, counted = ? WHERE id = ?",
+    many: "UPDATE calls SET outcome = t.outcome, event = t.event, marks = t.marks, record = t.record,
+               updated_at = t.updated_at, counted = t.counted
+           FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BYTEA[]), CAST(? AS BYTEA[]),
+               CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]))
+               AS t (outcome, event, marks, record, updated_at, counted, id)
+           WHERE calls.id = t.id",
+};
+static ADD_TO_SUM: Bulk = Bulk {
+    one: "UPDATE endpoint_sums SET owed = owed + ?, delivered = delivered + ?, pending = pending + ?,
+              dead = dead + ?, cancelled = cancelled + ? WHERE endpoint = ?",
+    many: "UPDATE endpoint_sums s SET owed = s.owed + t.owed, delivered = s.delivered + t.delivered,
+               pending = s.pending + t.pending, dead = s.dead + t.dead, cancelled = s.cancelled + t.cancelled
+           FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
+               CAST(? AS BIGINT[]), CAST(? AS BIGINT[])) AS t (owed, delivered, pending, dead, cancelled, endpoint)
+           WHERE s.endpoint = t.endpoint",
+};
 
 /// What an event stands beside.
 #[derive(Clone, Copy, Debug, Default)]

@@ -499,7 +499,8 @@ impl Purge<'_, '_> {
             db.prepare_cached(
                 "INSERT INTO purged (endpoint, delivered, dead, cancelled) VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT (endpoint) DO UPDATE SET
-                     delivered = delivered + ?2, dead = dead + ?3, cancelled = cancelled + ?4",
+                     delivered = purged.delivered + ?2, dead = purged.dead + ?3,
+                     cancelled = purged.cancelled + ?4",
             )?
             .execute([endpoint, gone.delivered, gone.dead, gone.cancelled])?;
             forget_shapes(db, endpoint)?;

@@ -2,29 +2,23 @@
 //! promoted in the same one, so nothing is sent before its turn is on disk. Also claiming, and changes by hand.
 //! Refuses to decide: the ledger has decided before.
 
-use std::sync::Arc;
-use std::time::Duration;
-
+use crate::store::sql::bulk::Bulk;
 use crate::store::sql::{Connection, OptionalExtension, params};
-use tracing::error;
 
+use super::ahead::Known;
 use super::codec::{pack_attempt, state_code, state_of, unpack_attempts};
 use super::config;
 use super::holds;
 use super::keys::{pack, unpack};
 use super::list;
-use super::read;
+use super::owning::TYPICAL;
 use super::record::{About, CLAIMABLE, HELD, OWNED, Recording, WAITING};
-use super::sealed::dialect_of;
 use crate::ledger::Next;
 use crate::model::event::EndpointDisabled;
 use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, DeliveryState, Erased, EventBody, EventType, Time};
-use crate::store::packed::{damaged, pack_bytes, unpack_bytes};
-use crate::store::{Body, EndpointRef, Owned, Place, Settlement, StoreError, Turned};
-
-/// When a delivery that cannot be read is looked at again: somebody may have repaired it.
-const DAMAGED_PAUSE: Duration = Duration::from_secs(3600);
+use crate::store::packed::pack_bytes;
+use crate::store::{EndpointRef, Settlement, StoreError, Turned};
 
 impl Recording<'_> {
     /// Writes what one attempt came to.
@@ -51,6 +45,17 @@ impl Recording<'_> {
         due: Time,
     ) -> Result<(), StoreError> {
         let number = settlement.attempt.number;
+        if let Known::Is(open) = self.ahead.take_open(id) {
+            if open.is_none_or(|open| open.tries >= number || open.owner != self.known.tenure) {
+                return self.add_stray_attempt(id, number, attempt);
+            }
+            self.db.later(
+                "UPDATE open SET state = ?1, due = ?2, tries = ?3, attempts = COALESCE(CAST(attempts || ?4 AS BLOB), ?4)
+                 WHERE id = ?5",
+                params![CLAIMABLE, due.as_micros(), number, attempt, id],
+            )?;
+            return self.postponed(id, settlement, due);
+        }
         let changed = self
             .db
             .prepare_cached(
@@ -62,7 +67,11 @@ impl Recording<'_> {
         if changed == 0 {
             return self.add_stray_attempt(id, number, attempt);
         }
-        if number == 1 {
+        self.postponed(id, settlement, due)
+    }
+
+    fn postponed(&mut self, id: i64, settlement: &Settlement, due: Time) -> Result<(), StoreError> {
+        if settlement.attempt.number == 1 {
             self.keep_body(id, settlement)?;
         }
         self.committed.wake_at.push((settlement.endpoint, due));
@@ -80,9 +89,10 @@ impl Recording<'_> {
         if may_be_silenced && list::erased(self.db, account, settlement.event).is_ok_and(|it| it.is_some()) {
             return Ok(());
         }
-        self.db
-            .prepare_cached("INSERT INTO bodies (delivery, body) VALUES (?, ?) ON CONFLICT DO NOTHING")?
-            .execute(params![id, pack_bytes(&settlement.body)?])?;
+        self.db.later(
+            "INSERT INTO bodies (delivery, body) VALUES (?, ?) ON CONFLICT DO NOTHING",
+            params![id, pack_bytes(&settlement.body)?],
+        )?;
         Ok(())
     }
 
@@ -94,25 +104,16 @@ impl Recording<'_> {
         state: DeliveryState,
     ) -> Result<(), StoreError> {
         let number = settlement.attempt.number;
-        let mut attempts = Vec::new();
-        if number > 1 {
-            let earlier: Option<Option<Vec<u8>>> = self
-                .db
-                .prepare_cached("SELECT attempts FROM open WHERE id = ?")?
-                .query_row([id], |row| row.get(0))
-                .optional()?;
-            attempts = earlier.flatten().unwrap_or_default();
-        }
-        let closed = self
-            .db
-            .prepare_cached("DELETE FROM open WHERE id = ? AND tries < ? AND owner = ?")?
-            .execute(params![id, number, self.known.tenure])?;
-        if closed == 0 {
+        let Some(mut attempts) = self.take_out(id, number)? else {
             return self.add_stray_attempt(id, number, attempt);
+        };
+        if let Some(call) = settlement.ordered_call {
+            let account = settlement.endpoint.account;
+            self.ahead.leave(pack(account, call), pack(account, settlement.endpoint.number), id);
         }
         match state {
             DeliveryState::Delivered if number > 1 => {
-                self.db.prepare_cached("DELETE FROM bodies WHERE delivery = ?")?.execute([id])?;
+                self.db.later("DELETE FROM bodies WHERE delivery = ?", [id])?;
             }
             DeliveryState::Dead if number == 1 => self.keep_body(id, settlement)?,
             _ => {}
@@ -135,6 +136,33 @@ impl Recording<'_> {
             self.promote(endpoint, call)?;
         }
         Ok(())
+    }
+
+    /// Takes a delivery out of the open ones, if this attempt is the next that is written and it is our own. Gives the
+    /// attempts before.
+    fn take_out(&mut self, id: i64, number: u32) -> Result<Option<Vec<u8>>, StoreError> {
+        let tenure = self.known.tenure;
+        if let Known::Is(open) = self.ahead.take_open(id) {
+            let Some(open) = open.filter(|open| open.tries < number && open.owner == tenure) else {
+                return Ok(None);
+            };
+            self.db.bulk(&DELETE_OPEN, [id])?;
+            return Ok(Some(open.attempts.unwrap_or_default()));
+        }
+        let mut attempts = Vec::new();
+        if number > 1 {
+            let earlier: Option<Option<Vec<u8>>> = self
+                .db
+                .prepare_cached("SELECT attempts FROM open WHERE id = ?")?
+                .query_row([id], |row| row.get(0))
+                .optional()?;
+            attempts = earlier.flatten().unwrap_or_default();
+        }
+        let closed = self
+            .db
+            .prepare_cached("DELETE FROM open WHERE id = ? AND tries < ? AND owner = ?")?
+            .execute(params![id, number, tenure])?;
+        Ok((closed == 1).then_some(attempts))
     }
 
     /// The delivery is no longer open: it was called off while its attempt was under way, and the attempt goes on
@@ -164,12 +192,19 @@ impl Recording<'_> {
     /// The next delivery of the call to this endpoint may go.
     fn promote(&mut self, endpoint: EndpointRef, call: i64) -> Result<(), StoreError> {
         let (account, number) = (endpoint.account, endpoint.number);
-        let next: Option<(i64, i64)> = self
-            .db
-            .prepare_cached("SELECT id, state FROM open WHERE call = ? AND endpoint = ? ORDER BY id LIMIT 1")?
-            .query_row([pack(account, call), pack(account, number)], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
+        let line = [pack(account, call), pack(account, number)];
+        let next: Option<(i64, i64)> = match self.ahead.first_in_line(line[0], line[1]) {
+            Known::Is(first) => first,
+            Known::Unknown => self
+                .db
+                .prepare_cached(
+                    "SELECT id, state FROM open WHERE call = ? AND endpoint = ? ORDER BY id LIMIT 1",
+                )?
+                .query_row(line, |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?,
+        };
         let Some((id, WAITING)) = next else { return Ok(()) };
+        self.ahead.line_up(line[0], line[1], id, CLAIMABLE);
         // The body is not loaded yet; it is weighed when it is.
         if let Some(place) = self.queues.reserve(endpoint, TYPICAL) {
             return self.take(endpoint, id, place).map(drop);
@@ -180,33 +215,8 @@ impl Recording<'_> {
     }
 
     pub(super) fn put_up(&self, id: i64, due: Time) -> Result<(), StoreError> {
-        let mut statement = self.db.prepare_cached("UPDATE open SET state = ?, due = ? WHERE id = ?")?;
-        statement.execute([CLAIMABLE, due.as_micros(), id])?;
-        Ok(())
-    }
-
-    /// Takes a delivery into memory. One whose event or shape cannot be read must not stand in the way of all
-    /// others: it stays pending, and is looked at again later. Gives the size of its snapshot in bytes.
-    pub(super) fn take(&mut self, endpoint: EndpointRef, id: i64, place: Place) -> Result<usize, StoreError> {
-        let tag = self.config(endpoint.account)?.account.tag;
-        match own(self.db, tag, endpoint, id, place) {
-            Ok((owned, size)) => {
-                self.db.prepare_cached("UPDATE open SET state = ?, owner = ? WHERE id = ?")?.execute([
-                    OWNED,
-                    self.known.tenure,
-                    id,
-                ])?;
-                self.committed.owned.push(owned);
-                Ok(size)
-            }
-            Err(StoreError::Data(why)) => {
-                error!(%why, delivery = unpack(id).1, "a delivery cannot be attempted; it stays pending");
-                let due = self.now.after(DAMAGED_PAUSE);
-                self.committed.wake_at.push((endpoint, due));
-                self.put_up(id, due).map(|()| 0)
-            }
-            Err(error) => Err(error),
-        }
+        let due = due.as_micros();
+        Ok(self.db.later("UPDATE open SET state = ?, due = ? WHERE id = ?", [CLAIMABLE, due, id])?)
     }
 
     /// Disables an endpoint and records the event, unless it is disabled already.
@@ -223,42 +233,6 @@ impl Recording<'_> {
         });
         self.append(endpoint.account, EventType::EndpointDisabled, self.now, About::default(), body, None)?;
         Ok(())
-    }
-
-    /// Takes ownership of due deliveries of one endpoint, oldest first; one for each place at most, and no more than
-    /// [`CLAIM_BYTES`] of bodies. Says whether more may be due.
-    pub fn claim(&mut self, endpoint: EndpointRef, places: Vec<Place>) -> Result<bool, StoreError> {
-        self.enter(endpoint.account)?;
-        let asked = places.len();
-        let key = pack(endpoint.account, endpoint.number);
-        let mut ids: Vec<i64> = self
-            .db
-            .prepare_cached(
-                "SELECT id FROM open WHERE endpoint = ? AND state = 0 AND due <= ? ORDER BY due, id LIMIT ?",
-            )?
-            .query_map(params![key, self.now.as_micros(), i64::try_from(asked).unwrap_or(i64::MAX)], |row| {
-                row.get(0)
-            })?
-            .collect::<Result<_, _>>()?;
-        if ids.len() < asked {
-            // Replays take what everything else leaves.
-            let mut behind = self
-                .db
-                .prepare_cached("SELECT id FROM open WHERE endpoint = ? AND state = 3 ORDER BY id LIMIT ?")?;
-            let left = i64::try_from(asked - ids.len()).unwrap_or(i64::MAX);
-            for id in behind.query_map([key, left], |row| row.get(0))? {
-                ids.push(id?);
-            }
-        }
-        let (mut bytes, mut more) = (0, ids.len() == asked);
-        for (id, place) in ids.into_iter().zip(places) {
-            if bytes > CLAIM_BYTES {
-                more = true;
-                break;
-            }
-            bytes += self.take(endpoint, id, place)?;
-        }
-        Ok(more)
     }
 
     /// Puts a dead or pending delivery up for an attempt now. It keeps no order and blocks nobody. One that is under
@@ -376,15 +350,6 @@ impl Recording<'_> {
     }
 }
 
-/// Makes owned deliveries claimable again.
-pub fn release(db: &Connection, account: AccountKey, deliveries: &[i64]) -> Result<(), StoreError> {
-    let mut statement = db.prepare_cached("UPDATE open SET state = ? WHERE id = ? AND state = ?")?;
-    for &delivery in deliveries {
-        statement.execute([CLAIMABLE, pack(account, delivery), OWNED])?;
-    }
-    Ok(())
-}
-
 /// The endpoint of a key.
 pub fn reference(endpoint: i64) -> EndpointRef {
     let (account, number) = unpack(endpoint);
@@ -400,63 +365,16 @@ fn insert_settled(
     state: DeliveryState,
     attempts: &[u8],
 ) -> Result<(), StoreError> {
-    db.prepare_cached(
-        "INSERT INTO settled (id, endpoint, event, revision, state, attempts) VALUES (?, ?, ?, ?, ?, ?)",
-    )?
-    .execute(params![id, endpoint, event, revision, state_code(state), attempts])?;
-    Ok(())
+    Ok(db.bulk(&INSERT_SETTLED, params![id, endpoint, event, revision, state_code(state), attempts])?)
 }
 
-/// Bodies that one claim loads, in bytes: large ones must not make it a long transaction.
-const CLAIM_BYTES: usize = 4 << 20;
-/// What a body is taken to weigh before it is loaded.
-pub const TYPICAL: usize = 4 << 10;
-
-/// Loads what it takes to attempt an open delivery; also gives the size of its snapshot.
-fn own(
-    db: &Connection,
-    tag: id::Tag,
-    endpoint: EndpointRef,
-    id: i64,
-    mut place: Place,
-) -> Result<(Owned, usize), StoreError> {
-    let account = endpoint.account;
-    let (event, ordered_call, revision, tries, snapshot): (i64, Option<i64>, i64, u32, Option<i64>) = db
-        .prepare_cached("SELECT event, call, revision, tries, snapshot FROM open WHERE id = ?")?
-        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?;
-    let (dialect, shape): (String, String) = db
-        .prepare_cached("SELECT dialect, shape FROM shapes WHERE endpoint = ? AND revision = ?")?
-        .query_row([pack(account, endpoint.number), revision], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let body: Option<Vec<u8>> = if tries == 0 {
-        None
-    } else {
-        db.prepare_cached("SELECT body FROM bodies WHERE delivery = ?")?
-            .query_row([id], |row| row.get(0))
-            .optional()?
-    };
-    let (mut event, call, mut size) = read::event(db, tag, account, event)?;
-    if let (Some(snapshot), EventBody::Call { call: known, .. }) = (snapshot, &mut event.body) {
-        let (later, _, later_size) = read::event(db, tag, account, snapshot)?;
-        if let EventBody::Call { call, .. } = later.body {
-            (*known, size) = (call, later_size);
-        }
-    }
-    place.resize(size);
-    let owned = Owned {
-        endpoint,
-        delivery: unpack(id).1,
-        ordered_call: ordered_call.map(|call| unpack(call).1),
-        attempt: tries + 1,
-        event: Arc::new(event),
-        dialect: dialect_of(&dialect)?,
-        shape: serde_json::from_str(&shape).map_err(damaged)?,
-        revision,
-        call,
-        body: match body {
-            Some(packed) => Body::sent(unpack_bytes(&packed)?.into()),
-            None => Body::default(),
-        },
-        place,
-    };
-    Ok((owned, size))
-}
+static DELETE_OPEN: Bulk = Bulk {
+    one: "DELETE FROM open WHERE id = ?",
+    many: "DELETE FROM open WHERE id = ANY(CAST(? AS BIGINT[]))",
+};
+static INSERT_SETTLED: Bulk = Bulk {
+    one: "INSERT INTO settled (id, endpoint, event, revision, state, attempts) VALUES (?, ?, ?, ?, ?, ?)",
+    many: "INSERT INTO settled (id, endpoint, event, revision, state, attempts)
+           SELECT * FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
+               CAST(? AS BIGINT[]), CAST(? AS BYTEA[]))",
+};

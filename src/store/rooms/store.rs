@@ -12,7 +12,7 @@ use super::database::{Database, NoQueues, RoomStore, Writing};
 use super::keys::pack;
 use super::record::Recording;
 use super::thread::Lane;
-use super::{arriving, erasure, leaving, read, replays, retention, settle, transcripts, upkeep};
+use super::{arriving, erasure, leaving, owning, read, replays, retention, transcripts, upkeep};
 use crate::clock::random_bytes;
 use crate::model::account::Account;
 use crate::model::id::Tag;
@@ -75,6 +75,7 @@ impl<D: Database> Store for RoomStore<D> {
     fn commit<'a>(&'a self, group: Arc<Group>, queues: Arc<dyn Queues>) -> Answer<'a, Committed> {
         self.database.write(Lane::Hot, move |writer| {
             let work = |recording: &mut Recording<'_>| {
+                recording.prepare(&group)?;
                 let recorded = group.incoming.iter().map(|incoming| recording.record(incoming));
                 let recorded = recorded.collect::<Result<Vec<_>, _>>()?;
                 group.settlements.iter().try_for_each(|settlement| recording.settle(settlement))?;
@@ -99,7 +100,7 @@ impl<D: Database> Store for RoomStore<D> {
 
     fn release(&self, account: AccountKey, deliveries: Vec<i64>) -> Answer<'_, ()> {
         self.database.write(Lane::Claim, move |writer| {
-            writer.transact_ownership(|db, _| settle::release(db, account, &deliveries))
+            writer.transact_ownership(|db, desk| owning::release(db, account, &deliveries, desk.tenure))
         })
     }
 
@@ -304,6 +305,9 @@ impl<D: Database> Store for RoomStore<D> {
 
     fn retry(&self, account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned> {
         self.database.write(Lane::Api, move |writer| {
+            if writer.desk().directory.get(account).is_none() {
+                return Ok(Turned::Missing);
+            }
             let work = |recording: &mut Recording<'_>| recording.retry_by_hand(account, delivery);
             Ok(writer.recording(&NoQueues, now, work)?.0)
         })
@@ -311,6 +315,9 @@ impl<D: Database> Store for RoomStore<D> {
 
     fn cancel(&self, account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned> {
         self.database.write(Lane::Api, move |writer| {
+            if writer.desk().directory.get(account).is_none() {
+                return Ok(Turned::Missing);
+            }
             let work = |recording: &mut Recording<'_>| recording.cancel(account, delivery);
             Ok(writer.recording(&NoQueues, now, work)?.0)
         })
@@ -352,8 +359,9 @@ impl<D: Database> Store for RoomStore<D> {
         now: Time,
     ) -> Answer<'_, Idempotent> {
         self.database.write(Lane::Api, move |writer| {
-            writer
-                .write(|db, desk| upkeep::begin_idempotent(db, &desk.vault, account, &key, &fingerprint, now))
+            writer.write(|db, desk| {
+                upkeep::begin_idempotent(db, &desk.vault, account, (&key, &fingerprint), desk.tenure, now)
+            })
         })
     }
 

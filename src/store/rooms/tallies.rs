@@ -172,7 +172,6 @@ impl Changes {
             return Ok(());
         }
         for ((account, (subject, grain, start)), tally) in self.rows() {
-            let mut statement = db.prepare_cached(&UPSERTS[table as usize])?;
             let (about, id) = key(&subject);
             let mut values = vec![
                 Value::Int(account.0),
@@ -182,7 +181,7 @@ impl Changes {
                 Value::Int(start),
             ];
             values.extend(tally.numbers().map(Value::Int));
-            statement.execute(&values[..])?;
+            db.later(&UPSERTS[table as usize], &values[..])?;
         }
         Ok(())
     }

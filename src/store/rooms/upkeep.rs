@@ -21,15 +21,16 @@ pub fn begin_idempotent(
     db: &Connection,
     vault: &Vault,
     account: AccountKey,
-    name: &[u8],
-    fingerprint: &[u8; 32],
+    (name, fingerprint): (&[u8], &[u8; 32]),
+    tenure: i64,
     now: Time,
 ) -> Result<Idempotent, StoreError> {
     let fresh = db
         .prepare_cached(
-            "INSERT INTO idempotency (account, name, fingerprint, created_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO idempotency (account, name, fingerprint, created_at, owner) VALUES (?, ?, ?, ?, ?)
+             ON CONFLICT DO NOTHING",
         )?
-        .execute(params![account.0, name, fingerprint, now.as_micros()])?;
+        .execute(params![account.0, name, fingerprint, now.as_micros(), tenure])?;
     if fresh == 1 {
         return Ok(Idempotent::Fresh);
     }
@@ -79,12 +80,12 @@ pub fn discard(db: &Connection, account: AccountKey, number: i64) -> Result<bool
     Ok(true)
 }
 
-/// After a start nobody owns anything, and a request that was under way is over.
-pub fn disown(db: &Connection) -> Result<(), StoreError> {
-    db.execute("UPDATE open SET state = 0 WHERE state = 2", ())?;
-    db.execute("DELETE FROM idempotency WHERE status IS NULL", ())?;
-    batches::forget_arriving(db)?;
-    Ok(())
+/// A tenure is over: what it owned is nobody's, a request that was under way in it is over, and so is a batch that was on
+/// its way.
+pub fn disown(db: &Connection, tenure: i64) -> Result<(), StoreError> {
+    db.execute("UPDATE open SET state = 0 WHERE state = 2 AND owner = ?", [tenure])?;
+    db.execute("DELETE FROM idempotency WHERE status IS NULL AND owner = ?", [tenure])?;
+    batches::forget_arriving(db, tenure)
 }
 
 /// One kind of background work: does a step of it, and says whether there is more.

@@ -1,11 +1,13 @@
-//! Statements that a transaction runs for many rows and whose result nobody waits for. SQLite runs them row by row, which
-//! costs it nothing more; to PostgreSQL the rows of each go out together, as arrays, before the next statement that is
-//! waited for or with the commit. Refuses to know what they write.
+//! Work for a database that is far away: what a transaction needs is fetched together, and what it writes and nobody waits
+//! for goes out together, before the next statement that is waited for or with the commit. SQLite is near: it is asked and
+//! told row by row, which costs it nothing more. Refuses to know what is written.
+
+use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 use tokio_postgres::types::{IsNull, Kind, ToSql, Type, to_sql_checked};
 
-use super::{Connection, Params, Result, Value};
+use super::{Connection, Params, Prepared, Result, Rows, Value};
 
 /// One statement in two forms.
 #[derive(Debug)]
@@ -16,9 +18,12 @@ pub struct Bulk {
     pub many: &'static str,
 }
 
+/// A question with arrays of whole numbers for parameters.
+pub type Question<'a> = (&'a str, &'a [&'a [i64]]);
+
 impl Connection {
-    /// Runs a statement for one more row. Those of one transaction may reach the database together and in another order
-    /// than those of another [`Bulk`], so no two of them may touch the same row.
+    /// Runs a statement for one more row. The rows of one [`Bulk`] reach the database together, where the first of them
+    /// stands among the others, so no two of them in one transaction may touch the same row.
     pub fn bulk(&self, bulk: &'static Bulk, params: impl Params) -> Result<()> {
         match self {
             Self::Sqlite(_) => self.execute(bulk.one, params).map(drop),
@@ -28,32 +33,101 @@ impl Connection {
             }
         }
     }
-}
 
-/// What was not sent yet: few statements, so they are searched for in a row.
-#[derive(Debug, Default)]
-pub struct Pending(Vec<(&'static Bulk, Vec<Column>)>);
-
-impl Pending {
-    /// One row more.
-    pub fn push(&mut self, bulk: &'static Bulk, values: &[Value<'_>]) {
-        let at = self.0.iter().position(|(known, _)| std::ptr::eq(*known, bulk)).unwrap_or_else(|| {
-            self.0.push((bulk, values.iter().map(|_| Column::default()).collect()));
-            self.0.len() - 1
-        });
-        for (column, value) in self.0[at].1.iter_mut().zip(values) {
-            column.push(value);
+    /// Runs a statement in its turn, but nobody waits for what it comes to.
+    pub fn later(&self, sql: &str, params: impl Params) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => self.execute(sql, params).map(drop),
+            Self::Postgres(wire) => {
+                let statement = wire.prepare(sql)?;
+                params.with(|values| wire.push_one(statement, values));
+                Ok(())
+            }
         }
     }
 
-    /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Fetches the rows of several questions together; `None` where each is asked for by itself.
+    pub fn fetch(&self, questions: &[Question<'_>]) -> Result<Option<Vec<Rows<'static>>>> {
+        let Self::Postgres(wire) = self else { return Ok(None) };
+        let columns: Vec<Vec<Column>> = questions
+            .iter()
+            .map(|(_, params)| params.iter().map(|numbers| Column::of(numbers)).collect())
+            .collect();
+        let asked: Vec<(&str, Vec<&(dyn ToSql + Sync)>)> = questions
+            .iter()
+            .zip(&columns)
+            .map(|((sql, _), columns)| (*sql, columns.iter().map(|it| it as &(dyn ToSql + Sync)).collect()))
+            .collect();
+        let answers = wire.query_all(&asked)?;
+        Ok(Some(answers.into_iter().map(|rows| Rows::Postgres { rows, next: 0 }).collect()))
     }
+}
 
-    /// All of it, in the order in which it began to come.
-    pub fn into_iter(self) -> impl Iterator<Item = (&'static Bulk, Vec<Column>)> {
-        self.0.into_iter()
+/// A statement that was not sent yet.
+#[derive(Debug)]
+pub enum Pending {
+    /// For many rows.
+    Many(&'static Bulk, Vec<Column>),
+    /// For one.
+    One(Arc<Prepared>, Vec<Owned>),
+}
+
+/// Adds a row to those that wait for the same statement.
+pub fn push(all: &mut Vec<Pending>, bulk: &'static Bulk, values: &[Value<'_>]) {
+    let is_same =
+        |pending: &&mut Pending| matches!(pending, Pending::Many(known, _) if std::ptr::eq(*known, bulk));
+    let columns = match all.iter_mut().find(is_same) {
+        Some(Pending::Many(_, columns)) => columns,
+        _ => {
+            all.push(Pending::Many(bulk, values.iter().map(|_| Column::default()).collect()));
+            match all.last_mut() {
+                Some(Pending::Many(_, columns)) => columns,
+                _ => unreachable!("pushed above"),
+            }
+        }
+    };
+    for (column, value) in columns.iter_mut().zip(values) {
+        column.push(value);
+    }
+}
+
+/// A value that waits.
+#[derive(Clone, Debug)]
+pub enum Owned {
+    /// Nothing.
+    Null,
+    /// A whole number.
+    Int(i64),
+    /// A float.
+    Real(f64),
+    /// Text.
+    Text(String),
+    /// Bytes.
+    Blob(Vec<u8>),
+}
+
+impl From<&Value<'_>> for Owned {
+    fn from(value: &Value<'_>) -> Self {
+        match *value {
+            Value::Null => Self::Null,
+            Value::Int(number) => Self::Int(number),
+            Value::Real(number) => Self::Real(number),
+            Value::Text(text) => Self::Text(text.to_owned()),
+            Value::Blob(bytes) => Self::Blob(bytes.to_vec()),
+        }
+    }
+}
+
+impl Owned {
+    /// The same, lent.
+    pub fn value(&self) -> Value<'_> {
+        match self {
+            Self::Null => Value::Null,
+            Self::Int(number) => Value::Int(*number),
+            Self::Real(number) => Value::Real(*number),
+            Self::Text(text) => Value::Text(text),
+            Self::Blob(bytes) => Value::Blob(bytes),
+        }
     }
 }
 
@@ -66,19 +140,27 @@ pub struct Column {
 }
 
 impl Column {
+    fn of(numbers: &[i64]) -> Self {
+        let mut column = Self::default();
+        numbers.iter().for_each(|&number| column.push(&Value::Int(number)));
+        column
+    }
+
     fn push(&mut self, value: &Value<'_>) {
         self.count += 1;
-        let bytes: &[u8] = match value {
+        match value {
             Value::Null => {
                 self.has_null = true;
                 self.elements.put_i32(-1);
-                return;
             }
-            Value::Int(number) => &number.to_be_bytes(),
-            Value::Real(number) => &number.to_be_bytes(),
-            Value::Text(text) => text.as_bytes(),
-            Value::Blob(bytes) => bytes,
-        };
+            Value::Int(number) => self.add(&number.to_be_bytes()),
+            Value::Real(number) => self.add(&number.to_be_bytes()),
+            Value::Text(text) => self.add(text.as_bytes()),
+            Value::Blob(bytes) => self.add(bytes),
+        }
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
         // Bodies are far smaller than what a length can say.
         self.elements.put_i32(i32::try_from(bytes.len()).unwrap_or(i32::MAX));
         self.elements.extend_from_slice(bytes);
@@ -93,12 +175,14 @@ impl ToSql for Column {
     ) -> std::result::Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
         let Kind::Array(member) = ty.kind() else { return Err(format!("{ty} is no array").into()) };
         // Dimensions, whether there are nulls, the type of the elements, their number, the first one's index.
-        out.put_i32(1);
+        out.put_i32(i32::from(self.count > 0));
         out.put_i32(i32::from(self.has_null));
         out.put_u32(member.oid());
-        out.put_i32(self.count);
-        out.put_i32(1);
-        out.extend_from_slice(&self.elements);
+        if self.count > 0 {
+            out.put_i32(self.count);
+            out.put_i32(1);
+            out.extend_from_slice(&self.elements);
+        }
         Ok(IsNull::No)
     }
 

@@ -18,6 +18,14 @@ pub enum Error {
     /// PostgreSQL says so, or the way to it is cut.
     #[error("{}", explain(.0))]
     Postgres(#[from] tokio_postgres::Error),
+    /// PostgreSQL cannot make sense of a statement, which is a fault of ours.
+    #[error("{} in {sql}", explain(.error))]
+    Refused {
+        /// Why.
+        error: tokio_postgres::Error,
+        /// Which one.
+        sql: String,
+    },
     /// The server did not answer in time; nobody knows what became of the statement.
     #[error("the database did not answer in time")]
     Silent,
@@ -56,12 +64,13 @@ impl From<Error> for StoreError {
             Error::Sqlite(error) => error.into(),
             // Classes of SQLSTATE: 22 data, 23 constraints, 54 limits. Everything else is the server's trouble.
             Error::Postgres(ref it) => match it.code().map(SqlState::code) {
+                Some("PC001") => Self::Lapsed(error.to_string()),
                 Some(code) if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => {
                     Self::Data(error.to_string())
                 }
                 _ => Self::Unavailable(error.to_string()),
             },
-            Error::Silent => Self::Unavailable(error.to_string()),
+            Error::Silent | Error::Refused { .. } => Self::Unavailable(error.to_string()),
             Error::NoRow | Error::Shape(_) => damaged(error),
         }
     }

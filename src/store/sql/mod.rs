@@ -188,6 +188,14 @@ pub enum Rows<'s> {
 }
 
 impl Rows<'_> {
+    /// One of those that were fetched together.
+    pub fn at(&self, at: usize) -> Option<Row<'_>> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Postgres { rows, .. } => rows.get(at).map(Row::Postgres),
+        }
+    }
+
     /// The next one.
     pub fn next(&mut self) -> Result<Option<Row<'_>>> {
         match self {

@@ -14,7 +14,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::bulk::{Bulk, Pending};
+use super::bulk::{self, Bulk, Owned, Pending};
 use super::{Error, Result, Value};
 
 /// How long any answer may take. The server gives a statement up earlier, see [`SETTINGS`]; this is for one that is gone.
@@ -38,6 +38,13 @@ impl Prepared {
     }
 }
 
+/// How a transaction begins.
+#[derive(Debug)]
+struct Begin {
+    sql: &'static str,
+    guard: Option<(Arc<Prepared>, i64)>,
+}
+
 /// A connection to a server.
 #[derive(Debug)]
 pub struct Wire {
@@ -45,9 +52,9 @@ pub struct Wire {
     runtime: Option<Runtime>,
     client: Client,
     statements: RefCell<HashMap<String, Arc<Prepared>>>,
-    pending: RefCell<Pending>,
+    pending: RefCell<Vec<Pending>>,
     /// A transaction shall begin, and nothing was sent of it.
-    begins: Cell<Option<&'static str>>,
+    begins: RefCell<Option<Begin>>,
     /// A transaction has begun.
     is_open: Cell<bool>,
     /// A statement of the transaction failed; nothing of it can be committed.
@@ -79,7 +86,7 @@ impl Wire {
             client,
             statements: RefCell::default(),
             pending: RefCell::default(),
-            begins: Cell::new(None),
+            begins: RefCell::default(),
             is_open: Cell::new(false),
             has_failed: Cell::new(false),
             is_broken: Cell::new(false),
@@ -112,20 +119,13 @@ impl Wire {
             return Ok(Arc::clone(known));
         }
         let (translated, values) = numbered(sql);
-        self.statements_run.set(self.statements_run.get() + 1);
-        let refused = |error: Error| {
-            tracing::error!(%error, sql, "a statement was refused");
-            error
+        let refused = |error: Error| match error {
+            Error::Postgres(error) if error.as_db_error().is_some() => {
+                Error::Refused { error, sql: translated.clone() }
+            }
+            error => error,
         };
-        let begins = self.begins.take();
-        let statement = self
-            .run(async {
-                if let Some(begin) = begins {
-                    self.client.batch_execute(begin).await?;
-                }
-                Ok(self.client.prepare(&translated).await?)
-            })
-            .map_err(refused)?;
+        let statement = self.run(async { Ok(self.client.prepare(&translated).await?) }).map_err(refused)?;
         let prepared = Arc::new(Prepared { statement, values });
         self.statements.borrow_mut().insert(sql.to_owned(), Arc::clone(&prepared));
         Ok(prepared)
@@ -136,20 +136,24 @@ impl Wire {
         &self,
         work: impl Future<Output = std::result::Result<T, tokio_postgres::Error>>,
     ) -> Result<T> {
-        let pending = self.prepare_pending()?;
+        let pending = self.pending.take();
+        let waiting = pending.iter().map(|pending| match pending {
+            Pending::Many(bulk, columns) => {
+                let params: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|column| column as _).collect();
+                Ok((self.prepare(bulk.many)?, params))
+            }
+            Pending::One(statement, values) => {
+                let params = statement.values.iter().map(|&at| &values[at] as _).collect();
+                Ok((Arc::clone(statement), params))
+            }
+        });
+        let waiting: Vec<(Arc<Prepared>, Vec<&(dyn ToSql + Sync)>)> = waiting.collect::<Result<_>>()?;
         let begins = self.begins.take();
-        self.statements_run.set(self.statements_run.get() + 1 + pending.len() as u64);
+        self.count(1 + waiting.len());
         self.run(async {
-            let begun = async {
-                match begins {
-                    Some(begin) => self.client.batch_execute(begin).await,
-                    None => Ok(()),
-                }
-            };
-            let earlier = try_join_all(pending.iter().map(|(statement, columns)| {
-                let params: Vec<&(dyn ToSql + Sync)> =
-                    columns.iter().map(|column| column as &(dyn ToSql + Sync)).collect();
-                async move { self.client.execute_raw(&statement.statement, params).await }
+            let begun = self.begun(begins.as_ref());
+            let earlier = try_join_all(waiting.iter().map(|(statement, params)| async {
+                self.client.execute_raw(&statement.statement, params.iter().copied()).await
             }));
             // In the order in which they are named here; a failure of an earlier one fails all.
             let (begun, earlier, done) = tokio::join!(biased; begun, earlier, work);
@@ -159,9 +163,23 @@ impl Wire {
         })
     }
 
-    fn prepare_pending(&self) -> Result<Vec<(Arc<Prepared>, Vec<super::bulk::Column>)>> {
-        let pending = self.pending.take();
-        pending.into_iter().map(|(bulk, columns)| Ok((self.prepare(bulk.many)?, columns))).collect()
+    /// Begins a transaction, if one shall begin.
+    async fn begun(&self, begins: Option<&Begin>) -> std::result::Result<(), tokio_postgres::Error> {
+        let Some(begin) = begins else { return Ok(()) };
+        let guard = async {
+            match &begin.guard {
+                Some((statement, tenure)) => {
+                    self.client.execute(&statement.statement, &[tenure]).await.map(drop)
+                }
+                None => Ok(()),
+            }
+        };
+        let (begun, guarded) = tokio::join!(biased; self.client.batch_execute(begin.sql), guard);
+        begun.and(guarded)
+    }
+
+    fn count(&self, statements: usize) {
+        self.statements_run.set(self.statements_run.get() + statements as u64);
     }
 
     /// Runs a statement, for its rows.
@@ -186,7 +204,7 @@ impl Wire {
     pub fn query_all(&self, queries: &[(&str, Vec<&(dyn ToSql + Sync)>)]) -> Result<Vec<Vec<Row>>> {
         let prepared: Vec<Arc<Prepared>> =
             queries.iter().map(|(sql, _)| self.prepare(sql)).collect::<Result<_>>()?;
-        self.statements_run.set(self.statements_run.get() + queries.len() as u64 - 1);
+        self.count(queries.len().saturating_sub(1));
         self.send(try_join_all(
             prepared
                 .iter()
@@ -197,14 +215,29 @@ impl Wire {
 
     /// A row more for a statement that many rows share.
     pub fn push(&self, bulk: &'static Bulk, values: &[Value<'_>]) {
-        self.pending.borrow_mut().push(bulk, values);
+        bulk::push(&mut self.pending.borrow_mut(), bulk, values);
+    }
+
+    /// A statement that nobody waits for.
+    pub fn push_one(&self, statement: Arc<Prepared>, values: &[Value<'_>]) {
+        let values = values.iter().map(Owned::from).collect();
+        self.pending.borrow_mut().push(Pending::One(statement, values));
     }
 
     /// A transaction begins with the next statement.
-    pub fn begin(&self, begin: &'static str) {
-        self.begins.set(Some(begin));
+    pub fn begin(&self, sql: &'static str) {
+        self.begins.replace(Some(Begin { sql, guard: None }));
         self.is_open.set(true);
         self.has_failed.set(false);
+    }
+
+    /// The same, and a statement with this number for its parameter goes before everything else: should it fail, so does
+    /// the transaction.
+    pub fn begin_guarded(&self, guard: &str, number: i64) -> Result<()> {
+        let guard = self.prepare(guard)?;
+        self.begin("BEGIN");
+        self.begins.replace(Some(Begin { sql: "BEGIN", guard: Some((guard, number)) }));
+        Ok(())
     }
 
     /// Whether a transaction has begun.
@@ -222,9 +255,9 @@ impl Wire {
     /// # Errors
     /// When nothing was committed; [`Error::Silent`] when nobody knows.
     pub fn commit(&self) -> Result<()> {
-        if self.begins.get().is_some() && self.pending.borrow().is_empty() {
+        if self.begins.borrow().is_some() && self.pending.borrow().is_empty() {
             // Nothing was asked of the server.
-            self.begins.set(None);
+            self.begins.take();
             self.is_open.set(false);
             return Ok(());
         }

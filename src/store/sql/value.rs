@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
+use super::bulk::Owned;
 use super::{Error, Result, Row};
 
 /// What a parameter is set to.
@@ -137,6 +138,22 @@ impl ToSql for Value<'_> {
             (Self::Blob(bytes), &Type::BYTEA) => bytes.to_sql(ty, out),
             (value, ty) => Err(format!("{value:?} where {ty} is expected").into()),
         }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+impl ToSql for Owned {
+    fn to_sql(
+        &self,
+        ty: &Type,
+        out: &mut BytesMut,
+    ) -> std::result::Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        self.value().to_sql(ty, out)
     }
 
     fn accepts(_: &Type) -> bool {

@@ -128,7 +128,7 @@ impl SqliteStore {
             db.pragma_update(None, "max_page_count", pages).map_err(|error| trouble(&error))?;
         }
         let db = Connection::Sqlite(db);
-        upkeep::disown(&db).map_err(|error| trouble(&error))?;
+        upkeep::disown(&db, 0).map_err(|error| trouble(&error))?;
         config::create_account(&db, "default", new_tag(), now).map_err(|error| trouble(&error))?;
         for account in config::account_keys(&db).map_err(|error| trouble(&error))? {
             directory.put(config::load(&db, &vault, account).map_err(|error| trouble(&error))?);

@@ -20,9 +20,10 @@ mod replays;
 mod retention;
 mod scene;
 mod settling;
+mod sharing;
 mod silencing;
 mod sqlite;
-mod troubled;
+pub mod troubled;
 mod upkeep;
 
 /// Makes each function a test over the store of a fixture.

@@ -8,7 +8,7 @@ use postcall::model::{Outcome, Secret, Step};
 use postcall::store::Store;
 use tempfile::TempDir;
 
-use super::scene::{Fixture, Scene, source};
+use super::scene::{Fixture, Scene, some_time, source};
 use crate::database::Database;
 use crate::home::over_postgres;
 
@@ -20,8 +20,15 @@ pub struct Postgres {
     store: Option<Arc<dyn Store>>,
     /// Stores that crashed: kept, because dropping one would let it tidy up.
     crashed: Vec<Arc<dyn Store>>,
-    database: Database,
+    pub database: Database,
     data: TempDir,
+}
+
+impl Postgres {
+    /// Another node on the same database.
+    pub fn join(&self) -> Arc<dyn Store> {
+        open(&self.database, self.data.path()).unwrap()
+    }
 }
 
 fn open(database: &Database, data: &Path) -> Result<Arc<dyn Store>, String> {
@@ -44,7 +51,10 @@ impl Fixture for Postgres {
         self.database.orphan();
         self.database.end_leases();
         self.crashed.extend(self.store.take());
-        self.open().await
+        let store = self.open().await;
+        // What the dead owned is given back by a chore; so early that nothing else is due.
+        store.chore(some_time()).await.unwrap();
+        store
     }
 }
 

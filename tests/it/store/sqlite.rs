@@ -509,7 +509,8 @@ async fn older_data_gets_an_age() {
          ALTER TABLE accounts DROP COLUMN batches; ALTER TABLE accounts DROP COLUMN call_credit;
          ALTER TABLE accounts DROP COLUMN batch_secret;
          DROP TABLE tallies; DROP TABLE tallies_gone; DROP TABLE mentioned; ALTER TABLE calls DROP COLUMN counted;
-         ALTER TABLE accounts DROP COLUMN revision;
+         ALTER TABLE accounts DROP COLUMN revision; ALTER TABLE open DROP COLUMN owner;
+         ALTER TABLE idempotency DROP COLUMN owner;
          PRAGMA user_version = 1;",
     )
     .unwrap();

@@ -50,6 +50,8 @@ pub struct Troubled {
     lease: Mutex<Duration>,
     news: Mutex<Option<UnboundedReceiver<News>>>,
     tell: UnboundedSender<News>,
+    /// What this node remembers of the configuration while others go on changing it.
+    remembered: Mutex<Option<Arc<AccountConfig>>>,
 }
 
 impl Troubled {
@@ -65,12 +67,18 @@ impl Troubled {
             lease: Mutex::new(Duration::MAX),
             news: Mutex::new(Some(news)),
             tell,
+            remembered: Mutex::default(),
         })
     }
 
     /// The lease lasts for attempts of this length at most.
     pub fn lasts_for(&self, attempt: Duration) {
         *self.lease.lock().unwrap() = attempt;
+    }
+
+    /// Knows of no change to an account from now on, until it is told to catch up.
+    pub fn fall_behind(&self, account: AccountKey) {
+        *self.remembered.lock().unwrap() = self.store.config(account);
     }
 
     /// Tells news.
@@ -130,6 +138,21 @@ impl Store for Troubled {
         self.news.lock().unwrap().take()
     }
 
+    fn config(&self, account: AccountKey) -> Option<Arc<AccountConfig>> {
+        let remembered = self.remembered.lock().unwrap();
+        let remembered = remembered.as_ref().filter(|config| config.account.key == account);
+        remembered.cloned().or_else(|| self.store.config(account))
+    }
+
+    fn config_by_tag(&self, tag: Tag) -> Option<Arc<AccountConfig>> {
+        self.store.config_by_tag(tag).and_then(|config| self.config(config.account.key))
+    }
+
+    fn catch_up(&self) -> Answer<'_, ()> {
+        *self.remembered.lock().unwrap() = None;
+        self.store.catch_up()
+    }
+
     fn outlasts(&self, attempt: Duration) -> bool {
         attempt <= *self.lease.lock().unwrap()
     }
@@ -162,8 +185,6 @@ impl Store for Troubled {
     }
 
     pass_on! {
-        fn config(account: AccountKey) -> Option<Arc<AccountConfig>>;
-        fn config_by_tag(tag: Tag) -> Option<Arc<AccountConfig>>;
         fn accounts() -> Vec<Arc<AccountConfig>>;
         fn claim(endpoint: EndpointRef, now: Time, places: Vec<Place>) -> Answer<'_, Claimed>;
         fn release(account: AccountKey, deliveries: Vec<i64>) -> Answer<'_, ()>;

@@ -1,0 +1,178 @@
+//! What a group needs of the books, fetched ahead in one round trip where the database is far away: the heads of its
+//! accounts, its calls, the open deliveries of these and those that it settles. Near, it is empty, and everything is asked
+//! for when it is needed. It holds for one transaction, which has taken the accounts' lines, so nobody else changes any of
+//! it; what the transaction itself changes is changed here as well. Refuses to know what a group does.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::call_index::call_hash;
+use super::head::{COLUMNS, Head};
+use super::keys::{pack, unpack};
+use super::loaded::Loaded;
+use super::record::Recording;
+use crate::model::{AccountKey, Text};
+use crate::store::sql::Rows;
+use crate::store::told::Told;
+use crate::store::{Group, StoreError, What};
+
+/// An open delivery that is to be settled.
+pub struct OpenRow {
+    pub tries: u32,
+    pub owner: i64,
+    pub attempts: Option<Vec<u8>>,
+}
+
+/// The open deliveries of a call to an endpoint, by call, endpoint and number, with their states.
+type Lines = BTreeMap<(i64, i64, i64), i64>;
+
+/// What was fetched.
+#[derive(Default)]
+pub struct Ahead {
+    /// Calls that are there, by source and vendor's id.
+    calls: HashMap<(i64, Text), Loaded>,
+    /// The hashes of calls that were asked for: what is not in `calls` is not there.
+    hashes: HashSet<i64>,
+    lines: Lines,
+    /// The calls whose lines are known.
+    lined_up: HashSet<i64>,
+    settling: HashMap<i64, OpenRow>,
+    /// The deliveries that were asked for: what is not in `settling` is not open.
+    asked: HashSet<i64>,
+}
+
+/// Whether something is there, where that is known.
+pub enum Known<T> {
+    /// Nobody asked.
+    Unknown,
+    /// It is as it is.
+    Is(T),
+}
+
+impl Ahead {
+    /// A call, or that there is none.
+    pub fn take_call(&mut self, key: &(i64, Text)) -> Known<Option<Loaded>> {
+        match self.calls.remove(key) {
+            Some(loaded) => Known::Is(Some(loaded)),
+            None if self.hashes.contains(&call_hash(key.0, &key.1)) => Known::Is(None),
+            None => Known::Unknown,
+        }
+    }
+
+    /// A call was made, and nothing is open of it.
+    pub fn call_made(&mut self, call: i64) {
+        if !self.hashes.is_empty() {
+            self.lined_up.insert(call);
+        }
+    }
+
+    /// The first open delivery of a call to an endpoint, with its state.
+    pub fn first_in_line(&self, call: i64, endpoint: i64) -> Known<Option<(i64, i64)>> {
+        if !self.lined_up.contains(&call) {
+            return Known::Unknown;
+        }
+        let mut line = self.lines.range((call, endpoint, i64::MIN)..=(call, endpoint, i64::MAX));
+        Known::Is(line.next().map(|(&(_, _, id), &state)| (id, state)))
+    }
+
+    /// A delivery joined its line, or its state changed.
+    pub fn line_up(&mut self, call: i64, endpoint: i64, id: i64, state: i64) {
+        if self.lined_up.contains(&call) {
+            self.lines.insert((call, endpoint, id), state);
+        }
+    }
+
+    /// A delivery left its line.
+    pub fn leave(&mut self, call: i64, endpoint: i64, id: i64) {
+        self.lines.remove(&(call, endpoint, id));
+    }
+
+    /// An open delivery, or that it is not open. It is given once: what settles it changes it.
+    pub fn take_open(&mut self, id: i64) -> Known<Option<OpenRow>> {
+        match self.asked.remove(&id) {
+            true => Known::Is(self.settling.remove(&id)),
+            false => Known::Unknown,
+        }
+    }
+}
+
+const CALLS: &str =
+    "SELECT c.id, c.source, c.vendor_id, c.event, c.marks, COALESCE(c.record, e.body), c.counted,
+         CASE WHEN c.record IS NULL THEN 0 ELSE 1 END
+     FROM calls c LEFT JOIN events e ON c.record IS NULL AND e.id = (c.id >> 40 << 40) + c.event
+     WHERE c.hash = ANY(?)";
+const LINES_OF_HASHES: &str =
+    "SELECT o.call, o.endpoint, o.id, o.state FROM calls c JOIN open o ON o.call = c.id
+     WHERE c.hash = ANY(?)";
+const LINES_OF_CALLS: &str = "SELECT call, endpoint, id, state FROM open WHERE call = ANY(?)";
+const SETTLING: &str = "SELECT id, tries, owner, attempts FROM open WHERE id = ANY(?)";
+
+impl Recording<'_> {
+    /// Takes the lines of a group's accounts, in their order, and fetches what it needs.
+    pub fn prepare(&mut self, group: &Group) -> Result<(), StoreError> {
+        let of_incoming = group.incoming.iter().map(|incoming| incoming.account);
+        let of_settlements = group.settlements.iter().map(|settlement| settlement.endpoint.account);
+        let mut accounts: Vec<AccountKey> = of_incoming.chain(of_settlements).collect();
+        accounts.sort_unstable();
+        accounts.dedup();
+        if self.db.postgres().is_none() {
+            return Ok(());
+        }
+        let (mut hashes, mut settling, mut calls) = (Vec::new(), Vec::new(), Vec::new());
+        for incoming in &group.incoming {
+            let What::Heard(all) = &incoming.what else { continue };
+            let source = pack(incoming.account, incoming.source);
+            hashes.extend(all.iter().filter_map(|told| match told {
+                Told::Call(told) => Some(call_hash(source, told.call_id())),
+                Told::Batch(_) => None,
+            }));
+        }
+        for settlement in &group.settlements {
+            let account = settlement.endpoint.account;
+            settling.push(pack(account, settlement.delivery));
+            calls.extend(settlement.ordered_call.map(|call| pack(account, call)));
+        }
+        let accounts: Vec<i64> = accounts.into_iter().map(|account| account.0).collect();
+        let heads = format!(
+            "SELECT {COLUMNS}, account FROM accounts WHERE account = ANY(?) ORDER BY account FOR UPDATE"
+        );
+        let questions: [(&str, &[&[i64]]); 5] = [
+            (&heads, &[&accounts]),
+            (CALLS, &[&hashes]),
+            (LINES_OF_HASHES, &[&hashes]),
+            (LINES_OF_CALLS, &[&calls]),
+            (SETTLING, &[&settling]),
+        ];
+        let Some(answers) = self.db.fetch(&questions)? else { return Ok(()) };
+        let Ok([mut heads, mut found, mut of_hashes, mut of_calls, mut open]) =
+            <[Rows<'static>; 5]>::try_from(answers)
+        else {
+            return Ok(());
+        };
+        while let Some(row) = heads.next()? {
+            let (head, revision) = Head::of(&row)?;
+            self.head_taken(AccountKey(row.get(6)?), head, revision)?;
+        }
+        let ahead = &mut self.ahead;
+        while let Some(row) = found.next()? {
+            let id: i64 = row.get(0)?;
+            let key = (row.get(1)?, Text::from_bytes(row.get::<Vec<u8>>(2)?));
+            let loaded =
+                Loaded::of(unpack(id).1, row.get(3)?, row.blob(4)?, row.blob(5)?, row.get(6)?, row.get(7)?)?;
+            ahead.lined_up.insert(id);
+            ahead.calls.insert(key, loaded);
+        }
+        ahead.lined_up.extend(&calls);
+        for lines in [&mut of_hashes, &mut of_calls] {
+            while let Some(row) = lines.next()? {
+                ahead.lines.insert((row.get(0)?, row.get(1)?, row.get(2)?), row.get(3)?);
+            }
+        }
+        while let Some(row) = open.next()? {
+            let row_of = OpenRow { tries: row.get(1)?, owner: row.get(2)?, attempts: row.get(3)? };
+            ahead.settling.insert(row.get(0)?, row_of);
+        }
+        ahead.hashes.extend(hashes);
+        ahead.asked.extend(settling);
+        Ok(())
+    }
+}

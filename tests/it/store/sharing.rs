@@ -1,0 +1,174 @@
+//! Two nodes on one database: what one hears, the other may deliver, and nothing is done twice.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use postcall::ledger::Next;
+use postcall::model::endpoint::EndpointState;
+use postcall::model::{DeliveryState, Outcome, Step};
+use postcall::store::{News, Owned, Store};
+
+use super::postgres::Postgres;
+use super::scene::{Scene, attempted, endpoint, numbers, says};
+use crate::harness::PATIENCE;
+
+const ENDED: Step = Step::Ended(Outcome::Completed);
+
+/// A scene with a second node on its database.
+struct Two {
+    scene: Scene<Postgres>,
+    nodes: [Arc<dyn Store>; 2],
+}
+
+impl Two {
+    async fn new() -> Self {
+        let scene = Scene::<Postgres>::new().await;
+        let nodes = [Arc::clone(&scene.store), scene.place.join()];
+        Self { scene, nodes }
+    }
+
+    /// The scene as one of the nodes plays it.
+    fn at(&mut self, node: usize) -> &mut Scene<Postgres> {
+        self.scene.store = Arc::clone(&self.nodes[node]);
+        &mut self.scene
+    }
+
+    /// Ends the lease of the node that came first.
+    fn end_first_lease(&self) {
+        let statement = "UPDATE nodes SET expires = 0 WHERE node = (SELECT min(node) FROM nodes)";
+        self.scene.place.database.sql(statement);
+    }
+
+    async fn finish(mut self) {
+        self.nodes[1].close().await.unwrap();
+        self.at(0);
+        self.scene.finish().await;
+    }
+}
+
+/// Tries until it is so.
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so().await {
+        assert!(start.elapsed() < PATIENCE, "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_write_at_once_leave_no_gap_and_claim_nothing_twice() {
+    let mut two = Two::new().await;
+    let target = two.scene.endpoint(|_| {}).await;
+    two.scene.room.set(0);
+    let (scene, nodes) = (&two.scene, &two.nodes);
+    let hearing = (0..2).map(async |node| {
+        for call in 0..20 {
+            let body = scene.incoming(says(&format!("{node}-{call}"), ENDED));
+            let group =
+                postcall::store::Group { now: scene.now, incoming: vec![body], settlements: Vec::new() };
+            nodes[node].commit(Arc::new(group), Arc::clone(&scene.room) as _).await.unwrap();
+        }
+    });
+    join_all(hearing).await;
+    let positions: Vec<i64> = scene.feed().await.iter().map(|event| event.position).collect();
+    assert_eq!(positions, (1..=40).collect::<Vec<_>>());
+
+    let claiming = (0..8).map(async |turn| {
+        let places = scene.room.places(7);
+        nodes[turn % 2].claim(scene.target(target), scene.now, places).await.unwrap().owned
+    });
+    let claimed: Vec<Vec<Owned>> = join_all(claiming).await;
+    let mut all: Vec<i64> = claimed.iter().flat_map(|owned| numbers(owned)).collect();
+    all.sort_unstable();
+    assert_eq!(all, (1..=40).collect::<Vec<_>>());
+    for (turn, owned) in claimed.iter().enumerate() {
+        let now = two.scene.now;
+        let settled = owned.iter().map(|owned| attempted(owned, now, Next::Delivered)).collect();
+        two.at(turn % 2).commit(Vec::new(), settled).await;
+    }
+    assert_eq!(two.scene.sum(target).await.delivered, 40);
+    two.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_lease_is_over_settles_nothing() {
+    let mut two = Two::new().await;
+    let target = two.scene.endpoint(|_| {}).await;
+    let mut news = two.nodes[0].news().expect("a node of many hears of the others");
+    let owned = two.at(0).hear(["a", "b"].map(|call| says(call, ENDED))).await.owned;
+    assert_eq!(owned.len(), 2);
+    two.at(1).tidy_up().await;
+    assert!(two.scene.claim(target, 9).await.is_empty(), "they have an owner");
+
+    two.end_first_lease();
+    two.scene.tidy_up().await;
+    let taken = two.scene.claim(target, 9).await;
+    assert_eq!(numbers(&taken), numbers(&owned));
+    // It may be told that it lapsed; whatever it is told, what it brings is not in the books.
+    let now = two.scene.now;
+    let late = || owned.iter().map(|owned| attempted(owned, now, Next::Delivered)).collect();
+    let _ = two.at(0).try_commit(Vec::new(), late()).await;
+    until("the node is told", async || matches!(news.try_recv(), Ok(News::Lapsed))).await;
+    until("it goes on with a new lease", async || two.scene.store.ready().await.is_ok()).await;
+    let _ = two.scene.try_commit(Vec::new(), late()).await;
+    assert_eq!(two.scene.sum(target).await.delivered, 0);
+    assert_eq!(two.scene.state(taken[0].delivery).await, DeliveryState::Pending);
+
+    let settled = taken.iter().map(|owned| attempted(owned, now, Next::Delivered)).collect();
+    two.at(1).commit(Vec::new(), settled).await;
+    assert_eq!(two.scene.sum(target).await.delivered, 2);
+    let fresh = two.at(0).step("c", ENDED).await;
+    two.scene.settle(&fresh[0], Next::Delivered).await;
+    assert_eq!(two.scene.sum(target).await.delivered, 3);
+    two.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_goes_in_good_order_leaves_its_work_at_once() {
+    let mut two = Two::new().await;
+    let target = two.scene.endpoint(|_| {}).await;
+    let owned = two.at(1).hear(["a", "b"].map(|call| says(call, ENDED))).await.owned;
+    two.nodes[1].close().await.unwrap();
+    two.at(0).tidy_up().await;
+    let taken = two.scene.claim(target, 9).await;
+    assert_eq!(numbers(&taken), numbers(&owned));
+    for owned in &taken {
+        two.scene.settle(owned, Next::Delivered).await;
+    }
+    two.scene.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_configured_on_one_node_counts_on_all() {
+    let mut two = Two::new().await;
+    let [first, second] = two.nodes.clone();
+    let made = second.put_endpoint(endpoint(two.scene.account)).await.unwrap().unwrap().number;
+    assert_eq!(two.at(0).step("a", ENDED).await.len(), 1, "from the next event on, wherever it comes");
+    assert_eq!(two.scene.configured(made).number, made);
+    let target = two.scene.target(made);
+    first.disable_endpoint(target, "by hand".to_owned(), two.scene.now).await.unwrap();
+    two.at(1).step("b", ENDED).await;
+    assert_ne!(two.scene.configured(made).state, EndpointState::Active, "it has read what changed");
+
+    let (hash, name) = ([9; 32], "of both".to_owned());
+    let key = first.create_key(two.scene.account, name, false, hash, two.scene.now).await.unwrap();
+    until("the key opens there too", async || second.find_key(hash).await.unwrap().is_some()).await;
+    assert!(second.revoke_key(two.scene.account, key.number, two.scene.now).await.unwrap());
+    until("and no more", async || first.find_key(hash).await.unwrap().is_none()).await;
+    let theirs = second.create_account("theirs".to_owned(), two.scene.now).await.unwrap().unwrap();
+    until("the account is known", async || first.config(theirs.key).is_some()).await;
+    two.nodes[1].close().await.unwrap();
+    two.at(0).store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_follows_the_feed_hears_of_all_nodes() {
+    let mut two = Two::new().await;
+    let mut following = two.nodes[1].follow(two.scene.account).await.unwrap();
+    two.at(0).step("a", ENDED).await;
+    let moved = tokio::time::timeout(PATIENCE, following.wait_for(|position| *position >= 1)).await;
+    assert_eq!(*moved.expect("in time").expect("the node lives"), 1);
+    assert_eq!(two.at(1).feed().await.len(), 1);
+    two.finish().await;
+}
