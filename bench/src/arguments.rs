@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 
+use crate::database::Store;
 use crate::measures;
 
 /// Measure postcall beside a bare relay on this machine, everything on loopback.
@@ -12,7 +13,7 @@ use crate::measures;
 #[command(
     name = "cargo xtask bench",
     arg_required_else_help = true,
-    override_usage = "cargo xtask bench [--quick] [--only NAME[,NAME]]\n       cargo xtask bench --publish"
+    override_usage = "cargo xtask bench [--store STORE] [--quick] [--only NAME[,NAME]]\n       cargo xtask bench [--store STORE] --publish"
 )]
 pub struct Arguments {
     /// What to do.
@@ -54,7 +55,11 @@ pub struct Run {
     /// Only these measures
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = PossibleValuesParser::new(measures::names()))]
     pub only: Vec<String>,
-    /// Measure nothing: write the last whole run into docs/performance.md and docs/performance.svg
+    /// Where postcall keeps its books; for `postgres` a server is started on this machine and removed
+    #[arg(long, value_name = "STORE", value_enum, default_value_t)]
+    pub store: Store,
+    /// Measure nothing: write the last whole run over this store into docs/performance.md; over SQLite also
+    /// docs/performance.svg, over PostgreSQL also docs/scale.md
     #[arg(long, conflicts_with_all = ["quick", "only"])]
     pub publish: bool,
 }
@@ -63,6 +68,9 @@ impl Run {
     /// As it was typed, without what differs from machine to machine.
     pub fn typed(&self) -> String {
         let mut typed = "cargo xtask bench".to_owned();
+        if self.store == Store::Postgres {
+            typed.push_str(" --store postgres");
+        }
         if self.quick {
             typed.push_str(" --quick");
         }
@@ -88,7 +96,13 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_with_status_2() {
-        for wrong in [&["--fast"][..], &["--only", "speed"], &["--publish", "--quick"], &["extra"]] {
+        for wrong in [
+            &["--fast"][..],
+            &["--only", "speed"],
+            &["--store", "paper"],
+            &["--publish", "--quick"],
+            &["extra"],
+        ] {
             assert_eq!(run(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");
         }
     }
@@ -98,5 +112,10 @@ mod tests {
         let run = run(&["--quick", "--only", "latency,claims"]).unwrap();
         assert_eq!(run.only, ["latency", "claims"]);
         assert_eq!(run.typed(), "cargo xtask bench --quick --only latency,claims");
+        let run = super::tests::run(&["--store", "postgres", "--publish"]).unwrap();
+        assert_eq!(
+            (run.store, run.typed()),
+            (Store::Postgres, "cargo xtask bench --store postgres".to_owned())
+        );
     }
 }

@@ -64,7 +64,13 @@ fn read(parts: &[(&'static str, u32)]) -> ByThread {
     let threads = |&(part, pid): &(&'static str, u32)| {
         procfs::threads(pid).into_iter().map(move |(thread, used)| ((part, thread), used))
     };
-    parts.iter().flat_map(threads).collect()
+    let mut by_thread = ByThread::new();
+    // A part may have several processes.
+    for (key, used) in parts.iter().flat_map(threads) {
+        let sum = by_thread.entry(key).or_default();
+        *sum = sum.plus(used);
+    }
+    by_thread
 }
 
 impl Reading {

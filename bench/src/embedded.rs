@@ -2,7 +2,6 @@
 //! incoming events with the settlements of the group before, on a real directory, every commit on disk.
 //! Refuses to know which store it is beyond opening it.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -15,13 +14,15 @@ use postcall::ledger::{Decision, Next};
 use postcall::model::endpoint::{Delivering, EndpointState, Scope, Shape};
 use postcall::model::secret::Credential;
 use postcall::model::{AccountKey, Attempt, DialectName, Endpoint, Secret, Source, Text, Time};
-use postcall::store::sqlite::{Options, SqliteStore};
+use postcall::store::postgres::{self, PostgresStore};
+use postcall::store::sqlite::{self, SqliteStore};
 use postcall::store::{
     Committed, EndpointRef, Group, Incoming, Owned, Place, Progress, Queues, Settlement, Store, What,
 };
 use tokio::task::JoinHandle;
 
 use crate::bodies::Bodies;
+use crate::postcall::Data;
 
 /// Events in a group: about what a full load makes of it.
 pub const GROUP: usize = 128;
@@ -56,6 +57,8 @@ pub struct Embedded {
     chores: JoinHandle<()>,
 }
 
+/// A node's lease, as in postcall.
+const LEASE: Duration = Duration::from_secs(60);
 /// How long chores rest when there are none, as in postcall.
 const CHORE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -78,9 +81,21 @@ fn text<E: std::fmt::Display>(error: E) -> String {
 }
 
 impl Embedded {
-    /// Opens the store of a directory, and makes a source and an endpoint for a campaign in it.
-    pub async fn open(data: &Path, campaign: &str) -> Result<Self, String> {
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(data, now(), Options::default())?);
+    /// Opens the store that holds the data, and makes a source and an endpoint for a campaign in it.
+    pub async fn open(data: &Data, campaign: &str) -> Result<Self, String> {
+        let store: Arc<dyn Store> = match data.database() {
+            None => Arc::new(SqliteStore::open(&data.path(), now(), sqlite::Options::default())?),
+            Some(database) => Arc::new(PostgresStore::open(
+                &database.url(),
+                &data.path(),
+                postgres::Options {
+                    quarantine_quota: sqlite::Options::default().quarantine_quota,
+                    lease: LEASE,
+                    name: "bench".to_owned(),
+                    roots: None,
+                },
+            )?),
+        };
         let account = AccountKey::DEFAULT;
         let credential = || Credential::of_secret(Secret::new(crate::bodies::SECRET));
         let source = Source {

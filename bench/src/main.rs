@@ -4,10 +4,12 @@
 
 mod arguments;
 mod backlog;
+mod billion;
 mod bodies;
 mod busy;
 mod clock;
 mod cost;
+mod database;
 mod embedded;
 mod hang;
 mod lateness;
@@ -38,6 +40,7 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
 use arguments::{Arguments, Run, What};
+use database::{Server, Store};
 use machine::Machine;
 use report::Report;
 use stage::Stage;
@@ -92,15 +95,22 @@ async fn until_interrupted(run: Run) -> Result<ExitCode, String> {
 async fn measure(run: Run) -> Result<ExitCode, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     if run.publish {
-        return publish::publish(&root).map(|()| ExitCode::SUCCESS);
+        return publish::publish(&root, run.store).map(|()| ExitCode::SUCCESS);
     }
     let directory = publish::directory(&root)?;
     let is_whole = !run.quick && run.only.is_empty();
-    let machine = Machine::this(&run.postcall, &directory);
+    let server = match run.store {
+        Store::Sqlite => None,
+        Store::Postgres => Some(Server::start()?),
+    };
+    let data = server.as_ref().map_or_else(|| directory.clone(), |server| server.directory());
+    let machine = Machine::this(&run.postcall, &data);
     let date = System.now().rfc3339_seconds();
     let mut report = Report::new(date, run.typed(), is_whole, machine);
-    let mut stage = Stage::new(run.postcall, directory.clone(), run.quick);
-    for measure in measures::ALL {
+    report.store = run.store;
+    report.database = server.as_ref().map(|server| server.sentence()).transpose()?;
+    let mut stage = Stage::new(run.postcall, directory.clone(), run.quick, server);
+    for measure in measures::ALL.iter().filter(|measure| measure.is_for(run.store)) {
         if !run.only.is_empty() && !run.only.iter().any(|name| name == measure.name()) {
             continue;
         }

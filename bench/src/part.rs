@@ -11,8 +11,8 @@ use crate::process::Process;
 use crate::sink::{MARK_PATH, Schedule, Seen};
 use crate::wire;
 
-/// How long nothing may arrive before the rest is taken for lost.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long nothing may arrive before the rest is taken for lost: longer than the lease of a node that was killed.
+const PATIENCE: Duration = Duration::from_secs(90);
 /// Between two questions to the sink.
 const PAUSE: Duration = Duration::from_millis(20);
 

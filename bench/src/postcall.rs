@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::rc::Rc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -11,12 +12,13 @@ use tokio::process::Command;
 
 use crate::bodies::SECRET;
 use crate::clock::now;
+use crate::database::{Database, Server};
 use crate::process::Process;
 use crate::wire;
 
 const KEY: &str = "bench-admin-key-of-this-run";
-/// How long the books may stand still before what they lack is taken for lost.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the books may stand still before what they lack is taken for lost: longer than a node's lease.
+const PATIENCE: Duration = Duration::from_secs(90);
 /// Between two looks at the books.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -45,11 +47,15 @@ pub struct Sum {
 }
 
 impl Postcall {
-    /// Starts it on a directory and waits until it is ready.
-    pub async fn start(binary: &Path, data: &Path) -> Result<Self, String> {
+    /// Starts it on its data and waits until it is ready.
+    pub async fn start(binary: &Path, data: &Data) -> Result<Self, String> {
         let mut command = Command::new(binary);
         command.args(["serve", "--listen", "127.0.0.1:0", "--allow-network", "127.0.0.0/8", "--data"]);
-        command.arg(data).env("POSTCALL_ADMIN_KEY", KEY).env("POSTCALL_LOG", "error");
+        command.arg(data.path());
+        if let Some(database) = data.database() {
+            command.arg("--database-url").arg(database.url());
+        }
+        command.env("POSTCALL_ADMIN_KEY", KEY).env("POSTCALL_LOG", "error");
         let started = now();
         let listening = |line: &str| line.strip_prefix("listening on ").map(str::to_owned);
         let (process, url) = Process::start(&mut command, listening).await?;
@@ -203,25 +209,42 @@ fn total(text: &str, counter: &str) -> u64 {
     its.filter_map(|(_, value)| value.parse::<u64>().ok()).sum()
 }
 
-/// Bytes of the database and its log in a directory.
-pub fn bytes_on_disk(data: &Path) -> u64 {
-    let size = |name: &str| data.join(name).metadata().map_or(0, |file| file.len());
-    size("postcall.db") + size("postcall.db-wal")
+/// A directory of data, with a database where PostgreSQL keeps the books; removed when dropped.
+pub struct Data {
+    directory: tempfile::TempDir,
+    database: Option<Database>,
 }
-
-/// A directory of data, removed when dropped.
-pub struct Data(tempfile::TempDir);
 
 impl Data {
     /// An empty one.
-    pub fn new(beside: &Path) -> Result<Self, String> {
+    pub fn new(beside: &Path, server: Option<&Rc<Server>>) -> Result<Self, String> {
         let made = tempfile::Builder::new().prefix("data-").tempdir_in(beside);
-        made.map(Self).map_err(|error| format!("cannot make a directory in {}: {error}", beside.display()))
+        let directory =
+            made.map_err(|error| format!("cannot make a directory in {}: {error}", beside.display()))?;
+        Ok(Self { directory, database: server.map(Database::new).transpose()? })
     }
 
-    /// Where it is.
+    /// Where the directory is.
     pub fn path(&self) -> PathBuf {
-        self.0.path().to_owned()
+        self.directory.path().to_owned()
+    }
+
+    /// The database, if PostgreSQL keeps the books.
+    pub fn database(&self) -> Option<&Database> {
+        self.database.as_ref()
+    }
+
+    /// The processes of its server.
+    pub fn servers(&self) -> Vec<u32> {
+        self.database.as_ref().map(|database| database.server().processes()).unwrap_or_default()
+    }
+
+    /// Bytes of the books on disk: the file and its log, or what PostgreSQL calls the size of the database.
+    pub fn bytes(&self) -> Result<f64, String> {
+        let size = |name: &str| self.path().join(name).metadata().map_or(0, |file| file.len());
+        #[expect(clippy::cast_precision_loss, reason = "bytes of one run")]
+        let in_files = || (size("postcall.db") + size("postcall.db-wal")) as f64;
+        self.database.as_ref().map_or_else(|| Ok(in_files()), Database::bytes)
     }
 }
 

@@ -79,6 +79,41 @@ fn busy(text: &str) -> Option<f64> {
     Some(busy / TICKS_PER_SECOND)
 }
 
+/// A process and those that it started, while they are there.
+pub fn family(pid: u32) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let line = |pid: u32| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let children = numbers.filter(|child| parent(&line(*child)) == Some(pid));
+    [pid].into_iter().chain(children).collect()
+}
+
+/// The parent in a line of `stat`.
+fn parent(line: &str) -> Option<u32> {
+    line.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// Microseconds of CPU that the first threads of some processes have used, more finely than [`threads`] tells.
+pub fn cpu_used(pids: &[u32]) -> u64 {
+    let nanos = |pid: &u32| {
+        let line = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+        line.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or_default()
+    };
+    pids.iter().map(nanos).sum::<u64>() / 1000
+}
+
+/// Memory of processes that share much of it, in megabytes (10^6 bytes): each page counts once.
+pub fn shared(pids: &[u32]) -> Option<f64> {
+    let share = |pid: &u32| proportional(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?);
+    let all: Vec<f64> = pids.iter().filter_map(share).collect();
+    if all.is_empty() { None } else { Some(all.iter().sum()) }
+}
+
+fn proportional(rollup: &str) -> Option<f64> {
+    let kibibytes = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?.trim().strip_suffix(" kB")?;
+    Some(kibibytes.parse::<f64>().ok()? * 1024.0 / 1e6)
+}
+
 /// Memory of a process in megabytes (10^6 bytes): now, and the most that it ever was.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Memory {
@@ -111,6 +146,22 @@ mod tests {
         let line = "17 (a) b (c) S 1 17 17 0 -1 4194560 100 0 0 0 250 30 0 0 20 0 1 0 99 1000 10";
         assert_eq!(stat(line), Some(("a) b (c".to_owned(), CpuTime { user: 2.5, system: 0.3 })));
         assert_eq!(stat(""), None);
+    }
+
+    #[test]
+    fn what_is_shared_counts_by_its_share() {
+        assert_eq!(proportional("Rss:    9000 kB\nPss:    1000 kB\nPss_Anon: 3 kB\n"), Some(1.024));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_child_is_of_the_family() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let family = family(std::process::id());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(family.contains(&std::process::id()) && family.contains(&child.id()), "{family:?}");
+        assert!(cpu_used(&family) > 0 && shared(&[std::process::id()]).is_some_and(|share| share > 0.0));
     }
 
     #[test]

@@ -1,18 +1,28 @@
-//! A report where people find it: on the terminal, as files beside the build, and in `docs/performance.md`, where the
-//! tables stand between markers, so that every figure there comes from a run. Refuses to measure.
+//! A report where people find it: on the terminal, as files beside the build, and in `docs/performance.md` and
+//! `docs/scale.md`, where the tables stand between markers, so that every figure there comes from a run.
+//! Refuses to measure.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::billion;
+use crate::database::Store;
 use crate::plot;
 use crate::report::Report;
 use crate::tables;
 
-/// The last whole run.
-const WHOLE: &str = "whole.json";
+/// The last whole run over a store.
+fn whole(store: Store) -> &'static str {
+    match store {
+        Store::Sqlite => "whole.json",
+        Store::Postgres => "whole-postgres.json",
+    }
+}
 /// The page that figures are published on.
 const PAGE: &str = "docs/performance.md";
-/// Its plot.
+/// The page about sizes that nobody has on a desk.
+const SCALE: &str = "docs/scale.md";
+/// The plot of the run over SQLite.
 const PLOT: &str = "docs/performance.svg";
 
 /// Where reports are kept, below the root of the repository.
@@ -25,6 +35,9 @@ pub fn directory(root: &Path) -> Result<PathBuf, String> {
 /// Prints the tables.
 pub fn print(report: &Report) {
     println!("\n{}\n{}, {}", report.machine.sentence(), report.machine.postcall, report.date);
+    if let Some(database) = &report.database {
+        println!("{database}");
+    }
     for table in all(report) {
         println!("\n{}{}{}", table.title, if table.title.is_empty() { "" } else { "\n\n" }, table.plain());
     }
@@ -47,7 +60,7 @@ pub fn save(report: &Report, directory: &Path) -> Result<(), String> {
     let json = serde_json::to_string_pretty(report).map_err(|error| error.to_string())? + "\n";
     write(&directory.join("report.json"), &json)?;
     if report.is_whole && report.failures.is_empty() {
-        write(&directory.join(WHOLE), &json)?;
+        write(&directory.join(whole(report.store)), &json)?;
     }
     if !report.sweep.is_empty() {
         write(&directory.join("report.svg"), &drawn(report))?;
@@ -61,42 +74,69 @@ fn drawn(report: &Report) -> String {
     plot::draw(&report.sweep, &caption)
 }
 
-/// Writes the last whole run into the page and draws its plot.
-pub fn publish(root: &Path) -> Result<(), String> {
-    let path = directory(root)?.join(WHOLE);
+/// Writes the last whole run over a store into the pages and draws its plot.
+pub fn publish(root: &Path, store: Store) -> Result<(), String> {
+    let path = directory(root)?.join(whole(store));
     let json = fs::read_to_string(&path)
         .map_err(|_| "there is no whole run to publish; run `cargo xtask bench` first".to_owned())?;
     let report: Report = serde_json::from_str(&json)
         .map_err(|error| format!("{} is not of this version: {error}", path.display()))?;
-    let page = root.join(PAGE);
-    let text = fs::read_to_string(&page).map_err(|error| format!("cannot read {PAGE}: {error}"))?;
-    let text = replace(&text, "run", &run(&report))?;
-    let text = replace(&text, "measures", &tables::rows(&report).markdown())?;
-    let text = replace(&text, "sweep", &tables::sweep(&report.sweep).markdown())?;
+    match store {
+        Store::Sqlite => {
+            change(root, PAGE, |text| tables_in(text, "", &report))?;
+            write(&root.join(PLOT), &drawn(&report))?;
+            println!("{PAGE} and {PLOT} show the run of {}", report.date);
+        }
+        Store::Postgres => {
+            let (carries, billion) = (billion::carries(&report)?, billion::billion(&report)?);
+            change(root, PAGE, |text| tables_in(text, "postgres-", &report))?;
+            change(root, SCALE, |text| {
+                let text = replace(&text, "carries", &format!("{}\n{}", carries.markdown(), run(&report)))?;
+                replace(&text, "billion", &billion.markdown())
+            })?;
+            println!("{PAGE} and {SCALE} show the run of {}", report.date);
+        }
+    }
+    Ok(())
+}
+
+/// Changes the text of a page.
+fn change(
+    root: &Path,
+    page: &str,
+    change: impl FnOnce(String) -> Result<String, String>,
+) -> Result<(), String> {
+    let path = root.join(page);
+    let text = fs::read_to_string(&path).map_err(|error| format!("cannot read {page}: {error}"))?;
+    write(&path, &change(text).map_err(|why| format!("{page} {why}"))?)
+}
+
+/// The page with the tables of a run between the markers whose names begin so.
+fn tables_in(text: String, prefix: &str, report: &Report) -> Result<String, String> {
+    let text = replace(&text, &format!("{prefix}run"), &run(report))?;
+    let text = replace(&text, &format!("{prefix}measures"), &tables::rows(report).markdown())?;
+    let text = replace(&text, &format!("{prefix}sweep"), &tables::sweep(&report.sweep).markdown())?;
     let cpu: Vec<String> = report
         .cpu
         .iter()
         .map(tables::cpu)
         .map(|table| format!("{}:\n\n{}", table.title, table.markdown()))
         .collect();
-    let text = replace(&text, "cpu", &cpu.join("\n"))?;
-    write(&page, &text)?;
-    write(&root.join(PLOT), &drawn(&report))?;
-    println!("{PAGE} and {PLOT} show the run of {}", report.date);
-    Ok(())
+    replace(&text, &format!("{prefix}cpu"), &cpu.join("\n"))
 }
 
 /// Which run it was.
 fn run(report: &Report) -> String {
     let (date, _) = report.date.split_once('T').unwrap_or((&report.date, ""));
     let (machine, command) = (&report.machine, &report.command);
-    format!("{}, {date}, `{command}`: {}.\n", machine.postcall, machine.sentence())
+    let database = report.database.as_ref().map(|database| format!("; {database}")).unwrap_or_default();
+    format!("{}, {date}, `{command}`: {}{database}.\n", machine.postcall, machine.sentence())
 }
 
 /// The text with something else between the markers of that name.
 fn replace(text: &str, name: &str, new: &str) -> Result<String, String> {
     let (begin, end) = (format!("<!-- {name}: generated -->"), format!("<!-- {name}: end -->"));
-    let missing = |marker: &str| format!("{PAGE} lacks the marker {marker}");
+    let missing = |marker: &str| format!("lacks the marker {marker}");
     let (before, rest) = text.split_once(&begin).ok_or_else(|| missing(&begin))?;
     let (_, after) = rest.split_once(&end).ok_or_else(|| missing(&end))?;
     Ok(format!("{before}{begin}\n\n{}\n\n{end}{after}", new.trim()))
@@ -126,11 +166,16 @@ mod tests {
     }
 
     #[test]
-    fn the_page_has_every_marker() {
+    fn the_pages_have_every_marker() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let page = fs::read_to_string(root.join(PAGE)).unwrap();
-        for name in ["run", "measures", "sweep", "cpu"] {
-            assert!(replace(&page, name, "").is_ok(), "{name}");
+        let tables = ["run", "measures", "sweep", "cpu"].map(str::to_owned);
+        let of_postgres = tables.clone().map(|name| format!("postgres-{name}"));
+        let of_scale = ["carries", "billion"].map(str::to_owned);
+        for (page, names) in [(PAGE, &tables[..]), (PAGE, &of_postgres), (SCALE, &of_scale)] {
+            let text = fs::read_to_string(root.join(page)).unwrap();
+            for name in names {
+                assert!(replace(&text, name, "").is_ok(), "{page}: {name}");
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cost::CpuTable;
+use crate::database::Store;
 use crate::lateness::Quantiles;
 use crate::machine::Machine;
 
@@ -222,6 +223,12 @@ pub struct Report {
     pub command: String,
     /// Whether it was a whole one: every measure at its full length.
     pub is_whole: bool,
+    /// Over which store.
+    #[serde(default)]
+    pub store: Store,
+    /// The server that kept the books, and how it was set.
+    #[serde(default)]
+    pub database: Option<String>,
     /// Where.
     pub machine: Machine,
     /// What was measured.
@@ -241,6 +248,8 @@ impl Report {
             date,
             command,
             is_whole,
+            store: Store::default(),
+            database: None,
             machine,
             rows: Vec::new(),
             sweep: Vec::new(),

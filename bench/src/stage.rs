@@ -2,9 +2,11 @@
 //! that is filled once. Refuses to know what is measured.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::backlog::Backlog;
+use crate::database::{Server, Store};
 use crate::postcall::{Data, Postcall};
 
 /// The stage on which every measure plays.
@@ -12,13 +14,28 @@ pub struct Stage {
     binary: PathBuf,
     beside: PathBuf,
     is_quick: bool,
+    server: Option<Rc<Server>>,
     backlog: Option<Backlog>,
 }
 
 impl Stage {
-    /// A stage with nothing on it. Data lies `beside` the report: on a disk, where fsync costs what it costs.
-    pub fn new(binary: PathBuf, beside: PathBuf, is_quick: bool) -> Self {
-        Self { binary, beside, is_quick, backlog: None }
+    /// A stage with nothing on it. Data lies `beside` the report: on a disk, where fsync costs what it costs; or it is
+    /// kept by a PostgreSQL.
+    pub fn new(binary: PathBuf, beside: PathBuf, is_quick: bool, server: Option<Rc<Server>>) -> Self {
+        Self { binary, beside, is_quick, server, backlog: None }
+    }
+
+    /// Where postcall keeps its books.
+    pub fn store(&self) -> Store {
+        if self.server.is_some() { Store::Postgres } else { Store::Sqlite }
+    }
+
+    /// What counts over SQLite, or what does over PostgreSQL.
+    pub fn by_store<T>(&self, sqlite: T, postgres: T) -> T {
+        match self.store() {
+            Store::Sqlite => sqlite,
+            Store::Postgres => postgres,
+        }
     }
 
     /// What a quick run takes, or what a whole one does.
@@ -38,12 +55,17 @@ impl Stage {
 
     /// A new directory for data.
     pub fn data(&self) -> Result<Data, String> {
-        Data::new(&self.beside)
+        Data::new(&self.beside, self.server.as_ref())
+    }
+
+    /// New data in a server of the measure's own.
+    pub fn data_in(&self, server: &Rc<Server>) -> Result<Data, String> {
+        Data::new(&self.beside, Some(server))
     }
 
     /// Starts postcall on a directory.
     pub async fn postcall(&self, data: &Data) -> Result<Postcall, String> {
-        Postcall::start(&self.binary, &data.path()).await
+        Postcall::start(&self.binary, data).await
     }
 
     /// The store with the backlog; filled by whoever asks first. Taken: one process may have it.

@@ -14,7 +14,8 @@ pub struct Table {
 }
 
 impl Table {
-    fn new(title: impl Into<String>, head: &[&str], rows: Vec<Vec<String>>) -> Self {
+    /// A table of these rows.
+    pub fn new(title: impl Into<String>, head: &[&str], rows: Vec<Vec<String>>) -> Self {
         Self { title: title.into(), head: head.iter().map(|&name| name.to_owned()).collect(), rows }
     }
 

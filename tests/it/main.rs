@@ -18,6 +18,7 @@ mod cli;
 mod crash;
 mod database;
 mod delivery;
+mod deploy;
 mod dialects;
 mod harness;
 mod home;

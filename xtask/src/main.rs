@@ -14,7 +14,7 @@ const USAGE: &str = "usage: cargo xtask <command>
                      and once over a PostgreSQL of their own, which is gone afterwards
   bench              measure postcall beside a bare relay on this machine, everything on loopback; `--quick` takes
                      less than a minute, `--only NAME,NAME` runs single measures, `--publish` writes the last whole
-                     run into docs/performance.md
+                     run into docs/performance.md; `--store postgres` does each of them over PostgreSQL
   audit              check licences, duplicate versions and sources of all dependencies";
 
 fn main() -> ExitCode {

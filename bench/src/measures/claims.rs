@@ -27,8 +27,8 @@ impl Measure for Claims {
         Box::pin(async {
             let backlog = stage.take_backlog().await?;
             let empty_data = stage.data()?;
-            let empty = Embedded::open(&empty_data.path(), CAMPAIGN).await?;
-            let full = Embedded::open(&backlog.data.path(), CAMPAIGN).await?;
+            let empty = Embedded::open(&empty_data, CAMPAIGN).await?;
+            let full = Embedded::open(&backlog.data, CAMPAIGN).await?;
             let (empty_bodies, full_bodies) =
                 (Bodies::new(ORDINARY, CAMPAIGN), Bodies::new(ORDINARY, CAMPAIGN));
             let (mut alone, mut beside) = (Vec::new(), Vec::new());

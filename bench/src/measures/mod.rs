@@ -3,7 +3,7 @@
 
 mod batch;
 mod claims;
-mod disk;
+pub mod disk;
 mod fanout;
 mod growth;
 mod isolation;
@@ -11,11 +11,13 @@ mod latency;
 mod pending;
 mod restart;
 mod retention;
+pub mod statements;
 mod sweep;
-mod throughput;
+pub mod throughput;
 
 use std::pin::Pin;
 
+use crate::database::Store;
 use crate::part::Part;
 use crate::report::Report;
 use crate::stage::Stage;
@@ -29,6 +31,10 @@ pub trait Measure: Sync {
     fn name(&self) -> &'static str;
     /// What it measures, in a few words.
     fn about(&self) -> &'static str;
+    /// Whether there is anything to measure over a store.
+    fn is_for(&self, _store: Store) -> bool {
+        true
+    }
     /// Measures and reports.
     fn run<'a>(&'a self, stage: &'a mut Stage, report: &'a mut Report) -> Done<'a>;
 }
@@ -45,6 +51,7 @@ pub static ALL: &[&dyn Measure] = &[
     &fanout::FanOut,
     &batch::Batch,
     &disk::Disk,
+    &statements::Statements,
     &retention::Retention,
     &growth::Growth,
 ];

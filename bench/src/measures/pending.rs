@@ -9,7 +9,7 @@ use crate::bodies::{Bodies, ORDINARY};
 use crate::load::{Load, Until};
 use crate::part::Sink;
 use crate::postcall::{Data, Postcall};
-use crate::procfs::{Memory, memory};
+use crate::procfs::{Memory, memory, shared};
 use crate::report::{Goal, Report, Row, Unit, grouped};
 use crate::stage::Stage;
 
@@ -42,6 +42,8 @@ impl Measure for Pending {
                 over_full.push(full.flat_out(until).await?);
             }
             let loaded = memory(full.postcall.pid());
+            let (databases, database) = (backlog.data.servers(), backlog.data.database().is_some());
+            let kept = shared(&databases);
             empty.end().await?;
             full.end().await?;
             #[expect(clippy::cast_precision_loss, reason = "deliveries of one run")]
@@ -66,6 +68,13 @@ impl Measure for Pending {
             ] {
                 report.add(match memory {
                     Some(megabytes) => Row::of(name, Unit::Megabytes, &[megabytes]).goal(Goal::Below(MEMORY)),
+                    None => Row::missing(name, Unit::Megabytes, "not told here"),
+                });
+            }
+            if database {
+                let name = "PostgreSQL's memory meanwhile, for both";
+                report.add(match kept {
+                    Some(megabytes) => Row::of(name, Unit::Megabytes, &[megabytes]),
                     None => Row::missing(name, Unit::Megabytes, "not told here"),
                 });
             }
