@@ -19,6 +19,7 @@ mod crash;
 mod database;
 mod delivery;
 mod dialects;
+mod faults;
 mod harness;
 mod home;
 mod js_json;
