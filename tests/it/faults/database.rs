@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::servers::Server;
+
 /// A delivery, by the numbers of its endpoint and of its event.
 pub type Numbers = (i64, i64);
 
@@ -14,6 +16,8 @@ const OPEN: &str = "SELECT endpoint & 1099511627775, event & 1099511627775 FROM 
 pub enum Database {
     /// Of one node: its data directory.
     Embedded(PathBuf),
+    /// Of many.
+    Server(Server),
 }
 
 impl Database {
@@ -21,8 +25,15 @@ impl Database {
     pub async fn open_deliveries(&self) -> HashSet<Numbers> {
         match self {
             Self::Embedded(data) => embedded(data),
+            Self::Server(server) => server.sql(OPEN).await.lines().map(numbers).collect(),
         }
     }
+}
+
+fn numbers(row: &str) -> Numbers {
+    let number = |text: &str| text.parse().expect("a number");
+    let (endpoint, event) = row.split_once('|').expect("two columns");
+    (number(endpoint), number(event))
 }
 
 /// Reads a copy: the database is as its process left it, and the next one shall find it so.

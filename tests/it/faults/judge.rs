@@ -199,3 +199,86 @@ fn duplicates_were_in_flight(evidence: &Evidence, requests: &Requests<'_>, verdi
 fn is_taken(hearing: &Hearing) -> bool {
     hearing.answered.is_some_and(|(_, status)| status == 200)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fact(about: &str, kind: &str) -> Fact {
+        Fact::new(about, kind)
+    }
+
+    /// One call and one batch, heard of as they should be: with a refusal, and once more after a fault.
+    fn well() -> Evidence {
+        let batch = Some("b".to_owned());
+        let told =
+            [("r", "call.requested"), ("c", "call.answered"), ("c", "call.ended"), ("b", "batch.completed")];
+        let feed = told.map(|(about, kind)| Told { fact: fact(about, kind), batch: batch.clone() });
+        let hearing = |at: usize, came: usize, status: u16| Hearing {
+            endpoint: "standard".to_owned(),
+            fact: feed[at].fact.clone(),
+            id: Some(format!("evt_{at}")),
+            came,
+            answered: Some((came + 1, status)),
+        };
+        let hearings = [(0, 1, 200), (1, 3, 500), (1, 5, 200), (2, 7, 200), (2, 9, 200), (3, 11, 200)];
+        let in_flight = [("standard".to_owned(), feed[2].fact.clone())].into();
+        Evidence {
+            accepted: vec![feed[1].fact.clone(), feed[2].fact.clone()],
+            batches: vec![("b".to_owned(), 1)],
+            endpoints: vec![Endpoint {
+                path: "standard".to_owned(),
+                dialect: "standard".to_owned(),
+                batch: None,
+                owed: 4,
+                delivered: 4,
+            }],
+            struck: vec![Struck { fault: "kill -9".to_owned(), in_flight }],
+            hearings: hearings.map(|(at, came, status)| hearing(at, came, status)).to_vec(),
+            feed: feed.to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_house_that_is_well_is_found_well() {
+        let verdict = judge(&well());
+        assert_eq!(verdict.wrong, [""; 0]);
+        assert_eq!((verdict.delivered, verdict.again.len()), (4, 1));
+    }
+
+    #[test]
+    fn everything_that_can_be_wrong_is_found() {
+        let spoilt: [(&str, fn(&mut Evidence)); 12] = [
+            ("is not in the feed", |all| all.accepted.push(fact("lost", "call.ended"))),
+            ("is in the feed 2 times", |all| all.feed.push(all.feed[2].clone())),
+            ("never took", |all| all.hearings.retain(|one| one.fact.kind != "call.answered")),
+            ("never took", |all| all.hearings.retain(|one| one.came != 5)),
+            ("never took", |all| all.hearings[5].answered = None),
+            ("not owed", |all| all.hearings[5].fact = fact("nobody", "call.ended")),
+            ("the books say (3, 3)", |all| (all.endpoints[0].owed, all.endpoints[0].delivered) = (3, 3)),
+            ("the books say (4, 3)", |all| all.endpoints[0].delivered = 3),
+            ("batch.completed 2 times", |all| all.feed.push(all.feed[3].clone())),
+            ("call.requested 1 times, not 2", |all| all.batches[0].1 = 2),
+            ("under 2 ids", |all| all.hearings[4].id = Some("evt_9".to_owned())),
+            ("1 too many", |all| all.struck.clear()),
+        ];
+        for (expected, spoil) in spoilt {
+            let mut evidence = well();
+            spoil(&mut evidence);
+            let wrong = judge(&evidence).wrong;
+            assert!(wrong.iter().any(|sentence| sentence.contains(expected)), "{expected}: {wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_call_that_overtakes_itself_is_found() {
+        // While the earlier one is refused, and while it is under way.
+        for came in [4, 5] {
+            let mut evidence = well();
+            evidence.hearings[3].came = came;
+            evidence.hearings.sort_by_key(|one| one.came);
+            let wrong = judge(&evidence).wrong;
+            assert!(wrong.iter().any(|sentence| sentence.contains("before it had")), "{wrong:?}");
+        }
+    }
+}

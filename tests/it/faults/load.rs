@@ -79,12 +79,19 @@ struct Inner {
     queue: Mutex<VecDeque<Call>>,
     turn: AtomicUsize,
     calls: AtomicUsize,
-    /// Events that were answered 200, all and by door.
-    accepted: watch::Sender<Vec<usize>>,
+    /// How many events each door answered with 200, and how many requests with 503.
+    said: watch::Sender<Vec<Counts>>,
     /// No new batches.
     stopping: watch::Sender<bool>,
     /// No new calls, but to contacts.
     ending: AtomicBool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    accepted: usize,
+    refused: usize,
+    silent: usize,
 }
 
 struct Door {
@@ -95,7 +102,7 @@ struct Door {
 impl Load {
     /// Begins to send to the doors of all nodes.
     pub fn begin(doors: &[SocketAddr], paths: BTreeMap<&'static str, String>, receivers: &Receivers) -> Self {
-        let accepted = watch::Sender::new(vec![0; doors.len()]);
+        let said = watch::Sender::new(vec![Counts::default(); doors.len()]);
         let door = |address: &SocketAddr| Door {
             client: Client::new(*address, KEY),
             rests_until: Mutex::new(Instant::now()),
@@ -108,7 +115,7 @@ impl Load {
             queue: Mutex::default(),
             turn: AtomicUsize::new(0),
             calls: AtomicUsize::new(0),
-            accepted,
+            said,
             stopping: watch::Sender::new(false),
             ending: AtomicBool::new(false),
         });
@@ -117,22 +124,49 @@ impl Load {
         Self { inner, giver, senders }
     }
 
+    /// Events that were answered 200 so far.
+    pub fn accepted(&self) -> usize {
+        self.inner.said.borrow().iter().map(|door| door.accepted).sum()
+    }
+
     /// Waits until so many more events were answered 200.
     pub async fn more(&self, count: usize) {
-        let goal = self.inner.accepted.borrow().iter().sum::<usize>() + count;
-        self.until(|accepted| accepted.iter().sum::<usize>() >= goal, "events are accepted").await;
+        let goal = self.accepted() + count;
+        let enough = |now: &Vec<Counts>| now.iter().map(|door| door.accepted).sum::<usize>() >= goal;
+        self.until(enough, "events are accepted").await;
     }
 
     /// Waits until every door has answered so many more with 200.
     pub async fn more_at_each(&self, count: usize) {
-        let goals: Vec<usize> = self.inner.accepted.borrow().iter().map(|now| now + count).collect();
-        let enough = |accepted: &Vec<usize>| accepted.iter().zip(&goals).all(|(now, goal)| now >= goal);
-        self.until(enough, "every node accepts events").await;
+        self.until_each(|door| door.accepted, count, "every node accepts events").await;
     }
 
-    async fn until(&self, mut enough: impl FnMut(&Vec<usize>) -> bool, what: &str) {
-        let mut accepted = self.inner.accepted.subscribe();
-        let reached = tokio::time::timeout(PATIENCE, accepted.wait_for(|now| enough(now))).await;
+    /// Waits until every door has answered so many more with 503.
+    pub async fn more_refused_at_each(&self, count: usize) {
+        self.until_each(|door| door.refused, count, "every node says that it cannot").await;
+    }
+
+    /// Waits until that door has answered so many more with 503.
+    pub async fn more_refused_at(&self, door: usize, count: usize) {
+        let goal = self.inner.said.borrow()[door].refused + count;
+        self.until(|now| now[door].refused >= goal, "this node says that it cannot").await;
+    }
+
+    /// Waits until every door has answered so many more with 503, or not at all.
+    pub async fn more_without_200_at_each(&self, count: usize) {
+        self.until_each(|door| door.refused + door.silent, count, "nobody is told 200").await;
+    }
+
+    async fn until_each(&self, of: impl Fn(&Counts) -> usize, count: usize, what: &str) {
+        let before = self.inner.said.borrow().clone();
+        let enough =
+            |now: &Vec<Counts>| now.iter().zip(&before).all(|(now, before)| of(now) >= of(before) + count);
+        self.until(enough, what).await;
+    }
+
+    async fn until(&self, mut enough: impl FnMut(&Vec<Counts>) -> bool, what: &str) {
+        let mut said = self.inner.said.subscribe();
+        let reached = tokio::time::timeout(PATIENCE, said.wait_for(|now| enough(now))).await;
         reached
             .unwrap_or_else(|_| panic!("in vain: {what}: {:?}", self.inner.promised().answers))
             .expect("the load lives as long as its handle");
@@ -199,7 +233,7 @@ impl Inner {
                 promised.accepted.push(said.fact.clone());
                 promised.answers.known += usize::from(answer.get("duplicate").is_some());
                 drop(promised);
-                self.accepted.send_modify(|accepted| accepted[at] += 1);
+                self.said.send_modify(|doors| doors[at].accepted += 1);
                 return;
             }
             assert!(start.elapsed() < PATIENCE, "no node takes {:?}", said.fact);
@@ -247,6 +281,12 @@ impl Inner {
                     answers.without_retry_after += usize::from(!answer.headers.contains_key("retry-after"));
                 }
             }
+        }
+        drop(promised);
+        match answer.as_ref().map(|answer| answer.status.as_u16()) {
+            Some(503) => self.said.send_modify(|doors| doors[at].refused += 1),
+            None => self.said.send_modify(|doors| doors[at].silent += 1),
+            Some(_) => {}
         }
         if answer.as_ref().is_none_or(|answer| !answer.status.is_success()) {
             *door.rests_until.lock().expect("it is only read and set") = Instant::now() + REST;

@@ -109,3 +109,50 @@ async fn open(route: &mut watch::Receiver<Route>) -> Option<SocketAddr> {
     let route = route.wait_for(|route| route.way != Way::Cut).await.ok()?;
     (route.way == Way::Open).then_some(route.to)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Greets everybody with a letter, then repeats what it hears.
+    async fn echo(letter: u8) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                stream.write_all(&[letter]).await.unwrap();
+                let (mut from, mut to) = stream.into_split();
+                tokio::spawn(async move { tokio::io::copy(&mut from, &mut to).await });
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn bytes_pass_and_wait_and_go_elsewhere() {
+        let proxy = Proxy::to(echo(b'a').await).await;
+        let mut first = TcpStream::connect(proxy.address).await.unwrap();
+        assert_eq!(first.read_u8().await.unwrap(), b'a');
+        first.write_u8(1).await.unwrap();
+        assert_eq!(first.read_u8().await.unwrap(), 1);
+
+        proxy.cut();
+        first.write_u8(2).await.unwrap();
+        let mut second = TcpStream::connect(proxy.address).await.unwrap();
+        for stream in [&mut first, &mut second] {
+            let silence = tokio::time::timeout(Duration::from_millis(100), stream.read_u8()).await;
+            assert!(silence.is_err(), "nothing passes, and nothing is closed");
+        }
+        proxy.lead_to(echo(b'b').await);
+        proxy.open();
+        assert_eq!(first.read_u8().await.unwrap(), 2, "what waited goes on");
+        assert_eq!(second.read_u8().await.unwrap(), b'b');
+
+        proxy.close();
+        assert!(first.read_u8().await.is_err() && second.read_u8().await.is_err());
+        let mut third = TcpStream::connect(proxy.address).await.unwrap();
+        assert!(third.read_u8().await.is_err());
+    }
+}

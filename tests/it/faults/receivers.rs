@@ -93,9 +93,11 @@ impl Receivers {
         self.book().moment
     }
 
-    /// Requests that are worked on now.
-    pub fn under_way(&self) -> usize {
-        *self.under_way.borrow()
+    /// Waits until that moment has passed.
+    pub async fn until(&self, moment: usize) {
+        let mut under_way = self.under_way.subscribe();
+        let passed = tokio::time::timeout(PATIENCE, under_way.wait_for(|_| self.now() >= moment)).await;
+        passed.expect("requests come").expect("the receivers live as long as their handle");
     }
 
     /// Waits until so many are.
