@@ -43,14 +43,8 @@ impl Endpoint {
     }
 }
 
-/// A fault, and what was on its way when it struck: what receivers had heard, and had not refused, of deliveries that were
-/// still open in the books.
-#[derive(Clone, Debug, Default)]
-pub struct Struck {
-    pub fault: String,
-    /// Endpoint and event of each of them.
-    pub in_flight: HashSet<(String, Fact)>,
-}
+/// Deliveries, by endpoint and event.
+pub type Deliveries = HashSet<(String, Fact)>;
 
 /// All that is known when everything owed has been delivered.
 #[derive(Debug, Default)]
@@ -64,7 +58,9 @@ pub struct Evidence {
     pub endpoints: Vec<Endpoint>,
     /// Everything that came, in its order.
     pub hearings: Vec<Hearing>,
-    pub struck: Vec<Struck>,
+    /// What was on its way when each fault struck: what receivers had heard, and had not refused, of deliveries that were
+    /// still open in the books.
+    pub in_flight: Vec<Deliveries>,
 }
 
 /// What was found.
@@ -184,10 +180,10 @@ fn duplicates_were_in_flight(evidence: &Evidence, requests: &Requests<'_>, verdi
         let refused = came.iter().filter(|one| one.answered.is_some_and(|(_, status)| status != 200)).count();
         let again = came.len().saturating_sub(refused + 1);
         let key = ((*endpoint).to_owned(), (*fact).clone());
-        let may = evidence.struck.iter().filter(|struck| struck.in_flight.contains(&key)).count();
+        let may = evidence.in_flight.iter().filter(|deliveries| deliveries.contains(&key)).count();
         verdict.again.extend(std::iter::repeat_n(key, again));
         if again > may {
-            let faults = evidence.struck.len();
+            let faults = evidence.in_flight.len();
             verdict.wrong.push(format!(
                 "{endpoint} heard {fact:?} {} times, {refused} refused: {again} too many; it was in flight in {may} of {faults} faults: {came:?}",
                 came.len()
@@ -233,7 +229,7 @@ mod tests {
                 owed: 4,
                 delivered: 4,
             }],
-            struck: vec![Struck { fault: "kill -9".to_owned(), in_flight }],
+            in_flight: vec![in_flight],
             hearings: hearings.map(|(at, came, status)| hearing(at, came, status)).to_vec(),
             feed: feed.to_vec(),
         }
@@ -260,7 +256,7 @@ mod tests {
             ("batch.completed 2 times", |all| all.feed.push(all.feed[3].clone())),
             ("call.requested 1 times, not 2", |all| all.batches[0].1 = 2),
             ("under 2 ids", |all| all.hearings[4].id = Some("evt_9".to_owned())),
-            ("1 too many", |all| all.struck.clear()),
+            ("1 too many", |all| all.in_flight.clear()),
         ];
         for (expected, spoil) in spoilt {
             let mut evidence = well();

@@ -8,7 +8,7 @@ use postcall::model::id::{self, Kind};
 use serde_json::Value;
 
 use super::database::Numbers;
-use super::judge::{Endpoint, Evidence, Struck, Told, Verdict, judge};
+use super::judge::{Deliveries, Endpoint, Evidence, Told, Verdict, judge};
 use super::load::{Answers, Promised};
 use super::nodes::Node;
 use super::receivers::{Hearing, Receivers};
@@ -46,17 +46,14 @@ pub async fn gather(nodes: &[Node], promised: Promised, receivers: &Receivers, s
     let (feed, positions) = feed(&api).await;
     let (endpoints, paths) = endpoints(&api, &sums).await;
     let hearings = receivers.hearings();
-    let struck = seen.iter().map(|seen| Struck {
-        fault: seen.fault.clone(),
-        in_flight: seen.in_flight(&hearings, &paths, &positions),
-    });
+    let in_flight = seen.iter().map(|seen| seen.in_flight(&hearings, &paths, &positions)).collect();
     // Of an endpoint that was made and not answered for, nobody knows since when it hears.
     let is_known = |endpoint: &Endpoint| {
         let mut known = promised.batches.iter().map(|(_, _, path)| path.as_str()).chain(DIALECTS);
         known.any(|path| path == endpoint.path)
     };
     let evidence = Evidence {
-        struck: struck.collect(),
+        in_flight,
         accepted: promised.accepted.clone(),
         batches: promised.batches.iter().map(|(id, contacts, _)| (id.clone(), *contacts)).collect(),
         endpoints: endpoints.into_iter().filter(is_known).collect(),
@@ -71,16 +68,16 @@ impl Report {
     /// Prints the counts.
     pub fn print(&self, seen: &[Seen]) {
         let Self { evidence, verdict, answers } = self;
-        for (seen, struck) in seen.iter().zip(&evidence.struck) {
-            let again = verdict.again.iter().filter(|key| struck.in_flight.contains(*key)).count();
-            let count = struck.in_flight.len();
+        for (seen, in_flight) in seen.iter().zip(&evidence.in_flight) {
+            let again = verdict.again.iter().filter(|key| in_flight.contains(*key)).count();
+            let count = in_flight.len();
             let Seen { fault, recovered, .. } = seen;
             let recovered = recovered.map(|after| format!(", settled after {after:.1?}")).unwrap_or_default();
             println!(
                 "{fault}: {count} deliveries were heard and not settled, {again} of them came again{recovered}"
             );
         }
-        let most: usize = evidence.struck.iter().map(|struck| struck.in_flight.len()).sum();
+        let most: usize = evidence.in_flight.iter().map(HashSet::len).sum();
         println!(
             "  {} events and {} batches answered for; {} events in the feed; {} deliveries to {} endpoints, {} requests, \
              {} duplicates of at most {most}",
@@ -117,7 +114,7 @@ impl Seen {
         hearings: &[Hearing],
         paths: &HashMap<i64, String>,
         positions: &HashMap<i64, Fact>,
-    ) -> HashSet<(String, Fact)> {
+    ) -> Deliveries {
         let mut heard: HashMap<(&str, &Fact), isize> = HashMap::new();
         for hearing in hearings.iter().filter(|hearing| hearing.came <= self.moment) {
             let is_refused = hearing.answered.is_some_and(|(_, status)| status != 200);

@@ -1,24 +1,22 @@
-//! The stage of a fault test: nodes on a database, receivers, the load. It sees what is in flight when a fault strikes,
-//! and in the end gathers what is known, has it judged, and prints the counts. Refuses to know how a fault is made.
+//! The stage of a fault test: nodes on a database, receivers, the load. It sees what is in flight when a fault strikes.
+//! Refuses to know how a fault is made.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use postcall::model::id::{self, Kind};
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 
-use super::database::{Database, Numbers};
-use super::judge::{self, Endpoint, Evidence, Struck, Told};
+use super::PATIENCE;
+use super::database::Database;
 use super::load::{self, Load};
 use super::nodes::Node;
 use super::proxy::Proxy;
-use super::receivers::{Hearing, Receivers};
+use super::receivers::Receivers;
+use super::report::{self, Seen};
 use super::servers::Server;
 use super::vendors::{self, DIALECTS};
-use super::{Fact, PATIENCE};
-use crate::harness::Client;
 
 /// Events that are answered before the first fault.
 const WARM_UP: usize = 150;
