@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::servers::Server;
@@ -25,9 +26,38 @@ impl Database {
     pub async fn open_deliveries(&self) -> HashSet<Numbers> {
         match self {
             Self::Embedded(data) => embedded(data),
-            Self::Server(server) => server.sql(OPEN).await.lines().map(numbers).collect(),
+            Self::Server(server) => rows(&server.sql(OPEN).await),
         }
     }
+
+    /// The number of the tenure that a node is in. Its name ends with its port.
+    pub async fn tenure(&self, node: SocketAddr) -> String {
+        let port = node.port();
+        self.server().sql(&format!("SELECT max(node) FROM nodes WHERE name LIKE '%:{port}'")).await
+    }
+
+    /// The open deliveries that a tenure owns.
+    pub async fn owned_in(&self, tenure: &str) -> HashSet<Numbers> {
+        rows(&self.server().sql(&format!("{OPEN} WHERE state = 2 AND owner = {tenure}")).await)
+    }
+
+    /// Waits until the lease of a tenure is over.
+    pub async fn lapse(&self, tenure: &str) {
+        let left =
+            "SELECT count(*) FROM nodes WHERE expires > EXTRACT(EPOCH FROM clock_timestamp()) * 1000000";
+        self.server().until(&format!("{left} AND node = {tenure}"), "0").await;
+    }
+
+    fn server(&self) -> &Server {
+        match self {
+            Self::Embedded(_) => panic!("one node has no tenures"),
+            Self::Server(server) => server,
+        }
+    }
+}
+
+fn rows(text: &str) -> HashSet<Numbers> {
+    text.lines().map(numbers).collect()
 }
 
 fn numbers(row: &str) -> Numbers {

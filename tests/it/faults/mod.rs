@@ -63,7 +63,7 @@ async fn one_node_is_killed_and_then_another() {
     for node in [0, 1] {
         stage.receivers.wait_for_work(3).await;
         stage.nodes[node].kill().await;
-        stage.one_struck(&format!("kill -9 of {}", stage.nodes[node].name)).await;
+        stage.one_struck(node, "kill -9").await;
         stage.recovered().await;
         stage.nodes[node].start_again().await;
         stage.load().more_at_each(20).await;
@@ -91,7 +91,7 @@ async fn a_node_stands_still_past_its_lease_and_wakes_up() {
     if !is_inside {
         stage.nodes[0].freeze().await;
     }
-    stage.one_struck(&format!("SIGSTOP (inside a transaction: {is_inside})")).await;
+    stage.one_struck(0, &format!("SIGSTOP (inside a transaction: {is_inside})")).await;
     stage.recovered().await;
     stage.nodes[0].thaw().await;
     stage.load().more_at_each(20).await;
@@ -115,7 +115,7 @@ async fn a_node_is_cut_off_from_the_database() {
         stage.load().more_at_each(1).await;
     }
     stage.proxies[0].cut();
-    stage.one_struck(&format!("a cut (inside a transaction: {is_inside})")).await;
+    stage.one_struck(0, &format!("a cut (inside a transaction: {is_inside})")).await;
     stage.recovered().await;
     // The cable is found broken, and later mended.
     stage.proxies[0].close();

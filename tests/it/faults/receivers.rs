@@ -93,14 +93,7 @@ impl Receivers {
         self.book().moment
     }
 
-    /// Waits until that moment has passed.
-    pub async fn until(&self, moment: usize) {
-        let mut under_way = self.under_way.subscribe();
-        let passed = tokio::time::timeout(PATIENCE, under_way.wait_for(|_| self.now() >= moment)).await;
-        passed.expect("requests come").expect("the receivers live as long as their handle");
-    }
-
-    /// Waits until so many are.
+    /// Waits until so many requests are worked on.
     pub async fn wait_for_work(&self, count: usize) {
         let mut under_way = self.under_way.subscribe();
         let busy = tokio::time::timeout(PATIENCE, under_way.wait_for(|now| *now >= count)).await;

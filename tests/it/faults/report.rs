@@ -104,6 +104,7 @@ impl Report {
         let is_strange = |status: &&u16| ![200, 201, 202, 503].contains(*status);
         let strange: Vec<&u16> = self.answers.by_status.keys().filter(is_strange).collect();
         assert!(strange.is_empty(), "{:?}", self.answers);
+        assert_eq!(self.answers.without_retry_after, 0, "a 503 says when to come again");
     }
 }
 

@@ -22,8 +22,6 @@ use super::vendors::{self, DIALECTS};
 const WARM_UP: usize = 150;
 /// Seconds; longer than any endpoint's timeout.
 const LEASE: &str = "3";
-/// Moments of the receivers, after which what was in flight on a node that is well has been settled.
-const SOON: usize = 300;
 
 /// The stage.
 pub struct Stage {
@@ -97,16 +95,15 @@ impl Stage {
         self.seen.push(Seen { fault, start, open, moment, recovered: None });
     }
 
-    /// Notes what is in flight on its node now: a fault has struck it, the others go on. What they had in flight is settled
-    /// soon; what stays open while they do much else is the node's.
-    pub async fn one_struck(&mut self, fault: &str) {
-        self.struck(fault).await;
-        let others = self.receivers.now() + SOON;
-        self.receivers.until(others).await;
-        let (open, moment) = (self.database.open_deliveries().await, self.receivers.now());
-        let seen = self.seen.last_mut().expect("it was just seen");
-        seen.open.retain(|delivery| open.contains(delivery));
-        seen.moment = moment;
+    /// Notes what is in flight on a node that a fault has struck: what it owns. Others do not touch that before its lease is
+    /// over, and then it may not send any of it.
+    pub async fn one_struck(&mut self, node: usize, fault: &str) {
+        let start = Instant::now();
+        let tenure = self.database.tenure(self.nodes[node].address).await;
+        let open = self.database.owned_in(&tenure).await;
+        self.database.lapse(&tenure).await;
+        let (fault, moment) = (format!("{fault} ({})", self.nodes[node].name), self.receivers.now());
+        self.seen.push(Seen { fault, start, open, moment, recovered: None });
     }
 
     /// What came up to now was on its way, too.
