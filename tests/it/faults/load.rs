@@ -167,9 +167,11 @@ impl Load {
     async fn until(&self, mut enough: impl FnMut(&Vec<Counts>) -> bool, what: &str) {
         let mut said = self.inner.said.subscribe();
         let reached = tokio::time::timeout(PATIENCE, said.wait_for(|now| enough(now))).await;
-        reached
-            .unwrap_or_else(|_| panic!("in vain: {what}: {:?}", self.inner.promised().answers))
-            .expect("the load lives as long as its handle");
+        let Ok(reached) = reached else {
+            let answers = self.inner.promised().answers.clone();
+            panic!("in vain: {what}: {answers:?}");
+        };
+        reached.expect("the load lives as long as its handle");
     }
 
     /// Ends: no new calls, but those that were begun and those of every batch are told to their end.
