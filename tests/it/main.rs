@@ -20,6 +20,7 @@ mod database;
 mod delivery;
 mod deploy;
 mod dialects;
+mod faults;
 mod harness;
 mod home;
 mod js_json;

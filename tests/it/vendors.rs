@@ -179,7 +179,7 @@ impl Doors {
 }
 
 /// The headers of Standard Webhooks, by its specification.
-fn standard_proof(id: &str, body: &[u8]) -> Vec<(&'static str, String)> {
+pub fn standard_proof(id: &str, body: &[u8]) -> Vec<(&'static str, String)> {
     #[expect(clippy::disallowed_methods, reason = "a vendor has a clock of its own")]
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs().to_string();
     let secret = STANDARD_SECRET.trim_start_matches("whsec_");

@@ -21,7 +21,7 @@ use super::{Error, Result, Value};
 const PATIENCE: Duration = Duration::from_secs(15);
 /// What every connection is set to: a statement that takes longer is a fault, and a client that is gone holds no lock.
 const SETTINGS: &str = "SET statement_timeout = '10s'; SET lock_timeout = '8s'; \
-     SET idle_in_transaction_session_timeout = '20s'; SET jit = off; SET plan_cache_mode = force_generic_plan; \
+     SET idle_in_transaction_session_timeout = '3s'; SET jit = off; SET plan_cache_mode = force_generic_plan; \
      SET client_min_messages = warning";
 
 /// A statement that the server has prepared.
