@@ -16,6 +16,7 @@ pub mod events;
 pub mod export;
 pub mod import;
 pub mod keys;
+pub mod migrate_store;
 pub mod openapi;
 pub mod progress;
 pub mod receivers;
@@ -51,6 +52,7 @@ enum Command {
     Erase(erase::Erase),
     Export(export::Export),
     Import(import::Import),
+    MigrateStore(migrate_store::MigrateStore),
     Batches(batches::Batches),
     Calls(calls::Calls),
     Campaigns(campaigns::Campaigns),
@@ -86,6 +88,7 @@ pub fn main() -> ExitCode {
             Command::Erase(erase) => erase::run(erase).await,
             Command::Export(export) => export::run(export).await,
             Command::Import(import) => import::run(import).await,
+            Command::MigrateStore(migrate) => migrate_store::run(migrate).await,
             Command::Batches(batches) => batches::run(batches).await,
             Command::Calls(calls) => calls::run(calls).await,
             Command::Campaigns(campaigns) => campaigns::run(campaigns).await,

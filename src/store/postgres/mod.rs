@@ -7,6 +7,7 @@ mod news;
 mod schema;
 mod server;
 mod tenure;
+pub mod transfer;
 mod writer;
 
 use std::path::Path;
@@ -153,6 +154,7 @@ impl PostgresStore {
         let vault = Arc::new(vault_of(&db, data, &server)?);
         schema::migrate(&db).map_err(|error| trouble(&error))?;
         server::check_key(&db, &vault).map_err(|error| trouble(&error))?;
+        transfer::check_finished(&db).map_err(|error| trouble(&error))?;
         let (directory, feeds): (Arc<Directory>, Arc<Feeds>) = Default::default();
         let now = tenure::now(&db).map_err(|error| trouble(&error))?;
         config::create_account(&db, "default", new_tag(), now).map_err(|error| trouble(&error))?;

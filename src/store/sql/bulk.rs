@@ -46,6 +46,13 @@ impl Connection {
         }
     }
 
+    /// Runs a statement for many rows at once, on a database that is far away.
+    pub fn execute_many(&self, sql: &str, columns: &[Column]) -> Result<()> {
+        let Self::Postgres(wire) = self else { return Ok(()) };
+        let params = columns.iter().map(|column| column as &(dyn ToSql + Sync)).collect();
+        wire.query_all(&[(sql, params)]).map(drop)
+    }
+
     /// Fetches the rows of several questions together; `None` where each is asked for by itself.
     pub fn fetch(&self, questions: &[Question<'_>]) -> Result<Option<Vec<Rows<'static>>>> {
         let Self::Postgres(wire) = self else { return Ok(None) };
@@ -146,7 +153,8 @@ impl Column {
         column
     }
 
-    fn push(&mut self, value: &Value<'_>) {
+    /// Adds an element.
+    pub fn push(&mut self, value: &Value<'_>) {
         self.count += 1;
         match value {
             Value::Null => {

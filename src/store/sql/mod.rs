@@ -242,6 +242,21 @@ impl Row<'_> {
         T::get(self, column)
     }
 
+    /// A column of SQLite as it is, whatever it holds.
+    pub fn value(&self, column: usize) -> Result<Value<'_>> {
+        use rusqlite::types::ValueRef;
+        let Self::Sqlite(row) = self else {
+            return Err(Error::Shape("only SQLite's columns hold anything".to_owned()));
+        };
+        Ok(match row.get_ref(column)? {
+            ValueRef::Null => Value::Null,
+            ValueRef::Integer(number) => Value::Int(number),
+            ValueRef::Real(number) => Value::Real(number),
+            ValueRef::Text(text) => Value::Blob(text),
+            ValueRef::Blob(bytes) => Value::Blob(bytes),
+        })
+    }
+
     /// A column's bytes, not copied.
     pub fn blob(&self, column: usize) -> Result<&[u8]> {
         match self {

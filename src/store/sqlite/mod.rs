@@ -50,6 +50,45 @@ impl Default for Options {
     }
 }
 
+/// The file that says that a store was moved elsewhere.
+pub const MOVED: &str = "moved";
+
+/// A store that is about to be moved, up to date and with nobody else in it.
+pub struct Moving {
+    /// Its connection.
+    pub db: Connection,
+    /// Opens its secrets.
+    pub vault: Vault,
+    _lock: File,
+}
+
+impl Moving {
+    /// Opens the store of a data directory, to be read from its beginning to its end.
+    ///
+    /// # Errors
+    /// A sentence for the operator: nothing there, in use by another process, or written by a newer postcall.
+    pub fn open(dir: &Path) -> Result<Self, String> {
+        let path = dir.join("postcall.db");
+        if !path.exists() {
+            return Err(format!("there is no store in {}: {} is missing", dir.display(), path.display()));
+        }
+        let key_file = dir.join("master.key");
+        if !key_file.exists() {
+            return Err(format!("{} is missing; without it nothing here can be read", key_file.display()));
+        }
+        let lock = lock(dir)?;
+        let trouble = |error: &dyn std::fmt::Display| format!("cannot open {}: {error}", path.display());
+        let vault = Vault::of_file(&key_file).map_err(|error| error.to_string())?;
+        let mut db = rusqlite::Connection::open(&path).map_err(|error| trouble(&error))?;
+        schema::configure(&db).map_err(|error| trouble(&error))?;
+        schema::migrate(&mut db).map_err(|error| trouble(&error))?;
+        check_key(&db, &vault).map_err(|error| trouble(&error))?;
+        let db = Connection::Sqlite(db);
+        upkeep::disown(&db, 0).map_err(|error| trouble(&error))?;
+        Ok(Self { db, vault, _lock: lock })
+    }
+}
+
 /// The embedded store.
 pub type SqliteStore = RoomStore<Sqlite>;
 
@@ -100,6 +139,13 @@ impl SqliteStore {
     /// A sentence for the operator: locked by another process, not writable, written by a newer postcall, or sealed
     /// under another key.
     pub fn open(dir: &Path, now: Time, options: Options) -> Result<Self, String> {
+        let moved = dir.join(MOVED);
+        if moved.exists() {
+            return Err(format!(
+                "this store was moved to PostgreSQL; remove {} to open what was left here all the same",
+                moved.display()
+            ));
+        }
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -258,6 +304,21 @@ mod tests {
             Ok((true, full)),
             "data that does not fit says nothing about the store"
         );
+    }
+
+    #[test]
+    fn every_table_moves_elsewhere() {
+        let db = migrated();
+        let own = ["meta", "call_hashes", "overwritten"];
+        let sql = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name";
+        let mut statement = db.prepare_cached(sql).unwrap();
+        let tables = statement.query_map((), |row| row.get::<String>(0)).unwrap();
+        let tables: Vec<String> =
+            tables.map(Result::unwrap).filter(|table| !own.contains(&table.as_str())).collect();
+        let mut moved: Vec<&str> =
+            crate::store::postgres::transfer::TABLES.iter().map(|(table, _)| *table).collect();
+        moved.sort_unstable();
+        assert_eq!(tables, moved);
     }
 
     #[tokio::test]

@@ -25,6 +25,7 @@ mod sharing;
 mod silencing;
 mod sqlite;
 pub mod troubled;
+mod upgrading;
 mod upkeep;
 
 /// Makes each function a test over the store of a fixture.

@@ -21,7 +21,7 @@ pub struct Postgres {
     /// Stores that crashed: kept, because dropping one would let it tidy up.
     crashed: Vec<Arc<dyn Store>>,
     pub database: Database,
-    data: TempDir,
+    pub data: TempDir,
 }
 
 impl Postgres {
@@ -31,7 +31,7 @@ impl Postgres {
     }
 }
 
-fn open(database: &Database, data: &Path) -> Result<Arc<dyn Store>, String> {
+pub fn open(database: &Database, data: &Path) -> Result<Arc<dyn Store>, String> {
     over_postgres(&database.url(), data, QUARANTINE_QUOTA)
 }
 

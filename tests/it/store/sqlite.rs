@@ -19,7 +19,7 @@ const ENDED: Step = Step::Ended(Outcome::Completed);
 
 /// A data directory.
 pub struct Sqlite {
-    dir: TempDir,
+    pub dir: TempDir,
     store: Option<Arc<dyn Store>>,
     /// Stores that crashed, with their directories: kept, because dropping one would let it tidy up.
     crashed: Vec<(TempDir, Option<Arc<dyn Store>>)>,

@@ -1,0 +1,170 @@
+//! What happens to the tables on PostgreSQL beside the work: an embedded store moves in, a newer version changes them while
+//! nodes of this one serve, old partitions go.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use postcall::ledger::Next;
+use postcall::model::{Outcome, Step, Text};
+use postcall::store::books::{Setting, Subject};
+use postcall::store::postgres::transfer::{Transferred, transfer};
+use postcall::store::Page;
+
+use super::postgres::{Postgres, open};
+use super::scene::{Scene, says};
+use super::sqlite::Sqlite;
+use crate::database::Database;
+
+const ENDED: Step = Step::Ended(Outcome::Completed);
+
+/// Calls that make more than one page of several tables.
+const CALLS: usize = 1300;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_embedded_store_moves_in_whatever_breaks_off() {
+    let mut scene = Scene::<Sqlite>::new().await;
+    let endpoint = scene.endpoint(|_| {}).await;
+    for from in (0..CALLS).step_by(100) {
+        let said = (from..from + 100).map(|call| says(&format!("c-{call}"), ENDED));
+        let owned = scene.hear(said).await.owned;
+        for (at, owned) in owned.iter().enumerate().filter(|(at, _)| at % 3 > 0) {
+            scene.settle(owned, if at % 3 == 1 { Next::Delivered } else { Next::Dead }).await;
+        }
+    }
+    scene.hear([says("half \0 a call", Step::Ringing)]).await;
+    let setting = Setting {
+        id: Text::from("march"),
+        name: Some(Some(Text::from("M\u{e4}rz"))),
+        expected_calls: Some(9),
+    };
+    let campaign = postcall::ledger::tally::Dimension::Campaign;
+    scene.store.put_mentioned(scene.account, campaign, setting, scene.now).await.unwrap();
+    let account = scene.account;
+    let sums = scene.store.sums(account, true).await.unwrap();
+    let feed = scene.feed().await;
+    let rows = scene.store.rows(account, false).await.unwrap();
+    assert!(rows.keys().any(|(subject, ..)| *subject == Subject::Account));
+    scene.store.close().await.unwrap();
+    let dir = scene.place.dir.path().to_owned();
+    let database = Database::new();
+
+    // It breaks off in the midst of it, and whoever starts a node then is told.
+    let seen = AtomicU64::new(0);
+    let broken = transfer(&dir, &database.url(), None, |done, total| {
+        seen.store(done, Ordering::Relaxed);
+        assert!(done < total / 2, "the power is gone");
+    });
+    assert!(broken.is_err());
+    let reached = seen.load(Ordering::Relaxed);
+    assert!(reached > 1000, "{reached}");
+    let refused = open(&database, &dir).err().unwrap();
+    assert!(refused.contains("migrate-store"), "{refused}");
+
+    let has_begun_anew = AtomicBool::new(false);
+    let moved = transfer(&dir, &database.url(), None, |done, _| {
+        has_begun_anew.fetch_or(done < reached, Ordering::Relaxed);
+    });
+    let Transferred { accounts, owed, .. } = moved.unwrap();
+    assert_eq!((accounts, owed), (1, sums.iter().map(|sum| sum.owed).sum()));
+    assert!(!has_begun_anew.into_inner(), "it went on where it was");
+    assert!(transfer(&dir, &database.url(), None, |_, _| {}).unwrap_err().contains("already"));
+
+    let there = open(&database, &dir).unwrap();
+    assert_eq!(there.sums(account, true).await.unwrap(), sums);
+    assert_eq!(there.sums(account, false).await.unwrap(), sums);
+    assert_eq!(there.rows(account, false).await.unwrap(), rows);
+    assert_eq!(there.rows(account, true).await.unwrap(), rows, "counted anew from its calls");
+    assert_eq!(there.config(account).unwrap().endpoints.len(), 1);
+    let page = Page { after: None, limit: feed.len() };
+    let moved = there.events(account, page).await.unwrap().unwrap().events;
+    assert_eq!(moved, feed[..moved.len()]);
+    // It goes on: a repeat is a duplicate, what was in memory can be claimed, numbers go on where they were.
+    scene.store = there;
+    let committed = scene.hear([says("c-7", ENDED), says("a new one", ENDED)]).await;
+    assert_eq!(committed.owned.len(), 1);
+    assert_eq!(committed.owned[0].event.position, feed.last().unwrap().position + 1);
+    assert!(!scene.claim(endpoint, 10).await.is_empty());
+    let made = scene.store.create_account("second".to_owned(), scene.now).await.unwrap().unwrap();
+    assert!(made.key > account, "{:?}", made.key);
+    scene.store.close().await.unwrap();
+
+    let left = postcall::store::sqlite::SqliteStore::open(&dir, scene.now, Default::default()).err().unwrap();
+    assert!(left.contains("moved"), "{left}");
+    let taken = transfer(&dir, &database.url(), None, |_, _| {}).unwrap_err();
+    assert!(taken.contains("already"), "{taken}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_moves_into_a_database_that_has_a_store() {
+    let scene = Scene::<Postgres>::new().await;
+    let embedded = Scene::<Sqlite>::new().await;
+    embedded.store.close().await.unwrap();
+    let from = embedded.place.dir.path();
+    let url = scene.place.database.url();
+    let refused = transfer(from, &url, None, |_, _| {}).unwrap_err();
+    assert!(refused.contains("master.key"), "another key: {refused}");
+    std::fs::copy(scene.place.data.path().join("master.key"), from.join("master.key")).unwrap();
+    assert!(transfer(from, &url, None, |_, _| {}).is_err());
+    let nothing = transfer(scene.place.data.path(), &url, None, |_, _| {}).unwrap_err();
+    assert!(nothing.contains("no store"), "{nothing}");
+    assert!(!nothing.contains("postgres://"), "{nothing}");
+    scene.finish().await;
+}
+
+/// A node of the next version adds a column and a table and says that today's nodes can go on; the one after it takes
+/// something away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_version_may_change_the_tables_while_this_one_serves() {
+    let mut scene = Scene::<Postgres>::new().await;
+    let endpoint = scene.endpoint(|_| {}).await;
+    let known: i64 = scene.place.database.sql("SELECT MAX(version) FROM migrations").trim().parse().unwrap();
+    let owned = scene.step("before", ENDED).await;
+    let change = format!(
+        "BEGIN; ALTER TABLE calls ADD COLUMN later BIGINT NOT NULL DEFAULT 7; CREATE TABLE later (id BIGINT PRIMARY KEY);
+         ALTER TABLE open ADD COLUMN later BYTEA; INSERT INTO migrations VALUES ({}, {known}); COMMIT",
+        known + 1
+    );
+    scene.place.database.sql(&change);
+    scene.settle(&owned[0], Next::Delivered).await;
+    assert_eq!(scene.step("after", ENDED).await.len(), 1, "statements that were prepared before go on");
+    scene.crash().await;
+    assert_eq!(scene.claim(endpoint, 2).await.len(), 1, "and so does a node of this version that starts now");
+    scene.finish().await;
+
+    let scene = Scene::<Postgres>::new().await;
+    scene.place.database.sql(&format!("INSERT INTO migrations VALUES ({0}, {0})", known + 1));
+    let refused = open(&scene.place.database, scene.place.data.path()).err().unwrap();
+    assert!(refused.contains("newer postcall"), "{refused}");
+    scene.finish().await;
+}
+
+/// Partitions of weeks that are over go when retention has emptied them; one that holds anything stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_partition_goes_when_it_is_empty() {
+    let mut scene = Scene::<Postgres>::new().await;
+    let endpoint = scene.endpoint(|_| {}).await;
+    let owned = scene.step("old", ENDED).await;
+    scene.settle(&owned[0], Next::Delivered).await;
+    let database = &scene.place.database;
+    // As if it had been recorded in a week long ago.
+    for table in ["events", "settled"] {
+        database.sql(&format!(
+            "CREATE TABLE {table}_100 PARTITION OF {table} FOR VALUES FROM (100) TO (101); UPDATE {table} SET week = 100"
+        ));
+    }
+    let partitions =
+        "SELECT count(*) FROM pg_inherits WHERE inhrelid::regclass::text IN ('events_100', 'settled_100')";
+    scene.tidy_up().await;
+    assert_eq!(scene.place.database.sql(partitions).trim(), "2", "there is something in them");
+    scene.keep(60).await;
+    scene.wait(2 * 3600);
+    scene.tidy_up().await;
+    scene.wait(2 * 3600);
+    scene.tidy_up().await;
+    scene.wait(2 * 3600);
+    scene.tidy_up().await;
+    assert_eq!(scene.place.database.sql(partitions).trim(), "0");
+    assert_eq!(scene.feed().await.len(), 0);
+    assert_eq!(scene.sum(endpoint).await.delivered, 1);
+    assert_eq!(scene.step("new", ENDED).await.len(), 1);
+    scene.finish().await;
+}
