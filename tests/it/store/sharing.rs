@@ -7,10 +7,10 @@ use futures_util::future::join_all;
 use postcall::ledger::Next;
 use postcall::model::endpoint::EndpointState;
 use postcall::model::{DeliveryState, Outcome, Step};
-use postcall::store::{News, Owned, Store};
+use postcall::store::{EndpointRef, News, Owned, Store};
 
 use super::postgres::Postgres;
-use super::scene::{Scene, attempted, endpoint, numbers, says};
+use super::scene::{Scene, attempted, endpoint, numbers, says, source};
 use crate::harness::PATIENCE;
 
 const ENDED: Step = Step::Ended(Outcome::Completed);
@@ -171,4 +171,55 @@ async fn whoever_follows_the_feed_hears_of_all_nodes() {
     assert_eq!(*moved.expect("in time").expect("the node lives"), 1);
     assert_eq!(two.at(1).feed().await.len(), 1);
     two.finish().await;
+}
+
+/// News travels for a moment; whoever is about to say that something is not there does not wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_changed_before_is_known_after_catching_up() {
+    let two = Two::new().await;
+    let account = two.scene.account;
+    for turn in 0..50 {
+        let [here, there] = [&two.nodes[turn % 2], &two.nodes[1 - turn % 2]];
+        let made = here.put_source(source(account)).await.unwrap().unwrap();
+        there.catch_up().await.unwrap();
+        let known = there.config(account).unwrap();
+        assert!(known.source(made.number).is_some(), "source {} of turn {turn}", made.number);
+    }
+    two.finish().await;
+}
+
+/// What a node gives back after its lease was over may be another's by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_gives_back_only_what_is_its_own() {
+    let mut two = Two::new().await;
+    let target = two.scene.endpoint(|_| {}).await;
+    let target = two.scene.target(target);
+    let owned = two.scene.step("a", ENDED).await;
+    assert_eq!(numbers(&owned), [1]);
+    two.end_first_lease();
+    let theirs = until_claimed(&two, target).await;
+    assert_eq!(numbers(&theirs), [1], "taken over");
+    until("the first node has a lease again", async || {
+        two.nodes[0].release(two.scene.account, vec![1]).await.is_ok()
+    })
+    .await;
+    let claimed = two.nodes[0].claim(target, two.scene.now, two.scene.room.places(9)).await.unwrap();
+    assert!(claimed.owned.is_empty(), "it is the second node's");
+    two.at(1).settle(&theirs[0], Next::Delivered).await;
+    assert_eq!(two.scene.state(1).await, DeliveryState::Delivered);
+    two.finish().await;
+}
+
+/// The second node does chores until there is something for it to claim.
+async fn until_claimed(two: &Two, target: EndpointRef) -> Vec<Owned> {
+    let start = Instant::now();
+    loop {
+        two.nodes[1].chore(two.scene.now).await.unwrap();
+        let places = two.scene.room.places(9);
+        let owned = two.nodes[1].claim(target, two.scene.now, places).await.unwrap().owned;
+        if !owned.is_empty() {
+            return owned;
+        }
+        assert!(start.elapsed() < PATIENCE, "nothing was taken over");
+    }
 }
