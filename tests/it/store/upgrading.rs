@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use postcall::ledger::Next;
 use postcall::model::{Outcome, Step, Text};
+use postcall::store::Page;
 use postcall::store::books::{Setting, Subject};
 use postcall::store::postgres::transfer::{Transferred, transfer};
-use postcall::store::Page;
 
 use super::postgres::{Postgres, open};
 use super::scene::{Scene, says};
