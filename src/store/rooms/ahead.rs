@@ -3,12 +3,15 @@
 //! for when it is needed. It holds for one transaction, which has taken the accounts' lines, so nobody else changes any of
 //! it; what the transaction itself changes is changed here as well. Refuses to know what a group does.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::call_index::call_hash;
 use super::head::{COLUMNS, Head};
 use super::keys::{pack, unpack};
 use super::loaded::Loaded;
+use super::placing::{
+    BATCH_COLUMNS, BatchBook, CONTACT_COLUMNS, LoadedContact, Placed, id_hash, named, phone_hash,
+};
 use super::record::Recording;
 use crate::model::{AccountKey, Text};
 use crate::store::sql::Rows;
@@ -173,6 +176,69 @@ impl Recording<'_> {
         }
         ahead.hashes.extend(hashes);
         ahead.asked.extend(settling);
+        self.prepare_batches(group)
+    }
+
+    /// Fetches what calls that name a batch of their account need. Groups without such calls pay nothing.
+    fn prepare_batches(&mut self, group: &Group) -> Result<(), StoreError> {
+        let (mut batches, mut contacts) = (BTreeSet::new(), BTreeSet::new());
+        let (mut keys, mut calls) = (BTreeSet::new(), BTreeSet::new());
+        for incoming in &group.incoming {
+            let What::Heard(all) = &incoming.what else { continue };
+            let (account, source) = (incoming.account, pack(incoming.account, incoming.source));
+            let Some(config) = self.directory.get(account) else { continue };
+            for told in all {
+                let Told::Call(told) = told else { continue };
+                let said = &told.book.call;
+                let Some(named) = named(said, &config.account) else { continue };
+                let batch = pack(account, named.batch);
+                batches.insert(batch);
+                contacts.extend(named.contact.map(|contact| pack(account, contact)));
+                keys.extend(said.contact.id.as_ref().map(|id| id_hash(batch, id)));
+                keys.extend(said.contact.phone.as_ref().map(|phone| phone_hash(batch, phone)));
+                calls.insert(call_hash(source, told.call_id()));
+            }
+        }
+        if batches.is_empty() {
+            return Ok(());
+        }
+        let [batches, contacts, keys, calls] =
+            [batches, contacts, keys, calls].map(|all| all.into_iter().collect::<Vec<i64>>());
+        let of_batches = format!("SELECT {BATCH_COLUMNS} FROM given_batches WHERE id = ANY(?)");
+        let of_contacts = format!("SELECT {CONTACT_COLUMNS} FROM contacts WHERE id = ANY(?)");
+        let of_keys = format!(
+            "SELECT {CONTACT_COLUMNS}, hash FROM contact_keys JOIN contacts ON id = contact WHERE hash = ANY(?)"
+        );
+        let answers = self.db.fetch(&[
+            (&of_batches, &[&batches]),
+            (&of_contacts, &[&contacts]),
+            (&of_keys, &[&keys]),
+            (LINKS, &[&calls]),
+        ])?;
+        let answers = answers.map(<[Rows<'static>; 4]>::try_from);
+        let Some(Ok([mut given, mut named, mut found, mut links])) = answers else { return Ok(()) };
+        let books = &mut self.books;
+        while let Some(row) = given.next()? {
+            books.batches.insert(row.get(0)?, BatchBook::of(&row)?);
+        }
+        books.contacts.extend(contacts.into_iter().map(|contact| (contact, None)));
+        while let Some(row) = named.next()? {
+            books.contacts.insert(row.get(0)?, Some(LoadedContact::of(&row)?));
+        }
+        books.keys.extend(keys.into_iter().map(|key| (key, Vec::new())));
+        while let Some(row) = found.next()? {
+            let id: i64 = row.get(0)?;
+            books.contacts.insert(id, Some(LoadedContact::of(&row)?));
+            books.keys.entry(row.get(7)?).or_default().push(id);
+        }
+        while let Some(row) = links.next()? {
+            let link = row.get::<Option<i64>>(0)?.map(|_| Placed::of(&row)).transpose()?;
+            books.links.insert(row.get(3)?, link);
+        }
         Ok(())
     }
 }
+
+const LINKS: &str =
+    "SELECT b.batch, b.contact, b.counted, c.id FROM calls c LEFT JOIN batch_calls b ON b.call = c.id
+     WHERE c.hash = ANY(?)";

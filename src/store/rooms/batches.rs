@@ -314,15 +314,13 @@ fn take_in(
     // Nobody is late before the batch's time.
     let due = patience.map(|patience| scheduled.unwrap_or(now).max(now).after(patience).as_micros());
     for (id, contact) in (first..).zip(contacts) {
-        db.prepare_cached(
+        db.later(
             "INSERT INTO contacts (id, about, heard, ended, completed, is_open, due) VALUES (?, ?, 0, 0, 0, 1, ?)",
-        )?
-        .execute(params![id, write(contact)?, due])?;
+            params![id, write(contact)?, due],
+        )?;
         for hash in keys_of(batch, contact) {
-            db.prepare_cached(
-                "INSERT INTO contact_keys (hash, contact) VALUES (?, ?) ON CONFLICT DO NOTHING",
-            )?
-            .execute([hash, id])?;
+            let sql = "INSERT INTO contact_keys (hash, contact) VALUES (?, ?) ON CONFLICT DO NOTHING";
+            db.later(sql, [hash, id])?;
         }
         if scheduled.is_none() {
             scheduled::request(recording, batch, id, contact)?;

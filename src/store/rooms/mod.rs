@@ -34,6 +34,7 @@ pub mod record;
 mod replay_steps;
 pub mod replays;
 mod retention;
+mod rows;
 pub mod scheduled;
 mod sealed;
 mod settle;

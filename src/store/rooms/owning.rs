@@ -11,11 +11,11 @@ use tracing::error;
 use super::keys::{pack, unpack};
 use super::read;
 use super::record::{CLAIMABLE, OWNED, Recording};
+use super::rows::OWNING;
 use super::sealed::dialect_of;
 use crate::model::id::Tag;
 use crate::model::{AccountKey, Event, EventBody};
 use crate::store::packed::{damaged, unpack_bytes};
-use crate::store::sql::bulk::Bulk;
 use crate::store::sql::{Connection, Row};
 use crate::store::{Body, EndpointRef, Owned, Place, StoreError};
 
@@ -27,12 +27,6 @@ const CLAIM_BYTES: usize = 4 << 20;
 const CLAIM_FAR: usize = 256;
 /// What a body is taken to weigh before it is loaded.
 pub const TYPICAL: usize = 4 << 10;
-
-static OWNING: Bulk = Bulk {
-    one: "UPDATE open SET state = 2, owner = ?2 WHERE id = ?1",
-    many: "UPDATE open SET state = 2, owner = t.owner
-           FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[])) AS t (id, owner) WHERE open.id = t.id",
-};
 
 /// A delivery that becomes owned at the end of the transaction.
 pub struct Taken {

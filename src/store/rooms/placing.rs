@@ -29,8 +29,12 @@ const RELEASED_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The batches and contacts that a transaction has touched.
 #[derive(Default)]
 pub struct Books {
-    batches: HashMap<i64, BatchBook>,
-    contacts: HashMap<i64, Option<LoadedContact>>,
+    pub batches: HashMap<i64, BatchBook>,
+    pub contacts: HashMap<i64, Option<LoadedContact>>,
+    /// What calls count for, as far as that was fetched ahead.
+    pub links: HashMap<i64, Option<Placed>>,
+    /// The contacts under hashes that were fetched ahead.
+    pub keys: HashMap<i64, Vec<i64>>,
 }
 
 /// A batch as this transaction knows it.
@@ -49,11 +53,19 @@ pub struct BatchBook {
     is_dirty: bool,
 }
 
-struct LoadedContact {
+pub struct LoadedContact {
     contact: Arc<Contact>,
     book: ContactBook,
     due: Option<i64>,
     is_dirty: bool,
+}
+
+impl LoadedContact {
+    /// Reads a row of [`CONTACT_COLUMNS`].
+    pub fn of(row: &Row<'_>) -> Result<Self, StoreError> {
+        let contact = Arc::new(contact_of(row)?);
+        Ok(Self { contact, book: book_of(row)?, due: row.get(6)?, is_dirty: false })
+    }
 }
 
 /// The columns of [`BatchBook::of`].
@@ -65,8 +77,8 @@ pub const CONTACT_COLUMNS: &str = "id, about, heard, ended, completed, is_open, 
 /// What a body names: a batch of this account, or one of its contacts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Named {
-    batch: i64,
-    contact: Option<i64>,
+    pub batch: i64,
+    pub contact: Option<i64>,
 }
 
 /// Where a call counts.
@@ -80,6 +92,14 @@ pub struct Placed {
 }
 
 impl Placed {
+    /// Reads a row of `batch_calls`: batch, contact, counted.
+    pub fn of(row: &Row<'_>) -> crate::store::sql::Result<Self> {
+        let contact: Option<i64> = row.get(1)?;
+        let counted = Counted::ALL.get(usize::from(row.get::<u8>(2)?)).copied();
+        let before = counted.filter(|_| contact.is_some());
+        Ok(Self { batch: row.get(0)?, contact, before, is_known: true })
+    }
+
     /// Whether the call counts here from now on only.
     pub fn is_new(&self) -> bool {
         !self.is_known
@@ -190,15 +210,7 @@ impl Recording<'_> {
             let sql = format!("SELECT {CONTACT_COLUMNS} FROM contacts WHERE id = ?");
             let mut statement = self.db.prepare_cached(&sql)?;
             let mut rows = statement.query([key])?;
-            let loaded = match rows.next()? {
-                None => None,
-                Some(row) => Some(LoadedContact {
-                    contact: Arc::new(contact_of(&row)?),
-                    book: book_of(&row)?,
-                    due: row.get(6)?,
-                    is_dirty: false,
-                }),
-            };
+            let loaded = rows.next()?.map(|row| LoadedContact::of(&row)).transpose()?;
             self.books.contacts.insert(key, loaded);
         }
         Ok(self.books.contacts.get_mut(&key).and_then(Option::as_mut))
@@ -217,20 +229,14 @@ impl Recording<'_> {
     ) -> Result<Option<Placed>, StoreError> {
         let link = match is_first {
             true => None,
-            false => self
-                .db
-                .prepare_cached("SELECT batch, contact, counted FROM batch_calls WHERE call = ?")?
-                .query_row([pack(account, call)], |row| {
-                    let contact: Option<i64> = row.get(1)?;
-                    let counted = Counted::ALL.get(usize::from(row.get::<u8>(2)?)).copied();
-                    Ok(Placed {
-                        batch: row.get(0)?,
-                        contact,
-                        before: counted.filter(|_| contact.is_some()),
-                        is_known: true,
-                    })
-                })
-                .optional()?,
+            false => match self.books.links.get(&pack(account, call)) {
+                Some(link) => *link,
+                None => self
+                    .db
+                    .prepare_cached("SELECT batch, contact, counted FROM batch_calls WHERE call = ?")?
+                    .query_row([pack(account, call)], Placed::of)
+                    .optional()?,
+            },
         };
         if let Some(link) = link.as_ref().filter(|link| link.contact.is_some()) {
             return Ok(Some(*link));
@@ -271,11 +277,14 @@ impl Recording<'_> {
     }
 
     fn look_up(&mut self, hash: i64, fits: impl Fn(&Contact) -> bool) -> Result<Option<i64>, StoreError> {
-        let keys: Vec<i64> = self
-            .db
-            .prepare_cached("SELECT contact FROM contact_keys WHERE hash = ?")?
-            .query_map([hash], |row| row.get(0))?
-            .collect::<Result<_, _>>()?;
+        let keys: Vec<i64> = match self.books.keys.get(&hash) {
+            Some(keys) => keys.clone(),
+            None => self
+                .db
+                .prepare_cached("SELECT contact FROM contact_keys WHERE hash = ?")?
+                .query_map([hash], |row| row.get(0))?
+                .collect::<Result<_, _>>()?,
+        };
         for key in keys {
             if self.contact(key)?.is_some_and(|loaded| fits(&loaded.contact)) {
                 return Ok(Some(key));
@@ -356,6 +365,11 @@ impl Recording<'_> {
                  ON CONFLICT (call) DO UPDATE SET contact = ?3, counted = ?4",
             params![pack(account, call), placed.batch, placed.contact, after as i64],
         )?;
+        if self.db.postgres().is_some() {
+            let before = placed.contact.map(|_| after);
+            let link = Placed { before, is_known: true, ..*placed };
+            self.books.links.insert(pack(account, call), Some(link));
+        }
         let Some(contact) = placed.contact else { return Ok(()) };
         self.change_contact(placed.batch, contact, at, |book, most| book.count(placed.before, after, most))
     }

@@ -5,7 +5,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::store::sql::bulk::Bulk;
 use crate::store::sql::{Connection, OptionalExtension, params};
 
 use super::ahead::{Ahead, Known};
@@ -21,6 +20,7 @@ use super::mentioned::{Mentions, Remembered};
 use super::owning::Taken;
 use super::placing::{Books, Placed, named};
 use super::retention;
+use super::rows::{ADD_TO_SUM, INSERT_CALL, INSERT_EVENT, INSERT_OPEN, UPDATE_CALL};
 use super::tallies::{Changes, Table};
 use crate::dialect::ReceiptKind;
 use crate::ledger::{self, BatchBook, Change, Contribution};
@@ -53,7 +53,7 @@ pub struct Recording<'a> {
     pub(super) queues: &'a dyn Queues,
     pub(super) now: Time,
     pub(super) committed: Committed,
-    directory: &'a Directory,
+    pub(super) directory: &'a Directory,
     pub(super) known: Memory<'a>,
     quota: i64,
     configs: HashMap<AccountKey, Arc<AccountConfig>>,
@@ -640,50 +640,6 @@ impl<'a> Recording<'a> {
         Ok((self.committed, self.found))
     }
 }
-
-static INSERT_EVENT: Bulk = Bulk {
-    one: "INSERT INTO events (id, kind, at, source, call, previous, test, first_delivery, deliveries, body)
-          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    many: "INSERT INTO events (id, kind, at, source, call, previous, test, first_delivery, deliveries, body)
-           SELECT * FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
-               CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
-               CAST(? AS BIGINT[]), CAST(? AS BYTEA[]))",
-};
-static INSERT_OPEN: Bulk = Bulk {
-    one: "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, owner)
-          VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)",
-    many: "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, owner)
-           SELECT id, endpoint, event, call, revision, state, due, 0, owner
-           FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
-               CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]))
-               AS t (id, endpoint, event, call, revision, state, due, owner)",
-};
-static INSERT_CALL: Bulk = Bulk {
-    one: "INSERT INTO calls (id, hash, source, vendor_id, outcome, event, marks, record, updated_at, counted)
-          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    many: "INSERT INTO calls (id, hash, source, vendor_id, outcome, event, marks, record, updated_at, counted)
-           SELECT * FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BYTEA[]),
-               CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BYTEA[]), CAST(? AS BYTEA[]),
-               CAST(? AS BIGINT[]), CAST(? AS BIGINT[]))",
-};
-static UPDATE_CALL: Bulk = Bulk {
-    one: "UPDATE calls SET outcome = ?, event = ?, marks = ?, record = ?, updated_at = ?, counted = ? WHERE id = ?",
-    many: "UPDATE calls SET outcome = t.outcome, event = t.event, marks = t.marks, record = t.record,
-               updated_at = t.updated_at, counted = t.counted
-           FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BYTEA[]), CAST(? AS BYTEA[]),
-               CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]))
-               AS t (outcome, event, marks, record, updated_at, counted, id)
-           WHERE calls.id = t.id",
-};
-static ADD_TO_SUM: Bulk = Bulk {
-    one: "UPDATE endpoint_sums SET owed = owed + ?, delivered = delivered + ?, pending = pending + ?,
-              dead = dead + ?, cancelled = cancelled + ? WHERE endpoint = ?",
-    many: "UPDATE endpoint_sums s SET owed = s.owed + t.owed, delivered = s.delivered + t.delivered,
-               pending = s.pending + t.pending, dead = s.dead + t.dead, cancelled = s.cancelled + t.cancelled
-           FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
-               CAST(? AS BIGINT[]), CAST(? AS BIGINT[])) AS t (owed, delivered, pending, dead, cancelled, endpoint)
-           WHERE s.endpoint = t.endpoint",
-};
 
 /// What an event stands beside.
 #[derive(Clone, Copy, Debug, Default)]

@@ -2,7 +2,6 @@
 //! promoted in the same one, so nothing is sent before its turn is on disk. Also claiming, and changes by hand.
 //! Refuses to decide: the ledger has decided before.
 
-use crate::store::sql::bulk::Bulk;
 use crate::store::sql::{Connection, OptionalExtension, params};
 
 use super::ahead::Known;
@@ -13,6 +12,7 @@ use super::keys::{pack, unpack};
 use super::list;
 use super::owning::TYPICAL;
 use super::record::{About, CLAIMABLE, HELD, OWNED, Recording, WAITING};
+use super::rows::{DELETE_OPEN, INSERT_SETTLED};
 use crate::ledger::Next;
 use crate::model::event::EndpointDisabled;
 use crate::model::id::{self, Kind};
@@ -367,14 +367,3 @@ fn insert_settled(
 ) -> Result<(), StoreError> {
     Ok(db.bulk(&INSERT_SETTLED, params![id, endpoint, event, revision, state_code(state), attempts])?)
 }
-
-static DELETE_OPEN: Bulk = Bulk {
-    one: "DELETE FROM open WHERE id = ?",
-    many: "DELETE FROM open WHERE id = ANY(CAST(? AS BIGINT[]))",
-};
-static INSERT_SETTLED: Bulk = Bulk {
-    one: "INSERT INTO settled (id, endpoint, event, revision, state, attempts) VALUES (?, ?, ?, ?, ?, ?)",
-    many: "INSERT INTO settled (id, endpoint, event, revision, state, attempts)
-           SELECT * FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
-               CAST(? AS BIGINT[]), CAST(? AS BYTEA[]))",
-};

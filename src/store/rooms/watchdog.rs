@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::sql::{OptionalExtension, params};
+use crate::store::sql::OptionalExtension;
 use bytes::Bytes;
 
 use super::keys::{pack, unpack};
@@ -31,12 +31,8 @@ impl Recording<'_> {
         let of_batch = placed.map(|placed| self.patience_of(placed)).transpose()?.flatten();
         let Some(patience) = of_batch.or(of_source) else { return Ok(()) };
         let due = self.now.after(patience).as_micros();
-        self.db
-            .prepare_cached(
-                "INSERT INTO watched (call, due) VALUES (?1, ?2) ON CONFLICT (call) DO UPDATE SET due = ?2",
-            )?
-            .execute(params![pack(account, call), due])?;
-        Ok(())
+        let sql = "INSERT INTO watched (call, due) VALUES (?1, ?2) ON CONFLICT (call) DO UPDATE SET due = ?2";
+        Ok(self.db.later(sql, [pack(account, call), due])?)
     }
 }
 

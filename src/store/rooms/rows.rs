@@ -1,0 +1,72 @@
+//! The statements that a group runs for many rows, and whose result it does not need: each for one row, and for all of them
+//! as arrays. Refuses to know when they are run.
+
+use crate::store::sql::bulk::Bulk;
+
+/// An event joins the feed.
+pub static INSERT_EVENT: Bulk = Bulk {
+    one: "INSERT INTO events (id, kind, at, source, call, previous, test, first_delivery, deliveries, body)
+          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    many: "INSERT INTO events (id, kind, at, source, call, previous, test, first_delivery, deliveries, body)
+           SELECT * FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
+               CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
+               CAST(? AS BIGINT[]), CAST(? AS BYTEA[]))",
+};
+/// A delivery is planned.
+pub static INSERT_OPEN: Bulk = Bulk {
+    one: "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, owner)
+          VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)",
+    many: "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, owner)
+           SELECT id, endpoint, event, call, revision, state, due, 0, owner
+           FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
+               CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]))
+               AS t (id, endpoint, event, call, revision, state, due, owner)",
+};
+/// A call is heard of for the first time.
+pub static INSERT_CALL: Bulk = Bulk {
+    one: "INSERT INTO calls (id, hash, source, vendor_id, outcome, event, marks, record, updated_at, counted)
+          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    many: "INSERT INTO calls (id, hash, source, vendor_id, outcome, event, marks, record, updated_at, counted)
+           SELECT * FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BYTEA[]),
+               CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BYTEA[]), CAST(? AS BYTEA[]),
+               CAST(? AS BIGINT[]), CAST(? AS BIGINT[]))",
+};
+/// Something was heard of a call.
+pub static UPDATE_CALL: Bulk = Bulk {
+    one: "UPDATE calls SET outcome = ?, event = ?, marks = ?, record = ?, updated_at = ?, counted = ? WHERE id = ?",
+    many: "UPDATE calls SET outcome = t.outcome, event = t.event, marks = t.marks, record = t.record,
+               updated_at = t.updated_at, counted = t.counted
+           FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BYTEA[]), CAST(? AS BYTEA[]),
+               CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]))
+               AS t (outcome, event, marks, record, updated_at, counted, id)
+           WHERE calls.id = t.id",
+};
+/// What became of an endpoint's deliveries.
+pub static ADD_TO_SUM: Bulk = Bulk {
+    one: "UPDATE endpoint_sums SET owed = owed + ?, delivered = delivered + ?, pending = pending + ?,
+              dead = dead + ?, cancelled = cancelled + ? WHERE endpoint = ?",
+    many: "UPDATE endpoint_sums s SET owed = s.owed + t.owed, delivered = s.delivered + t.delivered,
+               pending = s.pending + t.pending, dead = s.dead + t.dead, cancelled = s.cancelled + t.cancelled
+           FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
+               CAST(? AS BIGINT[]), CAST(? AS BIGINT[])) AS t (owed, delivered, pending, dead, cancelled, endpoint)
+           WHERE s.endpoint = t.endpoint",
+};
+
+/// A delivery is not open any more.
+pub static DELETE_OPEN: Bulk = Bulk {
+    one: "DELETE FROM open WHERE id = ?",
+    many: "DELETE FROM open WHERE id = ANY(CAST(? AS BIGINT[]))",
+};
+/// What became of it.
+pub static INSERT_SETTLED: Bulk = Bulk {
+    one: "INSERT INTO settled (id, endpoint, event, revision, state, attempts) VALUES (?, ?, ?, ?, ?, ?)",
+    many: "INSERT INTO settled (id, endpoint, event, revision, state, attempts)
+           SELECT * FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
+               CAST(? AS BIGINT[]), CAST(? AS BYTEA[]))",
+};
+/// A delivery is taken into memory.
+pub static OWNING: Bulk = Bulk {
+    one: "UPDATE open SET state = 2, owner = ?2 WHERE id = ?1",
+    many: "UPDATE open SET state = 2, owner = t.owner
+           FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[])) AS t (id, owner) WHERE open.id = t.id",
+};
