@@ -328,7 +328,8 @@ pub fn numbers_agree_with_a_recount_in_any_order<F: Fixture>() {
         (Just(repeated).prop_shuffle(), prop::collection::vec(1..6usize, 8), any::<bool>())
     });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let mut runner = TestRunner::new(Config { cases: 40, failure_persistence: None, ..Config::default() });
+    let mut runner =
+        TestRunner::new(Config { cases: 40 / F::CASES_OF, failure_persistence: None, ..Config::default() });
     let done = runner.run(&groups, |(bodies, sizes, crashes)| {
         runtime.block_on(async {
             let mut scene = Scene::<F>::new().await;

@@ -209,7 +209,7 @@ impl<F: Fixture> Run<F> {
 /// Run by the suite beside the random test of deliveries.
 pub fn a_batch_whatever_happens<F: Fixture>() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let config = Config { cases: 60, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 60 / F::CASES_OF, failure_persistence: None, ..Config::default() };
     let runs = (prop::collection::vec(action(), 1..40), 1..4i64, prop::option::of(5..10u64));
     let run = TestRunner::new(config).run(&runs, |(actions, max_attempts, lost_after)| {
         runtime.block_on(async {

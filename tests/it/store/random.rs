@@ -432,6 +432,9 @@ impl<F: Fixture> Both<F> {
                 self.scene.crash().await;
                 self.model.owned.clear();
                 self.model.deliveries.iter_mut().for_each(|known| known.is_owned = false);
+                if F::GIVES_BACK_BY_A_CHORE {
+                    self.chores().await;
+                }
             }
         }
     }
@@ -471,7 +474,7 @@ impl<F: Fixture> Both<F> {
 /// age and crashes, in any order.
 pub fn whatever_happens_in_whatever_order<F: Fixture>() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let config = Config { cases: 40, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 40 / F::CASES_OF, failure_persistence: None, ..Config::default() };
     let actions = prop::collection::vec(action(), 1..50);
     let run = TestRunner::new(config).run(&actions, |actions| {
         runtime.block_on(async {

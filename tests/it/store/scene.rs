@@ -23,6 +23,11 @@ use postcall::store::{
 
 /// A place where a store lives.
 pub trait Fixture: Sized {
+    /// Whether what a crash left owned is given back by a chore, which does others beside, and not by opening.
+    const GIVES_BACK_BY_A_CHORE: bool;
+    /// One of so many cases of a property is tried: where each costs many round trips.
+    const CASES_OF: u32;
+
     /// A new place with nothing in it.
     async fn new() -> Self;
     /// Opens its store for the first time.

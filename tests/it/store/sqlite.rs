@@ -35,6 +35,9 @@ fn options() -> Options {
 }
 
 impl Fixture for Sqlite {
+    const GIVES_BACK_BY_A_CHORE: bool = false;
+    const CASES_OF: u32 = 1;
+
     async fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap(), store: None, crashed: Vec::new() }
     }
