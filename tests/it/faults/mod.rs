@@ -131,6 +131,7 @@ async fn the_database_is_restarted() {
     let server = Server::start().await;
     let mut stage = Stage::of_three(&server).await;
     for (how, fault) in [(Stop::Fast, "a fast restart"), (Stop::Immediate, "an immediate restart")] {
+        stage.read_from_each().await;
         stage.receivers.wait_for_work(3).await;
         server.stop(how).await;
         stage.load().more_refused_at_each(2).await;
@@ -142,6 +143,7 @@ async fn the_database_is_restarted() {
         assert_eq!(stage.load().accepted(), accepted, "200 without a database");
         stage.proxies.iter().for_each(Proxy::open);
         stage.load().more_at_each(20).await;
+        stage.read_from_each().await;
         stage.heard_until_now();
         stage.recovered().await;
     }
@@ -165,6 +167,7 @@ async fn fails_over(lags: bool) {
     let replication = Proxy::to(primary.address()).await;
     let standby = primary.synchronous_standby("second", replication.address).await;
     let mut stage = Stage::of_three(&primary).await;
+    stage.read_from_each().await;
     stage.receivers.wait_for_work(3).await;
     if lags {
         replication.cut();
@@ -184,6 +187,7 @@ async fn fails_over(lags: bool) {
         proxy.open();
     }
     stage.load().more_at_each(20).await;
+    stage.read_from_each().await;
     stage.heard_until_now();
     stage.recovered().await;
     stage.judge().await;
