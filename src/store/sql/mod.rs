@@ -55,7 +55,7 @@ impl Connection {
     pub fn is_broken(&self) -> bool {
         match self {
             Self::Sqlite(_) => false,
-            Self::Postgres(wire) => wire.is_broken(),
+            Self::Postgres(wire) => wire.has_ended(),
         }
     }
 

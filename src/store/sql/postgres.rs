@@ -99,6 +99,20 @@ impl Wire {
         self.is_broken.get() || self.client.is_closed()
     }
 
+    /// The same, of one that nobody has used for a while. Nobody drove it either, so what the server said meanwhile is heard
+    /// first: else the end of a server would be met only by the next statement.
+    pub fn has_ended(&self) -> bool {
+        if let Some(runtime) = self.runtime.as_ref().filter(|_| !self.is_broken()) {
+            runtime.block_on(async {
+                // One turn for the network, one for the connection.
+                for _ in 0..3 {
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+        self.is_broken()
+    }
+
     fn run<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         if self.is_broken() {
             return Err(Error::Silent);

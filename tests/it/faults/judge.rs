@@ -244,7 +244,8 @@ mod tests {
 
     #[test]
     fn everything_that_can_be_wrong_is_found() {
-        let spoilt: [(&str, fn(&mut Evidence)); 12] = [
+        type Spoil = fn(&mut Evidence);
+        let spoilt: [(&str, Spoil); 12] = [
             ("is not in the feed", |all| all.accepted.push(fact("lost", "call.ended"))),
             ("is in the feed 2 times", |all| all.feed.push(all.feed[2].clone())),
             ("never took", |all| all.hearings.retain(|one| one.fact.kind != "call.answered")),

@@ -210,7 +210,7 @@ impl Inner {
     fn next_call(&self) -> Option<Call> {
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
         let is_ending = self.ending.load(Ordering::Acquire);
-        let waiting = if number % 2 == 0 || is_ending { self.queue().pop_front() } else { None };
+        let waiting = if number.is_multiple_of(2) || is_ending { self.queue().pop_front() } else { None };
         waiting.or_else(|| (!is_ending).then(|| Call::new(number)))
     }
 

@@ -88,6 +88,13 @@ impl Stage {
         self.load.as_ref().expect("it is at work")
     }
 
+    /// Reads from every node: each has connections for that, and one that ended with its server is no trouble to anybody.
+    pub async fn read_from_each(&self) {
+        for node in &self.nodes {
+            node.api().get("/v1/reconciliation").await.expect(200);
+        }
+    }
+
     /// Notes what is in flight now: a fault has struck, and nobody can settle anything.
     pub async fn struck(&mut self, fault: &str) {
         let (start, open) = (Instant::now(), self.database.open_deliveries().await);

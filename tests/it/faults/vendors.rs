@@ -56,7 +56,7 @@ impl Call {
             None => DIALECTS[self.number % 3],
         };
         let about = format!("{dialect}-{}", self.number);
-        let end = if self.number % 5 == 0 { "call.failed" } else { "call.ended" };
+        let end = if self.number.is_multiple_of(5) { "call.failed" } else { "call.ended" };
         let kinds = match dialect {
             "dialgen" => vec!["call.answered", end],
             "standard" => vec!["call.initiated", "call.answered", end],
