@@ -208,7 +208,8 @@ async fn a_store_that_is_away_is_a_503_and_never_a_200() {
     assert_eq!(reply.problem(), (503, "unavailable".to_owned(), vec![]));
     assert_eq!(reply.header("retry-after"), Some("1"));
     let strange = house.send("POST", "/in/nobody", &[], b"{}").await;
-    assert_eq!(strange.status, 401);
+    // A node of many cannot know alone that nobody made this door.
+    assert!(matches!(strange.status, 401 | 503), "{strange:?}");
 }
 
 #[tokio::test]
