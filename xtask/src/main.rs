@@ -64,7 +64,8 @@ fn test(rest: &[String]) -> Result<(), String> {
     };
     run(tests(&["--workspace"]).args(rest))?;
     println!("once more over PostgreSQL: the tests of the whole program");
-    let mut again = tests(&["--package", "postcall", "--test", "it"]);
+    // Of the workspace too, so that nothing is compiled once more.
+    let mut again = tests(&["--workspace", "--test", "it"]);
     again.env(TEST_STORE, "postgres").args(rest).args((!rest.iter().any(|it| it == "--")).then_some("--"));
     run(again.args(WITHOUT_CHOICE.iter().flat_map(|tests| ["--skip", tests])))
 }
