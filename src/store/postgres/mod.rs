@@ -153,6 +153,7 @@ impl PostgresStore {
         let db = server.open().map_err(|error| trouble(&error))?;
         let vault = Arc::new(vault_of(&db, data, &server)?);
         schema::migrate(&db).map_err(|error| trouble(&error))?;
+        db.set_patient(false).map_err(|error| trouble(&error))?;
         server::check_key(&db, &vault).map_err(|error| trouble(&error))?;
         transfer::check_finished(&db).map_err(|error| trouble(&error))?;
         let (directory, feeds): (Arc<Directory>, Arc<Feeds>) = Default::default();

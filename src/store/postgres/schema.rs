@@ -213,6 +213,8 @@ $$;
 /// A sentence for the operator, when the tables were written by a postcall that this one cannot work beside.
 pub fn migrate(db: &Connection) -> Result<(), String> {
     let trouble = |error: crate::store::sql::Error| error.to_string();
+    // Another node may be at it, and its changes may take their time.
+    db.set_patient(true).map_err(trouble)?;
     db.execute_batch(&format!("BEGIN; SELECT pg_advisory_xact_lock({MIGRATING})")).map_err(trouble)?;
     match bring_up_to_date(db) {
         Ok(()) => db.execute_batch("COMMIT").map_err(trouble),

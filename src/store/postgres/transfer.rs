@@ -132,6 +132,7 @@ fn here(
     let trouble =
         |error: &dyn std::fmt::Display| format!("cannot move to the database {}: {error}", server.place());
     let to = server.open().map_err(|error| trouble(&error))?;
+    to.set_patient(true).map_err(|error| trouble(&error))?;
     schema::migrate(&to).map_err(|error| trouble(&error))?;
     server::check_key(&to, &store.vault).map_err(|error| trouble(&error))?;
     let mut place = match place_of(&to).map_err(|error| trouble(&error))? {

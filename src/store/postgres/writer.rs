@@ -98,11 +98,12 @@ impl Writer {
         }
         if erasure::waits_for_log(&self.desk.db)? {
             // What is deleted lies in its pages until they are tidied up.
-            self.desk.db.execute_batch("SET statement_timeout = 0")?;
+            self.desk.db.set_patient(true)?;
             let tidied = self.desk.db.execute_batch(
-                "VACUUM events, settled, calls, open, bodies, contacts, contact_keys, quarantine, idempotency, erasures",
+                "VACUUM events, settled, calls, open, bodies, contacts, contact_keys, intake, quarantine, idempotency, \
+                 erasures",
             );
-            self.desk.db.execute_batch("RESET statement_timeout")?;
+            self.desk.db.set_patient(false)?;
             tidied?;
             self.write(|db, _| erasure::finish(db, now))?;
             return Ok(true);

@@ -59,6 +59,14 @@ impl Connection {
         }
     }
 
+    /// Statements may take as long as they take, for work on whole tables, or no longer than usual again.
+    pub fn set_patient(&self, is_patient: bool) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(wire) => wire.set_patient(is_patient),
+        }
+    }
+
     /// Begins to read on one snapshot, from the first to the last row.
     pub fn begin_reading(&self) -> Result<()> {
         match self {

@@ -24,6 +24,10 @@ const SETTINGS: &str = "SET statement_timeout = '10s'; SET lock_timeout = '8s'; 
      SET idle_in_transaction_session_timeout = '3s'; SET jit = off; SET plan_cache_mode = force_generic_plan; \
      SET client_min_messages = warning";
 
+/// The same for work on whole tables.
+const PATIENT: &str =
+    "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0";
+
 /// A statement that the server has prepared.
 #[derive(Debug)]
 pub struct Prepared {
@@ -57,6 +61,8 @@ pub struct Wire {
     begins: RefCell<Option<Begin>>,
     /// A transaction has begun.
     is_open: Cell<bool>,
+    /// How long any answer may take; `None` is as long as it takes.
+    patience: Cell<Option<Duration>>,
     /// A statement of the transaction failed; nothing of it can be committed.
     has_failed: Cell<bool>,
     /// The server fell silent; nothing that comes later can be told from what was waited for.
@@ -75,7 +81,7 @@ impl Wire {
             .enable_all()
             .build()
             .map_err(|error| Error::Shape(error.to_string()))?;
-        let client = wait(&runtime, async {
+        let client = wait(&runtime, Some(PATIENCE), async {
             let (client, connection) = config.connect(tls.clone()).await?;
             tokio::spawn(connection);
             client.batch_execute(SETTINGS).await?;
@@ -88,10 +94,17 @@ impl Wire {
             pending: RefCell::default(),
             begins: RefCell::default(),
             is_open: Cell::new(false),
+            patience: Cell::new(Some(PATIENCE)),
             has_failed: Cell::new(false),
             is_broken: Cell::new(false),
             statements_run: Cell::new(0),
         })
+    }
+
+    /// Statements may take as long as they take, or no longer than usual again.
+    pub fn set_patient(&self, is_patient: bool) -> Result<()> {
+        self.patience.set((!is_patient).then_some(PATIENCE));
+        self.execute_batch(if is_patient { PATIENT } else { SETTINGS })
     }
 
     /// Whether it can be used no more.
@@ -118,7 +131,7 @@ impl Wire {
             return Err(Error::Silent);
         }
         let runtime = self.runtime.as_ref().expect("it is there until the end");
-        let done = wait(runtime, work);
+        let done = wait(runtime, self.patience.get(), work);
         match &done {
             Err(Error::Silent) => self.is_broken.set(true),
             Err(_) => self.has_failed.set(self.is_open.get()),
@@ -317,8 +330,17 @@ impl Drop for Wire {
     }
 }
 
-fn wait<T>(runtime: &Runtime, work: impl Future<Output = Result<T>>) -> Result<T> {
-    runtime.block_on(async { timeout(PATIENCE, work).await.unwrap_or(Err(Error::Silent)) })
+fn wait<T>(
+    runtime: &Runtime,
+    patience: Option<Duration>,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    match patience {
+        Some(patience) => {
+            runtime.block_on(async { timeout(patience, work).await.unwrap_or(Err(Error::Silent)) })
+        }
+        None => runtime.block_on(work),
+    }
 }
 
 /// The statement as PostgreSQL wants it, and which value each of its parameters takes: `?` becomes `$1`, `$2` and so on,
