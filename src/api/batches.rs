@@ -38,7 +38,7 @@ pub const MOST_BODY: usize = 64 << 20;
 /// Bodies with contacts that are in memory at once.
 pub const MOST_INTAKES: usize = 2;
 /// Parts that one transaction writes: some hundred KiB.
-const PARTS: usize = 10;
+const PARTS: usize = 40;
 /// Contacts that one page shows at most.
 const MOST_CONTACTS_SHOWN: usize = 1000;
 

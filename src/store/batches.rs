@@ -14,8 +14,8 @@ use crate::model::{AccountKey, Endpoint, Secret, Text, Time};
 pub const CONTACT_BITS: u32 = 17;
 /// The contacts that one batch may have.
 pub const MOST_CONTACTS: usize = 100_000;
-/// The contacts that one step of an intake takes in: a few milliseconds.
-pub const CONTACTS_IN_STEP: usize = 100;
+/// The contacts that one step of an intake takes in: a millisecond or two, which a door may have to wait for.
+pub const CONTACTS_IN_STEP: usize = 25;
 
 /// The number of a batch's contact, counted from 1. The 0th is nobody.
 pub fn contact_number(batch: i64, place: i64) -> i64 {

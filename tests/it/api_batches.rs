@@ -103,7 +103,7 @@ async fn a_batch_is_taken_in_called_and_completed_once() {
         }
         assert!(more, "{shown}");
     }
-    assert_eq!(seen[..3], [100, 200, 250]);
+    assert_eq!(seen[..3], [25, 50, 75]);
     chores(&house, System.now()).await;
     assert_eq!(show(&house, &id).await["status"], "pending");
     let requested = events(&house, "call.requested").await;
@@ -338,7 +338,7 @@ async fn a_batch_is_stopped_once_and_says_why() {
     house.post(&format!("/v1/batches/{id}/cancel"), json!({})).await;
     chores(&house, System.now()).await;
     let shown = show(&house, id).await;
-    assert_eq!((&shown["contacts_taken_in"], &shown["sealed"]), (&json!(100), &json!(false)));
+    assert_eq!((&shown["contacts_taken_in"], &shown["sealed"]), (&json!(25), &json!(false)));
 }
 
 #[tokio::test]
@@ -563,7 +563,7 @@ async fn a_large_batch_fits_and_old_ones_go() {
     for _ in 0..3 {
         house.store.chore(System.now()).await.unwrap();
     }
-    assert_eq!(show(&house, &id).await["contacts_taken_in"], 300);
+    assert_eq!(show(&house, &id).await["contacts_taken_in"], 75);
     house.post(&format!("/v1/batches/{id}/cancel"), json!({})).await;
     house.patch("/v1/account", json!({ "retention_days": 1 })).await;
     chores(&house, System.now()).await;

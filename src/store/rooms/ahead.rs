@@ -103,9 +103,8 @@ const CALLS: &str =
          CASE WHEN c.record IS NULL THEN 0 ELSE 1 END
      FROM calls c LEFT JOIN events e ON c.record IS NULL AND e.id = (c.id >> 40 << 40) + c.event
      WHERE c.hash = ANY(?)";
-const LINES_OF_HASHES: &str =
-    "SELECT o.call, o.endpoint, o.id, o.state FROM calls c JOIN open o ON o.call = c.id
-     WHERE c.hash = ANY(?)";
+const LINES_OF_HASHES: &str = "SELECT call, endpoint, id, state FROM open
+     WHERE call = ANY(ARRAY(SELECT id FROM calls WHERE hash = ANY(?)))";
 const LINES_OF_CALLS: &str = "SELECT call, endpoint, id, state FROM open WHERE call = ANY(?)";
 const SETTLING: &str = "SELECT id, tries, owner, attempts FROM open WHERE id = ANY(?)";
 
