@@ -567,7 +567,7 @@ async fn a_large_batch_fits_and_old_ones_go() {
     house.post(&format!("/v1/batches/{id}/cancel"), json!({})).await;
     house.patch("/v1/account", json!({ "retention_days": 1 })).await;
     chores(&house, System.now()).await;
-    assert_eq!(show(&house, &id).await["contacts_taken_in"], 300, "young");
+    assert_eq!(show(&house, &id).await["contacts_taken_in"], 75, "young");
     chores(&house, System.now().after(26 * 60 * MINUTE)).await;
     assert_eq!(house.get(&format!("/v1/batches/{id}")).await.status, 404);
     let left =
