@@ -8,7 +8,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres::Config;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::Host;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::store::sql::{Connection, OptionalExtension, Wire, params};
@@ -76,13 +76,14 @@ impl Server {
 
     /// Where it leads, without the password.
     pub fn place(&self) -> String {
-        let hosts: Vec<String> = self.config.get_hosts().iter().map(|host| format!("{host:?}")).collect();
+        let ports = self.config.get_ports();
+        let port = |at: usize| ports.get(at).or(ports.first()).copied().unwrap_or(5432);
+        let host = |(at, host): (usize, &Host)| match host {
+            Host::Tcp(name) => format!("{name}:{}", port(at)),
+            Host::Unix(path) => path.display().to_string(),
+        };
+        let hosts: Vec<String> = self.config.get_hosts().iter().enumerate().map(host).collect();
         format!("{} at {}", self.config.get_dbname().unwrap_or("postgres"), hosts.join(", "))
-    }
-
-    /// Whether the network between here and there may be read by others.
-    pub fn is_plain(&self) -> bool {
-        self.config.get_ssl_mode() == SslMode::Disable
     }
 }
 

@@ -41,20 +41,11 @@ pub enum Error {
 fn explain(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(told) => format!("{} ({})", told.message(), told.code().code()),
-        None => error.to_string(),
-    }
-}
-
-impl Error {
-    /// Whether the same work may succeed when it is done once more: two transactions stood in each other's way.
-    pub fn is_collision(&self) -> bool {
-        let code = match self {
-            Self::Postgres(error) => error.code(),
-            _ => None,
-        };
-        code.is_some_and(|code| {
-            [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE].contains(code)
-        })
+        // What lies beneath says which: refused, no such host, not trusted.
+        None => match std::error::Error::source(error) {
+            Some(cause) => format!("{error}: {cause}"),
+            None => error.to_string(),
+        },
     }
 }
 

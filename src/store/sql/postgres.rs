@@ -67,8 +67,6 @@ pub struct Wire {
     has_failed: Cell<bool>,
     /// The server fell silent; nothing that comes later can be told from what was waited for.
     is_broken: Cell<bool>,
-    /// Statements that were run.
-    statements_run: Cell<u64>,
 }
 
 impl Wire {
@@ -97,7 +95,6 @@ impl Wire {
             patience: Cell::new(Some(PATIENCE)),
             has_failed: Cell::new(false),
             is_broken: Cell::new(false),
-            statements_run: Cell::new(0),
         })
     }
 
@@ -176,7 +173,6 @@ impl Wire {
         });
         let waiting: Vec<(Arc<Prepared>, Vec<&(dyn ToSql + Sync)>)> = waiting.collect::<Result<_>>()?;
         let begins = self.begins.take();
-        self.count(1 + waiting.len());
         self.run(async {
             let begun = self.begun(begins.as_ref());
             let earlier = try_join_all(waiting.iter().map(|(statement, params)| async {
@@ -205,10 +201,6 @@ impl Wire {
         begun.and(guarded)
     }
 
-    fn count(&self, statements: usize) {
-        self.statements_run.set(self.statements_run.get() + statements as u64);
-    }
-
     /// Runs a statement, for its rows.
     pub fn query(&self, statement: &Prepared, values: &[Value<'_>]) -> Result<Vec<Row>> {
         let params = statement.params(values);
@@ -231,7 +223,6 @@ impl Wire {
     pub fn query_all(&self, queries: &[(&str, Vec<&(dyn ToSql + Sync)>)]) -> Result<Vec<Vec<Row>>> {
         let prepared: Vec<Arc<Prepared>> =
             queries.iter().map(|(sql, _)| self.prepare(sql)).collect::<Result<_>>()?;
-        self.count(queries.len().saturating_sub(1));
         self.send(try_join_all(
             prepared
                 .iter()
@@ -265,16 +256,6 @@ impl Wire {
         self.begin("BEGIN");
         self.begins.replace(Some(Begin { sql: "BEGIN", guard: Some((guard, number)) }));
         Ok(())
-    }
-
-    /// Whether a transaction has begun.
-    pub fn is_in_transaction(&self) -> bool {
-        self.is_open.get()
-    }
-
-    /// Statements that were run since this was asked last.
-    pub fn take_statements(&self) -> u64 {
-        self.statements_run.take()
     }
 
     /// Sends what is pending and commits.

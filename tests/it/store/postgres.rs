@@ -1,11 +1,16 @@
 //! PostgreSQL as a place for the suite, and what only holds for it: a database that others may open, and the key beside it.
 
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use cluster::{Cluster, FAST, Stop};
 use postcall::model::secret::Credential;
 use postcall::model::{Outcome, Secret, Step};
 use postcall::store::Store;
+use postcall::store::postgres::{Options, PostgresStore};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
 use super::scene::{Fixture, Scene, some_time, source};
@@ -154,4 +159,45 @@ async fn the_tables_of_a_newer_postcall_are_left_alone() {
     let refused = open(database, data.path()).err().unwrap();
     assert!(refused.contains("newer postcall"), "{refused}");
     scene.finish().await;
+}
+
+/// With TLS the server's certificate must be good for its name, by a root that we were told to trust.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_way_to_the_database_is_encrypted_and_checked() {
+    let authority = {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    };
+    let key = KeyPair::generate().unwrap();
+    let certificate =
+        CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+    let server = Cluster::start(FAST).unwrap();
+    for (name, content) in [("server.crt", certificate.pem()), ("server.key", key.serialize_pem())] {
+        let path = server.data().join(name);
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let owner = std::fs::metadata(server.data()).unwrap();
+        std::os::unix::fs::chown(&path, Some(owner.uid()), Some(owner.gid())).unwrap();
+    }
+    server.set("ssl", "on").unwrap();
+    server.restart(Stop::Fast).unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let open = |mode: &str, roots: Option<String>| {
+        let url = format!("{}?sslmode={mode}", server.url("postgres"));
+        let options = Options {
+            quarantine_quota: 1,
+            lease: Duration::from_secs(60),
+            name: "test".to_owned(),
+            roots: roots.map(String::into_bytes),
+        };
+        PostgresStore::open(&url, data.path(), options)
+    };
+    let stranger = open("require", None).err().expect("nobody vouches for it");
+    assert!(stranger.contains("certificate"), "{stranger}");
+    let store = open("require", Some(authority.pem())).unwrap();
+    let encrypted = "SELECT count(*) > 3 AND bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+         WHERE application_name = 'postcall'";
+    assert_eq!(server.sql("postgres", encrypted).unwrap().trim(), "t");
+    store.close().await.unwrap();
 }
