@@ -1,4 +1,4 @@
-//! The embedded store's part of [`Books`]: which lane each goes by. Refuses to know SQL.
+//! The store's part of [`Books`]: which lane each goes by. Refuses to know SQL.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! The erasure of a person as a job: made in one transaction, done in small steps behind everything else, going on
 //! after a restart where it was, and at the end overwriting what SQLite leaves behind. Refuses to know which rooms there
-//! are and how each erases itself: that is `rooms`.
+//! are and how each erases itself: that is `list`.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
 //! Settling: what attempts came to, written in the caller's transaction; the next delivery of the same call is
-//! promoted in the same one, so nothing is sent before its turn is on disk. Also claiming, and changes by hand.
+//! promoted in the same one, so nothing is sent before its turn is on disk. Also changes by hand.
 //! Refuses to decide: the ledger has decided before.
 
 use crate::store::sql::{Connection, OptionalExtension, params};

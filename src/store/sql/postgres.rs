@@ -263,15 +263,15 @@ impl Wire {
     /// # Errors
     /// When nothing was committed; [`Error::Silent`] when nobody knows.
     pub fn commit(&self) -> Result<()> {
+        if self.has_failed.get() {
+            self.roll_back();
+            return Err(Error::Shape("a statement failed, and with it the transaction".to_owned()));
+        }
         if self.begins.borrow().is_some() && self.pending.borrow().is_empty() {
             // Nothing was asked of the server.
             self.begins.take();
             self.is_open.set(false);
             return Ok(());
-        }
-        if self.has_failed.get() {
-            self.roll_back();
-            return Err(Error::Shape("a statement failed, and with it the transaction".to_owned()));
         }
         let done = self.send(self.client.batch_execute("COMMIT"));
         if done.is_err() {

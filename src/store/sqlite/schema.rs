@@ -1,4 +1,4 @@
-//! The tables, and the way from an older set of them to today's.
+//! The tables of the embedded store, most of them next to their room, and the way from an older set of them to today's.
 //! Refuses to know what the rows mean.
 
 use std::time::Duration;
