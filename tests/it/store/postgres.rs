@@ -58,6 +58,15 @@ impl Fixture for Postgres {
         store.chore(some_time()).await.unwrap();
         store
     }
+
+    fn sql(&self, statement: &str) {
+        self.database.sql(statement);
+    }
+
+    /// In any row of any table.
+    fn holds(&self, needle: &[u8]) -> bool {
+        holds(&dump(&self.database), needle)
+    }
 }
 
 /// Everything in a database as text, bytes in hex.
