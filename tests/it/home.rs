@@ -95,13 +95,6 @@ impl Home {
             Some(database) => drop(database.sql(statement)),
         }
     }
-
-    /// The server that had it was killed: what it had leased is free for the next one at once.
-    pub fn was_killed(&self) {
-        if let Some(database) = &self.database {
-            database.end_leases();
-        }
-    }
 }
 
 /// A node of its own on a database.
