@@ -3,7 +3,7 @@
 //! Refuses to know what is in them.
 
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use cluster::{Cluster, FAST};
 use tokio_postgres::{NoTls, SimpleQueryMessage};
@@ -63,6 +63,7 @@ fn on_server(statements: &[&str]) -> Result<String, String> {
 /// A database of a test.
 pub struct Database {
     name: String,
+    was_looked_at: AtomicBool,
 }
 
 impl Database {
@@ -70,7 +71,7 @@ impl Database {
     pub fn new() -> Self {
         let name = new_name();
         on_server(&[&format!("CREATE DATABASE {name}")]).unwrap();
-        Self { name }
+        Self { name, was_looked_at: AtomicBool::new(false) }
     }
 
     /// Its URL, with user and password.
@@ -82,6 +83,7 @@ impl Database {
     /// Runs a statement in it, or several in one transaction; gives rows as lines, columns divided by `|`.
     #[track_caller]
     pub fn sql(&self, statement: &str) -> String {
+        self.was_looked_at.store(true, Ordering::Relaxed);
         run(&self.url(), &[statement]).unwrap()
     }
 
@@ -99,9 +101,35 @@ impl Database {
         self.name = new;
     }
 
+    /// The tables but for these that were read from one end to the other, with how many rows; `None` when the test itself has
+    /// looked into this database. Whoever is connected is waited for a while: what they did is counted when they go.
+    pub fn walked_over(&self, but: &[&str]) -> Option<String> {
+        if self.was_looked_at.load(Ordering::Relaxed) {
+            return None;
+        }
+        let wait = "DO $$ BEGIN
+                 FOR tried IN 1..200 LOOP
+                     PERFORM pg_stat_clear_snapshot();
+                     EXIT WHEN NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database()
+                         AND backend_type = 'client backend' AND pid <> pg_backend_pid());
+                     PERFORM pg_sleep(0.01);
+                 END LOOP;
+             END $$";
+        let but: Vec<String> = but.iter().map(|name| format!("'{name}'")).collect();
+        // What a tenure owned is looked for once, at its end; an index is made by a walk as well.
+        let walked = format!(
+            "SELECT relname, seq_scan, seq_tup_read FROM pg_stat_user_tables
+             WHERE seq_tup_read > 0 AND relname NOT IN ({}) AND (relname NOT IN ('open', 'idempotency')
+                 OR seq_scan > (SELECT count(*) FROM pg_index WHERE indrelid = relid)
+                     + (SELECT last_value FROM tenures))",
+            but.join(", ")
+        );
+        Some(run(&self.url(), &[wait, &walked]).unwrap())
+    }
+
     /// What dead processes had leased is free now, and not only in a minute.
     pub fn end_leases(&self) {
-        self.sql("UPDATE nodes SET expires = 0");
+        run(&self.url(), &["UPDATE nodes SET expires = 0"]).unwrap();
     }
 }
 

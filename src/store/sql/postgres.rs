@@ -19,9 +19,12 @@ use super::{Error, Result, Value};
 
 /// How long any answer may take. The server gives a statement up earlier, see [`SETTINGS`]; this is for one that is gone.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// What every connection is set to: a statement that takes longer is a fault, and a client that is gone holds no lock.
+/// What every connection is set to: a statement that takes longer is a fault, and a client that is gone holds no lock. Every
+/// statement has an index to go by, and plans are kept: one that was made while a table was empty may not decide for a walk
+/// over all of it, since it is still in use when there are millions of rows.
 const SETTINGS: &str = "SET statement_timeout = '10s'; SET lock_timeout = '8s'; \
      SET idle_in_transaction_session_timeout = '3s'; SET jit = off; SET plan_cache_mode = force_generic_plan; \
+     SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
      SET client_min_messages = warning";
 
 /// The same for work on whole tables.

@@ -88,8 +88,6 @@ impl Queues for Room {
 
 /// A store with one account, one source and room for everything.
 pub struct Scene<F> {
-    /// Where the store lives.
-    pub place: F,
     /// The store.
     pub store: Arc<dyn Store>,
     /// The queues.
@@ -100,6 +98,8 @@ pub struct Scene<F> {
     pub source: i64,
     /// The time.
     pub now: Time,
+    /// Where the store lives: longer than the store.
+    pub place: F,
 }
 
 /// A step of a call.
