@@ -53,20 +53,27 @@ impl Connection {
         wire.query_all(&[(sql, params)]).map(drop)
     }
 
-    /// Fetches the rows of several questions together; `None` where each is asked for by itself.
+    /// Fetches the rows of several questions together; `None` where each is asked for by itself. Each looks for what is in its
+    /// arrays, so one with nothing in them is not worth asking.
     pub fn fetch(&self, questions: &[Question<'_>]) -> Result<Option<Vec<Rows<'static>>>> {
         let Self::Postgres(wire) = self else { return Ok(None) };
         let columns: Vec<Vec<Column>> = questions
             .iter()
             .map(|(_, params)| params.iter().map(|numbers| Column::of(numbers)).collect())
             .collect();
+        let is_asked = |params: &[&[i64]]| params.iter().all(|numbers| !numbers.is_empty());
         let asked: Vec<(&str, Vec<&(dyn ToSql + Sync)>)> = questions
             .iter()
             .zip(&columns)
+            .filter(|((_, params), _)| is_asked(params))
             .map(|((sql, _), columns)| (*sql, columns.iter().map(|it| it as &(dyn ToSql + Sync)).collect()))
             .collect();
-        let answers = wire.query_all(&asked)?;
-        Ok(Some(answers.into_iter().map(|rows| Rows::Postgres { rows, next: 0 }).collect()))
+        let mut answers = wire.query_all(&asked)?.into_iter();
+        let rows_of = |(_, params): &Question<'_>| match is_asked(params) {
+            true => answers.next().unwrap_or_default(),
+            false => Vec::new(),
+        };
+        Ok(Some(questions.iter().map(rows_of).map(|rows| Rows::Postgres { rows, next: 0 }).collect()))
     }
 }
 
