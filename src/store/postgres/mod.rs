@@ -6,7 +6,7 @@ mod keeper;
 mod news;
 mod schema;
 mod server;
-mod spread;
+pub mod spread;
 mod tenure;
 pub mod transfer;
 mod writer;

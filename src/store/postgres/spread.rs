@@ -8,8 +8,9 @@ use super::transfer;
 /// is locked for several accounts at once, and what belongs to no account.
 pub const LOCAL: [&str; 5] = ["accounts", "api_keys", "meta", "migrations", "nodes"];
 
-/// The statements that look at the rows of every account on purpose, each by how it begins. All are chores, one node's at
-/// a time and off the hot path, that find what is due by an index of their own; what they do about it names its account.
+/// The statements that do not say on purpose of which account they speak, each by how it begins. All but the last are chores
+/// of one node at a time, off the hot path, which find what is due in any account by an index of its own; what is then done
+/// about it names its account.
 const ACROSS: &[(&str, &str)] = &[
     ("SELECT delivery, call, endpoint FROM held WHERE until <=", "holds whose time is up"),
     ("SELECT call FROM watched WHERE due <=", "calls whose end did not come in time"),
@@ -28,6 +29,10 @@ const ACROSS: &[(&str, &str)] = &[
     ("UPDATE open SET state = 0 WHERE state = 2 AND owner =", "what a tenure owned that has ended"),
     ("DELETE FROM idempotency WHERE status IS NULL AND owner =", "the same"),
     ("SELECT id FROM given_batches WHERE state < 3 AND state = 0 AND owner =", "the same"),
+    (
+        "SELECT endpoint, 0, COUNT(*) FROM open WHERE",
+        "a recount, which reads indexes alone that lack the account",
+    ),
 ];
 
 /// Statements that move or count whole tables, while no node works.

@@ -412,8 +412,10 @@ pub fn source(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused>
     };
     settings.credential.open().or_else(|_| wrong("malformed_line", "Its credential cannot be read."))?;
     db.prepare_cached(
-        "INSERT INTO sources (id, dialect, sealed, created_at, deleted_at /*!, account */) VALUES (?1, ?2, ?3, ?4, ?5 /*!, @1 */)
-         ON CONFLICT (id /*!, account */) DO UPDATE SET dialect = ?2, sealed = ?3, created_at = ?4, deleted_at = ?5",
+        "INSERT INTO sources (id, dialect, sealed, created_at, deleted_at /*!, account */)
+         VALUES (?1, ?2, ?3, ?4, ?5 /*!, @1 */)
+         ON CONFLICT (id /*!, account */)
+         DO UPDATE SET dialect = ?2, sealed = ?3, created_at = ?4, deleted_at = ?5",
     )?
     .execute(params![
         key,
@@ -481,7 +483,8 @@ pub fn endpoint(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refuse
         return wrong("malformed_line", "Its counts or its revisions cannot be.");
     }
     db.prepare_cached(
-        "INSERT INTO endpoints (id, revision, sealed, disabled, created_at, deleted_at /*!, account */) VALUES (?1, ?2, ?3, ?4, ?5, ?6 /*!, @1 */)
+        "INSERT INTO endpoints (id, revision, sealed, disabled, created_at, deleted_at /*!, account */)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6 /*!, @1 */)
          ON CONFLICT (id /*!, account */) DO UPDATE SET
              revision = ?2, sealed = ?3, disabled = ?4, created_at = ?5, deleted_at = ?6, swept = 0",
     )?
@@ -496,19 +499,22 @@ pub fn endpoint(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refuse
     db.prepare_cached("DELETE FROM shapes WHERE endpoint = ? /*! AND account = @1 */")?.execute([key])?;
     for shape in &line.shapes {
         db.prepare_cached(
-            "INSERT INTO shapes (endpoint, revision, dialect, shape /*!, account */) VALUES (?, ?, ?, ? /*!, @1 */) ON CONFLICT DO NOTHING",
+            "INSERT INTO shapes (endpoint, revision, dialect, shape /*!, account */)
+             VALUES (?, ?, ?, ? /*!, @1 */) ON CONFLICT DO NOTHING",
         )?
         .execute(params![key, shape.revision, known_dialect(&shape.dialect)?, shape.shape.get()])?;
     }
     db.prepare_cached(
-        "INSERT INTO endpoint_sums (endpoint, owed, delivered, pending, dead, cancelled /*!, account */) VALUES (?1, ?2, ?3, 0, ?4, ?5 /*!, @1 */)
+        "INSERT INTO endpoint_sums (endpoint, owed, delivered, pending, dead, cancelled /*!, account */)
+         VALUES (?1, ?2, ?3, 0, ?4, ?5 /*!, @1 */)
          ON CONFLICT (endpoint /*!, account */) DO UPDATE SET
              owed = ?2, delivered = ?3, pending = 0, dead = ?4, cancelled = ?5",
     )?
     .execute([key, delivered + dead + cancelled, delivered, dead, cancelled])?;
     if line.gone != [0; 3] {
         db.prepare_cached(
-            "INSERT INTO purged (endpoint, delivered, dead, cancelled /*!, account */) VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
+            "INSERT INTO purged (endpoint, delivered, dead, cancelled /*!, account */)
+             VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
              ON CONFLICT (endpoint /*!, account */) DO UPDATE SET delivered = ?2, dead = ?3, cancelled = ?4",
         )?
         .execute([key, delivered, dead, cancelled])?;
@@ -544,7 +550,8 @@ pub fn event(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> 
         return wrong("malformed_line", "Its numbers cannot be: it would come before what it follows.");
     }
     db.prepare_cached(
-        "INSERT INTO events (id, kind, at, source, call, previous, test, first_delivery, deliveries, body /*!, account */)
+        "INSERT INTO events (id, kind, at, source, call, previous, test, first_delivery, deliveries,
+         body /*!, account */)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ? /*!, @1 */)",
     )?
     .execute(params![
@@ -563,7 +570,8 @@ pub fn event(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> 
     if let (EventBody::Batch(batch), Some(source)) = (&body, source) {
         let is_completed = kind == EventType::BatchCompleted;
         db.prepare_cached(
-            "INSERT INTO batches (source, vendor_id, completed, failed /*!, account */) VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
+            "INSERT INTO batches (source, vendor_id, completed, failed /*!, account */)
+             VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
              ON CONFLICT (source, vendor_id /*!, account */) DO UPDATE SET
                  completed = CASE WHEN batches.completed < ?3 THEN ?3 ELSE batches.completed END,
                  failed = CASE WHEN batches.failed < ?4 THEN ?4 ELSE batches.failed END",
@@ -619,7 +627,8 @@ pub fn call(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     let record = line.record.map(|record| pack_bytes(record.get().as_bytes())).transpose()?;
     let hash = call_hash(source, &line.call_id);
     db.prepare_cached(
-        "INSERT INTO calls (id, hash, source, vendor_id, outcome, event, marks, record, updated_at, counted /*!, account */)
+        "INSERT INTO calls (id, hash, source, vendor_id, outcome, event, marks, record, updated_at,
+         counted /*!, account */)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ? /*!, @1 */)",
     )?
     .execute(params![

@@ -284,14 +284,18 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
     let is_over = recording.batch(batch)?.is_some_and(|book| book.state.is_over());
     let [first, end] = contacts_of(batch);
     let part: Option<(i64, Vec<u8>)> = db
-        .prepare_cached("SELECT id, packed FROM intake WHERE id >= ? AND id < ? /*! AND account = @1 */ ORDER BY id LIMIT 1")?
+        .prepare_cached(
+            "SELECT id, packed FROM intake WHERE id >= ? AND id < ? /*! AND account = @1 */
+             ORDER BY id LIMIT 1",
+        )?
         .query_row([first, end], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     match part {
         Some(_) if is_over => {
             db.prepare_cached(
                 "DELETE FROM intake WHERE id IN (SELECT id FROM intake
-                     WHERE id >= ? AND id < ? /*! AND account = @1 */ ORDER BY id LIMIT 32) /*! AND account = @1 */",
+                     WHERE id >= ? AND id < ? /*! AND account = @1 */
+                     ORDER BY id LIMIT 32) /*! AND account = @1 */",
             )?
             .execute([first, end])?;
         }
@@ -325,11 +329,13 @@ fn take_in(
     let due = patience.map(|patience| scheduled.unwrap_or(now).max(now).after(patience).as_micros());
     for (id, contact) in (first..).zip(contacts) {
         db.later(
-            "INSERT INTO contacts (id, about, heard, ended, completed, is_open, due /*!, account */) VALUES (?, ?, 0, 0, 0, 1, ? /*!, @1 */)",
+            "INSERT INTO contacts (id, about, heard, ended, completed, is_open, due /*!, account */)
+             VALUES (?, ?, 0, 0, 0, 1, ? /*!, @1 */)",
             params![id, write(contact)?, due],
         )?;
         for hash in keys_of(batch, contact) {
-            let sql = "INSERT INTO contact_keys (hash, contact /*!, account */) VALUES (?, ? /*!, @2 */) ON CONFLICT DO NOTHING";
+            let sql = "INSERT INTO contact_keys (hash, contact /*!, account */) VALUES (?, ? /*!, @2 */)
+                 ON CONFLICT DO NOTHING";
             db.later(sql, [hash, id])?;
         }
         if scheduled.is_none() {
@@ -352,7 +358,8 @@ fn place_early(recording: &mut Recording<'_>, batch: i64) -> Result<bool, StoreE
     let (db, account) = (recording.db, unpack(batch).0);
     let early: Vec<i64> = db
         .prepare_cached(
-            "SELECT call FROM batch_calls WHERE batch = ? /*! AND account = @1 */ AND contact IS NULL ORDER BY call LIMIT 50",
+            "SELECT call FROM batch_calls WHERE batch = ? /*! AND account = @1 */ AND contact IS NULL
+             ORDER BY call LIMIT 50",
         )?
         .query_map([batch], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
@@ -414,7 +421,8 @@ pub fn purge(recording: &mut Recording<'_>, account: AccountKey, since: i64) -> 
     let Some(batch) = old else { return Ok(false) };
     let [first, end] = contacts_of(batch);
     let sql = format!(
-        "SELECT {CONTACT_COLUMNS} FROM contacts WHERE id >= ? AND id < ? /*! AND account = @1 */ ORDER BY id LIMIT ?"
+        "SELECT {CONTACT_COLUMNS} FROM contacts WHERE id >= ? AND id < ? /*! AND account = @1 */
+         ORDER BY id LIMIT ?"
     );
     let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query([first, end, STEP])?;
@@ -437,7 +445,8 @@ pub fn purge(recording: &mut Recording<'_>, account: AccountKey, since: i64) -> 
     let links = db
         .prepare_cached(
             "DELETE FROM batch_calls WHERE call IN
-                 (SELECT call FROM batch_calls WHERE batch = ? /*! AND account = @1 */ LIMIT ?) /*! AND account = @1 */",
+                 (SELECT call FROM batch_calls
+                 WHERE batch = ? /*! AND account = @1 */ LIMIT ?) /*! AND account = @1 */",
         )?
         .execute([batch, STEP])?;
     if links == 0 {
@@ -459,7 +468,8 @@ pub fn calls(
     let before = page.after.map_or_else(|| pack(next(account), 0), |call| pack(account, call));
     let calls: Vec<i64> = db
         .prepare_cached(
-            "SELECT call FROM batch_calls WHERE batch = ? /*! AND account = @1 */ AND call < ? ORDER BY call DESC LIMIT ?",
+            "SELECT call FROM batch_calls WHERE batch = ? /*! AND account = @1 */ AND call < ?
+             ORDER BY call DESC LIMIT ?",
         )?
         .query_map([pack(account, batch), before, limit(page.limit)], |row| row.get(0))?
         .collect::<Result<_, _>>()?;

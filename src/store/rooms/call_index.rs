@@ -143,9 +143,8 @@ impl CallIndex {
             .query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<_, _>>()?;
         let (mut entries, mut heads): (Vec<Entry>, _) = (Vec::new(), BTreeMap::new());
-        let mut statement = db.prepare_cached(
-            "SELECT hash, id FROM calls WHERE id > ? AND id < ? /*! AND account = @1 */ ORDER BY id",
-        )?;
+        let mut statement =
+            db.prepare_cached("SELECT hash, id FROM calls WHERE id > ? AND id < ? ORDER BY id")?;
         for (account, filed) in accounts {
             let account = AccountKey(account);
             let end = pack(AccountKey(account.0 + 1), 0);

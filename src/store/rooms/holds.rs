@@ -35,7 +35,10 @@ impl Recording<'_> {
     ) -> Result<(), StoreError> {
         let (account, number) = (endpoint.account, endpoint.number);
         self.db
-            .prepare_cached("INSERT INTO held (delivery, call, endpoint, until /*!, account */) VALUES (?, ?, ?, ? /*!, @1 */)")?
+            .prepare_cached(
+                "INSERT INTO held (delivery, call, endpoint, until /*!, account */)
+                 VALUES (?, ?, ?, ? /*!, @1 */)",
+            )?
             .execute([id, pack(account, call), pack(account, number), until])?;
         Ok(())
     }

@@ -206,7 +206,8 @@ pub(super) fn raw(json: &str) -> Result<Raw, StoreError> {
 
 pub fn sources(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
     let mut statement = leaving.db.prepare_cached(
-        "SELECT id, dialect, sealed, created_at, deleted_at FROM sources WHERE id > ? AND id <= ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
+        "SELECT id, dialect, sealed, created_at, deleted_at FROM sources
+         WHERE id > ? AND id <= ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
     )?;
     let mut rows = statement.query(leaving.range(i64::MAX))?;
     while let Some(row) = rows.next()? {
@@ -277,8 +278,10 @@ pub fn endpoints(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
 }
 
 fn shapes(db: &Connection, endpoint: i64) -> Result<Vec<ShapeLine>, StoreError> {
-    let mut statement = db
-        .prepare_cached("SELECT revision, dialect, shape FROM shapes WHERE endpoint = ? /*! AND account = @1 */ ORDER BY revision")?;
+    let mut statement = db.prepare_cached(
+        "SELECT revision, dialect, shape FROM shapes WHERE endpoint = ? /*! AND account = @1 */
+             ORDER BY revision",
+    )?;
     let mut rows = statement.query([endpoint])?;
     let mut shapes = Vec::new();
     while let Some(row) = rows.next()? {

@@ -162,7 +162,8 @@ pub fn rest(erasing: &Erasing<'_, '_>) -> [i64; 2] {
 fn events(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
     let (db, [after, end]) = (erasing.recording.db, rest(erasing));
     let mut statement = db.prepare_cached(
-        "SELECT id, kind, call, body FROM events WHERE id > ? AND id < ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
+        "SELECT id, kind, call, body FROM events WHERE id > ? AND id < ? /*! AND account = @1 */
+         ORDER BY id LIMIT ?",
     )?;
     let mut rows = statement.query([after, end, STEP])?;
     let mut seen = 0;
@@ -179,7 +180,9 @@ fn events(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
         if body.is_some_and(|body| is_about(erasing, &body)) {
             match call {
                 Some(call) => {
-                    let sql = "INSERT INTO erasure_calls (erasure, call /*!, account */) VALUES (?, ? /*!, @1 */) ON CONFLICT DO NOTHING";
+                    let sql =
+                        "INSERT INTO erasure_calls (erasure, call /*!, account */) VALUES (?, ? /*!, @1 */)
+                         ON CONFLICT DO NOTHING";
                     db.prepare_cached(sql)?.execute([erasing.job, call])?;
                 }
                 None if erase_event(erasing, id, None)?.is_none() => return Ok(true),
@@ -387,7 +390,10 @@ fn rewrite(db: &Connection, id: i64, change: impl FnOnce(EventBody) -> EventBody
 fn erase_deliveries(erasing: &mut Erasing<'_, '_>, range: [i64; 2]) -> Result<bool, StoreError> {
     let db = erasing.recording.db;
     let open: Vec<(i64, i64, i64)> = db
-        .prepare_cached("SELECT id, endpoint, state FROM open WHERE id >= ? AND id < ? /*! AND account = @1 */ ORDER BY id")?
+        .prepare_cached(
+            "SELECT id, endpoint, state FROM open WHERE id >= ? AND id < ? /*! AND account = @1 */
+             ORDER BY id",
+        )?
         .query_map(range, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<Result<_, _>>()?;
     let kept: Vec<i64> = db
@@ -415,7 +421,8 @@ fn erase_deliveries(erasing: &mut Erasing<'_, '_>, range: [i64; 2]) -> Result<bo
     let mut quoting = Vec::new();
     {
         let mut statement = db.prepare_cached(
-            "SELECT id, attempts FROM settled WHERE id >= ? AND id < ? /*! AND account = @1 */ AND attempts IS NOT NULL ORDER BY id",
+            "SELECT id, attempts FROM settled
+             WHERE id >= ? AND id < ? /*! AND account = @1 */ AND attempts IS NOT NULL ORDER BY id",
         )?;
         let mut rows = statement.query(range)?;
         while let Some(row) = rows.next()? {
@@ -462,7 +469,8 @@ pub fn erased(db: &Connection, account: AccountKey, event: i64) -> Result<Option
 fn quarantine(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
     let (db, [after, end]) = (erasing.recording.db, rest(erasing));
     let mut statement = db.prepare_cached(
-        "SELECT id, body, reason FROM quarantine WHERE id > ? AND id < ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
+        "SELECT id, body, reason FROM quarantine WHERE id > ? AND id < ? /*! AND account = @1 */
+         ORDER BY id LIMIT ?",
     )?;
     let mut rows = statement.query([after, end, STEP])?;
     let (mut seen, mut found) = (0, Vec::new());

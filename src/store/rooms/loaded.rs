@@ -31,7 +31,8 @@ impl Loaded {
     /// The call of this key, if it is the one of that source and vendor's id.
     pub fn known(db: &Connection, id: i64, key: &(i64, Text)) -> Result<Option<Self>, StoreError> {
         let mut statement = db.prepare_cached(
-            "SELECT event, marks, record, vendor_id, source, counted FROM calls WHERE id = ? /*! AND account = @1 */",
+            "SELECT event, marks, record, vendor_id, source, counted FROM calls
+             WHERE id = ? /*! AND account = @1 */",
         )?;
         let mut rows = statement.query([id])?;
         let Some(row) = rows.next()? else { return Ok(None) };

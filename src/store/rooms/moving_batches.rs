@@ -54,7 +54,8 @@ pub struct Placing {
 /// Gives a page of batches. One that never arrived was promised to nobody.
 pub fn give_batches(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
     let sql = format!(
-        "SELECT {BATCH_COLUMNS}, release_at FROM given_batches WHERE id > ? AND id <= ? /*! AND account = @1 */ AND state > 0 ORDER BY id LIMIT ?"
+        "SELECT {BATCH_COLUMNS}, release_at FROM given_batches
+         WHERE id > ? AND id <= ? /*! AND account = @1 */ AND state > 0 ORDER BY id LIMIT ?"
     );
     let mut statement = leaving.db.prepare_cached(&sql)?;
     let mut rows = statement.query(leaving.range(leaving.heads.batches))?;
@@ -99,7 +100,8 @@ pub fn give_contacts(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
     loop {
         let batch: Option<(i64, i64)> = db
             .prepare_cached(
-                "SELECT id, state FROM given_batches WHERE id >= ? AND id <= ? /*! AND account = @1 */ AND state > 0 ORDER BY id LIMIT 1",
+                "SELECT id, state FROM given_batches
+                 WHERE id >= ? AND id <= ? /*! AND account = @1 */ AND state > 0 ORDER BY id LIMIT 1",
             )?
             .query_row([pack(account, batch_of(after).max(1)), last], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
@@ -119,7 +121,8 @@ pub fn give_contacts(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
 
 fn give_taken_in(leaving: &mut Leaving<'_>, from: i64, end: i64) -> Result<(), StoreError> {
     let sql = format!(
-        "SELECT {CONTACT_COLUMNS} FROM contacts WHERE id > ? AND id < ? /*! AND account = @1 */ ORDER BY id LIMIT ?"
+        "SELECT {CONTACT_COLUMNS} FROM contacts WHERE id > ? AND id < ? /*! AND account = @1 */
+         ORDER BY id LIMIT ?"
     );
     let mut statement = leaving.db.prepare_cached(&sql)?;
     let mut rows = statement.query([from, end, PAGE])?;
@@ -165,7 +168,8 @@ pub fn placing(leaving: &Leaving<'_>, call: i64) -> Result<Placing, StoreError> 
     let link: Option<(i64, Option<i64>, i64)> = db
         .prepare_cached(
             "SELECT link.batch, link.contact, link.counted FROM batch_calls AS link
-             JOIN given_batches ON given_batches.id = link.batch /*! AND given_batches.account = link.account */
+             JOIN given_batches ON given_batches.id = link.batch
+             /*! AND given_batches.account = link.account */
              WHERE link.call = ? /*! AND link.account = @1 */",
         )?
         .query_row([call], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
@@ -325,13 +329,15 @@ fn take_one(
     let db = arriving.db;
     let due = lost_at.map(|due| put_off(due, arriving.now));
     db.prepare_cached(
-        "INSERT INTO contacts (id, about, heard, ended, completed, is_open, due /*!, account */) VALUES (?, ?, ?, ?, ?, ?, ? /*!, @1 */)",
+        "INSERT INTO contacts (id, about, heard, ended, completed, is_open, due /*!, account */)
+         VALUES (?, ?, ?, ?, ?, ?, ? /*!, @1 */)",
     )?
     .execute(params![key, write(about)?, heard, ended, completed, !closed, due])?;
     if !is_nobody(about) {
         for hash in keys_of(batch, about) {
             db.prepare_cached(
-                "INSERT INTO contact_keys (hash, contact /*!, account */) VALUES (?, ? /*!, @2 */) ON CONFLICT DO NOTHING",
+                "INSERT INTO contact_keys (hash, contact /*!, account */) VALUES (?, ? /*!, @2 */)
+                 ON CONFLICT DO NOTHING",
             )?
             .execute([hash, key])?;
         }
@@ -395,14 +401,16 @@ impl Link {
         let db = arriving.db;
         if let Some((batch, contact)) = self.batch_and_contact {
             db.prepare_cached(
-                "INSERT INTO batch_calls (call, batch, contact, counted /*!, account */) VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
+                "INSERT INTO batch_calls (call, batch, contact, counted /*!, account */)
+                 VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
                  ON CONFLICT (call /*!, account */) DO UPDATE SET batch = ?2, contact = ?3, counted = ?4",
             )?
             .execute(params![call, batch, contact, self.counted as i64])?;
         }
         if let Some(due) = self.lost_at {
             db.prepare_cached(
-                "INSERT INTO watched (call, due /*!, account */) VALUES (?1, ?2 /*!, @1 */) ON CONFLICT (call /*!, account */) DO UPDATE SET due = ?2",
+                "INSERT INTO watched (call, due /*!, account */) VALUES (?1, ?2 /*!, @1 */)
+                 ON CONFLICT (call /*!, account */) DO UPDATE SET due = ?2",
             )?
             .execute([call, due])?;
         }
@@ -427,7 +435,8 @@ pub fn id_here(arriving: &Arriving<'_>, batch: Option<Text>) -> Option<Text> {
 pub fn end(arriving: &Arriving<'_>) -> Result<(), StoreError> {
     let (db, account) = (arriving.db, arriving.account);
     db.prepare_cached(
-        "UPDATE given_batches SET intake = 1 WHERE state < 3 AND state > 0 AND id > ? AND id < ? /*! AND account = @1 */",
+        "UPDATE given_batches SET intake = 1
+         WHERE state < 3 AND state > 0 AND id > ? AND id < ? /*! AND account = @1 */",
     )?
     .execute([pack(account, 0), pack(AccountKey(account.0 + 1), 0)])?;
     scheduled::wake(db, account)?;

@@ -45,7 +45,8 @@ pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
     for id in ids {
         let open = db
             .prepare_cached(
-                "SELECT endpoint, event, revision, attempts, call, state, due FROM open WHERE id = ? /*! AND account = @1 */",
+                "SELECT endpoint, event, revision, attempts, call, state, due FROM open
+                 WHERE id = ? /*! AND account = @1 */",
             )?
             .query_row([id], |row| {
                 Ok(Row {
@@ -62,7 +63,8 @@ pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
             Some(row) => row,
             None => db
                 .prepare_cached(
-                    "SELECT endpoint, event, revision, attempts, state FROM settled WHERE id = ? /*! AND account = @1 */",
+                    "SELECT endpoint, event, revision, attempts, state FROM settled
+                     WHERE id = ? /*! AND account = @1 */",
                 )?
                 .query_row([id], |row| {
                     Ok(Row {
@@ -169,7 +171,8 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
             (false, false) => CLAIMABLE,
         };
         db.prepare_cached(
-            "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, attempts, replay, snapshot /*!, account */)
+            "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, attempts, replay,
+             snapshot /*!, account */)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? /*!, @1 */)",
         )?
         .execute(params![
@@ -186,12 +189,16 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
             says
         ])?;
         if let (true, Some(call)) = (line.held, call) {
-            db.prepare_cached("INSERT INTO held (delivery, call, endpoint, until /*!, account */) VALUES (?, ?, ?, ? /*!, @1 */)")?
-                .execute([key, pack(arriving.account, call), endpoint, due])?;
+            db.prepare_cached(
+                "INSERT INTO held (delivery, call, endpoint, until /*!, account */)
+                 VALUES (?, ?, ?, ? /*!, @1 */)",
+            )?
+            .execute([key, pack(arriving.account, call), endpoint, due])?;
         }
     } else {
         db.prepare_cached(
-            "INSERT INTO settled (id, endpoint, event, revision, state, attempts /*!, account */) VALUES (?, ?, ?, ?, ?, ? /*!, @1 */)",
+            "INSERT INTO settled (id, endpoint, event, revision, state, attempts /*!, account */)
+             VALUES (?, ?, ?, ?, ?, ? /*!, @1 */)",
         )?
         .execute(params![key, endpoint, event, line.revision, state_code(state), attempts])?;
     }
@@ -213,7 +220,8 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     }
     let column = state.as_str();
     let sql = format!(
-        "UPDATE endpoint_sums SET owed = owed + 1, {column} = {column} + 1 WHERE endpoint = ? /*! AND account = @1 */"
+        "UPDATE endpoint_sums SET owed = owed + 1, {column} = {column} + 1
+         WHERE endpoint = ? /*! AND account = @1 */"
     );
     db.prepare_cached(&sql)?.execute([endpoint])?;
     raise(db, arriving.account, "deliveries", number)?;

@@ -19,7 +19,8 @@ const STATES: [(i64, &str); 3] = [(RUNNING, "running"), (DONE, "done"), (CANCELL
 pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
     let mut statement = leaving.db.prepare_cached(
         "SELECT id, created_at, selection, target, rate, dry, state, next_at, position, last, total, examined,
-             deliveries, finished_at FROM replays WHERE id > ? AND id <= ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
+             deliveries, finished_at FROM replays WHERE id > ? AND id <= ? /*! AND account = @1 */
+             ORDER BY id LIMIT ?",
     )?;
     let mut rows = statement.query(leaving.range(i64::MAX))?;
     while let Some(row) = rows.next()? {
@@ -79,7 +80,8 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     };
     db.prepare_cached(
         "INSERT INTO replays (id, created_at, selection, target, rate, dry, state, next_at, position, last, total,
-             examined, deliveries, finished_at /*!, account */) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? /*!, @1 */)",
+             examined, deliveries, finished_at /*!, account */)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? /*!, @1 */)",
     )?
     .execute(params![
         key,

@@ -185,7 +185,8 @@ impl Recording<'_> {
         let mut ids: Vec<i64> = self
             .db
             .prepare_cached(
-                "SELECT id FROM open WHERE endpoint = ? /*! AND account = @1 */ AND state = 0 AND due <= ? ORDER BY due, id LIMIT ?",
+                "SELECT id FROM open WHERE endpoint = ? /*! AND account = @1 */ AND state = 0 AND due <= ?
+                 ORDER BY due, id LIMIT ?",
             )?
             .query_map([key, self.now.as_micros(), i64::try_from(asked).unwrap_or(i64::MAX)], |row| {
                 row.get(0)
@@ -193,9 +194,10 @@ impl Recording<'_> {
             .collect::<Result<_, _>>()?;
         if ids.len() < asked {
             // Replays take what everything else leaves.
-            let mut behind = self
-                .db
-                .prepare_cached("SELECT id FROM open WHERE endpoint = ? /*! AND account = @1 */ AND state = 3 ORDER BY id LIMIT ?")?;
+            let mut behind = self.db.prepare_cached(
+                "SELECT id FROM open WHERE endpoint = ? /*! AND account = @1 */ AND state = 3
+                     ORDER BY id LIMIT ?",
+            )?;
             let left = i64::try_from(asked - ids.len()).unwrap_or(i64::MAX);
             for id in behind.query_map([key, left], |row| row.get(0))? {
                 ids.push(id?);

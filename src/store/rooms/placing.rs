@@ -234,7 +234,10 @@ impl Recording<'_> {
                 Some(link) => *link,
                 None => self
                     .db
-                    .prepare_cached("SELECT batch, contact, counted FROM batch_calls WHERE call = ? /*! AND account = @1 */")?
+                    .prepare_cached(
+                        "SELECT batch, contact, counted FROM batch_calls
+                         WHERE call = ? /*! AND account = @1 */",
+                    )?
                     .query_row([pack(account, call)], Placed::of)
                     .optional()?,
             },
@@ -367,7 +370,8 @@ impl Recording<'_> {
             return Ok(());
         }
         self.db.later(
-            "INSERT INTO batch_calls (call, batch, contact, counted /*!, account */) VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
+            "INSERT INTO batch_calls (call, batch, contact, counted /*!, account */)
+             VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
                  ON CONFLICT (call /*!, account */) DO UPDATE SET contact = ?3, counted = ?4",
             params![pack(account, call), placed.batch, placed.contact, after as i64],
         )?;
@@ -542,7 +546,8 @@ impl Recording<'_> {
             let failure = book.failure.as_ref();
             self.db.later(
                 "UPDATE given_batches SET state = ?, taken_in = ?, succeeded = ?, failed = ?, started_at = ?,
-                     ended_at = ?, release_at = ?, error = ?, code = ?, intake = ? WHERE id = ? /*! AND account = @11 */",
+                     ended_at = ?, release_at = ?, error = ?, code = ?, intake = ?
+                     WHERE id = ? /*! AND account = @11 */",
                 params![
                     book.state as i64,
                     book.taken_in,
@@ -563,7 +568,8 @@ impl Recording<'_> {
         };
         for (key, book, due) in self.books.contacts.iter().filter_map(dirty) {
             self.db.later(
-                "UPDATE contacts SET heard = ?, ended = ?, completed = ?, is_open = ?, due = ? WHERE id = ? /*! AND account = @6 */",
+                "UPDATE contacts SET heard = ?, ended = ?, completed = ?, is_open = ?, due = ?
+                 WHERE id = ? /*! AND account = @6 */",
                 params![book.heard, book.ended, book.completed, !book.is_closed, due, key],
             )?;
         }

@@ -115,7 +115,8 @@ pub fn events(
     }
     let [after, end] = range_after(account, page.after.or(Some(purged)));
     let mut statement = db.prepare_cached(&format!(
-        "SELECT {EVENT_COLUMNS} FROM events WHERE id > ? AND id < ? /*! AND account = @1 */ ORDER BY id LIMIT ?"
+        "SELECT {EVENT_COLUMNS} FROM events WHERE id > ? AND id < ? /*! AND account = @1 */
+         ORDER BY id LIMIT ?"
     ))?;
     let mut rows = statement.query([after, end, limit(page).saturating_add(1)])?;
     let (mut found, mut bytes) = (FeedPage::default(), 0);
@@ -197,7 +198,8 @@ pub fn calls_of_vendor_id(
     page: Page,
 ) -> Result<Vec<CallView>, StoreError> {
     let mut statement = db.prepare_cached(
-        "SELECT id, event, record, source, updated_at FROM calls WHERE id = ? /*! AND account = @1 */ AND source = ? AND vendor_id = ?",
+        "SELECT id, event, record, source, updated_at FROM calls
+         WHERE id = ? /*! AND account = @1 */ AND source = ? AND vendor_id = ?",
     )?;
     let mut found = Vec::new();
     for (source, hash, mut calls) in sources {
@@ -438,7 +440,8 @@ impl Newest<'_> {
     fn take(&mut self, rows: &str, endpoint: Option<i64>) -> Result<(), StoreError> {
         let and = if endpoint.is_some() { "AND" } else { "WHERE CAST(?4 AS BIGINT) IS NULL AND" };
         let sql = format!(
-            "SELECT id FROM {rows} {and} id > ?1 AND id < ?2 /*! AND account = @1 */ ORDER BY id DESC LIMIT ?3"
+            "SELECT id FROM {rows} {and} id > ?1 AND id < ?2 /*! AND account = @1 */
+             ORDER BY id DESC LIMIT ?3"
         );
         // Once there is a page, only what is newer than its end is of interest.
         let floor = self.ids.get(self.limit.saturating_sub(1)).copied().unwrap_or(self.first);
@@ -457,7 +460,10 @@ impl Newest<'_> {
 /// When the endpoint's next claimable delivery falls due.
 pub fn next_due(db: &Connection, account: AccountKey, endpoint: i64) -> Result<Option<Time>, StoreError> {
     Ok(db
-        .prepare_cached("SELECT due FROM open WHERE endpoint = ? /*! AND account = @1 */ AND state = 0 ORDER BY due LIMIT 1")?
+        .prepare_cached(
+            "SELECT due FROM open WHERE endpoint = ? /*! AND account = @1 */ AND state = 0
+             ORDER BY due LIMIT 1",
+        )?
         .query_row([pack(account, endpoint)], |row| row.get(0))
         .optional()?
         .map(Time::from_micros))
@@ -491,20 +497,16 @@ pub fn recount(db: &Connection, account: AccountKey) -> Result<Vec<Sum>, StoreEr
         .map(|sum| (sum.endpoint, Sum { endpoint: sum.endpoint, ..Sum::default() }))
         .collect();
     let mut statement = db.prepare_cached(
-        "SELECT endpoint, 0, COUNT(*) FROM open
-         WHERE endpoint > ?1 AND endpoint < ?2 /*! AND account = @1 */ GROUP BY endpoint
+        "SELECT endpoint, 0, COUNT(*) FROM open WHERE endpoint > ?1 AND endpoint < ?2 GROUP BY endpoint
          UNION ALL
          SELECT endpoint, 1, COUNT(*) FROM settled
-         WHERE state = 1 AND endpoint > ?1 AND endpoint < ?2 /*! AND account = @1 */ GROUP BY endpoint
+         WHERE state = 1 AND endpoint > ?1 AND endpoint < ?2 GROUP BY endpoint
          UNION ALL
          SELECT endpoint, state, COUNT(*) FROM settled
-         WHERE state <> 1 AND endpoint > ?1 AND endpoint < ?2 /*! AND account = @1 */ GROUP BY endpoint, state
-         UNION ALL SELECT endpoint, 1, delivered FROM purged
-         WHERE endpoint > ?1 AND endpoint < ?2 /*! AND account = @1 */
-         UNION ALL SELECT endpoint, 2, dead FROM purged
-         WHERE endpoint > ?1 AND endpoint < ?2 /*! AND account = @1 */
-         UNION ALL SELECT endpoint, 3, cancelled FROM purged
-         WHERE endpoint > ?1 AND endpoint < ?2 /*! AND account = @1 */",
+         WHERE state <> 1 AND endpoint > ?1 AND endpoint < ?2 GROUP BY endpoint, state
+         UNION ALL SELECT endpoint, 1, delivered FROM purged WHERE endpoint > ?1 AND endpoint < ?2
+         UNION ALL SELECT endpoint, 2, dead FROM purged WHERE endpoint > ?1 AND endpoint < ?2
+         UNION ALL SELECT endpoint, 3, cancelled FROM purged WHERE endpoint > ?1 AND endpoint < ?2",
     )?;
     let mut rows = statement.query([first, end])?;
     while let Some(row) = rows.next()? {
@@ -534,7 +536,8 @@ fn quarantined_of(row: &Row<'_>) -> Result<Quarantined, StoreError> {
 pub fn quarantine(db: &Connection, account: AccountKey, page: Page) -> Result<Vec<Quarantined>, StoreError> {
     let [first, before] = range_before(account, page.after);
     let mut statement = db.prepare_cached(&format!(
-        "SELECT {QUARANTINE_COLUMNS} FROM quarantine WHERE id > ? AND id < ? /*! AND account = @1 */ ORDER BY id DESC LIMIT ?"
+        "SELECT {QUARANTINE_COLUMNS} FROM quarantine WHERE id > ? AND id < ? /*! AND account = @1 */
+         ORDER BY id DESC LIMIT ?"
     ))?;
     let mut rows = statement.query([first, before, limit(page)])?;
     let mut all = Vec::new();
@@ -562,7 +565,8 @@ pub fn quarantine_size(db: &Connection, account: AccountKey) -> Result<i64, Stor
     let [first, end] = range_after(account, None);
     Ok(db
         .prepare_cached(
-            "SELECT CAST(COALESCE(SUM(in_quarantine), 0) AS BIGINT) FROM sources WHERE id > ? AND id < ? /*! AND account = @1 */",
+            "SELECT CAST(COALESCE(SUM(in_quarantine), 0) AS BIGINT) FROM sources
+             WHERE id > ? AND id < ? /*! AND account = @1 */",
         )?
         .query_row([first, end], |row| row.get(0))?)
 }

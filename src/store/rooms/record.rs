@@ -274,7 +274,10 @@ impl<'a> Recording<'a> {
         let id = heard.batch.batch_id.as_bytes();
         let mut book = self
             .db
-            .prepare_cached("SELECT completed, failed FROM batches WHERE source = ? /*! AND account = @1 */ AND vendor_id = ?")?
+            .prepare_cached(
+                "SELECT completed, failed FROM batches
+                 WHERE source = ? /*! AND account = @1 */ AND vendor_id = ?",
+            )?
             .query_row(params![source, id], |row| {
                 Ok(BatchBook { completed: row.get(0)?, failed: row.get(1)? })
             })
@@ -283,7 +286,8 @@ impl<'a> Recording<'a> {
         let Some(kind) = book.hear(heard) else { return Ok(None) };
         self.db
             .prepare_cached(
-                "INSERT INTO batches (source, vendor_id, completed, failed /*!, account */) VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
+                "INSERT INTO batches (source, vendor_id, completed, failed /*!, account */)
+                 VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
                  ON CONFLICT (source, vendor_id /*!, account */) DO UPDATE SET completed = ?3, failed = ?4",
             )?
             .execute(params![source, id, book.completed, book.failed])?;
@@ -299,7 +303,8 @@ impl<'a> Recording<'a> {
         let taken = self
             .db
             .prepare_cached(
-                "UPDATE sources SET in_quarantine = in_quarantine + 1 WHERE id = ? /*! AND account = @1 */ AND in_quarantine < ?",
+                "UPDATE sources SET in_quarantine = in_quarantine + 1
+                 WHERE id = ? /*! AND account = @1 */ AND in_quarantine < ?",
             )?
             .execute([source, self.quota])?;
         if taken == 0 {
@@ -310,7 +315,8 @@ impl<'a> Recording<'a> {
         let id = pack(incoming.account, head.quarantined);
         self.db
             .prepare_cached(
-                "INSERT INTO quarantine (id, source, received_at, reason, content_type, body /*!, account */) VALUES (?, ?, ?, ?, ?, ? /*!, @1 */)",
+                "INSERT INTO quarantine (id, source, received_at, reason, content_type, body /*!, account */)
+                 VALUES (?, ?, ?, ?, ?, ? /*!, @1 */)",
             )?
             .execute(params![
                 id,

@@ -179,7 +179,8 @@ impl<'a, 'b> Walk<'a, 'b> {
             return Ok(found.filter(|seen| seen.call == job.order.selection.call));
         }
         let mut statement = db.prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM events WHERE id > ? AND id <= ? /*! AND account = @1 */ ORDER BY id LIMIT 1"
+            "SELECT {COLUMNS} FROM events WHERE id > ? AND id <= ? /*! AND account = @1 */
+             ORDER BY id LIMIT 1"
         ))?;
         let range = [pack(self.account, job.position), pack(self.account, job.last)];
         Ok(statement.query_row(range, read).optional()?)
@@ -309,7 +310,8 @@ impl Recording<'_> {
         let id = pack(account, self.next_delivery(account)?);
         let db = self.db;
         db.prepare_cached(
-            "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, replay, owner /*!, account */)
+            "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, replay,
+             owner /*!, account */)
              VALUES (?, ?, ?, NULL, ?, ?, ?, 0, ?, 0 /*!, @1 */)",
         )?
         .execute([

@@ -163,7 +163,10 @@ fn replay_of(db: &Connection, row: &Row<'_>) -> Result<Replay, StoreError> {
 /// The deliveries of a job that are open; there are never many more than [`MOST_OPEN`].
 pub fn count_open(db: &Connection, id: i64) -> Result<i64, StoreError> {
     Ok(db
-        .prepare_cached("SELECT COUNT(*) FROM (SELECT 1 FROM open WHERE replay = ? /*! AND account = @1 */ LIMIT ?) AS few")?
+        .prepare_cached(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM open
+             WHERE replay = ? /*! AND account = @1 */ LIMIT ?) AS few",
+        )?
         .query_row([id, 2 * MOST_OPEN], |row| row.get(0))?)
 }
 
@@ -179,7 +182,8 @@ pub fn replay(db: &Connection, account: AccountKey, number: i64) -> Result<Optio
 pub fn replays(db: &Connection, account: AccountKey, page: Page) -> Result<Vec<Replay>, StoreError> {
     let [first, before] = read::range_before(account, page.after);
     let mut statement = db.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM replays WHERE id > ? AND id < ? /*! AND account = @1 */ ORDER BY id DESC LIMIT ?"
+        "SELECT {COLUMNS} FROM replays WHERE id > ? AND id < ? /*! AND account = @1 */
+         ORDER BY id DESC LIMIT ?"
     ))?;
     let mut rows = statement.query([first, before, i64::try_from(page.limit).unwrap_or(i64::MAX)])?;
     let mut found = Vec::new();
@@ -194,7 +198,8 @@ pub fn cancel(db: &Connection, account: AccountKey, number: i64, now: Time) -> R
     let id = pack(account, number);
     let changed = db
         .prepare_cached(
-            "UPDATE replays SET state = 2, next_at = ?1, finished_at = ?1 WHERE id = ?2 /*! AND account = @2 */ AND (state = 0
+            "UPDATE replays SET state = 2, next_at = ?1, finished_at = ?1
+             WHERE id = ?2 /*! AND account = @2 */ AND (state = 0
              OR (state = 1 AND EXISTS (SELECT 1 FROM open WHERE replay = ?2 /*! AND account = @2 */)))",
         )?
         .execute([now.as_micros(), id])?;
@@ -233,7 +238,8 @@ pub fn has_any(db: &Connection, account: AccountKey) -> Result<bool, StoreError>
 pub fn forget(db: &Connection, account: AccountKey, since: i64) -> Result<bool, StoreError> {
     let oldest: Vec<(i64, i64, Option<i64>)> = db
         .prepare_cached(
-            "SELECT id, created_at, next_at FROM replays WHERE id > ? AND id < ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
+            "SELECT id, created_at, next_at FROM replays WHERE id > ? AND id < ? /*! AND account = @1 */
+             ORDER BY id LIMIT ?",
         )?
         .query_map(params![pack(account, 0), pack(AccountKey(account.0 + 1), 0), STEP], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))

@@ -256,7 +256,8 @@ impl Purge<'_, '_> {
         let mut budget = Budget::new();
         let mut old = Vec::new();
         let mut statement = self.recording.db.prepare_cached(
-            "SELECT id, received_at, length(body) FROM quarantine WHERE id > ? AND id < ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
+            "SELECT id, received_at, length(body) FROM quarantine
+             WHERE id > ? AND id < ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
         )?;
         let [first, end] = [pack(self.account, 0), pack(AccountKey(self.account.0 + 1), 0)];
         let mut rows = statement.query([first, end, STEP])?;
@@ -338,7 +339,10 @@ impl Purge<'_, '_> {
     fn expire(&mut self, range: [i64; 2]) -> Result<Option<BTreeMap<i64, i64>>, StoreError> {
         let db = self.recording.db;
         let open: Vec<(i64, i64, i64)> = db
-            .prepare_cached("SELECT id, event, state FROM open WHERE id >= ? AND id < ? /*! AND account = @1 */ ORDER BY id")?
+            .prepare_cached(
+                "SELECT id, event, state FROM open WHERE id >= ? AND id < ? /*! AND account = @1 */
+                 ORDER BY id",
+            )?
             .query_map(range, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
             .collect::<Result<_, _>>()?;
         let (mut under_way, mut expired) = (BTreeMap::new(), 0);
@@ -368,7 +372,8 @@ impl Purge<'_, '_> {
         let db = self.recording.db;
         let (mut old, mut budget) = (Vec::new(), Budget::new());
         let mut statement = db.prepare_cached(
-            "SELECT delivery, length(body) FROM bodies WHERE delivery >= ? AND delivery < ? /*! AND account = @1 */ ORDER BY delivery",
+            "SELECT delivery, length(body) FROM bodies
+             WHERE delivery >= ? AND delivery < ? /*! AND account = @1 */ ORDER BY delivery",
         )?;
         let mut rows = statement.query(range)?;
         let mut are_all = true;
@@ -394,7 +399,8 @@ impl Purge<'_, '_> {
     fn remove_settled(&mut self, [first, end]: [i64; 2]) -> Result<bool, StoreError> {
         let db = self.recording.db;
         let mut statement = db.prepare_cached(
-            "SELECT id, endpoint, state, length(attempts) FROM settled WHERE id >= ? AND id < ? /*! AND account = @1 */ ORDER BY id",
+            "SELECT id, endpoint, state, length(attempts) FROM settled
+             WHERE id >= ? AND id < ? /*! AND account = @1 */ ORDER BY id",
         )?;
         let mut rows = statement.query([first, end])?;
         let (mut budget, mut rest) = (Budget::new(), end);
@@ -420,7 +426,8 @@ impl Purge<'_, '_> {
         let db = self.recording.db;
         let again: Vec<(i64, i64)> = db
             .prepare_cached(
-                "SELECT event, delivery FROM replayed WHERE event >= ? AND event <= ? /*! AND account = @1 */ ORDER BY event LIMIT ?",
+                "SELECT event, delivery FROM replayed WHERE event >= ? AND event <= ? /*! AND account = @1 */
+                 ORDER BY event LIMIT ?",
             )?
             .query_map([events[0], events[1], STEP], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<_, _>>()?;
@@ -505,7 +512,8 @@ impl Purge<'_, '_> {
         ))?
         .execute(params![source, batch.batch_id.as_bytes()])?;
         db.prepare_cached(
-            "DELETE FROM batches WHERE source = ? /*! AND account = @1 */ AND vendor_id = ? AND completed = 0 AND failed = 0",
+            "DELETE FROM batches
+             WHERE source = ? /*! AND account = @1 */ AND vendor_id = ? AND completed = 0 AND failed = 0",
         )?
         .execute(params![source, batch.batch_id.as_bytes()])?;
         Ok(())
@@ -517,7 +525,8 @@ impl Purge<'_, '_> {
         self.uncounted.write(db, Table::Gone)?;
         for (&endpoint, gone) in &self.gone {
             db.prepare_cached(
-                "INSERT INTO purged (endpoint, delivered, dead, cancelled /*!, account */) VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
+                "INSERT INTO purged (endpoint, delivered, dead, cancelled /*!, account */)
+                 VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
                  ON CONFLICT (endpoint /*!, account */) DO UPDATE SET
                      delivered = purged.delivered + ?2, dead = purged.dead + ?3,
                      cancelled = purged.cancelled + ?4",

@@ -64,8 +64,11 @@ pub fn rest(db: &Connection, batch: i64, due: Time, told: Option<i64>) -> Result
 
 /// Wakes those of an account that rest.
 pub fn wake(db: &Connection, account: AccountKey) -> Result<(), StoreError> {
-    db.prepare_cached("UPDATE scheduled SET due = due - ?1 WHERE due >= ?1 AND batch > ?2 AND batch < ?3 /*! AND account = @2 */")?
-        .execute([REST, pack(account, 0), pack(AccountKey(account.0 + 1), 0)])?;
+    db.prepare_cached(
+        "UPDATE scheduled SET due = due - ?1
+         WHERE due >= ?1 AND batch > ?2 AND batch < ?3 /*! AND account = @2 */",
+    )?
+    .execute([REST, pack(account, 0), pack(AccountKey(account.0 + 1), 0)])?;
     Ok(())
 }
 

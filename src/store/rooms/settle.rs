@@ -90,7 +90,8 @@ impl Recording<'_> {
             return Ok(());
         }
         self.db.later(
-            "INSERT INTO bodies (delivery, body /*!, account */) VALUES (?, ? /*!, @1 */) ON CONFLICT DO NOTHING",
+            "INSERT INTO bodies (delivery, body /*!, account */) VALUES (?, ? /*!, @1 */)
+             ON CONFLICT DO NOTHING",
             params![id, pack_bytes(&settlement.body)?],
         )?;
         Ok(())
@@ -200,7 +201,8 @@ impl Recording<'_> {
             Known::Unknown => self
                 .db
                 .prepare_cached(
-                    "SELECT id, state FROM open WHERE call = ? AND endpoint = ? /*! AND account = @2 */ ORDER BY id LIMIT 1",
+                    "SELECT id, state FROM open WHERE call = ? AND endpoint = ? /*! AND account = @2 */
+                     ORDER BY id LIMIT 1",
                 )?
                 .query_row(line, |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()?,
@@ -256,7 +258,10 @@ impl Recording<'_> {
                     self.end_hold(id)?;
                 }
                 self.db
-                    .prepare_cached("UPDATE open SET state = ?, due = ?, call = NULL WHERE id = ? /*! AND account = @3 */")?
+                    .prepare_cached(
+                        "UPDATE open SET state = ?, due = ?, call = NULL
+                         WHERE id = ? /*! AND account = @3 */",
+                    )?
                     .execute([CLAIMABLE, self.now.as_micros(), id])?;
                 self.wake(reference(endpoint));
                 if let Some(call) = call {
@@ -277,7 +282,8 @@ impl Recording<'_> {
         let tries = unpack_attempts(attempts.as_deref()).last().map_or(0, |last| last.number);
         self.db.execute("DELETE FROM settled WHERE id = ? /*! AND account = @1 */", [id])?;
         self.db.execute(
-            "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, attempts, snapshot, owner /*!, account */)
+            "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, attempts, snapshot,
+             owner /*!, account */)
              VALUES (?, ?, ?, NULL, ?, ?, ?, ?, ?, ?, 0 /*!, @1 */)",
             params![
                 id,
@@ -317,7 +323,8 @@ impl Recording<'_> {
         let row: Option<(i64, i64, Option<i64>, i64, Option<Vec<u8>>, i64)> = self
             .db
             .prepare_cached(
-                "DELETE FROM open WHERE id = ? /*! AND account = @1 */ RETURNING endpoint, event, call, revision, attempts, state",
+                "DELETE FROM open WHERE id = ? /*! AND account = @1 */
+                 RETURNING endpoint, event, call, revision, attempts, state",
             )?
             .query_row([id], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
@@ -349,7 +356,10 @@ impl Recording<'_> {
     ) -> Result<Option<(i64, i64, i64, DeliveryState, Option<Vec<u8>>)>, StoreError> {
         Ok(self
             .db
-            .prepare_cached("SELECT endpoint, event, revision, state, attempts FROM settled WHERE id = ? /*! AND account = @1 */")?
+            .prepare_cached(
+                "SELECT endpoint, event, revision, state, attempts FROM settled
+                 WHERE id = ? /*! AND account = @1 */",
+            )?
             .query_row([id], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, state_of(row.get(3)?), row.get(4)?))
             })

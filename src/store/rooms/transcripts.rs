@@ -113,7 +113,8 @@ fn forget_bodies(db: &Connection, [first, end]: [i64; 2]) -> Result<bool, StoreE
     let forgotten = db
         .prepare_cached(
             "DELETE FROM bodies WHERE delivery IN
-             (SELECT delivery FROM bodies WHERE delivery >= ? AND delivery < ? /*! AND account = @1 */ LIMIT ?)
+             (SELECT delivery FROM bodies
+             WHERE delivery >= ? AND delivery < ? /*! AND account = @1 */ LIMIT ?)
              /*! AND account = @1 */",
         )?
         .execute([first, end, STEP])?;
@@ -123,7 +124,10 @@ fn forget_bodies(db: &Connection, [first, end]: [i64; 2]) -> Result<bool, StoreE
 /// The same for a record that differs from the snapshot of its last event, if this is that event.
 fn silence_record(db: &Connection, call: i64, event: i64) -> Result<(), StoreError> {
     let record: Option<Vec<u8>> = db
-        .prepare_cached("SELECT record FROM calls WHERE id = ? /*! AND account = @1 */ AND event = ? AND record IS NOT NULL")?
+        .prepare_cached(
+            "SELECT record FROM calls
+             WHERE id = ? /*! AND account = @1 */ AND event = ? AND record IS NOT NULL",
+        )?
         .query_row([call, event], |row| row.get(0))
         .optional()?;
     let Some(record) = record else { return Ok(()) };

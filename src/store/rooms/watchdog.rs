@@ -31,7 +31,8 @@ impl Recording<'_> {
         let of_batch = placed.map(|placed| self.patience_of(placed)).transpose()?.flatten();
         let Some(patience) = of_batch.or(of_source) else { return Ok(()) };
         let due = self.now.after(patience).as_micros();
-        let sql = "INSERT INTO watched (call, due /*!, account */) VALUES (?1, ?2 /*!, @1 */) ON CONFLICT (call /*!, account */) DO UPDATE SET due = ?2";
+        let sql = "INSERT INTO watched (call, due /*!, account */) VALUES (?1, ?2 /*!, @1 */)
+             ON CONFLICT (call /*!, account */) DO UPDATE SET due = ?2";
         Ok(self.db.later(sql, [pack(account, call), due])?)
     }
 }

@@ -20,10 +20,12 @@ use super::{Error, Result, Value};
 
 /// How long any answer may take. The server gives a statement up earlier, see [`SETTINGS`]; this is for one that is gone.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// What every connection is set to: a statement that takes longer is a fault, and a client that is gone holds no lock.
+/// What every connection is set to: a statement that takes longer is a fault, and a client that is gone holds no lock. Plans
+/// are the same whatever the values are, and are made once; Citus alone has to see the values, to know whom to ask.
 const SETTINGS: &str = "SET statement_timeout = '10s'; SET lock_timeout = '8s'; \
-     SET idle_in_transaction_session_timeout = '3s'; SET jit = off; SET plan_cache_mode = force_generic_plan; \
-     SET client_min_messages = warning";
+     SET idle_in_transaction_session_timeout = '3s'; SET jit = off; SET client_min_messages = warning; \
+     SELECT set_config('plan_cache_mode', CASE WHEN EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'citus') \
+     THEN 'auto' ELSE 'force_generic_plan' END, false)";
 
 /// The same for work on whole tables.
 const PATIENT: &str =

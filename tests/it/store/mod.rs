@@ -6,6 +6,7 @@ mod batches;
 mod by_hand;
 mod carrying;
 mod configuration;
+mod divided;
 mod erasing;
 mod group;
 mod holds;

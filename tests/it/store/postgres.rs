@@ -13,6 +13,7 @@ use postcall::store::postgres::{Options, PostgresStore};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
+use super::divided::no_row_says_another_account;
 use super::scene::{Fixture, Scene, some_time, source};
 use crate::database::Database;
 use crate::home::over_postgres;
@@ -57,6 +58,10 @@ impl Fixture for Postgres {
         // So early that by its time nothing is due.
         store.chore(some_time()).await.unwrap();
         store
+    }
+
+    fn check(&self) {
+        no_row_says_another_account(&self.database);
     }
 }
 

@@ -34,6 +34,8 @@ pub trait Fixture: Sized {
     async fn open(&mut self) -> Arc<dyn Store>;
     /// Opens it as after a crash: whoever had it open has not closed it and never will touch it again.
     async fn reopen(&mut self) -> Arc<dyn Store>;
+    /// What must hold of its rows at the end of every test.
+    fn check(&self) {}
 }
 
 /// Queues that only count: so many places for each endpoint, taken until they are dropped.
@@ -384,5 +386,6 @@ impl<F: Fixture> Scene<F> {
             assert!(numbers.into_iter().all(|&number| number >= 0), "{kept:?}");
         }
         self.store.close().await.unwrap();
+        self.place.check();
     }
 }
