@@ -3,7 +3,7 @@
 #   docker build -t postcall .
 #   docker run -p 8080:8080 -v postcall:/var/lib/postcall postcall     # one node, SQLite in the volume
 
-FROM rust:1.90-slim-bookworm AS build
+FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 # Only what the binary is made of, so that a change to a document builds nothing.
 COPY Cargo.toml Cargo.lock ./

@@ -91,6 +91,7 @@ impl Settings {
 /// A running server.
 pub struct App {
     address: SocketAddr,
+    public_url: String,
     first_start: Option<FirstStart>,
     store: Arc<dyn Store>,
     dispatcher: Dispatcher,
@@ -145,6 +146,7 @@ impl App {
 
         let chores = tokio::spawn(chores(Arc::clone(&store), Arc::clone(&queues), Arc::clone(&clock)));
         let courier = Arc::new(WireCourier { wire, guard });
+        let public_url = api.public_url.clone();
         let state = ApiState::new(Arc::clone(&store), writer, queues, clock, metrics, courier, api);
         let (shut_down, shutting_down) = oneshot::channel::<()>();
         let streams = state.streams.clone();
@@ -154,12 +156,17 @@ impl App {
         }));
         let store_kind = if settings.database.is_some() { "PostgreSQL" } else { "SQLite" };
         info!(%address, data = %settings.data.display(), store = store_kind, "listening");
-        Ok(Self { address, first_start, store, dispatcher, shut_down, server, chores })
+        Ok(Self { address, public_url, first_start, store, dispatcher, shut_down, server, chores })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the world reaches it.
+    pub fn public_url(&self) -> &str {
+        &self.public_url
     }
 
     /// What the first start made, if this was it.

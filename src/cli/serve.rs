@@ -76,7 +76,7 @@ pub async fn run(serve: Serve) -> Result<ExitCode, String> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let app = App::start(settings).await?;
     if let Some(first) = app.first_start() {
-        show(first, app.address());
+        show(first, app.public_url());
     }
     println!("listening on http://{}", app.address());
     tokio::select! {
@@ -88,13 +88,13 @@ pub async fn run(serve: Serve) -> Result<ExitCode, String> {
 }
 
 /// The only time that these are shown. On standard output, away from the log.
-fn show(first: &FirstStart, address: SocketAddr) {
+fn show(first: &FirstStart, public_url: &str) {
     println!("This is the first start.");
     if let (Some(key), Some(file)) = (&first.admin_key, &first.admin_key_file) {
         println!("  admin key      {key}");
         println!("                 (also in {})", file.display());
     }
     println!("  dialer secret  {}", first.dialer_secret);
-    println!("                 (signs POST http://{address}/aiDialerCallbackWithData)");
+    println!("                 (signs POST {public_url}/aiDialerCallbackWithData)");
     println!("They are not shown again.");
 }

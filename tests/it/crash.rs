@@ -135,7 +135,6 @@ async fn nothing_answered_200_is_lost_and_everything_owed_arrives() {
             stop.store(true, Ordering::Relaxed);
         }
         server.kill().await;
-        home.was_killed();
         server = Server::start(&home, &listen).await;
         address.send_replace(server.address);
     }

@@ -3,7 +3,7 @@
 //! The one place where the tests of the whole program know which stores there are. No test looks which one it is, and
 //! none is skipped; what does not take its books from here is about one store alone:
 //!
-//! - `store::sqlite`: the lock, the files, a full disk, a damaged row, what SQLite leaves of deleted rows, its log.
+//! - `store::sqlite`: the lock, the files, a full disk, its log.
 //! - `store::postgres`, `store::sharing`: the tables behind their key, more than one node.
 //! - `faults`: nodes and servers that are killed, stopped and cut off from each other.
 //! - `cli::the_demo_proves_that_everything_arrived`: the demo brings an embedded store of its own.
@@ -93,13 +93,6 @@ impl Home {
                 books.execute_batch(statement).unwrap();
             }
             Some(database) => drop(database.sql(statement)),
-        }
-    }
-
-    /// The server that had it was killed: what it had leased is free for the next one at once.
-    pub fn was_killed(&self) {
-        if let Some(database) = &self.database {
-            database.end_leases();
         }
     }
 }

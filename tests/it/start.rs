@@ -29,6 +29,7 @@ async fn settings_that_are_wrong_leave_the_first_start_to_the_next_one() {
         Settings { public_url: Some("https://calls.example.com/hooks/".to_owned()), ..home.settings() };
     let app = App::start(right).await.unwrap();
     let made = app.first_start().expect("nothing was made before").clone();
+    assert_eq!(app.public_url(), "https://calls.example.com/hooks", "what is shown leads there");
     app.stop().await;
     assert_eq!(
         std::fs::read_to_string(home.data().join("admin.key")).unwrap().trim(),

@@ -9,7 +9,6 @@ use super::{Done, Measure};
 use crate::backlog::Backlog;
 use crate::bodies::{Bodies, ORDINARY};
 use crate::clock::seconds;
-use crate::database::Store;
 use crate::load::{Load, Until};
 use crate::part::Sink;
 use crate::report::{Goal, Report, Row, Unit, grouped};
@@ -51,15 +50,7 @@ impl Measure for Restart {
             let row = |name: String, rounds: &[f64]| Row::of(name, Unit::Seconds, rounds).goal(GOAL);
             report.add(row(format!("start with {pending} pending, until ready"), &started));
             report.add(row(format!("start after kill -9 with {pending} pending, until ready"), &ready));
-            report.add(match stage.store() {
-                Store::Sqlite => row("the same, until the first redelivery".to_owned(), &redelivered),
-                // Nobody can know that a node is gone before its lease has lapsed.
-                Store::Postgres => Row::of(
-                    "the same, until the first redelivery (the lease of the killed one is 60 s)",
-                    Unit::Seconds,
-                    &redelivered,
-                ),
-            });
+            report.add(row("the same, until the first redelivery".to_owned(), &redelivered));
             Ok(())
         })
     }

@@ -4,6 +4,7 @@
 mod configuration;
 mod keeper;
 mod news;
+mod predecessor;
 mod schema;
 mod server;
 pub mod spread;
@@ -19,6 +20,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use self::configuration::{Looks, read_changed};
 use self::keeper::{Keeper, Kept};
+use self::predecessor::Note;
 use self::server::Server;
 use self::tenure::Tenure;
 use self::writer::Writer;
@@ -163,8 +165,9 @@ impl PostgresStore {
         for account in config::account_keys(&db).map_err(|error| trouble(&error))? {
             directory.put(config::load(&db, &vault, account).map_err(|error| trouble(&error))?);
         }
-        tenure::end_lapsed_at_start(&db).map_err(|error| trouble(&error))?;
-        let tenure = Arc::new(Tenure::new(options.name, options.lease));
+        let (note, last) = Note::take(data).unzip();
+        tenure::end_lapsed_at_start(&db, last.flatten()).map_err(|error| trouble(&error))?;
+        let tenure = Arc::new(Tenure::new(options.name, options.lease, note));
         tenure.begin(&db).map_err(|error| trouble(&error))?;
 
         let recent_calls = CallIndex::in_the_table().recent();

@@ -10,6 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::warn;
 
 use super::news;
+use super::predecessor::Note;
 use crate::model::Time;
 use crate::store::rooms::upkeep;
 use crate::store::sql::Connection;
@@ -42,15 +43,18 @@ pub struct Tenure {
     /// Tenures that this node itself has no use for any more, and that nobody has ended yet.
     abandoned: Mutex<Vec<i64>>,
     is_over: AtomicBool,
+    /// Where the number is noted for the next process here.
+    note: Option<Note>,
     news: UnboundedSender<News>,
     unheard: Mutex<Option<UnboundedReceiver<News>>>,
 }
 
 impl Tenure {
     /// A node that has no tenure yet.
-    pub fn new(name: String, lease: Duration) -> Self {
+    pub fn new(name: String, lease: Duration, note: Option<Note>) -> Self {
         let (news, unheard) = unbounded_channel();
         Self {
+            note,
             name,
             lease,
             number: AtomicI64::new(0),
@@ -105,6 +109,9 @@ impl Tenure {
             ))?
             .query_row((&*self.name, self.micros()), |row| row.get(0))?;
         self.hold(number, since);
+        if let Some(note) = &self.note {
+            note.write(number, &self.name);
+        }
         Ok(())
     }
 
@@ -177,8 +184,16 @@ fn end(db: &Connection, number: i64) -> Result<(), StoreError> {
     })
 }
 
-/// A node that starts need not wait for anybody to end leases that are over: its own last one may be among them.
-pub fn end_lapsed_at_start(db: &Connection) -> Result<(), StoreError> {
+/// A node that starts need not wait for anybody to end leases that are over, nor for that of the process before it here, which
+/// is gone. Its directory may have been used with another database: number and name have to fit, and should they fit a node
+/// that lives, that begins another tenure.
+pub fn end_lapsed_at_start(db: &Connection, last: Option<(i64, String)>) -> Result<(), StoreError> {
+    if let Some((number, name)) = last {
+        let is_there = "SELECT 1 FROM nodes WHERE node = ? AND name = ?";
+        if db.prepare_cached(is_there)?.exists((number, &*name))? {
+            end(db, number)?;
+        }
+    }
     transact(db, || end_lapsed(db).map(drop))
 }
 

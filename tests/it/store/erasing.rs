@@ -325,3 +325,49 @@ pub async fn a_contact_goes_and_its_batch_can_end<F: Fixture>(scene: Scene<F>) {
     assert_eq!((view.tally.succeeded, view.tally.failed), (1, 1));
     scene.finish().await;
 }
+
+pub async fn nothing_of_an_erased_person_is_left<F: Fixture>(scene: Scene<F>) {
+    scene.endpoint(|_| {}).await;
+    for block in 0..5 {
+        let said = |call: i32| {
+            format!("{SECRET} {}", "of which there is much to say ".repeat(1 + (call % 90) as usize))
+        };
+        let calls = (0..60).map(|call| {
+            let phone = if call % 3 == 0 { "+15559876543" } else { PHONE };
+            let said = if call % 3 == 0 { "somebody else".to_owned() } else { said(call) };
+            with(&format!("{block}-{call}"), ENDED, phone, &said)
+        });
+        let owned = scene.hear(calls).await.owned;
+        let failed = owned.iter().map(|owned| {
+            let failed = attempted(owned, scene.now, Next::RetryAt(scene.later(60)));
+            match owned.event.data_json().contains(PHONE) {
+                true => Settlement { body: SECRET.repeat(100).into(), ..quoting(failed) },
+                false => failed,
+            }
+        });
+        scene.commit(Vec::new(), failed.collect()).await;
+    }
+    // What was rewritten and deleted before anybody asked.
+    scene
+        .hear((0..40).map(|call| with(&format!("0-{call}"), ENDED, PHONE, &format!("{SECRET} again"))))
+        .await;
+    let mut body = scene.incoming(What::Unreadable("no".to_owned()));
+    body.raw = format!("{PHONE} {}", SECRET.repeat(3000)).into();
+    scene.commit(vec![body], Vec::new()).await;
+    let page = postcall::store::Page { after: None, limit: 200 };
+    for view in scene.store.deliveries(scene.account, <_>::default(), page).await.unwrap() {
+        scene.store.cancel(scene.account, view.number, scene.now).await.unwrap();
+    }
+
+    let holds = |needle: &str| scene.place.holds(needle.as_bytes());
+    assert!(holds(SECRET) && holds("5551234567"), "it is the right place to look");
+    scene.store.erase(scene.account, person(PHONE), scene.now).await.unwrap();
+    finish(&scene).await;
+    let receipt = scene.store.erasure(scene.account, 1).await.unwrap().unwrap();
+    assert!(receipt.overwritten_at.is_some());
+    for needle in [SECRET, "5551234567", "much to say"] {
+        assert!(!holds(needle), "{needle} is still there");
+    }
+    assert!(holds("somebody else") && holds("15559876543"));
+    scene.finish().await;
+}

@@ -6,6 +6,7 @@ mod batches;
 mod by_hand;
 mod carrying;
 mod configuration;
+mod damage;
 mod divided;
 mod erasing;
 mod group;
@@ -185,6 +186,10 @@ macro_rules! suite {
                     a_contact_goes_and_its_batch_can_end
                     an_erasure_goes_on_after_a_crash
                     only_the_accounts_own
+                    nothing_of_an_erased_person_is_left
+                }
+                damage {
+                    a_damaged_row_harms_nobody_else
                 }
                 silencing {
                     transcripts_may_go_earlier

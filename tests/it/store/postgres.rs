@@ -60,6 +60,15 @@ impl Fixture for Postgres {
         store
     }
 
+    fn sql(&self, statement: &str) {
+        self.database.sql(statement);
+    }
+
+    /// In any row of any table.
+    fn holds(&self, needle: &[u8]) -> bool {
+        holds(&dump(&self.database), needle)
+    }
+
     fn check(&self) {
         no_row_says_another_account(&self.database);
     }

@@ -34,6 +34,10 @@ pub trait Fixture: Sized {
     async fn open(&mut self) -> Arc<dyn Store>;
     /// Opens it as after a crash: whoever had it open has not closed it and never will touch it again.
     async fn reopen(&mut self) -> Arc<dyn Store>;
+    /// Runs a statement behind the back of the store.
+    fn sql(&self, statement: &str);
+    /// Whether these bytes can be found where the store keeps what it knows.
+    fn holds(&self, needle: &[u8]) -> bool;
     /// What must hold of its rows at the end of every test.
     fn check(&self) {}
 }

@@ -9,10 +9,9 @@ use postcall::ledger::Next;
 use postcall::model::secret::Credential;
 use postcall::model::{AccountKey, Outcome, Secret, Step, Text};
 use postcall::store::sqlite::{Options, SqliteStore};
-use postcall::store::{CallFilter, Incoming, Page, Settlement, Store, StoreError, What};
+use postcall::store::{CallFilter, Incoming, Page, Store, StoreError, What};
 use tempfile::TempDir;
 
-use super::erasing::{PHONE, SECRET, finish, person, quoting, with};
 use super::scene::{Fixture, Scene, attempted, done, endpoint, heard, says, some_time, source};
 
 const ENDED: Step = Step::Ended(Outcome::Completed);
@@ -53,6 +52,16 @@ impl Fixture for Sqlite {
         let crashed = std::mem::replace(&mut self.dir, left);
         self.crashed.push((crashed, self.store.take()));
         self.open().await
+    }
+
+    fn sql(&self, statement: &str) {
+        let db = rusqlite::Connection::open(self.dir.path().join("postcall.db")).unwrap();
+        db.execute_batch(statement).unwrap();
+    }
+
+    /// In any file, also in what SQLite keeps of deleted rows, rewritten rows and the log.
+    fn holds(&self, needle: &[u8]) -> bool {
+        holds(self.dir.path(), needle)
     }
 }
 
@@ -118,55 +127,6 @@ async fn secrets_cannot_be_read_in_the_files() {
             assert!(!holds(&dir, encoded.trim_end_matches('=').as_bytes()), "{secret} lies open, encoded");
         }
     }
-}
-
-/// Also not in what SQLite keeps of deleted rows, rewritten rows and the log.
-#[tokio::test]
-async fn nothing_of_an_erased_person_is_left_in_the_files() {
-    let scene = Scene::<Sqlite>::new().await;
-    scene.endpoint(|_| {}).await;
-    for block in 0..5 {
-        let said = |call: i32| {
-            format!("{SECRET} {}", "of which there is much to say ".repeat(1 + (call % 90) as usize))
-        };
-        let calls = (0..60).map(|call| {
-            let phone = if call % 3 == 0 { "+15559876543" } else { PHONE };
-            let said = if call % 3 == 0 { "somebody else".to_owned() } else { said(call) };
-            with(&format!("{block}-{call}"), ENDED, phone, &said)
-        });
-        let owned = scene.hear(calls).await.owned;
-        let failed = owned.iter().map(|owned| {
-            let failed = attempted(owned, scene.now, Next::RetryAt(scene.later(60)));
-            match owned.event.data_json().contains(PHONE) {
-                true => Settlement { body: SECRET.repeat(100).into(), ..quoting(failed) },
-                false => failed,
-            }
-        });
-        scene.commit(Vec::new(), failed.collect()).await;
-    }
-    // What was rewritten and deleted before anybody asked.
-    scene
-        .hear((0..40).map(|call| with(&format!("0-{call}"), ENDED, PHONE, &format!("{SECRET} again"))))
-        .await;
-    let mut body = scene.incoming(What::Unreadable("no".to_owned()));
-    body.raw = format!("{PHONE} {}", SECRET.repeat(3000)).into();
-    scene.commit(vec![body], Vec::new()).await;
-    let page = postcall::store::Page { after: None, limit: 200 };
-    for view in scene.store.deliveries(scene.account, <_>::default(), page).await.unwrap() {
-        scene.store.cancel(scene.account, view.number, scene.now).await.unwrap();
-    }
-
-    let dir = scene.place.dir.path().to_owned();
-    assert!(holds(&dir, SECRET.as_bytes()) && holds(&dir, b"5551234567"), "it is the right place to look");
-    scene.store.erase(scene.account, person(PHONE), scene.now).await.unwrap();
-    finish(&scene).await;
-    let receipt = scene.store.erasure(scene.account, 1).await.unwrap().unwrap();
-    assert!(receipt.overwritten_at.is_some());
-    for needle in [SECRET, "5551234567", "much to say"] {
-        assert!(!holds(&dir, needle.as_bytes()), "{needle} is still in the files");
-    }
-    assert!(holds(&dir, b"somebody else") && holds(&dir, b"15559876543"));
-    scene.finish().await;
 }
 
 #[tokio::test]
@@ -275,45 +235,6 @@ async fn a_full_disk_is_survived() {
     assert_eq!(scene.sum(endpoint).await.delivered, 1);
     scene.hear([says("after", ENDED)]).await;
     scene.finish().await;
-}
-
-/// One row that cannot be read costs its own delivery some time, and nobody else anything.
-#[tokio::test]
-async fn a_damaged_row_harms_nobody_else() {
-    let mut scene = Scene::<Sqlite>::new().await;
-    let endpoint = scene.endpoint(|_| {}).await;
-    scene.room.set(0);
-    scene.hear(["a", "b", "c"].map(|call| says(call, Step::Answered))).await;
-    scene.hear(["a", "c"].map(|call| says(call, ENDED))).await;
-    let db = rusqlite::Connection::open(scene.place.dir.path().join("postcall.db")).unwrap();
-    let damage = |event: i64| {
-        let (key, nonsense) = ((1 << 40) | event, b"nonsense".to_vec());
-        let changed = db.execute("UPDATE events SET body = ? WHERE id = ?", rusqlite::params![nonsense, key]);
-        assert_eq!(changed, Ok(1));
-    };
-    damage(2);
-    damage(5);
-    let claimed = scene.claim(endpoint, 9).await;
-    assert_eq!(super::scene::numbers(&claimed), [1, 3], "the second is passed over");
-    assert_eq!(scene.sum(endpoint).await.pending, 5);
-
-    scene.room.set(usize::MAX);
-    let settled = claimed.iter().map(|owned| attempted(owned, scene.now, Next::Delivered));
-    let committed = scene.commit(Vec::new(), settled.collect()).await;
-    assert_eq!(super::scene::numbers(&committed.owned), [4], "the fifth cannot be promoted into memory");
-    assert_eq!(scene.sum(endpoint).await.delivered, 2, "but what was before it is settled");
-
-    let refused = scene.try_commit(vec![scene.incoming(says("b", ENDED))], Vec::new()).await;
-    assert!(matches!(refused, Err(StoreError::Data(_))), "a culprit for the group commit: {refused:?}");
-    let shown = scene.store.delivery(scene.account, 2).await;
-    assert!(matches!(shown, Err(StoreError::Unavailable(_))), "{shown:?}");
-    scene.wait(3600);
-    assert!(scene.claim(endpoint, 9).await.is_empty(), "looked at again, and still damaged");
-    assert_eq!(scene.store.next_due(scene.target(endpoint)).await, Ok(Some(scene.later(3600))));
-    let recounted = scene.store.rows(scene.account, true).await;
-    assert!(matches!(recounted, Err(StoreError::Unavailable(_))), "no recount passes over a call");
-    assert_eq!(scene.store.sums(scene.account, false).await, scene.store.sums(scene.account, true).await);
-    scene.store.close().await.unwrap();
 }
 
 /// A call is found while it is recent, when it is filed, and after a crash at any moment in between.
