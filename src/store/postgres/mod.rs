@@ -7,6 +7,7 @@ mod news;
 mod predecessor;
 mod schema;
 mod server;
+pub mod spread;
 mod tenure;
 pub mod transfer;
 mod writer;

@@ -2,6 +2,10 @@
 //! on working with. They are the tables of the rooms, by the same names: keys with the account in their upper bits, so that
 //! every key begins with the account. Refuses to know what the rows mean.
 //!
+//! Every table of what accounts have says the account once more in a column, which is a part of each of its keys, so that
+//! the tables can be divided by it over many machines (`spread.rs`). It stands last in the keys: what comes before it begins
+//! with the account already, and rows are found by that alone.
+//!
 //! Text that people and vendors choose is kept as bytes, since PostgreSQL's text holds no NUL and no half emoji. Events and
 //! settled deliveries lie in a partition for each week of their recording, which is dropped when it has become empty.
 
@@ -64,73 +68,85 @@ CREATE TABLE api_keys (
     created_at BIGINT NOT NULL, revoked_at BIGINT
 );
 CREATE TABLE sources (
-    id BIGINT PRIMARY KEY, dialect TEXT NOT NULL, sealed BYTEA NOT NULL, created_at BIGINT NOT NULL,
-    deleted_at BIGINT, in_quarantine BIGINT NOT NULL DEFAULT 0
+    id BIGINT NOT NULL, account BIGINT NOT NULL, dialect TEXT NOT NULL, sealed BYTEA NOT NULL,
+    created_at BIGINT NOT NULL, deleted_at BIGINT, in_quarantine BIGINT NOT NULL DEFAULT 0,
+    PRIMARY KEY (id, account)
 );
 CREATE TABLE endpoints (
-    id BIGINT PRIMARY KEY, revision BIGINT NOT NULL, sealed BYTEA NOT NULL, disabled BYTEA,
-    created_at BIGINT NOT NULL, deleted_at BIGINT, swept BIGINT NOT NULL DEFAULT 0
+    id BIGINT NOT NULL, account BIGINT NOT NULL, revision BIGINT NOT NULL, sealed BYTEA NOT NULL,
+    disabled BYTEA, created_at BIGINT NOT NULL, deleted_at BIGINT, swept BIGINT NOT NULL DEFAULT 0,
+    PRIMARY KEY (id, account)
 );
 CREATE INDEX endpoints_to_sweep ON endpoints (id) WHERE deleted_at IS NOT NULL AND swept = 0;
 CREATE TABLE shapes (
-    endpoint BIGINT NOT NULL, revision BIGINT NOT NULL, dialect TEXT NOT NULL, shape BYTEA NOT NULL,
-    PRIMARY KEY (endpoint, revision)
+    endpoint BIGINT NOT NULL, account BIGINT NOT NULL, revision BIGINT NOT NULL, dialect TEXT NOT NULL,
+    shape BYTEA NOT NULL, PRIMARY KEY (endpoint, revision, account)
 );
 CREATE TABLE endpoint_sums (
-    endpoint BIGINT PRIMARY KEY, owed BIGINT NOT NULL, delivered BIGINT NOT NULL, pending BIGINT NOT NULL,
-    dead BIGINT NOT NULL, cancelled BIGINT NOT NULL
+    endpoint BIGINT NOT NULL, account BIGINT NOT NULL, owed BIGINT NOT NULL, delivered BIGINT NOT NULL,
+    pending BIGINT NOT NULL, dead BIGINT NOT NULL, cancelled BIGINT NOT NULL, PRIMARY KEY (endpoint, account)
 ) WITH (fillfactor = 50);
 CREATE TABLE purged (
-    endpoint BIGINT PRIMARY KEY, delivered BIGINT NOT NULL, dead BIGINT NOT NULL, cancelled BIGINT NOT NULL
+    endpoint BIGINT NOT NULL, account BIGINT NOT NULL, delivered BIGINT NOT NULL, dead BIGINT NOT NULL,
+    cancelled BIGINT NOT NULL, PRIMARY KEY (endpoint, account)
 );
 
 CREATE TABLE calls (
-    id BIGINT PRIMARY KEY, hash BIGINT NOT NULL, source BIGINT NOT NULL, vendor_id BYTEA NOT NULL, outcome BIGINT,
-    event BIGINT NOT NULL, marks BYTEA NOT NULL, record BYTEA, updated_at BIGINT NOT NULL, counted BIGINT
+    id BIGINT NOT NULL, account BIGINT NOT NULL, hash BIGINT NOT NULL, source BIGINT NOT NULL,
+    vendor_id BYTEA NOT NULL, outcome BIGINT, event BIGINT NOT NULL, marks BYTEA NOT NULL, record BYTEA,
+    updated_at BIGINT NOT NULL, counted BIGINT, PRIMARY KEY (id, account)
 ) WITH (fillfactor = 90);
 CREATE INDEX calls_by_hash ON calls (hash);
 CREATE INDEX calls_by_outcome ON calls (outcome, id) WHERE outcome IS NOT NULL;
 CREATE TABLE batches (
-    source BIGINT NOT NULL, vendor_id BYTEA NOT NULL, completed BIGINT NOT NULL, failed BIGINT NOT NULL,
-    PRIMARY KEY (source, vendor_id)
+    source BIGINT NOT NULL, account BIGINT NOT NULL, vendor_id BYTEA NOT NULL, completed BIGINT NOT NULL,
+    failed BIGINT NOT NULL, PRIMARY KEY (source, vendor_id, account)
 );
 
 -- week: whole weeks since 1970, of the recording.
 CREATE TABLE events (
-    id BIGINT NOT NULL, kind BIGINT NOT NULL, at BIGINT NOT NULL, source BIGINT, call BIGINT, previous BIGINT,
-    test BIGINT NOT NULL, first_delivery BIGINT NOT NULL, deliveries BIGINT NOT NULL, body BYTEA NOT NULL,
-    week BIGINT NOT NULL DEFAULT FLOOR(EXTRACT(EPOCH FROM now()) / 604800)::BIGINT, PRIMARY KEY (id, week)
+    id BIGINT NOT NULL, account BIGINT NOT NULL, kind BIGINT NOT NULL, at BIGINT NOT NULL, source BIGINT,
+    call BIGINT, previous BIGINT, test BIGINT NOT NULL, first_delivery BIGINT NOT NULL,
+    deliveries BIGINT NOT NULL, body BYTEA NOT NULL,
+    week BIGINT NOT NULL DEFAULT FLOOR(EXTRACT(EPOCH FROM now()) / 604800)::BIGINT,
+    PRIMARY KEY (id, account, week)
 ) PARTITION BY RANGE (week);
 CREATE TABLE settled (
-    id BIGINT NOT NULL, endpoint BIGINT NOT NULL, event BIGINT NOT NULL, revision BIGINT NOT NULL,
-    state BIGINT NOT NULL, attempts BYTEA,
-    week BIGINT NOT NULL DEFAULT FLOOR(EXTRACT(EPOCH FROM now()) / 604800)::BIGINT, PRIMARY KEY (id, week)
+    id BIGINT NOT NULL, account BIGINT NOT NULL, endpoint BIGINT NOT NULL, event BIGINT NOT NULL,
+    revision BIGINT NOT NULL, state BIGINT NOT NULL, attempts BYTEA,
+    week BIGINT NOT NULL DEFAULT FLOOR(EXTRACT(EPOCH FROM now()) / 604800)::BIGINT,
+    PRIMARY KEY (id, account, week)
 ) PARTITION BY RANGE (week);
 CREATE INDEX settled_delivered ON settled (endpoint, id) WHERE state = 1;
 CREATE INDEX settled_otherwise ON settled (endpoint, state, id) WHERE state <> 1;
 
 -- States as in the rooms; owner is the tenure that owned it last.
 CREATE TABLE open (
-    id BIGINT PRIMARY KEY, endpoint BIGINT NOT NULL, event BIGINT NOT NULL, call BIGINT, revision BIGINT NOT NULL,
-    state BIGINT NOT NULL, due BIGINT NOT NULL, tries BIGINT NOT NULL, attempts BYTEA, replay BIGINT,
-    snapshot BIGINT, owner BIGINT NOT NULL DEFAULT 0
+    id BIGINT NOT NULL, account BIGINT NOT NULL, endpoint BIGINT NOT NULL, event BIGINT NOT NULL, call BIGINT,
+    revision BIGINT NOT NULL, state BIGINT NOT NULL, due BIGINT NOT NULL, tries BIGINT NOT NULL, attempts BYTEA,
+    replay BIGINT, snapshot BIGINT, owner BIGINT NOT NULL DEFAULT 0, PRIMARY KEY (id, account)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX open_due ON open (endpoint, due, id) WHERE state = 0;
 CREATE INDEX open_order ON open (call, endpoint, id) WHERE call IS NOT NULL;
 CREATE INDEX open_by_endpoint ON open (endpoint, id);
 CREATE INDEX open_by_replay ON open (replay) WHERE replay IS NOT NULL;
 CREATE INDEX open_behind ON open (endpoint, id) WHERE state = 3;
-CREATE TABLE bodies (delivery BIGINT PRIMARY KEY, body BYTEA NOT NULL);
+CREATE TABLE bodies (
+    delivery BIGINT NOT NULL, account BIGINT NOT NULL, body BYTEA NOT NULL, PRIMARY KEY (delivery, account)
+);
 CREATE TABLE held (
-    delivery BIGINT PRIMARY KEY, call BIGINT NOT NULL, endpoint BIGINT NOT NULL, until BIGINT NOT NULL
+    delivery BIGINT NOT NULL, account BIGINT NOT NULL, call BIGINT NOT NULL, endpoint BIGINT NOT NULL,
+    until BIGINT NOT NULL, PRIMARY KEY (delivery, account)
 );
 CREATE INDEX held_by_call ON held (call, endpoint);
 CREATE INDEX held_until ON held (until);
-CREATE TABLE rendered (delivery BIGINT PRIMARY KEY, snapshot BIGINT NOT NULL);
+CREATE TABLE rendered (
+    delivery BIGINT NOT NULL, account BIGINT NOT NULL, snapshot BIGINT NOT NULL, PRIMARY KEY (delivery, account)
+);
 
 CREATE TABLE quarantine (
-    id BIGINT PRIMARY KEY, source BIGINT NOT NULL, received_at BIGINT NOT NULL, reason BYTEA NOT NULL,
-    content_type BYTEA, body BYTEA NOT NULL
+    id BIGINT NOT NULL, account BIGINT NOT NULL, source BIGINT NOT NULL, received_at BIGINT NOT NULL,
+    reason BYTEA NOT NULL, content_type BYTEA, body BYTEA NOT NULL, PRIMARY KEY (id, account)
 );
 CREATE TABLE idempotency (
     account BIGINT NOT NULL, name BYTEA NOT NULL, fingerprint BYTEA NOT NULL, created_at BIGINT NOT NULL,
@@ -140,52 +156,66 @@ CREATE INDEX idempotency_by_age ON idempotency (created_at);
 CREATE TABLE slots (account BIGINT NOT NULL, ends BIGINT NOT NULL, first BIGINT NOT NULL, PRIMARY KEY (account, ends));
 
 CREATE TABLE erasures (
-    id BIGINT PRIMARY KEY, digest BYTEA NOT NULL, sealed BYTEA, requested_at BIGINT NOT NULL, room TEXT,
-    place BIGINT NOT NULL DEFAULT 0, erased_at BIGINT, overwritten_at BIGINT, counts BYTEA NOT NULL DEFAULT '{}'
+    id BIGINT NOT NULL, account BIGINT NOT NULL, digest BYTEA NOT NULL, sealed BYTEA,
+    requested_at BIGINT NOT NULL, room TEXT, place BIGINT NOT NULL DEFAULT 0, erased_at BIGINT,
+    overwritten_at BIGINT, counts BYTEA NOT NULL DEFAULT '{}', PRIMARY KEY (id, account)
 );
 CREATE INDEX erasures_to_do ON erasures (id) WHERE room IS NOT NULL;
 CREATE TABLE erasure_calls (
-    erasure BIGINT NOT NULL, call BIGINT NOT NULL, at BIGINT NOT NULL DEFAULT 0, PRIMARY KEY (erasure, call)
+    erasure BIGINT NOT NULL, account BIGINT NOT NULL, call BIGINT NOT NULL, at BIGINT NOT NULL DEFAULT 0,
+    PRIMARY KEY (erasure, call, account)
 );
 
 CREATE TABLE out_of_credit (account BIGINT PRIMARY KEY);
 CREATE TABLE given_batches (
-    id BIGINT PRIMARY KEY, account BIGINT NOT NULL, state BIGINT NOT NULL, intake BIGINT NOT NULL,
+    id BIGINT NOT NULL, account BIGINT NOT NULL, state BIGINT NOT NULL, intake BIGINT NOT NULL,
     total BIGINT NOT NULL, taken_in BIGINT NOT NULL, succeeded BIGINT NOT NULL, failed BIGINT NOT NULL,
     max_attempts BIGINT NOT NULL, lost_after BIGINT, created_at BIGINT NOT NULL, started_at BIGINT,
     ended_at BIGINT, release_at BIGINT, given BYTEA NOT NULL, error BYTEA, code BYTEA,
-    owner BIGINT NOT NULL DEFAULT 0
+    owner BIGINT NOT NULL DEFAULT 0, PRIMARY KEY (id, account)
 );
 CREATE INDEX given_batches_intake ON given_batches (id) WHERE intake = 1;
 CREATE INDEX given_batches_open ON given_batches (id) WHERE state < 3;
 CREATE INDEX given_batches_ended ON given_batches (account, ended_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX given_batches_release ON given_batches (release_at) WHERE release_at IS NOT NULL;
-CREATE TABLE intake (id BIGINT PRIMARY KEY, packed BYTEA NOT NULL);
+CREATE TABLE intake (id BIGINT NOT NULL, account BIGINT NOT NULL, packed BYTEA NOT NULL, PRIMARY KEY (id, account));
 CREATE TABLE contacts (
-    id BIGINT PRIMARY KEY, about BYTEA NOT NULL, heard BIGINT NOT NULL, ended BIGINT NOT NULL,
-    completed BIGINT NOT NULL, is_open BIGINT NOT NULL, due BIGINT
+    id BIGINT NOT NULL, account BIGINT NOT NULL, about BYTEA NOT NULL, heard BIGINT NOT NULL,
+    ended BIGINT NOT NULL, completed BIGINT NOT NULL, is_open BIGINT NOT NULL, due BIGINT,
+    PRIMARY KEY (id, account)
 );
 CREATE INDEX contacts_open ON contacts (id) WHERE is_open = 1;
 CREATE INDEX contacts_due ON contacts (due) WHERE due IS NOT NULL;
-CREATE TABLE contact_keys (hash BIGINT NOT NULL, contact BIGINT NOT NULL, PRIMARY KEY (hash, contact));
-CREATE TABLE batch_calls (call BIGINT PRIMARY KEY, batch BIGINT NOT NULL, contact BIGINT, counted BIGINT NOT NULL);
+CREATE TABLE contact_keys (
+    hash BIGINT NOT NULL, contact BIGINT NOT NULL, account BIGINT NOT NULL, PRIMARY KEY (hash, contact, account)
+);
+CREATE TABLE batch_calls (
+    call BIGINT NOT NULL, account BIGINT NOT NULL, batch BIGINT NOT NULL, contact BIGINT,
+    counted BIGINT NOT NULL, PRIMARY KEY (call, account)
+);
 CREATE INDEX batch_calls_by_batch ON batch_calls (batch, call);
 CREATE INDEX batch_calls_unplaced ON batch_calls (batch, call) WHERE contact IS NULL;
-CREATE TABLE scheduled (batch BIGINT PRIMARY KEY, due BIGINT NOT NULL, told BIGINT);
+CREATE TABLE scheduled (
+    batch BIGINT NOT NULL, account BIGINT NOT NULL, due BIGINT NOT NULL, told BIGINT,
+    PRIMARY KEY (batch, account)
+);
 CREATE INDEX scheduled_due ON scheduled (due);
-CREATE TABLE watched (call BIGINT PRIMARY KEY, due BIGINT NOT NULL);
+CREATE TABLE watched (
+    call BIGINT NOT NULL, account BIGINT NOT NULL, due BIGINT NOT NULL, PRIMARY KEY (call, account)
+);
 CREATE INDEX watched_due ON watched (due);
 
 CREATE TABLE replays (
-    id BIGINT PRIMARY KEY, created_at BIGINT NOT NULL, selection BYTEA NOT NULL, target BIGINT,
-    rate DOUBLE PRECISION NOT NULL, dry BIGINT NOT NULL, state BIGINT NOT NULL, next_at BIGINT,
+    id BIGINT NOT NULL, account BIGINT NOT NULL, created_at BIGINT NOT NULL, selection BYTEA NOT NULL,
+    target BIGINT, rate DOUBLE PRECISION NOT NULL, dry BIGINT NOT NULL, state BIGINT NOT NULL, next_at BIGINT,
     position BIGINT NOT NULL, last BIGINT NOT NULL, total BIGINT, examined BIGINT NOT NULL,
-    deliveries BIGINT NOT NULL, finished_at BIGINT
+    deliveries BIGINT NOT NULL, finished_at BIGINT, PRIMARY KEY (id, account)
 );
 CREATE INDEX replays_due ON replays (next_at) WHERE next_at IS NOT NULL;
 CREATE INDEX replays_running ON replays (id) WHERE state = 0;
 CREATE TABLE replayed (
-    event BIGINT NOT NULL, delivery BIGINT NOT NULL, replay BIGINT NOT NULL, PRIMARY KEY (event, delivery)
+    event BIGINT NOT NULL, account BIGINT NOT NULL, delivery BIGINT NOT NULL, replay BIGINT NOT NULL,
+    PRIMARY KEY (event, delivery, account)
 );
 CREATE TABLE mentioned (
     account BIGINT NOT NULL, about BIGINT NOT NULL, id BYTEA NOT NULL, name BYTEA, named BIGINT NOT NULL,

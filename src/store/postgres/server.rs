@@ -11,6 +11,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::spread;
 use crate::store::sql::{Connection, OptionalExtension, Wire, params};
 use crate::store::vault::Vault;
 use crate::store::{StoreError, sql};
@@ -61,7 +62,7 @@ impl Server {
 
     /// A new connection.
     pub fn open(&self) -> sql::Result<Connection> {
-        Ok(Connection::Postgres(Box::new(Wire::connect(&self.config, &self.tls)?)))
+        Ok(Connection::Postgres(Box::new(Wire::connect(&self.config, &self.tls, spread::check)?)))
     }
 
     /// The settings, for a connection that listens.

@@ -1,6 +1,7 @@
 //! An embedded store moves to PostgreSQL: table by table, in pages that are each one transaction with the place that was
 //! reached, so that whatever broke off goes on where it was. At the end the sums of both are compared. The tables are the
-//! same on both sides, so this knows their names and keys alone; it refuses to know what the rows mean.
+//! same on both sides but for the account that each row has here, so this knows their names and keys alone; it refuses to
+//! know what the rows mean.
 
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use crate::model::AccountKey;
 use crate::store::packed::damaged;
 use crate::store::rooms::{config, read};
 use crate::store::sql::bulk::Column;
-use crate::store::sql::{Connection, OptionalExtension, Value, params};
+use crate::store::sql::{BEGINNING, Connection, OptionalExtension, Value, params};
 use crate::store::sqlite::{MOVED, Moving};
 use crate::store::{StoreError, Sum};
 
@@ -222,13 +223,25 @@ fn page(from: &Connection, to: &Connection, place: &mut Place) -> Result<(), Sto
     let (table, key) = TABLES[place.tables];
     let columns = columns(to, table)?;
     let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
+    // There each row says its account, which here is said by its key alone. A hash belongs to no account.
+    let has_account =
+        from.prepare_cached("SELECT 1 FROM pragma_table_info(?) WHERE name = 'account'")?.exists([table])?;
+    let first = key.iter().find(|part| **part != "hash").unwrap_or(&key[0]);
+    let beginning = format!("{first} >> {BEGINNING}");
+    let here: Vec<&str> = names
+        .iter()
+        .map(|&name| match name {
+            "account" if !has_account => &beginning[..],
+            _ => name,
+        })
+        .collect();
     let after = match place.after.is_empty() {
         true => String::new(),
         false => format!("WHERE ({}) > ({})", key.join(", "), vec!["?"; key.len()].join(", ")),
     };
     let select = format!(
         "SELECT {}, {} FROM {table} {after} ORDER BY {} LIMIT {PAGE}",
-        names.join(", "),
+        here.join(", "),
         key.join(", "),
         key.join(", ")
     );

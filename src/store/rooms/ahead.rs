@@ -101,12 +101,15 @@ impl Ahead {
 const CALLS: &str =
     "SELECT c.id, c.source, c.vendor_id, c.event, c.marks, COALESCE(c.record, e.body), c.counted,
          CASE WHEN c.record IS NULL THEN 0 ELSE 1 END
-     FROM calls c LEFT JOIN events e ON c.record IS NULL AND e.id = (c.id >> 40 << 40) + c.event
-     WHERE c.hash = ANY(?)";
+     FROM calls c LEFT JOIN events e
+         ON c.record IS NULL AND e.id = (c.id >> 40 << 40) + c.event AND e.account = c.account
+     WHERE c.hash = ANY(?) AND c.account = ANY(?)";
 const LINES_OF_HASHES: &str = "SELECT call, endpoint, id, state FROM open
-     WHERE call = ANY(ARRAY(SELECT id FROM calls WHERE hash = ANY(?)))";
-const LINES_OF_CALLS: &str = "SELECT call, endpoint, id, state FROM open WHERE call = ANY(?)";
-const SETTLING: &str = "SELECT id, tries, owner, attempts FROM open WHERE id = ANY(?)";
+     WHERE call = ANY(ARRAY(SELECT id FROM calls WHERE hash = ANY(?1) AND account = ANY(?2)))
+         AND account = ANY(?2)";
+const LINES_OF_CALLS: &str = "SELECT call, endpoint, id, state FROM open
+     WHERE call = ANY(?) AND account = ANY(@1)";
+const SETTLING: &str = "SELECT id, tries, owner, attempts FROM open WHERE id = ANY(?) AND account = ANY(@1)";
 
 impl Recording<'_> {
     /// Takes the lines of a group's accounts, in their order, and fetches what it needs.
@@ -139,8 +142,8 @@ impl Recording<'_> {
         );
         let questions: [(&str, &[&[i64]]); 5] = [
             (&heads, &[&accounts]),
-            (CALLS, &[&hashes]),
-            (LINES_OF_HASHES, &[&hashes]),
+            (CALLS, &[&hashes, &accounts]),
+            (LINES_OF_HASHES, &[&hashes, &accounts]),
             (LINES_OF_CALLS, &[&calls]),
             (SETTLING, &[&settling]),
         ];
@@ -203,16 +206,20 @@ impl Recording<'_> {
         }
         let [batches, contacts, keys, calls] =
             [batches, contacts, keys, calls].map(|all| all.into_iter().collect::<Vec<i64>>());
-        let of_batches = format!("SELECT {BATCH_COLUMNS} FROM given_batches WHERE id = ANY(?)");
-        let of_contacts = format!("SELECT {CONTACT_COLUMNS} FROM contacts WHERE id = ANY(?)");
+        let of_batches =
+            format!("SELECT {BATCH_COLUMNS} FROM given_batches WHERE id = ANY(?) AND account = ANY(@1)");
+        let of_contacts =
+            format!("SELECT {CONTACT_COLUMNS} FROM contacts WHERE id = ANY(?) AND account = ANY(@1)");
         let of_keys = format!(
-            "SELECT {CONTACT_COLUMNS}, hash FROM contact_keys JOIN contacts ON id = contact WHERE hash = ANY(?)"
+            "SELECT {CONTACT_COLUMNS}, hash FROM contact_keys k JOIN contacts c
+                 ON c.id = k.contact AND c.account = k.account
+             WHERE k.hash = ANY(?1) AND k.account = ANY(@2)"
         );
         let answers = self.db.fetch(&[
             (&of_batches, &[&batches]),
             (&of_contacts, &[&contacts]),
-            (&of_keys, &[&keys]),
-            (LINKS, &[&calls]),
+            (&of_keys, &[&keys, &batches]),
+            (LINKS, &[&calls, &batches]),
         ])?;
         let answers = answers.map(<[Rows<'static>; 4]>::try_from);
         let Some(Ok([mut given, mut named, mut found, mut links])) = answers else { return Ok(()) };
@@ -238,6 +245,6 @@ impl Recording<'_> {
     }
 }
 
-const LINKS: &str =
-    "SELECT b.batch, b.contact, b.counted, c.id FROM calls c LEFT JOIN batch_calls b ON b.call = c.id
-     WHERE c.hash = ANY(?)";
+const LINKS: &str = "SELECT b.batch, b.contact, b.counted, c.id
+     FROM calls c LEFT JOIN batch_calls b ON b.call = c.id AND b.account = c.account
+     WHERE c.hash = ANY(?1) AND c.account = ANY(@2)";

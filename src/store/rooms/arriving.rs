@@ -374,7 +374,7 @@ fn batch_secret(vault: &Vault, line: &AccountLine) -> Result<Option<Vec<u8>>, Re
 
 fn is_same_age(db: &Connection, table: &str, key: i64, created_at: Time) -> Result<Option<bool>, StoreError> {
     let known: Option<i64> = db
-        .prepare_cached(&format!("SELECT created_at FROM {table} WHERE id = ?"))?
+        .prepare_cached(&format!("SELECT created_at FROM {table} WHERE id = ? /*! AND account = @1 */"))?
         .query_row([key], |row| row.get(0))
         .optional()?;
     Ok(known.map(|known| known == created_at.as_micros()))
@@ -412,8 +412,10 @@ pub fn source(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused>
     };
     settings.credential.open().or_else(|_| wrong("malformed_line", "Its credential cannot be read."))?;
     db.prepare_cached(
-        "INSERT INTO sources (id, dialect, sealed, created_at, deleted_at) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (id) DO UPDATE SET dialect = ?2, sealed = ?3, created_at = ?4, deleted_at = ?5",
+        "INSERT INTO sources (id, dialect, sealed, created_at, deleted_at /*!, account */)
+         VALUES (?1, ?2, ?3, ?4, ?5 /*!, @1 */)
+         ON CONFLICT (id /*!, account */)
+         DO UPDATE SET dialect = ?2, sealed = ?3, created_at = ?4, deleted_at = ?5",
     )?
     .execute(params![
         key,
@@ -481,8 +483,9 @@ pub fn endpoint(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refuse
         return wrong("malformed_line", "Its counts or its revisions cannot be.");
     }
     db.prepare_cached(
-        "INSERT INTO endpoints (id, revision, sealed, disabled, created_at, deleted_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-         ON CONFLICT (id) DO UPDATE SET
+        "INSERT INTO endpoints (id, revision, sealed, disabled, created_at, deleted_at /*!, account */)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6 /*!, @1 */)
+         ON CONFLICT (id /*!, account */) DO UPDATE SET
              revision = ?2, sealed = ?3, disabled = ?4, created_at = ?5, deleted_at = ?6, swept = 0",
     )?
     .execute(params![
@@ -493,23 +496,26 @@ pub fn endpoint(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refuse
         line.created_at.as_micros(),
         line.deleted_at.map(Time::as_micros)
     ])?;
-    db.prepare_cached("DELETE FROM shapes WHERE endpoint = ?")?.execute([key])?;
+    db.prepare_cached("DELETE FROM shapes WHERE endpoint = ? /*! AND account = @1 */")?.execute([key])?;
     for shape in &line.shapes {
         db.prepare_cached(
-            "INSERT INTO shapes (endpoint, revision, dialect, shape) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO shapes (endpoint, revision, dialect, shape /*!, account */)
+             VALUES (?, ?, ?, ? /*!, @1 */) ON CONFLICT DO NOTHING",
         )?
         .execute(params![key, shape.revision, known_dialect(&shape.dialect)?, shape.shape.get()])?;
     }
     db.prepare_cached(
-        "INSERT INTO endpoint_sums (endpoint, owed, delivered, pending, dead, cancelled) VALUES (?1, ?2, ?3, 0, ?4, ?5)
-         ON CONFLICT (endpoint) DO UPDATE SET
+        "INSERT INTO endpoint_sums (endpoint, owed, delivered, pending, dead, cancelled /*!, account */)
+         VALUES (?1, ?2, ?3, 0, ?4, ?5 /*!, @1 */)
+         ON CONFLICT (endpoint /*!, account */) DO UPDATE SET
              owed = ?2, delivered = ?3, pending = 0, dead = ?4, cancelled = ?5",
     )?
     .execute([key, delivered + dead + cancelled, delivered, dead, cancelled])?;
     if line.gone != [0; 3] {
         db.prepare_cached(
-            "INSERT INTO purged (endpoint, delivered, dead, cancelled) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (endpoint) DO UPDATE SET delivered = ?2, dead = ?3, cancelled = ?4",
+            "INSERT INTO purged (endpoint, delivered, dead, cancelled /*!, account */)
+             VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
+             ON CONFLICT (endpoint /*!, account */) DO UPDATE SET delivered = ?2, dead = ?3, cancelled = ?4",
         )?
         .execute([key, delivered, dead, cancelled])?;
     }
@@ -528,7 +534,7 @@ pub fn event(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> 
     let body = EventBody::from_json(kind, line.data.get())
         .or_else(|_| wrong("malformed_line", "Its \"data\" is not that of an event of this type."))?;
     let known: Option<(i64, i64)> = db
-        .prepare_cached("SELECT kind, at FROM events WHERE id = ?")?
+        .prepare_cached("SELECT kind, at FROM events WHERE id = ? /*! AND account = @1 */")?
         .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     if let Some(known) = known {
@@ -544,8 +550,9 @@ pub fn event(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> 
         return wrong("malformed_line", "Its numbers cannot be: it would come before what it follows.");
     }
     db.prepare_cached(
-        "INSERT INTO events (id, kind, at, source, call, previous, test, first_delivery, deliveries, body)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO events (id, kind, at, source, call, previous, test, first_delivery, deliveries,
+         body /*!, account */)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ? /*!, @1 */)",
     )?
     .execute(params![
         key,
@@ -563,8 +570,9 @@ pub fn event(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> 
     if let (EventBody::Batch(batch), Some(source)) = (&body, source) {
         let is_completed = kind == EventType::BatchCompleted;
         db.prepare_cached(
-            "INSERT INTO batches (source, vendor_id, completed, failed) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (source, vendor_id) DO UPDATE SET
+            "INSERT INTO batches (source, vendor_id, completed, failed /*!, account */)
+             VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
+             ON CONFLICT (source, vendor_id /*!, account */) DO UPDATE SET
                  completed = CASE WHEN batches.completed < ?3 THEN ?3 ELSE batches.completed END,
                  failed = CASE WHEN batches.failed < ?4 THEN ?4 ELSE batches.failed END",
         )?
@@ -591,7 +599,7 @@ pub fn call(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     let key = pack(arriving.account, number);
     let source = arriving.key(Kind::Source, &line.source_id)?;
     let known: Option<(i64, Vec<u8>)> = db
-        .prepare_cached("SELECT source, vendor_id FROM calls WHERE id = ?")?
+        .prepare_cached("SELECT source, vendor_id FROM calls WHERE id = ? /*! AND account = @1 */")?
         .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     if let Some((of, vendor_id)) = known {
@@ -599,7 +607,10 @@ pub fn call(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     }
     arriving.must_be_open()?;
     let event = arriving.number(Kind::Event, &line.event)?;
-    if !db.prepare_cached("SELECT 1 FROM events WHERE id = ?")?.exists([pack(arriving.account, event)])? {
+    if !db
+        .prepare_cached("SELECT 1 FROM events WHERE id = ? /*! AND account = @1 */")?
+        .exists([pack(arriving.account, event)])?
+    {
         return wrong("no_such_event", "Its last event did not come before it.");
     }
     let read_outcome = |word: &str| Outcome::ALL.into_iter().find(|outcome| outcome.as_str() == word);
@@ -616,8 +627,9 @@ pub fn call(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     let record = line.record.map(|record| pack_bytes(record.get().as_bytes())).transpose()?;
     let hash = call_hash(source, &line.call_id);
     db.prepare_cached(
-        "INSERT INTO calls (id, hash, source, vendor_id, outcome, event, marks, record, updated_at, counted)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO calls (id, hash, source, vendor_id, outcome, event, marks, record, updated_at,
+         counted /*!, account */)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ? /*!, @1 */)",
     )?
     .execute(params![
         key,

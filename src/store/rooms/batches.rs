@@ -85,8 +85,10 @@ impl<D: Database> Batches for RoomStore<D> {
                 let mut place = i64::try_from(first).unwrap_or(i64::MAX);
                 for part in &parts {
                     let packed = pack_bytes(&write(part)?)?;
-                    db.prepare_cached("INSERT INTO intake (id, packed) VALUES (?, ?)")?
-                        .execute(params![pack(account, contact_number(batch, place)), packed])?;
+                    db.prepare_cached(
+                        "INSERT INTO intake (id, packed /*!, account */) VALUES (?, ? /*!, @1 */)",
+                    )?
+                    .execute(params![pack(account, contact_number(batch, place)), packed])?;
                     place += i64::try_from(part.len()).unwrap_or(0);
                 }
                 Ok(())
@@ -236,7 +238,9 @@ fn open(db: &Connection, new: &NewBatch, tenure: i64) -> Result<Opened, StoreErr
 }
 
 fn begin(db: &Connection, id: i64, endpoints: Vec<i64>) -> Result<(), StoreError> {
-    let sql = format!("SELECT {BATCH_COLUMNS} FROM given_batches WHERE id = ? AND state = 0");
+    let sql = format!(
+        "SELECT {BATCH_COLUMNS} FROM given_batches WHERE id = ? /*! AND account = @1 */ AND state = 0"
+    );
     let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query([id])?;
     let row = rows.next()?.ok_or_else(|| StoreError::Data("a batch that is not arriving".to_owned()))?;
@@ -246,8 +250,10 @@ fn begin(db: &Connection, id: i64, endpoints: Vec<i64>) -> Result<(), StoreError
     if let Some(time) = given.scheduled_at.filter(|&time| time > book.created_at) {
         scheduled::add(db, id, time)?;
     }
-    db.prepare_cached("UPDATE given_batches SET state = 1, intake = 1, given = ? WHERE id = ?")?
-        .execute(params![write(&given)?, id])?;
+    db.prepare_cached(
+        "UPDATE given_batches SET state = 1, intake = 1, given = ? WHERE id = ? /*! AND account = @2 */",
+    )?
+    .execute(params![write(&given)?, id])?;
     Ok(())
 }
 
@@ -258,8 +264,11 @@ pub fn forget_arriving(db: &Connection, tenure: i64) -> Result<(), StoreError> {
         .query_map([tenure], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     for batch in arriving {
-        db.execute("DELETE FROM intake WHERE id >= ? AND id < ?", contacts_of(batch))?;
-        db.execute("DELETE FROM given_batches WHERE id = ?", [batch])?;
+        db.execute(
+            "DELETE FROM intake WHERE id >= ? AND id < ? /*! AND account = @1 */",
+            contacts_of(batch),
+        )?;
+        db.execute("DELETE FROM given_batches WHERE id = ? /*! AND account = @1 */", [batch])?;
     }
     Ok(())
 }
@@ -275,13 +284,18 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
     let is_over = recording.batch(batch)?.is_some_and(|book| book.state.is_over());
     let [first, end] = contacts_of(batch);
     let part: Option<(i64, Vec<u8>)> = db
-        .prepare_cached("SELECT id, packed FROM intake WHERE id >= ? AND id < ? ORDER BY id LIMIT 1")?
+        .prepare_cached(
+            "SELECT id, packed FROM intake WHERE id >= ? AND id < ? /*! AND account = @1 */
+             ORDER BY id LIMIT 1",
+        )?
         .query_row([first, end], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     match part {
         Some(_) if is_over => {
             db.prepare_cached(
-                "DELETE FROM intake WHERE id IN (SELECT id FROM intake WHERE id >= ? AND id < ? ORDER BY id LIMIT 32)",
+                "DELETE FROM intake WHERE id IN (SELECT id FROM intake
+                     WHERE id >= ? AND id < ? /*! AND account = @1 */
+                     ORDER BY id LIMIT 32) /*! AND account = @1 */",
             )?
             .execute([first, end])?;
         }
@@ -289,7 +303,7 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
         Some((id, packed)) => {
             let contacts: Vec<Contact> = serde_json::from_slice(&unpack_bytes(&packed)?).map_err(damaged)?;
             take_in(recording, batch, id, &contacts)?;
-            db.prepare_cached("DELETE FROM intake WHERE id = ?")?.execute([id])?;
+            db.prepare_cached("DELETE FROM intake WHERE id = ? /*! AND account = @1 */")?.execute([id])?;
         }
         None if place_early(recording, batch)? => {}
         None => {
@@ -315,11 +329,13 @@ fn take_in(
     let due = patience.map(|patience| scheduled.unwrap_or(now).max(now).after(patience).as_micros());
     for (id, contact) in (first..).zip(contacts) {
         db.later(
-            "INSERT INTO contacts (id, about, heard, ended, completed, is_open, due) VALUES (?, ?, 0, 0, 0, 1, ?)",
+            "INSERT INTO contacts (id, about, heard, ended, completed, is_open, due /*!, account */)
+             VALUES (?, ?, 0, 0, 0, 1, ? /*!, @1 */)",
             params![id, write(contact)?, due],
         )?;
         for hash in keys_of(batch, contact) {
-            let sql = "INSERT INTO contact_keys (hash, contact) VALUES (?, ?) ON CONFLICT DO NOTHING";
+            let sql = "INSERT INTO contact_keys (hash, contact /*!, account */) VALUES (?, ? /*!, @2 */)
+                 ON CONFLICT DO NOTHING";
             db.later(sql, [hash, id])?;
         }
         if scheduled.is_none() {
@@ -342,7 +358,8 @@ fn place_early(recording: &mut Recording<'_>, batch: i64) -> Result<bool, StoreE
     let (db, account) = (recording.db, unpack(batch).0);
     let early: Vec<i64> = db
         .prepare_cached(
-            "SELECT call FROM batch_calls WHERE batch = ? AND contact IS NULL ORDER BY call LIMIT 50",
+            "SELECT call FROM batch_calls WHERE batch = ? /*! AND account = @1 */ AND contact IS NULL
+             ORDER BY call LIMIT 50",
         )?
         .query_map([batch], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
@@ -353,15 +370,15 @@ fn place_early(recording: &mut Recording<'_>, batch: i64) -> Result<bool, StoreE
             None => None,
         };
         let (Some(view), Some(contact)) = (view, contact) else {
-            db.prepare_cached("DELETE FROM batch_calls WHERE call = ?")?.execute([call])?;
+            db.prepare_cached("DELETE FROM batch_calls WHERE call = ? /*! AND account = @1 */")?
+                .execute([call])?;
             continue;
         };
         let after = Counted::of(&view.call);
-        db.prepare_cached("UPDATE batch_calls SET contact = ?, counted = ? WHERE call = ?")?.execute([
-            contact,
-            after as i64,
-            call,
-        ])?;
+        db.prepare_cached(
+            "UPDATE batch_calls SET contact = ?, counted = ? WHERE call = ? /*! AND account = @3 */",
+        )?
+        .execute([contact, after as i64, call])?;
         recording
             .change_contact(batch, contact, view.updated_at, |book, most| book.count(None, after, most))?;
     }
@@ -377,7 +394,8 @@ fn release(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
         .optional()?;
     let Some(batch) = due else { return Ok(false) };
     delete_endpoints(recording, batch)?;
-    db.prepare_cached("UPDATE given_batches SET release_at = NULL WHERE id = ?")?.execute([batch])?;
+    db.prepare_cached("UPDATE given_batches SET release_at = NULL WHERE id = ? /*! AND account = @1 */")?
+        .execute([batch])?;
     Ok(true)
 }
 
@@ -402,7 +420,10 @@ pub fn purge(recording: &mut Recording<'_>, account: AccountKey, since: i64) -> 
         .optional()?;
     let Some(batch) = old else { return Ok(false) };
     let [first, end] = contacts_of(batch);
-    let sql = format!("SELECT {CONTACT_COLUMNS} FROM contacts WHERE id >= ? AND id < ? ORDER BY id LIMIT ?");
+    let sql = format!(
+        "SELECT {CONTACT_COLUMNS} FROM contacts WHERE id >= ? AND id < ? /*! AND account = @1 */
+         ORDER BY id LIMIT ?"
+    );
     let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query([first, end, STEP])?;
     let mut found = Vec::new();
@@ -411,23 +432,28 @@ pub fn purge(recording: &mut Recording<'_>, account: AccountKey, since: i64) -> 
     }
     for (id, contact) in &found {
         for hash in keys_of(batch, contact) {
-            db.prepare_cached("DELETE FROM contact_keys WHERE hash = ? AND contact = ?")?
-                .execute([hash, *id])?;
+            db.prepare_cached(
+                "DELETE FROM contact_keys WHERE hash = ? AND contact = ? /*! AND account = @2 */",
+            )?
+            .execute([hash, *id])?;
         }
-        db.prepare_cached("DELETE FROM contacts WHERE id = ?")?.execute([id])?;
+        db.prepare_cached("DELETE FROM contacts WHERE id = ? /*! AND account = @1 */")?.execute([id])?;
     }
     if !found.is_empty() {
         return Ok(true);
     }
     let links = db
         .prepare_cached(
-            "DELETE FROM batch_calls WHERE call IN (SELECT call FROM batch_calls WHERE batch = ? LIMIT ?)",
+            "DELETE FROM batch_calls WHERE call IN
+                 (SELECT call FROM batch_calls
+                 WHERE batch = ? /*! AND account = @1 */ LIMIT ?) /*! AND account = @1 */",
         )?
         .execute([batch, STEP])?;
     if links == 0 {
         delete_endpoints(recording, batch)?;
         scheduled::remove(db, batch)?;
-        db.prepare_cached("DELETE FROM given_batches WHERE id = ?")?.execute([batch])?;
+        db.prepare_cached("DELETE FROM given_batches WHERE id = ? /*! AND account = @1 */")?
+            .execute([batch])?;
     }
     Ok(true)
 }
@@ -442,7 +468,8 @@ pub fn calls(
     let before = page.after.map_or_else(|| pack(next(account), 0), |call| pack(account, call));
     let calls: Vec<i64> = db
         .prepare_cached(
-            "SELECT call FROM batch_calls WHERE batch = ? AND call < ? ORDER BY call DESC LIMIT ?",
+            "SELECT call FROM batch_calls WHERE batch = ? /*! AND account = @1 */ AND call < ?
+             ORDER BY call DESC LIMIT ?",
         )?
         .query_map([pack(account, batch), before, limit(page.limit)], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
@@ -457,8 +484,10 @@ pub fn views(
     range: [i64; 2],
     most: usize,
 ) -> Result<Vec<BatchView>, StoreError> {
-    let sql =
-        format!("SELECT {BATCH_COLUMNS} FROM given_batches WHERE {condition} ORDER BY id DESC LIMIT ?3");
+    let sql = format!(
+        "SELECT {BATCH_COLUMNS} FROM given_batches WHERE {condition} /*! AND account = @1 */
+         ORDER BY id DESC LIMIT ?3"
+    );
     let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query([range[0], range[1], limit(most)])?;
     let mut found = Vec::new();
@@ -496,7 +525,8 @@ pub fn contacts(
     // Spelled out, so that each goes by the index that has its rows in order.
     let condition = if only_open { "is_open = 1 AND id" } else { "id" };
     let sql = format!(
-        "SELECT {CONTACT_COLUMNS} FROM contacts WHERE {condition} > ? AND id < ? ORDER BY id LIMIT ?"
+        "SELECT {CONTACT_COLUMNS} FROM contacts WHERE {condition} > ? AND id < ? /*! AND account = @1 */
+         ORDER BY id LIMIT ?"
     );
     let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query([after, end, limit(page.limit)])?;

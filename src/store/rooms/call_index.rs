@@ -78,14 +78,14 @@ impl Recent {
     }
 }
 
-/// The calls of a hash that are filed.
-pub fn filed(db: &Connection, hash: i64) -> Result<Vec<i64>, StoreError> {
+/// The calls of a hash that are filed, of the account that has this source.
+pub fn filed(db: &Connection, hash: i64, source: i64) -> Result<Vec<i64>, StoreError> {
     let (sql, hash) = match db {
-        Connection::Sqlite(_) => ("SELECT call FROM call_hashes WHERE hash = ?", short(hash)),
-        Connection::Postgres(_) => ("SELECT id FROM calls WHERE hash = ?", hash),
+        Connection::Sqlite(_) => ("SELECT call FROM call_hashes WHERE hash = ?1", short(hash)),
+        Connection::Postgres(_) => ("SELECT id FROM calls WHERE hash = ?1 AND account = @2", hash),
     };
     let mut statement = db.prepare_cached(sql)?;
-    let calls = statement.query_map([hash], |row| row.get(0))?;
+    let calls = statement.query_map([hash, source], |row| row.get(0))?;
     Ok(calls.collect::<Result<_, _>>()?)
 }
 
@@ -194,11 +194,12 @@ impl CallIndex {
         Arc::clone(&self.recent)
     }
 
-    /// The first call of a hash for which `look` gives something.
+    /// The first call of a hash for which `look` gives something, of the account that has this source.
     pub fn find<T>(
         &self,
         db: &Connection,
         hash: i64,
+        source: i64,
         mut look: impl FnMut(i64) -> Result<Option<T>, StoreError>,
     ) -> Result<Option<T>, StoreError> {
         let found = self.recent.of(hash).into_iter().find_map(|call| look(call).transpose());
@@ -206,7 +207,7 @@ impl CallIndex {
         match found {
             Some(found) => found.map(Some),
             None if !may_be_filed() => Ok(None),
-            None => filed(db, hash)?.into_iter().find_map(|call| look(call).transpose()).transpose(),
+            None => filed(db, hash, source)?.into_iter().find_map(|call| look(call).transpose()).transpose(),
         }
     }
 
@@ -393,7 +394,7 @@ mod tests {
                 found.push(call);
                 Ok(None::<()>)
             };
-            self.index.find(&self.db, hash, note).unwrap();
+            self.index.find(&self.db, hash, 0, note).unwrap();
             found.sort_unstable();
             found
         }
@@ -410,7 +411,7 @@ mod tests {
             for (&call, &hash) in &self.hashes {
                 let (account, number) = unpack(call);
                 if number <= self.mark(account.0) {
-                    assert!(filed(&self.db, hash).unwrap().contains(&call), "{number} is marked as filed");
+                    assert!(filed(&self.db, hash, 0).unwrap().contains(&call), "{number} is marked as filed");
                 }
             }
         }
@@ -534,7 +535,7 @@ mod tests {
         for _ in 0..3 * CAPACITY {
             books.write(&[hash_of(4)], &[], true);
         }
-        assert!(!filed(&books.db, hash_of(4)).unwrap().is_empty());
+        assert!(!filed(&books.db, hash_of(4), 0).unwrap().is_empty());
         books.check(false);
     }
 }

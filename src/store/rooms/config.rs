@@ -106,7 +106,10 @@ pub fn load(db: &Connection, vault: &Vault, key: AccountKey) -> Result<AccountCo
     let tag = account.tag;
     let range = [pack(key, 0), pack(AccountKey(key.0 + 1), 0)];
     let select = |columns, table| {
-        format!("SELECT {columns} FROM {table} WHERE id > ? AND id < ? AND deleted_at IS NULL ORDER BY id")
+        format!(
+            "SELECT {columns} FROM {table}
+             WHERE id > ? AND id < ? /*! AND account = @1 */ AND deleted_at IS NULL ORDER BY id"
+        )
     };
     let mut config = AccountConfig { account, revision, sources: Vec::new(), endpoints: Vec::new() };
     let mut statement = db.prepare_cached(&select(SOURCE_COLUMNS, "sources"))?;
@@ -167,8 +170,9 @@ pub fn reload(
         sources: known.sources.clone(),
         endpoints: known.endpoints.clone(),
     };
-    let select =
-        |columns, table| format!("SELECT {columns} FROM {table} WHERE id = ? AND deleted_at IS NULL");
+    let select = |columns, table| {
+        format!("SELECT {columns} FROM {table} WHERE id = ? /*! AND account = @1 */ AND deleted_at IS NULL")
+    };
     match changed {
         Changed::Account(_) => config.account = account_of(db, account)?.0,
         Changed::Everything(_) => return load(db, vault, account),
@@ -286,7 +290,8 @@ pub fn put_source(db: &Connection, vault: &Vault, source: &Source) -> Result<Opt
     if source.number == 0 {
         let Some(number) = next_number(db, source.account, "sources")? else { return Ok(None) };
         db.execute(
-            "INSERT INTO sources (id, dialect, sealed, created_at) VALUES (?, ?, ?, ?)",
+            "INSERT INTO sources (id, dialect, sealed, created_at /*!, account */)
+             VALUES (?, ?, ?, ? /*!, @1 */)",
             params![
                 pack(source.account, number),
                 source.dialect.as_str(),
@@ -297,7 +302,8 @@ pub fn put_source(db: &Connection, vault: &Vault, source: &Source) -> Result<Opt
         return Ok(Some(number));
     }
     let changed = db.execute(
-        "UPDATE sources SET dialect = ?, sealed = ? WHERE id = ? AND deleted_at IS NULL",
+        "UPDATE sources SET dialect = ?, sealed = ?
+         WHERE id = ? /*! AND account = @3 */ AND deleted_at IS NULL",
         params![source.dialect.as_str(), sealed, pack(source.account, source.number)],
     )?;
     Ok((changed == 1).then_some(source.number))
@@ -315,7 +321,11 @@ pub fn put_endpoint(db: &Connection, vault: &Vault, endpoint: &Endpoint) -> Resu
     };
     let key = pack(endpoint.account, number);
     let is_there = is_new
-        || db.prepare_cached("SELECT 1 FROM endpoints WHERE id = ? AND deleted_at IS NULL")?.exists([key])?;
+        || db
+            .prepare_cached(
+                "SELECT 1 FROM endpoints WHERE id = ? /*! AND account = @1 */ AND deleted_at IS NULL",
+            )?
+            .exists([key])?;
     if !is_there {
         return Ok(None);
     }
@@ -323,7 +333,8 @@ pub fn put_endpoint(db: &Connection, vault: &Vault, endpoint: &Endpoint) -> Resu
         serde_json::to_string(&endpoint.shape).map_err(|error| StoreError::Data(error.to_string()))?;
     let newest: Option<(i64, String, String)> = db
         .prepare_cached(
-            "SELECT revision, dialect, shape FROM shapes WHERE endpoint = ? ORDER BY revision DESC LIMIT 1",
+            "SELECT revision, dialect, shape FROM shapes WHERE endpoint = ? /*! AND account = @1 */
+             ORDER BY revision DESC LIMIT 1",
         )?
         .query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
@@ -334,7 +345,8 @@ pub fn put_endpoint(db: &Connection, vault: &Vault, endpoint: &Endpoint) -> Resu
         newest => {
             let revision = newest.map_or(1, |(revision, ..)| revision + 1);
             db.execute(
-                "INSERT INTO shapes (endpoint, revision, dialect, shape) VALUES (?, ?, ?, ?)",
+                "INSERT INTO shapes (endpoint, revision, dialect, shape /*!, account */)
+                 VALUES (?, ?, ?, ? /*!, @1 */)",
                 params![key, revision, endpoint.dialect.as_str(), shape],
             )?;
             revision
@@ -347,22 +359,28 @@ pub fn put_endpoint(db: &Connection, vault: &Vault, endpoint: &Endpoint) -> Resu
     };
     if is_new {
         db.execute(
-            "INSERT INTO endpoints (id, revision, sealed, disabled, created_at) VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO endpoints (id, revision, sealed, disabled, created_at /*!, account */)
+             VALUES (?, ?, ?, ?, ? /*!, @1 */)",
             params![key, revision, sealed, disabled, endpoint.created_at.as_micros()],
         )?;
         db.execute(
-            "INSERT INTO endpoint_sums (endpoint, owed, delivered, pending, dead, cancelled) VALUES (?, 0, 0, 0, 0, 0)",
+            "INSERT INTO endpoint_sums (endpoint, owed, delivered, pending, dead, cancelled /*!, account */)
+             VALUES (?, 0, 0, 0, 0, 0 /*!, @1 */)",
             [key],
         )?;
         return Ok(Some(number));
     }
-    db.execute("UPDATE endpoints SET revision = ?, sealed = ? WHERE id = ?", params![revision, sealed, key])?;
+    db.execute(
+        "UPDATE endpoints SET revision = ?, sealed = ? WHERE id = ? /*! AND account = @3 */",
+        params![revision, sealed, key],
+    )?;
     Ok(Some(number))
 }
 
 /// Lets an endpoint be sent to; false if there is none.
 pub fn enable(db: &Connection, key: i64) -> Result<bool, StoreError> {
-    let sql = "UPDATE endpoints SET disabled = NULL WHERE id = ? AND deleted_at IS NULL";
+    let sql =
+        "UPDATE endpoints SET disabled = NULL WHERE id = ? /*! AND account = @1 */ AND deleted_at IS NULL";
     Ok(db.prepare_cached(sql)?.execute([key])? == 1)
 }
 
@@ -370,7 +388,8 @@ pub fn enable(db: &Connection, key: i64) -> Result<bool, StoreError> {
 pub fn disable(db: &Connection, key: i64, reason: &str) -> Result<bool, StoreError> {
     let changed = db
         .prepare_cached(
-            "UPDATE endpoints SET disabled = ? WHERE id = ? AND disabled IS NULL AND deleted_at IS NULL",
+            "UPDATE endpoints SET disabled = ?
+             WHERE id = ? /*! AND account = @2 */ AND disabled IS NULL AND deleted_at IS NULL",
         )?
         .execute(params![reason, key])?;
     Ok(changed == 1)
@@ -378,7 +397,9 @@ pub fn disable(db: &Connection, key: i64, reason: &str) -> Result<bool, StoreErr
 
 /// Marks a source or endpoint as deleted.
 pub fn delete(db: &Connection, table: &str, key: i64, now: Time) -> Result<bool, StoreError> {
-    let sql = format!("UPDATE {table} SET deleted_at = ? WHERE id = ? AND deleted_at IS NULL");
+    let sql = format!(
+        "UPDATE {table} SET deleted_at = ? WHERE id = ? /*! AND account = @2 */ AND deleted_at IS NULL"
+    );
     Ok(db.prepare_cached(&sql)?.execute(params![now.as_micros(), key])? == 1)
 }
 

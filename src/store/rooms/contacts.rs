@@ -25,8 +25,9 @@ pub fn erase(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
     if db.prepare_cached(arriving)?.exists([account.0])? {
         return Ok(true);
     }
-    let mut statement =
-        db.prepare_cached("SELECT id, about FROM contacts WHERE id > ? AND id < ? ORDER BY id LIMIT ?")?;
+    let mut statement = db.prepare_cached(
+        "SELECT id, about FROM contacts WHERE id > ? AND id < ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
+    )?;
     let mut rows = statement.query(params![range[0], range[1], STEP])?;
     let (mut seen, mut found) = (0, Vec::new());
     while let Some(row) = rows.next()? {
@@ -42,10 +43,13 @@ pub fn erase(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
     for (id, contact) in &found {
         let batch = pack(account, batch_of(unpack(*id).1));
         for hash in keys_of(batch, contact) {
-            db.prepare_cached("DELETE FROM contact_keys WHERE hash = ? AND contact = ?")?
-                .execute([hash, *id])?;
+            db.prepare_cached(
+                "DELETE FROM contact_keys WHERE hash = ? AND contact = ? /*! AND account = @2 */",
+            )?
+            .execute([hash, *id])?;
         }
-        db.prepare_cached("UPDATE contacts SET about = ? WHERE id = ?")?.execute(params![nobody, id])?;
+        db.prepare_cached("UPDATE contacts SET about = ? WHERE id = ? /*! AND account = @2 */")?
+            .execute(params![nobody, id])?;
         let now = erasing.recording.now;
         erasing.recording.change_contact(batch, *id, now, |book, _| book.is_closed = true)?;
     }

@@ -62,7 +62,9 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
     if has_none {
         open = db
             .prepare_cached(
-                "SELECT id FROM given_batches WHERE state < 3 AND state > 0 AND id > ? AND id < ? ORDER BY id LIMIT ?",
+                "SELECT id FROM given_batches
+                 WHERE state < 3 AND state > 0 AND id > ? AND id < ? /*! AND account = @1 */
+                 ORDER BY id LIMIT ?",
             )?
             .query_map([pack(account, 0), pack(AccountKey(account.0 + 1), 0), STEP], |row| row.get(0))?
             .collect::<Result<_, _>>()?;

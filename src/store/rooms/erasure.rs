@@ -94,7 +94,8 @@ pub fn create(
     let sealed = vault.seal(person.number().as_bytes());
     let room = next_room(0);
     db.prepare_cached(
-        "INSERT INTO erasures (id, digest, sealed, requested_at, room) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO erasures (id, digest, sealed, requested_at, room /*!, account */)
+         VALUES (?, ?, ?, ?, ? /*!, @1 */)",
     )?
     .execute(params![pack(account, number), digest, sealed, now.as_micros(), room])?;
     find(db, account, number)?.ok_or_else(|| damaged("an erasure is gone"))
@@ -117,14 +118,17 @@ fn erasure_of(row: &Row<'_>) -> crate::store::sql::Result<Erasure> {
 
 /// One job.
 pub fn find(db: &Connection, account: AccountKey, number: i64) -> Result<Option<Erasure>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM erasures WHERE id = ?");
+    let sql = format!("SELECT {COLUMNS} FROM erasures WHERE id = ? /*! AND account = @1 */");
     Ok(db.prepare_cached(&sql)?.query_row([pack(account, number)], erasure_of).optional()?)
 }
 
 /// Jobs, newest first.
 pub fn list(db: &Connection, account: AccountKey, page: Page) -> Result<Vec<Erasure>, StoreError> {
     let end = page.after.map_or_else(|| pack(AccountKey(account.0 + 1), 0), |after| pack(account, after));
-    let sql = format!("SELECT {COLUMNS} FROM erasures WHERE id > ? AND id < ? ORDER BY id DESC LIMIT ?");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM erasures WHERE id > ? AND id < ? /*! AND account = @1 */
+         ORDER BY id DESC LIMIT ?"
+    );
     let limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
     let mut statement = db.prepare_cached(&sql)?;
     let found = statement.query_map([pack(account, 0), end, limit], erasure_of)?;
@@ -157,7 +161,7 @@ pub fn step(recording: &mut Recording<'_>, vault: &Vault) -> Result<bool, StoreE
         } else {
             overwrite(db, place)?.map_or((GAPS, 0), |place| (FREE_SPACE, place))
         };
-        db.prepare_cached("UPDATE erasures SET room = ?, place = ? WHERE id = ?")?
+        db.prepare_cached("UPDATE erasures SET room = ?, place = ? WHERE id = ? /*! AND account = @3 */")?
             .execute(params![next, place, job])?;
         return Ok(true);
     };
@@ -183,12 +187,15 @@ pub fn step(recording: &mut Recording<'_>, vault: &Vault) -> Result<bool, StoreE
     let next = if more { Some(name.as_str()) } else { next_room(room + 1) };
     match next {
         Some(next) => db
-            .prepare_cached("UPDATE erasures SET room = ?, place = ?, counts = ? WHERE id = ?")?
+            .prepare_cached(
+                "UPDATE erasures SET room = ?, place = ?, counts = ? WHERE id = ? /*! AND account = @4 */",
+            )?
             .execute(params![next, if more { place } else { 0 }, counts, job])?,
         // The number itself is not needed any more.
         None => db
             .prepare_cached(
-                "UPDATE erasures SET room = ?, place = 0, counts = ?, sealed = NULL, erased_at = ? WHERE id = ?",
+                "UPDATE erasures SET room = ?, place = 0, counts = ?, sealed = NULL, erased_at = ?
+                 WHERE id = ? /*! AND account = @4 */",
             )?
             .execute(params![left_behind(db), counts, now, job])?,
     };

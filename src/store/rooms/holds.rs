@@ -35,7 +35,10 @@ impl Recording<'_> {
     ) -> Result<(), StoreError> {
         let (account, number) = (endpoint.account, endpoint.number);
         self.db
-            .prepare_cached("INSERT INTO held (delivery, call, endpoint, until) VALUES (?, ?, ?, ?)")?
+            .prepare_cached(
+                "INSERT INTO held (delivery, call, endpoint, until /*!, account */)
+                 VALUES (?, ?, ?, ? /*!, @1 */)",
+            )?
             .execute([id, pack(account, call), pack(account, number), until])?;
         Ok(())
     }
@@ -43,8 +46,9 @@ impl Recording<'_> {
     /// The delivery of a call's end to an endpoint, if it is held.
     pub(super) fn held(&self, endpoint: EndpointRef, call: i64) -> Result<Option<i64>, StoreError> {
         let key = [pack(endpoint.account, call), pack(endpoint.account, endpoint.number)];
-        let mut statement =
-            self.db.prepare_cached("SELECT delivery FROM held WHERE call = ? AND endpoint = ? LIMIT 1")?;
+        let mut statement = self.db.prepare_cached(
+            "SELECT delivery FROM held WHERE call = ? /*! AND account = @1 */ AND endpoint = ? LIMIT 1",
+        )?;
         Ok(statement.query_row(key, |row| row.get(0)).optional()?)
     }
 
@@ -57,7 +61,7 @@ impl Recording<'_> {
         render(self.db, id, snapshot)?;
         let call: Option<i64> = self
             .db
-            .prepare_cached("SELECT call FROM open WHERE id = ?")?
+            .prepare_cached("SELECT call FROM open WHERE id = ? /*! AND account = @1 */")?
             .query_row([id], |row| row.get(0))
             .optional()?
             .flatten();
@@ -65,15 +69,15 @@ impl Recording<'_> {
             None => false,
             Some(call) => self
                 .db
-                .prepare_cached("SELECT 1 FROM open WHERE call = ? AND endpoint = ? AND id < ?")?
+                .prepare_cached(
+                    "SELECT 1 FROM open WHERE call = ? AND endpoint = ? /*! AND account = @2 */ AND id < ?",
+                )?
                 .exists([call, pack(endpoint.account, endpoint.number), id])?,
         };
         if is_behind {
-            self.db.prepare_cached("UPDATE open SET state = ?, due = ? WHERE id = ?")?.execute([
-                WAITING,
-                self.now.as_micros(),
-                id,
-            ])?;
+            self.db
+                .prepare_cached("UPDATE open SET state = ?, due = ? WHERE id = ? /*! AND account = @3 */")?
+                .execute([WAITING, self.now.as_micros(), id])?;
             return Ok(());
         }
         if let Some(place) = self.queues.reserve(endpoint, TYPICAL) {
@@ -107,7 +111,7 @@ impl Recording<'_> {
     pub(super) fn end_hold(&self, id: i64) -> Result<(), StoreError> {
         let call: Option<i64> = self
             .db
-            .prepare_cached("SELECT call FROM held WHERE delivery = ?")?
+            .prepare_cached("SELECT call FROM held WHERE delivery = ? /*! AND account = @1 */")?
             .query_row([id], |row| row.get(0))
             .optional()?;
         if let Some(snapshot) = call.map_or(Ok(None), |call| newest(self.db, call))? {
@@ -119,19 +123,19 @@ impl Recording<'_> {
 
 /// The newest event of a call.
 fn newest(db: &Connection, call: i64) -> Result<Option<i64>, StoreError> {
-    let mut statement = db.prepare_cached("SELECT event FROM calls WHERE id = ?")?;
+    let mut statement = db.prepare_cached("SELECT event FROM calls WHERE id = ? /*! AND account = @1 */")?;
     Ok(statement.query_row([call], |row| row.get(0)).optional()?)
 }
 
 /// Has a delivery say what was known at a later position than its event's.
 pub fn render(db: &Connection, id: i64, snapshot: i64) -> Result<(), StoreError> {
     let is_later = db
-        .prepare_cached("UPDATE open SET snapshot = ?1 WHERE id = ?2 AND event < ?1")?
+        .prepare_cached("UPDATE open SET snapshot = ?1 WHERE id = ?2 /*! AND account = @2 */ AND event < ?1")?
         .execute([snapshot, id])?;
     if is_later == 1 {
         db.prepare_cached(
-            "INSERT INTO rendered (delivery, snapshot) VALUES (?1, ?2)
-             ON CONFLICT (delivery) DO UPDATE SET snapshot = ?2",
+            "INSERT INTO rendered (delivery, snapshot /*!, account */) VALUES (?1, ?2 /*!, @1 */)
+             ON CONFLICT (delivery /*!, account */) DO UPDATE SET snapshot = ?2",
         )?
         .execute([id, snapshot])?;
     }
@@ -140,11 +144,12 @@ pub fn render(db: &Connection, id: i64, snapshot: i64) -> Result<(), StoreError>
 
 /// The position that a delivery says more of than its event did.
 pub fn rendered(db: &Connection, id: i64) -> Result<Option<i64>, StoreError> {
-    let mut statement = db.prepare_cached("SELECT snapshot FROM rendered WHERE delivery = ?")?;
+    let mut statement =
+        db.prepare_cached("SELECT snapshot FROM rendered WHERE delivery = ? /*! AND account = @1 */")?;
     Ok(statement.query_row([id], |row| row.get(0)).optional()?)
 }
 
 /// A delivery is not held any more; false if it was not.
 pub fn forget(db: &Connection, id: i64) -> Result<bool, StoreError> {
-    Ok(db.prepare_cached("DELETE FROM held WHERE delivery = ?")?.execute([id])? == 1)
+    Ok(db.prepare_cached("DELETE FROM held WHERE delivery = ? /*! AND account = @1 */")?.execute([id])? == 1)
 }

@@ -2,9 +2,10 @@
 //! the table's own. Refuses to know tables.
 
 use crate::model::AccountKey;
+use crate::store::sql::BEGINNING;
 
-/// Bits of a key that number the record within its account.
-const NUMBER_BITS: u32 = 40;
+/// Bits of a key that number the record within its account: what is before them is what a key begins with.
+const NUMBER_BITS: u32 = BEGINNING;
 
 /// The most that a record's number can be. It is never handed out, so it stands for every number that cannot be.
 const LAST_NUMBER: i64 = (1 << NUMBER_BITS) - 1;

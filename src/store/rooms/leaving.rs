@@ -206,7 +206,8 @@ pub(super) fn raw(json: &str) -> Result<Raw, StoreError> {
 
 pub fn sources(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
     let mut statement = leaving.db.prepare_cached(
-        "SELECT id, dialect, sealed, created_at, deleted_at FROM sources WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+        "SELECT id, dialect, sealed, created_at, deleted_at FROM sources
+         WHERE id > ? AND id <= ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
     )?;
     let mut rows = statement.query(leaving.range(i64::MAX))?;
     while let Some(row) = rows.next()? {
@@ -238,7 +239,7 @@ pub fn endpoints(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
     let db = leaving.db;
     let mut statement = db.prepare_cached(
         "SELECT id, revision, sealed, disabled, created_at, deleted_at FROM endpoints
-         WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+         WHERE id > ? AND id <= ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
     )?;
     let mut rows = statement.query(leaving.range(i64::MAX))?;
     while let Some(row) = rows.next()? {
@@ -252,7 +253,9 @@ pub fn endpoints(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
             settings.headers.clear();
         }
         let gone: Option<[i64; 3]> = db
-            .prepare_cached("SELECT delivered, dead, cancelled FROM purged WHERE endpoint = ?")?
+            .prepare_cached(
+                "SELECT delivered, dead, cancelled FROM purged WHERE endpoint = ? /*! AND account = @1 */",
+            )?
             .query_row([id], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]))
             .optional()?;
         let fields = EndpointLine {
@@ -275,8 +278,10 @@ pub fn endpoints(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
 }
 
 fn shapes(db: &Connection, endpoint: i64) -> Result<Vec<ShapeLine>, StoreError> {
-    let mut statement = db
-        .prepare_cached("SELECT revision, dialect, shape FROM shapes WHERE endpoint = ? ORDER BY revision")?;
+    let mut statement = db.prepare_cached(
+        "SELECT revision, dialect, shape FROM shapes WHERE endpoint = ? /*! AND account = @1 */
+             ORDER BY revision",
+    )?;
     let mut rows = statement.query([endpoint])?;
     let mut shapes = Vec::new();
     while let Some(row) = rows.next()? {
@@ -289,7 +294,7 @@ fn shapes(db: &Connection, endpoint: i64) -> Result<Vec<ShapeLine>, StoreError> 
 pub fn events(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
     let mut statement = leaving.db.prepare_cached(
         "SELECT id, kind, at, source, call, previous, test, first_delivery, deliveries, body FROM events
-         WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+         WHERE id > ? AND id <= ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
     )?;
     let mut rows = statement.query(leaving.range(leaving.heads.position))?;
     while let Some(row) = rows.next()? {
@@ -319,7 +324,7 @@ pub fn calls(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
     let db = leaving.db;
     let mut statement = db.prepare_cached(
         "SELECT id, source, vendor_id, outcome, event, marks, record, updated_at FROM calls
-         WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+         WHERE id > ? AND id <= ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
     )?;
     let mut rows = statement.query(leaving.range(leaving.heads.calls))?;
     while let Some(row) = rows.next()? {
@@ -330,7 +335,7 @@ pub fn calls(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
         while event > leaving.heads.position {
             record = None;
             let previous: Option<Option<i64>> = db
-                .prepare_cached("SELECT previous FROM events WHERE id = ?")?
+                .prepare_cached("SELECT previous FROM events WHERE id = ? /*! AND account = @1 */")?
                 .query_row([pack(leaving.account, event)], |row| row.get(0))
                 .optional()?;
             event = previous.flatten().unwrap_or(0);

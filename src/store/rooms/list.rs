@@ -162,7 +162,8 @@ pub fn rest(erasing: &Erasing<'_, '_>) -> [i64; 2] {
 fn events(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
     let (db, [after, end]) = (erasing.recording.db, rest(erasing));
     let mut statement = db.prepare_cached(
-        "SELECT id, kind, call, body FROM events WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
+        "SELECT id, kind, call, body FROM events WHERE id > ? AND id < ? /*! AND account = @1 */
+         ORDER BY id LIMIT ?",
     )?;
     let mut rows = statement.query([after, end, STEP])?;
     let mut seen = 0;
@@ -180,7 +181,8 @@ fn events(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
             match call {
                 Some(call) => {
                     let sql =
-                        "INSERT INTO erasure_calls (erasure, call) VALUES (?, ?) ON CONFLICT DO NOTHING";
+                        "INSERT INTO erasure_calls (erasure, call /*!, account */) VALUES (?, ? /*!, @1 */)
+                         ON CONFLICT DO NOTHING";
                     db.prepare_cached(sql)?.execute([erasing.job, call])?;
                 }
                 None if erase_event(erasing, id, None)?.is_none() => return Ok(true),
@@ -211,17 +213,23 @@ fn calls(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
     let db = erasing.recording.db;
     while erasing.budget.take(0) {
         let next: Option<(i64, i64)> = db
-            .prepare_cached("SELECT call, at FROM erasure_calls WHERE erasure = ? LIMIT 1")?
+            .prepare_cached(
+                "SELECT call, at FROM erasure_calls WHERE erasure = ? /*! AND account = @1 */ LIMIT 1",
+            )?
             .query_row([erasing.job], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         let Some((call, at)) = next else { return Ok(false) };
         if let Some(position) = erase_call(erasing, call, at)? {
-            db.prepare_cached("UPDATE erasure_calls SET at = ? WHERE erasure = ? AND call = ?")?
-                .execute([position, erasing.job, call])?;
+            db.prepare_cached(
+                "UPDATE erasure_calls SET at = ? WHERE erasure = ? /*! AND account = @2 */ AND call = ?",
+            )?
+            .execute([position, erasing.job, call])?;
             break;
         }
-        db.prepare_cached("DELETE FROM erasure_calls WHERE erasure = ? AND call = ?")?
-            .execute([erasing.job, call])?;
+        db.prepare_cached(
+            "DELETE FROM erasure_calls WHERE erasure = ? /*! AND account = @1 */ AND call = ?",
+        )?
+        .execute([erasing.job, call])?;
     }
     Ok(true)
 }
@@ -252,19 +260,22 @@ fn erase_record(erasing: &mut Erasing<'_, '_>, call: i64, alias: &Text) -> Resul
     let (db, id) = (erasing.recording.db, pack(erasing.account, call));
     #[expect(clippy::type_complexity, reason = "one row")]
     let row: Option<(i64, Vec<u8>, Option<Vec<u8>>, Vec<u8>, i64)> = db
-        .prepare_cached("SELECT event, marks, record, vendor_id, source FROM calls WHERE id = ?")?
+        .prepare_cached(
+            "SELECT event, marks, record, vendor_id, source FROM calls WHERE id = ? /*! AND account = @1 */",
+        )?
         .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
         .optional()?;
     let Some((event, marks, record, vendor_id, source)) = row else { return Ok(None) };
     let packed = match record {
         Some(record) => record,
         None => db
-            .prepare_cached("SELECT body FROM events WHERE id = ?")?
+            .prepare_cached("SELECT body FROM events WHERE id = ? /*! AND account = @1 */")?
             .query_row([pack(erasing.account, event)], |row| row.get(0))?,
     };
     let Ok(book) = read_book(&packed, &marks) else {
         // A damaged one must not keep everybody else from being erased; its events are emptied one by one.
-        db.prepare_cached("UPDATE calls SET record = NULL WHERE id = ?")?.execute([id])?;
+        db.prepare_cached("UPDATE calls SET record = NULL WHERE id = ? /*! AND account = @1 */")?
+            .execute([id])?;
         return Ok(Some(event));
     };
     // What it adds to the numbers changes with what was felt and what it cost.
@@ -272,15 +283,12 @@ fn erase_record(erasing: &mut Erasing<'_, '_>, call: i64, alias: &Text) -> Resul
     let book = book.without_person();
     let marks = serde_json::to_vec(&book.marks).map_err(damaged)?;
     // The snapshot of its last event, which follows in this transaction, is the record again.
-    db.prepare_cached("UPDATE calls SET marks = ?, record = NULL WHERE id = ?")?
+    db.prepare_cached("UPDATE calls SET marks = ?, record = NULL WHERE id = ? /*! AND account = @2 */")?
         .execute(params![marks, id])?;
     if erasing.person.is_in(&vendor_id) {
         let (known_by, hash) = (call_hash(source, &Text::from_bytes(vendor_id)), call_hash(source, alias));
-        db.prepare_cached("UPDATE calls SET hash = ?, vendor_id = ? WHERE id = ?")?.execute(params![
-            hash,
-            alias.as_bytes(),
-            id
-        ])?;
+        db.prepare_cached("UPDATE calls SET hash = ?, vendor_id = ? WHERE id = ? /*! AND account = @3 */")?
+            .execute(params![hash, alias.as_bytes(), id])?;
         erasing.recording.found.remove(db, known_by, id)?;
         erasing.recording.found.add(hash, id);
     }
@@ -314,7 +322,9 @@ fn erase_event(
 ) -> Result<Option<Option<i64>>, StoreError> {
     let db = erasing.recording.db;
     let row: Option<(i64, i64, Option<i64>)> = db
-        .prepare_cached("SELECT first_delivery, deliveries, previous FROM events WHERE id = ?")?
+        .prepare_cached(
+            "SELECT first_delivery, deliveries, previous FROM events WHERE id = ? /*! AND account = @1 */",
+        )?
         .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
     // Gone by its age, and all before it too.
@@ -355,7 +365,7 @@ fn nameless(mut call: Call, person: &Mention, alias: &Text) -> Call {
 /// Writes another snapshot in place of the one that is there; of a call, one that cannot be read becomes an empty one.
 fn rewrite(db: &Connection, id: i64, change: impl FnOnce(EventBody) -> EventBody) -> Result<(), StoreError> {
     let (kind, packed): (i64, Vec<u8>) = db
-        .prepare_cached("SELECT kind, body FROM events WHERE id = ?")?
+        .prepare_cached("SELECT kind, body FROM events WHERE id = ? /*! AND account = @1 */")?
         .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let kind = EventType::from_code(kind).ok_or_else(|| damaged("unknown event type"))?;
     let body = unpack_text(&packed).ok().and_then(|json| EventBody::from_json(kind, &json).ok());
@@ -370,7 +380,7 @@ fn rewrite(db: &Connection, id: i64, change: impl FnOnce(EventBody) -> EventBody
             EventBody::Call { call: call.into(), changed: Vec::new() }.to_json()
         }
     };
-    db.prepare_cached("UPDATE events SET body = ? WHERE id = ?")?
+    db.prepare_cached("UPDATE events SET body = ? WHERE id = ? /*! AND account = @2 */")?
         .execute(params![pack_bytes(json.as_bytes())?, id])?;
     Ok(())
 }
@@ -380,11 +390,16 @@ fn rewrite(db: &Connection, id: i64, change: impl FnOnce(EventBody) -> EventBody
 fn erase_deliveries(erasing: &mut Erasing<'_, '_>, range: [i64; 2]) -> Result<bool, StoreError> {
     let db = erasing.recording.db;
     let open: Vec<(i64, i64, i64)> = db
-        .prepare_cached("SELECT id, endpoint, state FROM open WHERE id >= ? AND id < ? ORDER BY id")?
+        .prepare_cached(
+            "SELECT id, endpoint, state FROM open WHERE id >= ? AND id < ? /*! AND account = @1 */
+             ORDER BY id",
+        )?
         .query_map(range, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<Result<_, _>>()?;
     let kept: Vec<i64> = db
-        .prepare_cached("SELECT delivery FROM bodies WHERE delivery >= ? AND delivery < ?")?
+        .prepare_cached(
+            "SELECT delivery FROM bodies WHERE delivery >= ? AND delivery < ? /*! AND account = @1 */",
+        )?
         .query_map(range, |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     for (id, endpoint, state) in open {
@@ -400,13 +415,14 @@ fn erase_deliveries(erasing: &mut Erasing<'_, '_>, range: [i64; 2]) -> Result<bo
         erasing.count("deliveries_cancelled", 1);
     }
     for &id in &kept {
-        db.prepare_cached("DELETE FROM bodies WHERE delivery = ?")?.execute([id])?;
+        db.prepare_cached("DELETE FROM bodies WHERE delivery = ? /*! AND account = @1 */")?.execute([id])?;
     }
     erasing.count("kept_bodies", i64::try_from(kept.len()).unwrap_or(0));
     let mut quoting = Vec::new();
     {
         let mut statement = db.prepare_cached(
-            "SELECT id, attempts FROM settled WHERE id >= ? AND id < ? AND attempts IS NOT NULL ORDER BY id",
+            "SELECT id, attempts FROM settled
+             WHERE id >= ? AND id < ? /*! AND account = @1 */ AND attempts IS NOT NULL ORDER BY id",
         )?;
         let mut rows = statement.query(range)?;
         while let Some(row) = rows.next()? {
@@ -425,7 +441,7 @@ fn erase_deliveries(erasing: &mut Erasing<'_, '_>, range: [i64; 2]) -> Result<bo
     }
     let is_all = quoting.len() < usize::try_from(STEP).unwrap_or(usize::MAX);
     for (id, packed) in &quoting {
-        db.prepare_cached("UPDATE settled SET attempts = ? WHERE id = ?")?
+        db.prepare_cached("UPDATE settled SET attempts = ? WHERE id = ? /*! AND account = @2 */")?
             .execute(params![without_answers(packed), id])?;
     }
     erasing.count("delivery_answers", i64::try_from(quoting.len()).unwrap_or(0));
@@ -453,7 +469,8 @@ pub fn erased(db: &Connection, account: AccountKey, event: i64) -> Result<Option
 fn quarantine(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
     let (db, [after, end]) = (erasing.recording.db, rest(erasing));
     let mut statement = db.prepare_cached(
-        "SELECT id, body, reason FROM quarantine WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
+        "SELECT id, body, reason FROM quarantine WHERE id > ? AND id < ? /*! AND account = @1 */
+         ORDER BY id LIMIT ?",
     )?;
     let mut rows = statement.query([after, end, STEP])?;
     let (mut seen, mut found) = (0, Vec::new());

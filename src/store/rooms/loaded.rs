@@ -31,7 +31,8 @@ impl Loaded {
     /// The call of this key, if it is the one of that source and vendor's id.
     pub fn known(db: &Connection, id: i64, key: &(i64, Text)) -> Result<Option<Self>, StoreError> {
         let mut statement = db.prepare_cached(
-            "SELECT event, marks, record, vendor_id, source, counted FROM calls WHERE id = ?",
+            "SELECT event, marks, record, vendor_id, source, counted FROM calls
+             WHERE id = ? /*! AND account = @1 */",
         )?;
         let mut rows = statement.query([id])?;
         let Some(row) = rows.next()? else { return Ok(None) };
@@ -46,7 +47,7 @@ impl Loaded {
         let packed = match record {
             Some(record) => record,
             None => db
-                .prepare_cached("SELECT body FROM events WHERE id = ?")?
+                .prepare_cached("SELECT body FROM events WHERE id = ? /*! AND account = @1 */")?
                 .query_row([pack(account, last_event)], |row| row.get(0))?,
         };
         Self::of(number, last_event, row.blob(1)?, &packed, row.get(5)?, differs).map(Some)

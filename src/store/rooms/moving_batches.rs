@@ -54,7 +54,8 @@ pub struct Placing {
 /// Gives a page of batches. One that never arrived was promised to nobody.
 pub fn give_batches(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
     let sql = format!(
-        "SELECT {BATCH_COLUMNS}, release_at FROM given_batches WHERE id > ? AND id <= ? AND state > 0 ORDER BY id LIMIT ?"
+        "SELECT {BATCH_COLUMNS}, release_at FROM given_batches
+         WHERE id > ? AND id <= ? /*! AND account = @1 */ AND state > 0 ORDER BY id LIMIT ?"
     );
     let mut statement = leaving.db.prepare_cached(&sql)?;
     let mut rows = statement.query(leaving.range(leaving.heads.batches))?;
@@ -99,7 +100,8 @@ pub fn give_contacts(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
     loop {
         let batch: Option<(i64, i64)> = db
             .prepare_cached(
-                "SELECT id, state FROM given_batches WHERE id >= ? AND id <= ? AND state > 0 ORDER BY id LIMIT 1",
+                "SELECT id, state FROM given_batches
+                 WHERE id >= ? AND id <= ? /*! AND account = @1 */ AND state > 0 ORDER BY id LIMIT 1",
             )?
             .query_row([pack(account, batch_of(after).max(1)), last], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
@@ -118,7 +120,10 @@ pub fn give_contacts(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
 }
 
 fn give_taken_in(leaving: &mut Leaving<'_>, from: i64, end: i64) -> Result<(), StoreError> {
-    let sql = format!("SELECT {CONTACT_COLUMNS} FROM contacts WHERE id > ? AND id < ? ORDER BY id LIMIT ?");
+    let sql = format!(
+        "SELECT {CONTACT_COLUMNS} FROM contacts WHERE id > ? AND id < ? /*! AND account = @1 */
+         ORDER BY id LIMIT ?"
+    );
     let mut statement = leaving.db.prepare_cached(&sql)?;
     let mut rows = statement.query([from, end, PAGE])?;
     while let Some(row) = rows.next()? {
@@ -141,9 +146,9 @@ fn give_taken_in(leaving: &mut Leaving<'_>, from: i64, end: i64) -> Result<(), S
 }
 
 fn give_waiting(leaving: &mut Leaving<'_>, from: i64, end: i64) -> Result<(), StoreError> {
-    let mut statement = leaving
-        .db
-        .prepare_cached("SELECT id, packed FROM intake WHERE id > ? AND id < ? ORDER BY id LIMIT ?")?;
+    let mut statement = leaving.db.prepare_cached(
+        "SELECT id, packed FROM intake WHERE id > ? AND id < ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
+    )?;
     let mut rows = statement.query([from, end, PAGE])?;
     while let Some(row) = rows.next()? {
         let number = unpack(row.get(0)?).1;
@@ -163,12 +168,14 @@ pub fn placing(leaving: &Leaving<'_>, call: i64) -> Result<Placing, StoreError> 
     let link: Option<(i64, Option<i64>, i64)> = db
         .prepare_cached(
             "SELECT link.batch, link.contact, link.counted FROM batch_calls AS link
-             JOIN given_batches ON given_batches.id = link.batch WHERE link.call = ?",
+             JOIN given_batches ON given_batches.id = link.batch
+             /*! AND given_batches.account = link.account */
+             WHERE link.call = ? /*! AND link.account = @1 */",
         )?
         .query_row([call], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
     let lost_at = db
-        .prepare_cached("SELECT due FROM watched WHERE call = ?")?
+        .prepare_cached("SELECT due FROM watched WHERE call = ? /*! AND account = @1 */")?
         .query_row([call], |row| row.get(0))
         .optional()?;
     let link = link.filter(|(batch, ..)| unpack(*batch).1 <= leaving.heads.batches);
@@ -191,7 +198,7 @@ pub fn take_batch(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refu
     let (db, number) = (arriving.db, arriving.number(Kind::Batch, &line.id)?);
     let key = pack(arriving.account, number);
     let known: Option<i64> = db
-        .prepare_cached("SELECT created_at FROM given_batches WHERE id = ?")?
+        .prepare_cached("SELECT created_at FROM given_batches WHERE id = ? /*! AND account = @1 */")?
         .query_row([key], |row| row.get(0))
         .optional()?;
     if let Some(created_at) = known {
@@ -251,7 +258,7 @@ pub fn take_contact(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Re
     let (db, number) = (arriving.db, arriving.number(Kind::Contact, &line.id)?);
     let key = pack(arriving.account, number);
     let known: Option<Vec<u8>> = db
-        .prepare_cached("SELECT about FROM contacts WHERE id = ?")?
+        .prepare_cached("SELECT about FROM contacts WHERE id = ? /*! AND account = @1 */")?
         .query_row([key], |row| row.get(0))
         .optional()?;
     if let Some(known) = known {
@@ -262,13 +269,13 @@ pub fn take_contact(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Re
             said.is_none_or(|said| is_nobody(said) || is_nobody(&known) || said.phone == known.phone),
         );
     }
-    if db.prepare_cached("SELECT 1 FROM intake WHERE id = ?")?.exists([key])? {
+    if db.prepare_cached("SELECT 1 FROM intake WHERE id = ? /*! AND account = @1 */")?.exists([key])? {
         return Ok(Taken::Unchanged);
     }
     arriving.must_be_open()?;
     let batch = pack(arriving.account, batch_of(number));
     let found: Option<(i64, i64)> = db
-        .prepare_cached("SELECT state, total FROM given_batches WHERE id = ?")?
+        .prepare_cached("SELECT state, total FROM given_batches WHERE id = ? /*! AND account = @1 */")?
         .query_row([batch], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let Some((state, total)) = found else {
@@ -294,8 +301,10 @@ pub fn take_contact(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Re
         None => {
             // Of a batch that is over nobody is taken in any more.
             if is_open {
-                db.prepare_cached("INSERT INTO intake (id, packed) VALUES (?, ?)")?
-                    .execute(params![key, pack_bytes(&write(&line.waiting)?)?])?;
+                db.prepare_cached(
+                    "INSERT INTO intake (id, packed /*!, account */) VALUES (?, ? /*!, @1 */)",
+                )?
+                .execute(params![key, pack_bytes(&write(&line.waiting)?)?])?;
             }
             Ok(Taken::Added)
         }
@@ -320,13 +329,15 @@ fn take_one(
     let db = arriving.db;
     let due = lost_at.map(|due| put_off(due, arriving.now));
     db.prepare_cached(
-        "INSERT INTO contacts (id, about, heard, ended, completed, is_open, due) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO contacts (id, about, heard, ended, completed, is_open, due /*!, account */)
+         VALUES (?, ?, ?, ?, ?, ?, ? /*!, @1 */)",
     )?
     .execute(params![key, write(about)?, heard, ended, completed, !closed, due])?;
     if !is_nobody(about) {
         for hash in keys_of(batch, about) {
             db.prepare_cached(
-                "INSERT INTO contact_keys (hash, contact) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                "INSERT INTO contact_keys (hash, contact /*!, account */) VALUES (?, ? /*!, @2 */)
+                 ON CONFLICT DO NOTHING",
             )?
             .execute([hash, key])?;
         }
@@ -337,7 +348,7 @@ fn take_one(
         adds.shift(&ContactBook::default(), &book);
         db.prepare_cached(
             "UPDATE given_batches SET taken_in = taken_in + 1, succeeded = succeeded + ?, failed = failed + ?
-             WHERE id = ?",
+             WHERE id = ? /*! AND account = @3 */",
         )?
         .execute([adds.succeeded, adds.failed, batch])?;
     }
@@ -374,7 +385,11 @@ pub fn link(arriving: &Arriving<'_>, line: &CallLine) -> Result<Link, Refused> {
     let Some(&(counted, _)) = counted else {
         return wrong("malformed_line", "Its \"counted\" is none of: heard, ended, completed.");
     };
-    if !arriving.db.prepare_cached("SELECT 1 FROM given_batches WHERE id = ?")?.exists([batch])? {
+    if !arriving
+        .db
+        .prepare_cached("SELECT 1 FROM given_batches WHERE id = ? /*! AND account = @1 */")?
+        .exists([batch])?
+    {
         return wrong("no_such_batch", "The batch that it counts for did not come before it.");
     }
     Ok(Link { batch_and_contact: Some((batch, contact)), counted, lost_at })
@@ -386,14 +401,16 @@ impl Link {
         let db = arriving.db;
         if let Some((batch, contact)) = self.batch_and_contact {
             db.prepare_cached(
-                "INSERT INTO batch_calls (call, batch, contact, counted) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (call) DO UPDATE SET batch = ?2, contact = ?3, counted = ?4",
+                "INSERT INTO batch_calls (call, batch, contact, counted /*!, account */)
+                 VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
+                 ON CONFLICT (call /*!, account */) DO UPDATE SET batch = ?2, contact = ?3, counted = ?4",
             )?
             .execute(params![call, batch, contact, self.counted as i64])?;
         }
         if let Some(due) = self.lost_at {
             db.prepare_cached(
-                "INSERT INTO watched (call, due) VALUES (?1, ?2) ON CONFLICT (call) DO UPDATE SET due = ?2",
+                "INSERT INTO watched (call, due /*!, account */) VALUES (?1, ?2 /*!, @1 */)
+                 ON CONFLICT (call /*!, account */) DO UPDATE SET due = ?2",
             )?
             .execute([call, due])?;
         }
@@ -418,7 +435,8 @@ pub fn id_here(arriving: &Arriving<'_>, batch: Option<Text>) -> Option<Text> {
 pub fn end(arriving: &Arriving<'_>) -> Result<(), StoreError> {
     let (db, account) = (arriving.db, arriving.account);
     db.prepare_cached(
-        "UPDATE given_batches SET intake = 1 WHERE state < 3 AND state > 0 AND id > ? AND id < ?",
+        "UPDATE given_batches SET intake = 1
+         WHERE state < 3 AND state > 0 AND id > ? AND id < ? /*! AND account = @1 */",
     )?
     .execute([pack(account, 0), pack(AccountKey(account.0 + 1), 0)])?;
     scheduled::wake(db, account)?;

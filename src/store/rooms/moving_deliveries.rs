@@ -33,7 +33,9 @@ pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
     let has_replayed = replays::has_any(db, leaving.account)?;
     let mut ids: Vec<i64> = Vec::new();
     for table in ["open", "settled"] {
-        let sql = format!("SELECT id FROM {table} WHERE id > ? AND id <= ? ORDER BY id LIMIT ?");
+        let sql = format!(
+            "SELECT id FROM {table} WHERE id > ? AND id <= ? /*! AND account = @1 */ ORDER BY id LIMIT ?"
+        );
         for id in db.prepare_cached(&sql)?.query_map(range, |row| row.get(0))? {
             ids.push(id?);
         }
@@ -43,7 +45,8 @@ pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
     for id in ids {
         let open = db
             .prepare_cached(
-                "SELECT endpoint, event, revision, attempts, call, state, due FROM open WHERE id = ?",
+                "SELECT endpoint, event, revision, attempts, call, state, due FROM open
+                 WHERE id = ? /*! AND account = @1 */",
             )?
             .query_row([id], |row| {
                 Ok(Row {
@@ -60,7 +63,8 @@ pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
             Some(row) => row,
             None => db
                 .prepare_cached(
-                    "SELECT endpoint, event, revision, attempts, state FROM settled WHERE id = ?",
+                    "SELECT endpoint, event, revision, attempts, state FROM settled
+                     WHERE id = ? /*! AND account = @1 */",
                 )?
                 .query_row([id], |row| {
                     Ok(Row {
@@ -74,7 +78,7 @@ pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
                 })?,
         };
         let body: Option<Vec<u8>> = db
-            .prepare_cached("SELECT body FROM bodies WHERE delivery = ?")?
+            .prepare_cached("SELECT body FROM bodies WHERE delivery = ? /*! AND account = @1 */")?
             .query_row(params![id], |row| row.get(0))
             .optional()?;
         let order = row.open.and_then(|(call, ..)| call).map(|call| unpack(call).1);
@@ -116,7 +120,9 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     let endpoint = arriving.key(Kind::Endpoint, &line.endpoint_id)?;
     for table in ["open", "settled"] {
         let known: Option<(i64, i64)> = db
-            .prepare_cached(&format!("SELECT endpoint, event FROM {table} WHERE id = ?"))?
+            .prepare_cached(&format!(
+                "SELECT endpoint, event FROM {table} WHERE id = ? /*! AND account = @1 */"
+            ))?
             .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         if let Some(known) = known {
@@ -131,7 +137,8 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     let (replay, says) = (line.replay_id.as_ref(), line.says.as_ref().map(position).transpose()?);
     let replay = replay.map(|id| arriving.key(Kind::Replay, id)).transpose()?;
     let call_of = |event: i64| -> Result<Option<Option<i64>>, StoreError> {
-        let mut statement = db.prepare_cached("SELECT call FROM events WHERE id = ?")?;
+        let mut statement =
+            db.prepare_cached("SELECT call FROM events WHERE id = ? /*! AND account = @1 */")?;
         Ok(statement.query_row([pack(arriving.account, event)], |row| row.get(0)).optional()?)
     };
     let Some(call) = call_of(event)? else {
@@ -144,7 +151,7 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
         return wrong("no_such_event", "The event that it says did not come before it.");
     }
     let has_shape = db
-        .prepare_cached("SELECT 1 FROM shapes WHERE endpoint = ? AND revision = ?")?
+        .prepare_cached("SELECT 1 FROM shapes WHERE endpoint = ? /*! AND account = @1 */ AND revision = ?")?
         .exists([endpoint, line.revision])?;
     if !has_shape {
         return wrong("no_such_endpoint", "Its endpoint, or that revision of it, did not come before it.");
@@ -164,8 +171,9 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
             (false, false) => CLAIMABLE,
         };
         db.prepare_cached(
-            "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, attempts, replay, snapshot)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, attempts, replay,
+             snapshot /*!, account */)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? /*!, @1 */)",
         )?
         .execute(params![
             key,
@@ -181,31 +189,40 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
             says
         ])?;
         if let (true, Some(call)) = (line.held, call) {
-            db.prepare_cached("INSERT INTO held (delivery, call, endpoint, until) VALUES (?, ?, ?, ?)")?
-                .execute([key, pack(arriving.account, call), endpoint, due])?;
+            db.prepare_cached(
+                "INSERT INTO held (delivery, call, endpoint, until /*!, account */)
+                 VALUES (?, ?, ?, ? /*!, @1 */)",
+            )?
+            .execute([key, pack(arriving.account, call), endpoint, due])?;
         }
     } else {
         db.prepare_cached(
-            "INSERT INTO settled (id, endpoint, event, revision, state, attempts) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO settled (id, endpoint, event, revision, state, attempts /*!, account */)
+             VALUES (?, ?, ?, ?, ?, ? /*!, @1 */)",
         )?
         .execute(params![key, endpoint, event, line.revision, state_code(state), attempts])?;
     }
     if let Some(body) = body {
-        db.prepare_cached("INSERT INTO bodies (delivery, body) VALUES (?, ?)")?
+        db.prepare_cached("INSERT INTO bodies (delivery, body /*!, account */) VALUES (?, ? /*!, @1 */)")?
             .execute(params![key, pack_bytes(&body)?])?;
     }
     if let Some(says) = says {
-        db.prepare_cached("INSERT INTO rendered (delivery, snapshot) VALUES (?, ?)")?.execute([key, says])?;
+        db.prepare_cached(
+            "INSERT INTO rendered (delivery, snapshot /*!, account */) VALUES (?, ? /*!, @1 */)",
+        )?
+        .execute([key, says])?;
     }
     if let Some(replay) = replay {
-        db.prepare_cached("INSERT INTO replayed (event, delivery, replay) VALUES (?, ?, ?)")?.execute([
-            pack(arriving.account, event),
-            key,
-            replay,
-        ])?;
+        db.prepare_cached(
+            "INSERT INTO replayed (event, delivery, replay /*!, account */) VALUES (?, ?, ? /*!, @1 */)",
+        )?
+        .execute([pack(arriving.account, event), key, replay])?;
     }
     let column = state.as_str();
-    let sql = format!("UPDATE endpoint_sums SET owed = owed + 1, {column} = {column} + 1 WHERE endpoint = ?");
+    let sql = format!(
+        "UPDATE endpoint_sums SET owed = owed + 1, {column} = {column} + 1
+         WHERE endpoint = ? /*! AND account = @1 */"
+    );
     db.prepare_cached(&sql)?.execute([endpoint])?;
     raise(db, arriving.account, "deliveries", number)?;
     Ok(Taken::Added)

@@ -50,8 +50,9 @@ struct Owing {
 /// The columns of [`Owing::of`].
 const OWING: &str =
     "SELECT o.event, o.call, o.revision, o.tries, o.snapshot, s.dialect, s.shape, b.body, o.id
-     FROM open o JOIN shapes s ON s.endpoint = o.endpoint AND s.revision = o.revision
-     LEFT JOIN bodies b ON b.delivery = o.id AND o.tries > 0";
+     FROM open o
+     JOIN shapes s ON s.endpoint = o.endpoint AND s.revision = o.revision /*! AND s.account = o.account */
+     LEFT JOIN bodies b ON b.delivery = o.id AND o.tries > 0 /*! AND b.account = o.account */";
 
 impl Owing {
     fn of(row: &Row<'_>) -> Result<Self, StoreError> {
@@ -145,7 +146,7 @@ impl Recording<'_> {
             return Ok(());
         }
         let ids: Vec<i64> = taken.iter().map(|taken| taken.id).collect();
-        let sql = format!("{OWING} WHERE o.id = ANY(?)");
+        let sql = format!("{OWING} WHERE o.id = ANY(?) AND o.account = ANY(@1)");
         let Some(mut answers) = self.db.fetch(&[(&sql, &[&ids])])? else { return Ok(()) };
         let mut owing: HashMap<i64, Owing> = HashMap::new();
         while let Some(row) = answers[0].next()? {
@@ -184,7 +185,8 @@ impl Recording<'_> {
         let mut ids: Vec<i64> = self
             .db
             .prepare_cached(
-                "SELECT id FROM open WHERE endpoint = ? AND state = 0 AND due <= ? ORDER BY due, id LIMIT ?",
+                "SELECT id FROM open WHERE endpoint = ? /*! AND account = @1 */ AND state = 0 AND due <= ?
+                 ORDER BY due, id LIMIT ?",
             )?
             .query_map([key, self.now.as_micros(), i64::try_from(asked).unwrap_or(i64::MAX)], |row| {
                 row.get(0)
@@ -192,9 +194,10 @@ impl Recording<'_> {
             .collect::<Result<_, _>>()?;
         if ids.len() < asked {
             // Replays take what everything else leaves.
-            let mut behind = self
-                .db
-                .prepare_cached("SELECT id FROM open WHERE endpoint = ? AND state = 3 ORDER BY id LIMIT ?")?;
+            let mut behind = self.db.prepare_cached(
+                "SELECT id FROM open WHERE endpoint = ? /*! AND account = @1 */ AND state = 3
+                     ORDER BY id LIMIT ?",
+            )?;
             let left = i64::try_from(asked - ids.len()).unwrap_or(i64::MAX);
             for id in behind.query_map([key, left], |row| row.get(0))? {
                 ids.push(id?);
@@ -221,7 +224,7 @@ pub fn release(
 ) -> Result<(), StoreError> {
     for &delivery in deliveries {
         db.later(
-            "UPDATE open SET state = ? WHERE id = ? AND state = ? AND owner = ?",
+            "UPDATE open SET state = ? WHERE id = ? /*! AND account = @2 */ AND state = ? AND owner = ?",
             [CLAIMABLE, pack(account, delivery), OWNED, tenure],
         )?;
     }
@@ -236,7 +239,7 @@ fn own(
     id: i64,
     place: Place,
 ) -> Result<(Owned, usize), StoreError> {
-    let mut statement = db.prepare_cached(&format!("{OWING} WHERE o.id = ?"))?;
+    let mut statement = db.prepare_cached(&format!("{OWING} WHERE o.id = ? /*! AND o.account = @1 */"))?;
     let mut rows = statement.query([id])?;
     let row = rows.next()?.ok_or_else(|| damaged("it has no shape"))?;
     let owing = Owing::of(&row)?;

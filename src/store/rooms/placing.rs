@@ -195,7 +195,8 @@ impl Recording<'_> {
     pub fn batch(&mut self, key: i64) -> Result<Option<&mut BatchBook>, StoreError> {
         if !self.books.batches.contains_key(&key) {
             self.enter(unpack(key).0)?;
-            let sql = format!("SELECT {BATCH_COLUMNS} FROM given_batches WHERE id = ?");
+            let sql =
+                format!("SELECT {BATCH_COLUMNS} FROM given_batches WHERE id = ? /*! AND account = @1 */");
             let mut statement = self.db.prepare_cached(&sql)?;
             let mut rows = statement.query([key])?;
             let Some(row) = rows.next()? else { return Ok(None) };
@@ -207,7 +208,7 @@ impl Recording<'_> {
     fn contact(&mut self, key: i64) -> Result<Option<&mut LoadedContact>, StoreError> {
         if !self.books.contacts.contains_key(&key) {
             self.enter(unpack(key).0)?;
-            let sql = format!("SELECT {CONTACT_COLUMNS} FROM contacts WHERE id = ?");
+            let sql = format!("SELECT {CONTACT_COLUMNS} FROM contacts WHERE id = ? /*! AND account = @1 */");
             let mut statement = self.db.prepare_cached(&sql)?;
             let mut rows = statement.query([key])?;
             let loaded = rows.next()?.map(|row| LoadedContact::of(&row)).transpose()?;
@@ -233,7 +234,10 @@ impl Recording<'_> {
                 Some(link) => *link,
                 None => self
                     .db
-                    .prepare_cached("SELECT batch, contact, counted FROM batch_calls WHERE call = ?")?
+                    .prepare_cached(
+                        "SELECT batch, contact, counted FROM batch_calls
+                         WHERE call = ? /*! AND account = @1 */",
+                    )?
                     .query_row([pack(account, call)], Placed::of)
                     .optional()?,
             },
@@ -268,21 +272,26 @@ impl Recording<'_> {
         }
         if let Some(id) = &record.contact.id
             && let Some(found) =
-                self.look_up(id_hash(batch, id), |contact| contact.id.as_ref() == Some(id))?
+                self.look_up(batch, id_hash(batch, id), |contact| contact.id.as_ref() == Some(id))?
         {
             return Ok(Some(found));
         }
         let Some(phone) = &record.contact.phone else { return Ok(None) };
-        self.look_up(phone_hash(batch, phone), |contact| bare(&contact.phone) == bare(phone))
+        self.look_up(batch, phone_hash(batch, phone), |contact| bare(&contact.phone) == bare(phone))
     }
 
-    fn look_up(&mut self, hash: i64, fits: impl Fn(&Contact) -> bool) -> Result<Option<i64>, StoreError> {
+    fn look_up(
+        &mut self,
+        batch: i64,
+        hash: i64,
+        fits: impl Fn(&Contact) -> bool,
+    ) -> Result<Option<i64>, StoreError> {
         let keys: Vec<i64> = match self.books.keys.get(&hash) {
             Some(keys) => keys.clone(),
             None => self
                 .db
-                .prepare_cached("SELECT contact FROM contact_keys WHERE hash = ?")?
-                .query_map([hash], |row| row.get(0))?
+                .prepare_cached("SELECT contact FROM contact_keys WHERE hash = ?1 /*! AND account = @2 */")?
+                .query_map([hash, batch], |row| row.get(0))?
                 .collect::<Result<_, _>>()?,
         };
         for key in keys {
@@ -361,8 +370,9 @@ impl Recording<'_> {
             return Ok(());
         }
         self.db.later(
-            "INSERT INTO batch_calls (call, batch, contact, counted) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (call) DO UPDATE SET contact = ?3, counted = ?4",
+            "INSERT INTO batch_calls (call, batch, contact, counted /*!, account */)
+             VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
+                 ON CONFLICT (call /*!, account */) DO UPDATE SET contact = ?3, counted = ?4",
             params![pack(account, call), placed.batch, placed.contact, after as i64],
         )?;
         if self.db.postgres().is_some() {
@@ -536,7 +546,8 @@ impl Recording<'_> {
             let failure = book.failure.as_ref();
             self.db.later(
                 "UPDATE given_batches SET state = ?, taken_in = ?, succeeded = ?, failed = ?, started_at = ?,
-                     ended_at = ?, release_at = ?, error = ?, code = ?, intake = ? WHERE id = ?",
+                     ended_at = ?, release_at = ?, error = ?, code = ?, intake = ?
+                     WHERE id = ? /*! AND account = @11 */",
                 params![
                     book.state as i64,
                     book.taken_in,
@@ -557,7 +568,8 @@ impl Recording<'_> {
         };
         for (key, book, due) in self.books.contacts.iter().filter_map(dirty) {
             self.db.later(
-                "UPDATE contacts SET heard = ?, ended = ?, completed = ?, is_open = ?, due = ? WHERE id = ?",
+                "UPDATE contacts SET heard = ?, ended = ?, completed = ?, is_open = ?, due = ?
+                 WHERE id = ? /*! AND account = @6 */",
                 params![book.heard, book.ended, book.completed, !book.is_closed, due, key],
             )?;
         }

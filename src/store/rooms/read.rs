@@ -57,7 +57,9 @@ pub fn event(
     account: AccountKey,
     position: i64,
 ) -> Result<(Event, Option<i64>, usize), StoreError> {
-    let mut statement = db.prepare_cached(&format!("SELECT {EVENT_COLUMNS} FROM events WHERE id = ?"))?;
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT {EVENT_COLUMNS} FROM events WHERE id = ? /*! AND account = @1 */"
+    ))?;
     let mut rows = statement.query([pack(account, position)])?;
     let row = rows.next()?.ok_or_else(|| damaged(format!("event {position} is gone")))?;
     event_of(&row, tag)
@@ -72,7 +74,7 @@ pub struct Events {
 impl Events {
     /// Fetches the events of these keys.
     pub fn fetch(db: &Connection, keys: &[i64]) -> Result<Self, StoreError> {
-        let sql = format!("SELECT {EVENT_COLUMNS} FROM events WHERE id = ANY(?)");
+        let sql = format!("SELECT {EVENT_COLUMNS} FROM events WHERE id = ANY(?) AND account = ANY(@1)");
         let rows = db.fetch(&[(&sql, &[keys])])?.and_then(|mut answers| answers.pop());
         let mut places = HashMap::new();
         for at in 0.. {
@@ -113,7 +115,8 @@ pub fn events(
     }
     let [after, end] = range_after(account, page.after.or(Some(purged)));
     let mut statement = db.prepare_cached(&format!(
-        "SELECT {EVENT_COLUMNS} FROM events WHERE id > ? AND id < ? ORDER BY id LIMIT ?"
+        "SELECT {EVENT_COLUMNS} FROM events WHERE id > ? AND id < ? /*! AND account = @1 */
+         ORDER BY id LIMIT ?"
     ))?;
     let mut rows = statement.query([after, end, limit(page).saturating_add(1)])?;
     let (mut found, mut bytes) = (FeedPage::default(), 0);
@@ -139,7 +142,7 @@ fn call_of(db: &Connection, row: &Row<'_>) -> Result<CallView, StoreError> {
     let packed: Vec<u8> = match row.get(2)? {
         Some(record) => record,
         None => db
-            .prepare_cached("SELECT body FROM events WHERE id = ?")?
+            .prepare_cached("SELECT body FROM events WHERE id = ? /*! AND account = @1 */")?
             .query_row([pack(account, row.get(1)?)], |row| row.get(0))?,
     };
     let call: Call = serde_json::from_str(&unpack_text(&packed)?).map_err(damaged)?;
@@ -148,8 +151,9 @@ fn call_of(db: &Connection, row: &Row<'_>) -> Result<CallView, StoreError> {
 
 /// A call by number.
 pub fn call(db: &Connection, account: AccountKey, number: i64) -> Result<Option<CallView>, StoreError> {
-    let mut statement =
-        db.prepare_cached("SELECT id, event, record, source, updated_at FROM calls WHERE id = ?")?;
+    let mut statement = db.prepare_cached(
+        "SELECT id, event, record, source, updated_at FROM calls WHERE id = ? /*! AND account = @1 */",
+    )?;
     let mut rows = statement.query([pack(account, number)])?;
     rows.next()?.map(|row| call_of(db, &row)).transpose()
 }
@@ -167,7 +171,7 @@ pub fn calls(
     let condition = if outcome.is_some() { "outcome = ?3 AND id" } else { "id" };
     let mut statement = db.prepare_cached(&format!(
         "SELECT id, event, record, source, updated_at FROM calls
-         WHERE {condition} > ?1 AND id < ?2 ORDER BY id DESC LIMIT ?4"
+         WHERE {condition} > ?1 AND id < ?2 /*! AND account = @1 */ ORDER BY id DESC LIMIT ?4"
     ))?;
     let mut rows = statement.query(params![first, before, outcome, limit(page)])?;
     let mut calls = Vec::new();
@@ -179,7 +183,8 @@ pub fn calls(
 
 /// Every source of an account, deleted ones too: calls are found per source.
 pub fn sources(db: &Connection, account: AccountKey) -> Result<Vec<i64>, StoreError> {
-    let mut statement = db.prepare_cached("SELECT id FROM sources WHERE id > ? AND id < ?")?;
+    let mut statement =
+        db.prepare_cached("SELECT id FROM sources WHERE id > ? AND id < ? /*! AND account = @1 */")?;
     let sources = statement.query_map(range_after(account, None), |row| row.get(0))?;
     Ok(sources.collect::<Result<_, _>>()?)
 }
@@ -193,11 +198,12 @@ pub fn calls_of_vendor_id(
     page: Page,
 ) -> Result<Vec<CallView>, StoreError> {
     let mut statement = db.prepare_cached(
-        "SELECT id, event, record, source, updated_at FROM calls WHERE id = ? AND source = ? AND vendor_id = ?",
+        "SELECT id, event, record, source, updated_at FROM calls
+         WHERE id = ? /*! AND account = @1 */ AND source = ? AND vendor_id = ?",
     )?;
     let mut found = Vec::new();
     for (source, hash, mut calls) in sources {
-        calls.extend(call_index::filed(db, hash)?);
+        calls.extend(call_index::filed(db, hash, source)?);
         calls.sort_unstable();
         calls.dedup();
         for call in calls {
@@ -280,14 +286,16 @@ pub fn delivery(
 
 fn find_delivery(db: &Connection, id: i64) -> Result<Option<DeliveryRow>, StoreError> {
     let open = db
-        .prepare_cached(&format!("SELECT {OPEN_COLUMNS} FROM open WHERE id = ?"))?
+        .prepare_cached(&format!("SELECT {OPEN_COLUMNS} FROM open WHERE id = ? /*! AND account = @1 */"))?
         .query_row([id], open_row)
         .optional()?;
     if open.is_some() {
         return Ok(open);
     }
     Ok(db
-        .prepare_cached(&format!("SELECT {SETTLED_COLUMNS} FROM settled WHERE id = ?"))?
+        .prepare_cached(&format!(
+            "SELECT {SETTLED_COLUMNS} FROM settled WHERE id = ? /*! AND account = @1 */"
+        ))?
         .query_row([id], settled_row)
         .optional()?)
 }
@@ -326,14 +334,15 @@ fn of_events(
     let mut position = match (event, call) {
         (Some(position), _) => Some(position),
         (None, Some(call)) => db
-            .prepare_cached("SELECT event FROM calls WHERE id = ?")?
+            .prepare_cached("SELECT event FROM calls WHERE id = ? /*! AND account = @1 */")?
             .query_row([pack(account, call)], |row| row.get(0))
             .optional()?,
         (None, None) => None,
     };
     let (mut found, has_replays) = (Vec::new(), replays::has_any(db, account)?);
-    let mut statement =
-        db.prepare_cached("SELECT first_delivery, deliveries, previous, call FROM events WHERE id = ?")?;
+    let mut statement = db.prepare_cached(
+        "SELECT first_delivery, deliveries, previous, call FROM events WHERE id = ? /*! AND account = @1 */",
+    )?;
     let mut numbers: Vec<i64> = Vec::new();
     while let Some(at) = position {
         let row: Option<(i64, i64, Option<i64>, Option<i64>)> = statement
@@ -430,7 +439,10 @@ impl Newest<'_> {
 
     fn take(&mut self, rows: &str, endpoint: Option<i64>) -> Result<(), StoreError> {
         let and = if endpoint.is_some() { "AND" } else { "WHERE CAST(?4 AS BIGINT) IS NULL AND" };
-        let sql = format!("SELECT id FROM {rows} {and} id > ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3");
+        let sql = format!(
+            "SELECT id FROM {rows} {and} id > ?1 AND id < ?2 /*! AND account = @1 */
+             ORDER BY id DESC LIMIT ?3"
+        );
         // Once there is a page, only what is newer than its end is of interest.
         let floor = self.ids.get(self.limit.saturating_sub(1)).copied().unwrap_or(self.first);
         let limit = i64::try_from(self.limit).unwrap_or(i64::MAX);
@@ -448,7 +460,10 @@ impl Newest<'_> {
 /// When the endpoint's next claimable delivery falls due.
 pub fn next_due(db: &Connection, account: AccountKey, endpoint: i64) -> Result<Option<Time>, StoreError> {
     Ok(db
-        .prepare_cached("SELECT due FROM open WHERE endpoint = ? AND state = 0 ORDER BY due LIMIT 1")?
+        .prepare_cached(
+            "SELECT due FROM open WHERE endpoint = ? /*! AND account = @1 */ AND state = 0
+             ORDER BY due LIMIT 1",
+        )?
         .query_row([pack(account, endpoint)], |row| row.get(0))
         .optional()?
         .map(Time::from_micros))
@@ -459,7 +474,7 @@ pub fn sums(db: &Connection, account: AccountKey) -> Result<Vec<Sum>, StoreError
     let [first, end] = range_after(account, None);
     let mut statement = db.prepare_cached(
         "SELECT endpoint, owed, delivered, pending, dead, cancelled FROM endpoint_sums
-         WHERE endpoint > ? AND endpoint < ? ORDER BY endpoint",
+         WHERE endpoint > ? AND endpoint < ? /*! AND account = @1 */ ORDER BY endpoint",
     )?;
     let rows = statement.query_map([first, end], |row| {
         Ok(Sum {
@@ -521,7 +536,8 @@ fn quarantined_of(row: &Row<'_>) -> Result<Quarantined, StoreError> {
 pub fn quarantine(db: &Connection, account: AccountKey, page: Page) -> Result<Vec<Quarantined>, StoreError> {
     let [first, before] = range_before(account, page.after);
     let mut statement = db.prepare_cached(&format!(
-        "SELECT {QUARANTINE_COLUMNS} FROM quarantine WHERE id > ? AND id < ? ORDER BY id DESC LIMIT ?"
+        "SELECT {QUARANTINE_COLUMNS} FROM quarantine WHERE id > ? AND id < ? /*! AND account = @1 */
+         ORDER BY id DESC LIMIT ?"
     ))?;
     let mut rows = statement.query([first, before, limit(page)])?;
     let mut all = Vec::new();
@@ -537,8 +553,9 @@ pub fn quarantined(
     account: AccountKey,
     number: i64,
 ) -> Result<Option<Quarantined>, StoreError> {
-    let mut statement =
-        db.prepare_cached(&format!("SELECT {QUARANTINE_COLUMNS} FROM quarantine WHERE id = ?"))?;
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT {QUARANTINE_COLUMNS} FROM quarantine WHERE id = ? /*! AND account = @1 */"
+    ))?;
     let mut rows = statement.query([pack(account, number)])?;
     rows.next()?.map(|row| quarantined_of(&row)).transpose()
 }
@@ -548,7 +565,8 @@ pub fn quarantine_size(db: &Connection, account: AccountKey) -> Result<i64, Stor
     let [first, end] = range_after(account, None);
     Ok(db
         .prepare_cached(
-            "SELECT CAST(COALESCE(SUM(in_quarantine), 0) AS BIGINT) FROM sources WHERE id > ? AND id < ?",
+            "SELECT CAST(COALESCE(SUM(in_quarantine), 0) AS BIGINT) FROM sources
+             WHERE id > ? AND id < ? /*! AND account = @1 */",
         )?
         .query_row([first, end], |row| row.get(0))?)
 }

@@ -274,7 +274,10 @@ impl<'a> Recording<'a> {
         let id = heard.batch.batch_id.as_bytes();
         let mut book = self
             .db
-            .prepare_cached("SELECT completed, failed FROM batches WHERE source = ? AND vendor_id = ?")?
+            .prepare_cached(
+                "SELECT completed, failed FROM batches
+                 WHERE source = ? /*! AND account = @1 */ AND vendor_id = ?",
+            )?
             .query_row(params![source, id], |row| {
                 Ok(BatchBook { completed: row.get(0)?, failed: row.get(1)? })
             })
@@ -283,8 +286,9 @@ impl<'a> Recording<'a> {
         let Some(kind) = book.hear(heard) else { return Ok(None) };
         self.db
             .prepare_cached(
-                "INSERT INTO batches (source, vendor_id, completed, failed) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (source, vendor_id) DO UPDATE SET completed = ?3, failed = ?4",
+                "INSERT INTO batches (source, vendor_id, completed, failed /*!, account */)
+                 VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
+                 ON CONFLICT (source, vendor_id /*!, account */) DO UPDATE SET completed = ?3, failed = ?4",
             )?
             .execute(params![source, id, book.completed, book.failed])?;
         let about = About { source: Some(incoming.source), ..About::default() };
@@ -299,7 +303,8 @@ impl<'a> Recording<'a> {
         let taken = self
             .db
             .prepare_cached(
-                "UPDATE sources SET in_quarantine = in_quarantine + 1 WHERE id = ? AND in_quarantine < ?",
+                "UPDATE sources SET in_quarantine = in_quarantine + 1
+                 WHERE id = ? /*! AND account = @1 */ AND in_quarantine < ?",
             )?
             .execute([source, self.quota])?;
         if taken == 0 {
@@ -310,7 +315,8 @@ impl<'a> Recording<'a> {
         let id = pack(incoming.account, head.quarantined);
         self.db
             .prepare_cached(
-                "INSERT INTO quarantine (id, source, received_at, reason, content_type, body) VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO quarantine (id, source, received_at, reason, content_type, body /*!, account */)
+                 VALUES (?, ?, ?, ?, ?, ? /*!, @1 */)",
             )?
             .execute(params![
                 id,
@@ -484,8 +490,9 @@ impl<'a> Recording<'a> {
         if let Known::Is(first) = self.ahead.first_in_line(key.0, key.1) {
             return Ok(first.is_some());
         }
-        let mut statement =
-            self.db.prepare_cached("SELECT 1 FROM open WHERE call = ? AND endpoint = ? LIMIT 1")?;
+        let mut statement = self.db.prepare_cached(
+            "SELECT 1 FROM open WHERE call = ? AND endpoint = ? /*! AND account = @2 */ LIMIT 1",
+        )?;
         Ok(statement.exists([key.0, key.1])?)
     }
 
@@ -550,7 +557,7 @@ impl<'a> Recording<'a> {
         let look = |call| Loaded::known(db, call, key);
         let known = match self.ahead.take_call(key) {
             Known::Is(known) => known,
-            Known::Unknown => self.known.call_index.find(db, call_hash(key.0, &key.1), look)?,
+            Known::Unknown => self.known.call_index.find(db, call_hash(key.0, &key.1), key.0, look)?,
         };
         if let Some(known) = known {
             return Ok(known);

@@ -75,11 +75,12 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
 fn call_off(recording: &mut Recording<'_>, replay: i64) -> Result<(), StoreError> {
     let db = recording.db;
     let open: Vec<i64> = db
-        .prepare_cached("SELECT id FROM open WHERE replay = ? LIMIT ?")?
+        .prepare_cached("SELECT id FROM open WHERE replay = ? /*! AND account = @1 */ LIMIT ?")?
         .query_map(params![replay, i64::try_from(STEP).unwrap_or(i64::MAX)], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     if open.is_empty() {
-        db.prepare_cached("UPDATE replays SET next_at = NULL WHERE id = ?")?.execute([replay])?;
+        db.prepare_cached("UPDATE replays SET next_at = NULL WHERE id = ? /*! AND account = @1 */")?
+            .execute([replay])?;
     }
     open.into_iter().try_for_each(|id| recording.cancel_open(id).map(drop))
 }
@@ -171,12 +172,15 @@ impl<'a, 'b> Walk<'a, 'b> {
             })
         };
         if is_along_call {
-            let mut statement = db.prepare_cached(&format!("SELECT {COLUMNS} FROM events WHERE id = ?"))?;
+            let mut statement = db.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM events WHERE id = ? /*! AND account = @1 */"
+            ))?;
             let found = statement.query_row([pack(self.account, job.position)], read).optional()?;
             return Ok(found.filter(|seen| seen.call == job.order.selection.call));
         }
         let mut statement = db.prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM events WHERE id > ? AND id <= ? ORDER BY id LIMIT 1"
+            "SELECT {COLUMNS} FROM events WHERE id > ? AND id <= ? /*! AND account = @1 */
+             ORDER BY id LIMIT 1"
         ))?;
         let range = [pack(self.account, job.position), pack(self.account, job.last)];
         Ok(statement.query_row(range, read).optional()?)
@@ -275,7 +279,7 @@ impl<'a, 'b> Walk<'a, 'b> {
             .db
             .prepare_cached(
                 "UPDATE replays SET state = ?, next_at = ?, position = ?, examined = ?, deliveries = ?, finished_at = ?
-                 WHERE id = ? AND state = 0",
+                 WHERE id = ? /*! AND account = @7 */ AND state = 0",
             )?
             .execute(params![
                 state,
@@ -306,8 +310,9 @@ impl Recording<'_> {
         let id = pack(account, self.next_delivery(account)?);
         let db = self.db;
         db.prepare_cached(
-            "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, replay, owner)
-             VALUES (?, ?, ?, NULL, ?, ?, ?, 0, ?, 0)",
+            "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, replay,
+             owner /*!, account */)
+             VALUES (?, ?, ?, NULL, ?, ?, ?, 0, ?, 0 /*!, @1 */)",
         )?
         .execute([
             id,
@@ -318,11 +323,10 @@ impl Recording<'_> {
             self.now.as_micros(),
             replay,
         ])?;
-        db.prepare_cached("INSERT INTO replayed (event, delivery, replay) VALUES (?, ?, ?)")?.execute([
-            pack(account, position),
-            id,
-            replay,
-        ])?;
+        db.prepare_cached(
+            "INSERT INTO replayed (event, delivery, replay /*!, account */) VALUES (?, ?, ? /*!, @1 */)",
+        )?
+        .execute([pack(account, position), id, replay])?;
         if let Some(earlier) = earlier
             && let Some(snapshot) = holds::rendered(db, pack(account, earlier))?
         {

@@ -91,7 +91,9 @@ pub fn create(
 ) -> Result<Option<Replay>, StoreError> {
     let [first, end] = [pack(account, 0), pack(AccountKey(account.0 + 1), 0)];
     let running: i64 = db
-        .prepare_cached("SELECT COUNT(*) FROM replays WHERE state = 0 AND id > ? AND id < ?")?
+        .prepare_cached(
+            "SELECT COUNT(*) FROM replays WHERE state = 0 AND id > ? AND id < ? /*! AND account = @1 */",
+        )?
         .query_row([first, end], |row| row.get(0))?;
     if running >= MOST_RUNNING {
         return Ok(None);
@@ -106,7 +108,7 @@ pub fn create(
         (Some(event), _) => (event - 1, event, Some(1)),
         (None, Some(call)) => {
             let newest: Option<i64> = db
-                .prepare_cached("SELECT event FROM calls WHERE id = ?")?
+                .prepare_cached("SELECT event FROM calls WHERE id = ? /*! AND account = @1 */")?
                 .query_row([pack(account, call)], |row| row.get(0))
                 .optional()?;
             (newest.unwrap_or(0), last, None)
@@ -116,7 +118,7 @@ pub fn create(
     let selection = serde_json::to_string(&Stored::of(&order.selection));
     db.prepare_cached(
         "INSERT INTO replays (id, created_at, selection, target, rate, dry, state, next_at, position, last, total,
-         examined, deliveries) VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, 0, 0)",
+         examined, deliveries /*!, account */) VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, 0, 0 /*!, @1 */)",
     )?
     .execute(params![
         pack(account, number),
@@ -161,13 +163,17 @@ fn replay_of(db: &Connection, row: &Row<'_>) -> Result<Replay, StoreError> {
 /// The deliveries of a job that are open; there are never many more than [`MOST_OPEN`].
 pub fn count_open(db: &Connection, id: i64) -> Result<i64, StoreError> {
     Ok(db
-        .prepare_cached("SELECT COUNT(*) FROM (SELECT 1 FROM open WHERE replay = ? LIMIT ?) AS few")?
+        .prepare_cached(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM open
+             WHERE replay = ? /*! AND account = @1 */ LIMIT ?) AS few",
+        )?
         .query_row([id, 2 * MOST_OPEN], |row| row.get(0))?)
 }
 
 /// A replay by number.
 pub fn replay(db: &Connection, account: AccountKey, number: i64) -> Result<Option<Replay>, StoreError> {
-    let mut statement = db.prepare_cached(&format!("SELECT {COLUMNS} FROM replays WHERE id = ?"))?;
+    let mut statement =
+        db.prepare_cached(&format!("SELECT {COLUMNS} FROM replays WHERE id = ? /*! AND account = @1 */"))?;
     let mut rows = statement.query([pack(account, number)])?;
     rows.next()?.map(|row| replay_of(db, &row)).transpose()
 }
@@ -176,7 +182,8 @@ pub fn replay(db: &Connection, account: AccountKey, number: i64) -> Result<Optio
 pub fn replays(db: &Connection, account: AccountKey, page: Page) -> Result<Vec<Replay>, StoreError> {
     let [first, before] = read::range_before(account, page.after);
     let mut statement = db.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM replays WHERE id > ? AND id < ? ORDER BY id DESC LIMIT ?"
+        "SELECT {COLUMNS} FROM replays WHERE id > ? AND id < ? /*! AND account = @1 */
+         ORDER BY id DESC LIMIT ?"
     ))?;
     let mut rows = statement.query([first, before, i64::try_from(page.limit).unwrap_or(i64::MAX)])?;
     let mut found = Vec::new();
@@ -191,8 +198,9 @@ pub fn cancel(db: &Connection, account: AccountKey, number: i64, now: Time) -> R
     let id = pack(account, number);
     let changed = db
         .prepare_cached(
-            "UPDATE replays SET state = 2, next_at = ?1, finished_at = ?1 WHERE id = ?2 AND (state = 0
-             OR (state = 1 AND EXISTS (SELECT 1 FROM open WHERE replay = ?2)))",
+            "UPDATE replays SET state = 2, next_at = ?1, finished_at = ?1
+             WHERE id = ?2 /*! AND account = @2 */ AND (state = 0
+             OR (state = 1 AND EXISTS (SELECT 1 FROM open WHERE replay = ?2 /*! AND account = @2 */)))",
         )?
         .execute([now.as_micros(), id])?;
     Ok(changed == 1)
@@ -200,8 +208,9 @@ pub fn cancel(db: &Connection, account: AccountKey, number: i64, now: Time) -> R
 
 /// The deliveries of an event that replays planned, oldest first.
 pub fn deliveries_of(db: &Connection, account: AccountKey, position: i64) -> Result<Vec<i64>, StoreError> {
-    let mut statement =
-        db.prepare_cached("SELECT delivery FROM replayed WHERE event = ? ORDER BY delivery")?;
+    let mut statement = db.prepare_cached(
+        "SELECT delivery FROM replayed WHERE event = ? /*! AND account = @1 */ ORDER BY delivery",
+    )?;
     let numbers = statement.query_map([pack(account, position)], |row| Ok(unpack(row.get(0)?).1))?;
     Ok(numbers.collect::<Result<_, _>>()?)
 }
@@ -213,7 +222,9 @@ pub fn replay_of_delivery(
     position: i64,
     delivery: i64,
 ) -> Result<Option<i64>, StoreError> {
-    let mut statement = db.prepare_cached("SELECT replay FROM replayed WHERE event = ? AND delivery = ?")?;
+    let mut statement = db.prepare_cached(
+        "SELECT replay FROM replayed WHERE event = ? /*! AND account = @1 */ AND delivery = ?",
+    )?;
     let key = [pack(account, position), pack(account, delivery)];
     Ok(statement.query_row(key, |row| row.get(0)).optional()?.map(|id| unpack(id).1))
 }
@@ -227,7 +238,8 @@ pub fn has_any(db: &Connection, account: AccountKey) -> Result<bool, StoreError>
 pub fn forget(db: &Connection, account: AccountKey, since: i64) -> Result<bool, StoreError> {
     let oldest: Vec<(i64, i64, Option<i64>)> = db
         .prepare_cached(
-            "SELECT id, created_at, next_at FROM replays WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
+            "SELECT id, created_at, next_at FROM replays WHERE id > ? AND id < ? /*! AND account = @1 */
+             ORDER BY id LIMIT ?",
         )?
         .query_map(params![pack(account, 0), pack(AccountKey(account.0 + 1), 0), STEP], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
@@ -236,7 +248,7 @@ pub fn forget(db: &Connection, account: AccountKey, since: i64) -> Result<bool, 
     let mut has_forgotten = false;
     for (id, created_at, next_at) in oldest {
         if created_at <= since && next_at.is_none() {
-            db.prepare_cached("DELETE FROM replays WHERE id = ?")?.execute([id])?;
+            db.prepare_cached("DELETE FROM replays WHERE id = ? /*! AND account = @1 */")?.execute([id])?;
             has_forgotten = true;
         }
     }

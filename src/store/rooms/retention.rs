@@ -235,7 +235,9 @@ impl Purge<'_, '_> {
         let left: Vec<i64> = self
             .recording
             .db
-            .prepare_cached("SELECT id FROM events WHERE id > ? AND id <= ? ORDER BY id LIMIT ?")?
+            .prepare_cached(
+                "SELECT id FROM events WHERE id > ? AND id <= ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
+            )?
             .query_map([pack(self.account, 0), pack(self.account, self.purged), STEP], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
         let mut has_removed = false;
@@ -254,7 +256,8 @@ impl Purge<'_, '_> {
         let mut budget = Budget::new();
         let mut old = Vec::new();
         let mut statement = self.recording.db.prepare_cached(
-            "SELECT id, received_at, length(body) FROM quarantine WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
+            "SELECT id, received_at, length(body) FROM quarantine
+             WHERE id > ? AND id < ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
         )?;
         let [first, end] = [pack(self.account, 0), pack(AccountKey(self.account.0 + 1), 0)];
         let mut rows = statement.query([first, end, STEP])?;
@@ -307,7 +310,7 @@ impl Purge<'_, '_> {
     fn events(&self, first: i64, end: i64) -> Result<Vec<Row>, StoreError> {
         let mut statement = self.recording.db.prepare_cached(
             "SELECT id, kind, source, call, first_delivery, deliveries, length(body) FROM events
-             WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
+             WHERE id >= ? AND id < ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
         )?;
         let mut rows = statement.query([pack(self.account, first), pack(self.account, end), STEP])?;
         let (mut events, mut budget, mut deliveries) = (Vec::new(), Budget::new(), 0);
@@ -336,7 +339,10 @@ impl Purge<'_, '_> {
     fn expire(&mut self, range: [i64; 2]) -> Result<Option<BTreeMap<i64, i64>>, StoreError> {
         let db = self.recording.db;
         let open: Vec<(i64, i64, i64)> = db
-            .prepare_cached("SELECT id, event, state FROM open WHERE id >= ? AND id < ? ORDER BY id")?
+            .prepare_cached(
+                "SELECT id, event, state FROM open WHERE id >= ? AND id < ? /*! AND account = @1 */
+                 ORDER BY id",
+            )?
             .query_map(range, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
             .collect::<Result<_, _>>()?;
         let (mut under_way, mut expired) = (BTreeMap::new(), 0);
@@ -351,7 +357,9 @@ impl Purge<'_, '_> {
             expired += 1;
             self.recording.cancel_open(id)?;
             let endpoint = db
-                .prepare_cached("DELETE FROM settled WHERE id = ? RETURNING endpoint")?
+                .prepare_cached(
+                    "DELETE FROM settled WHERE id = ? /*! AND account = @1 */ RETURNING endpoint",
+                )?
                 .query_row([id], |row| row.get(0))?;
             self.count(endpoint, DeliveryState::Cancelled);
             self.expired += 1;
@@ -364,7 +372,8 @@ impl Purge<'_, '_> {
         let db = self.recording.db;
         let (mut old, mut budget) = (Vec::new(), Budget::new());
         let mut statement = db.prepare_cached(
-            "SELECT delivery, length(body) FROM bodies WHERE delivery >= ? AND delivery < ? ORDER BY delivery",
+            "SELECT delivery, length(body) FROM bodies
+             WHERE delivery >= ? AND delivery < ? /*! AND account = @1 */ ORDER BY delivery",
         )?;
         let mut rows = statement.query(range)?;
         let mut are_all = true;
@@ -380,7 +389,8 @@ impl Purge<'_, '_> {
             old.push(id);
         }
         for id in old {
-            db.prepare_cached("DELETE FROM bodies WHERE delivery = ?")?.execute([id])?;
+            db.prepare_cached("DELETE FROM bodies WHERE delivery = ? /*! AND account = @1 */")?
+                .execute([id])?;
         }
         Ok(are_all)
     }
@@ -389,7 +399,8 @@ impl Purge<'_, '_> {
     fn remove_settled(&mut self, [first, end]: [i64; 2]) -> Result<bool, StoreError> {
         let db = self.recording.db;
         let mut statement = db.prepare_cached(
-            "SELECT id, endpoint, state, length(attempts) FROM settled WHERE id >= ? AND id < ? ORDER BY id",
+            "SELECT id, endpoint, state, length(attempts) FROM settled
+             WHERE id >= ? AND id < ? /*! AND account = @1 */ ORDER BY id",
         )?;
         let mut rows = statement.query([first, end])?;
         let (mut budget, mut rest) = (Budget::new(), end);
@@ -400,9 +411,12 @@ impl Purge<'_, '_> {
             }
             self.count(row.get(1)?, state_of(row.get(2)?));
         }
-        db.prepare_cached("DELETE FROM settled WHERE id >= ? AND id < ?")?.execute([first, rest])?;
-        db.prepare_cached("DELETE FROM rendered WHERE delivery >= ? AND delivery < ?")?
+        db.prepare_cached("DELETE FROM settled WHERE id >= ? AND id < ? /*! AND account = @1 */")?
             .execute([first, rest])?;
+        db.prepare_cached(
+            "DELETE FROM rendered WHERE delivery >= ? AND delivery < ? /*! AND account = @1 */",
+        )?
+        .execute([first, rest])?;
         Ok(rest == end)
     }
 
@@ -412,7 +426,8 @@ impl Purge<'_, '_> {
         let db = self.recording.db;
         let again: Vec<(i64, i64)> = db
             .prepare_cached(
-                "SELECT event, delivery FROM replayed WHERE event >= ? AND event <= ? ORDER BY event LIMIT ?",
+                "SELECT event, delivery FROM replayed WHERE event >= ? AND event <= ? /*! AND account = @1 */
+                 ORDER BY event LIMIT ?",
             )?
             .query_map([events[0], events[1], STEP], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<_, _>>()?;
@@ -426,8 +441,10 @@ impl Purge<'_, '_> {
             if !(self.remove_bodies([id, id + 1], &under_way)? && self.remove_settled([id, id + 1])?) {
                 return Ok(false);
             }
-            db.prepare_cached("DELETE FROM replayed WHERE event = ? AND delivery = ?")?
-                .execute([event, id])?;
+            db.prepare_cached(
+                "DELETE FROM replayed WHERE event = ? /*! AND account = @1 */ AND delivery = ?",
+            )?
+            .execute([event, id])?;
         }
         Ok(i64::try_from(found).unwrap_or(i64::MAX) < STEP)
     }
@@ -448,11 +465,13 @@ impl Purge<'_, '_> {
         if let Some(call) = event.call {
             self.forget_call(pack(self.account, call), unpack(event.id).1)?;
         }
-        db.prepare_cached("DELETE FROM events WHERE id = ?")?.execute([event.id])?;
+        db.prepare_cached("DELETE FROM events WHERE id = ? /*! AND account = @1 */")?.execute([event.id])?;
         if let Some(call) = event.call {
             let id = pack(self.account, call);
             let gone: Option<i64> = db
-                .prepare_cached("DELETE FROM calls WHERE id = ? AND event = ? RETURNING hash")?
+                .prepare_cached(
+                    "DELETE FROM calls WHERE id = ? /*! AND account = @1 */ AND event = ? RETURNING hash",
+                )?
                 .query_row([id, unpack(event.id).1], |row| row.get(0))
                 .optional()?;
             gone.map_or(Ok(()), |hash| self.recording.found.remove(db, hash, id))?;
@@ -463,8 +482,9 @@ impl Purge<'_, '_> {
     /// A call that ended goes on counting when it is gone with its last event; one that never did is in progress no more.
     fn forget_call(&mut self, call: i64, event: i64) -> Result<(), StoreError> {
         let db = self.recording.db;
-        let is_last =
-            db.prepare_cached("SELECT 1 FROM calls WHERE id = ? AND event = ?")?.exists([call, event])?;
+        let is_last = db
+            .prepare_cached("SELECT 1 FROM calls WHERE id = ? /*! AND account = @1 */ AND event = ?")?
+            .exists([call, event])?;
         // A damaged one must not keep everything else from going.
         let adds = if is_last { tallies::of_call(db, call).unwrap_or_default() } else { None };
         match adds {
@@ -481,16 +501,19 @@ impl Purge<'_, '_> {
     fn forget_batch(&self, event: i64, kind: EventType, source: i64) -> Result<(), StoreError> {
         let db = self.recording.db;
         let packed: Vec<u8> = db
-            .prepare_cached("SELECT body FROM events WHERE id = ?")?
+            .prepare_cached("SELECT body FROM events WHERE id = ? /*! AND account = @1 */")?
             .query_row([event], |row| row.get(0))?;
         let body = unpack_text(&packed).ok().and_then(|json| EventBody::from_json(kind, &json).ok());
         // A damaged one must not keep everything else from going.
         let Some(EventBody::Batch(batch)) = body else { return Ok(()) };
         let heard = if kind == EventType::BatchCompleted { "completed" } else { "failed" };
-        db.prepare_cached(&format!("UPDATE batches SET {heard} = 0 WHERE source = ? AND vendor_id = ?"))?
-            .execute(params![source, batch.batch_id.as_bytes()])?;
+        db.prepare_cached(&format!(
+            "UPDATE batches SET {heard} = 0 WHERE source = ? /*! AND account = @1 */ AND vendor_id = ?"
+        ))?
+        .execute(params![source, batch.batch_id.as_bytes()])?;
         db.prepare_cached(
-            "DELETE FROM batches WHERE source = ? AND vendor_id = ? AND completed = 0 AND failed = 0",
+            "DELETE FROM batches
+             WHERE source = ? /*! AND account = @1 */ AND vendor_id = ? AND completed = 0 AND failed = 0",
         )?
         .execute(params![source, batch.batch_id.as_bytes()])?;
         Ok(())
@@ -502,8 +525,9 @@ impl Purge<'_, '_> {
         self.uncounted.write(db, Table::Gone)?;
         for (&endpoint, gone) in &self.gone {
             db.prepare_cached(
-                "INSERT INTO purged (endpoint, delivered, dead, cancelled) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (endpoint) DO UPDATE SET
+                "INSERT INTO purged (endpoint, delivered, dead, cancelled /*!, account */)
+                 VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
+                 ON CONFLICT (endpoint /*!, account */) DO UPDATE SET
                      delivered = purged.delivered + ?2, dead = purged.dead + ?3,
                      cancelled = purged.cancelled + ?4",
             )?
@@ -524,8 +548,9 @@ impl Purge<'_, '_> {
 /// Removes the shapes that no delivery of an endpoint points to any more. A later delivery never has an earlier
 /// revision, so the oldest one that is left says which those are.
 fn forget_shapes(db: &Connection, endpoint: i64) -> Result<(), StoreError> {
-    let has_several =
-        db.prepare_cached("SELECT 1 FROM shapes WHERE endpoint = ? LIMIT 1 OFFSET 1")?.exists([endpoint])?;
+    let has_several = db
+        .prepare_cached("SELECT 1 FROM shapes WHERE endpoint = ? /*! AND account = @1 */ LIMIT 1 OFFSET 1")?
+        .exists([endpoint])?;
     if !has_several {
         return Ok(());
     }
@@ -538,15 +563,17 @@ fn forget_shapes(db: &Connection, endpoint: i64) -> Result<(), StoreError> {
         "settled WHERE endpoint = ? AND state <> 1 AND state = 3",
     ] {
         let found: Option<(i64, i64)> = db
-            .prepare_cached(&format!("SELECT id, revision FROM {rows} ORDER BY id LIMIT 1"))?
+            .prepare_cached(&format!(
+                "SELECT id, revision FROM {rows} /*! AND account = @1 */ ORDER BY id LIMIT 1"
+            ))?
             .query_row([endpoint], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         oldest = [oldest, found].into_iter().flatten().min();
     }
     // The newest is what the next delivery gets.
     db.prepare_cached(
-        "DELETE FROM shapes WHERE endpoint = ?1 AND revision < ?2
-         AND revision < (SELECT MAX(revision) FROM shapes WHERE endpoint = ?1)",
+        "DELETE FROM shapes WHERE endpoint = ?1 /*! AND account = @1 */ AND revision < ?2
+         AND revision < (SELECT MAX(revision) FROM shapes WHERE endpoint = ?1 /*! AND account = @1 */)",
     )?
     .execute([endpoint, oldest.map_or(i64::MAX, |(_, revision)| revision)])?;
     Ok(())

@@ -1,5 +1,6 @@
 //! The statements that a group runs for many rows, and whose result it does not need: each for one row, and for all of them
-//! as arrays. Refuses to know when they are run.
+//! as arrays. The second, which only PostgreSQL runs, names the accounts that the rows belong to, by which tables may be
+//! divided. Refuses to know when they are run.
 
 use crate::store::sql::bulk::Bulk;
 
@@ -7,17 +8,18 @@ use crate::store::sql::bulk::Bulk;
 pub static INSERT_EVENT: Bulk = Bulk {
     one: "INSERT INTO events (id, kind, at, source, call, previous, test, first_delivery, deliveries, body)
           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    many: "INSERT INTO events (id, kind, at, source, call, previous, test, first_delivery, deliveries, body)
-           SELECT * FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
+    many: "INSERT INTO events
+               (id, kind, at, source, call, previous, test, first_delivery, deliveries, body, account)
+           SELECT *, id >> 40 FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
                CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
-               CAST(? AS BIGINT[]), CAST(? AS BYTEA[]))",
+               CAST(? AS BIGINT[]), CAST(? AS BYTEA[])) AS t (id)",
 };
 /// A delivery is planned.
 pub static INSERT_OPEN: Bulk = Bulk {
     one: "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, owner)
           VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)",
-    many: "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, owner)
-           SELECT id, endpoint, event, call, revision, state, due, 0, owner
+    many: "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, owner, account)
+           SELECT id, endpoint, event, call, revision, state, due, 0, owner, id >> 40
            FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
                CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]))
                AS t (id, endpoint, event, call, revision, state, due, owner)",
@@ -26,10 +28,11 @@ pub static INSERT_OPEN: Bulk = Bulk {
 pub static INSERT_CALL: Bulk = Bulk {
     one: "INSERT INTO calls (id, hash, source, vendor_id, outcome, event, marks, record, updated_at, counted)
           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    many: "INSERT INTO calls (id, hash, source, vendor_id, outcome, event, marks, record, updated_at, counted)
-           SELECT * FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BYTEA[]),
+    many: "INSERT INTO calls
+               (id, hash, source, vendor_id, outcome, event, marks, record, updated_at, counted, account)
+           SELECT *, id >> 40 FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BYTEA[]),
                CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BYTEA[]), CAST(? AS BYTEA[]),
-               CAST(? AS BIGINT[]), CAST(? AS BIGINT[]))",
+               CAST(? AS BIGINT[]), CAST(? AS BIGINT[])) AS t (id)",
 };
 /// Something was heard of a call.
 pub static UPDATE_CALL: Bulk = Bulk {
@@ -39,7 +42,7 @@ pub static UPDATE_CALL: Bulk = Bulk {
            FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BYTEA[]), CAST(? AS BYTEA[]),
                CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]))
                AS t (outcome, event, marks, record, updated_at, counted, id)
-           WHERE calls.id = t.id",
+           WHERE calls.id = t.id AND calls.account = ANY(@7)",
 };
 /// What became of an endpoint's deliveries.
 pub static ADD_TO_SUM: Bulk = Bulk {
@@ -49,24 +52,25 @@ pub static ADD_TO_SUM: Bulk = Bulk {
                pending = s.pending + t.pending, dead = s.dead + t.dead, cancelled = s.cancelled + t.cancelled
            FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
                CAST(? AS BIGINT[]), CAST(? AS BIGINT[])) AS t (owed, delivered, pending, dead, cancelled, endpoint)
-           WHERE s.endpoint = t.endpoint",
+           WHERE s.endpoint = t.endpoint AND s.account = ANY(@6)",
 };
 
 /// A delivery is not open any more.
 pub static DELETE_OPEN: Bulk = Bulk {
     one: "DELETE FROM open WHERE id = ?",
-    many: "DELETE FROM open WHERE id = ANY(CAST(? AS BIGINT[]))",
+    many: "DELETE FROM open WHERE id = ANY(CAST(? AS BIGINT[])) AND account = ANY(@1)",
 };
 /// What became of it.
 pub static INSERT_SETTLED: Bulk = Bulk {
     one: "INSERT INTO settled (id, endpoint, event, revision, state, attempts) VALUES (?, ?, ?, ?, ?, ?)",
-    many: "INSERT INTO settled (id, endpoint, event, revision, state, attempts)
-           SELECT * FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
-               CAST(? AS BIGINT[]), CAST(? AS BYTEA[]))",
+    many: "INSERT INTO settled (id, endpoint, event, revision, state, attempts, account)
+           SELECT *, id >> 40 FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
+               CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BYTEA[])) AS t (id)",
 };
 /// A delivery is taken into memory.
 pub static OWNING: Bulk = Bulk {
     one: "UPDATE open SET state = 2, owner = ?2 WHERE id = ?1",
     many: "UPDATE open SET state = 2, owner = t.owner
-           FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[])) AS t (id, owner) WHERE open.id = t.id",
+           FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[])) AS t (id, owner)
+           WHERE open.id = t.id AND open.account = ANY(@1)",
 };

@@ -27,7 +27,7 @@ const STEP: usize = 100;
 
 /// A batch that is to be asked for at a time.
 pub fn add(db: &Connection, batch: i64, due: Time) -> Result<(), StoreError> {
-    db.prepare_cached("INSERT INTO scheduled (batch, due) VALUES (?, ?)")?
+    db.prepare_cached("INSERT INTO scheduled (batch, due /*!, account */) VALUES (?, ? /*!, @1 */)")?
         .execute(params![batch, due.as_micros()])?;
     Ok(())
 }
@@ -43,7 +43,8 @@ pub struct Waiting {
 
 /// What a batch waits for that has a time of its own, also while it is being taken in when that has come.
 pub fn find(db: &Connection, batch: i64) -> Result<Option<Waiting>, StoreError> {
-    let mut statement = db.prepare_cached("SELECT due, told FROM scheduled WHERE batch = ?")?;
+    let mut statement =
+        db.prepare_cached("SELECT due, told FROM scheduled WHERE batch = ? /*! AND account = @1 */")?;
     let waiting = statement.query_row([batch], |row| {
         let due: i64 = row.get(0)?;
         let due = if due >= REST { due - REST } else { due };
@@ -54,24 +55,26 @@ pub fn find(db: &Connection, batch: i64) -> Result<Option<Waiting>, StoreError> 
 
 /// A batch that came in with an account: nothing is done for it before it is woken.
 pub fn rest(db: &Connection, batch: i64, due: Time, told: Option<i64>) -> Result<(), StoreError> {
-    db.prepare_cached("INSERT INTO scheduled (batch, due, told) VALUES (?, ?, ?)")?.execute(params![
-        batch,
-        due.as_micros().clamp(0, REST) + REST,
-        told
-    ])?;
+    db.prepare_cached(
+        "INSERT INTO scheduled (batch, due, told /*!, account */) VALUES (?, ?, ? /*!, @1 */)",
+    )?
+    .execute(params![batch, due.as_micros().clamp(0, REST) + REST, told])?;
     Ok(())
 }
 
 /// Wakes those of an account that rest.
 pub fn wake(db: &Connection, account: AccountKey) -> Result<(), StoreError> {
-    db.prepare_cached("UPDATE scheduled SET due = due - ?1 WHERE due >= ?1 AND batch > ?2 AND batch < ?3")?
-        .execute([REST, pack(account, 0), pack(AccountKey(account.0 + 1), 0)])?;
+    db.prepare_cached(
+        "UPDATE scheduled SET due = due - ?1
+         WHERE due >= ?1 AND batch > ?2 AND batch < ?3 /*! AND account = @2 */",
+    )?
+    .execute([REST, pack(account, 0), pack(AccountKey(account.0 + 1), 0)])?;
     Ok(())
 }
 
 /// The batch is asked for no more.
 pub fn remove(db: &Connection, batch: i64) -> Result<(), StoreError> {
-    db.prepare_cached("DELETE FROM scheduled WHERE batch = ?")?.execute([batch])?;
+    db.prepare_cached("DELETE FROM scheduled WHERE batch = ? /*! AND account = @1 */")?.execute([batch])?;
     Ok(())
 }
 
@@ -100,7 +103,8 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
     for view in found.iter().filter(|view| view.book.heard == 0) {
         request(recording, batch, pack(unpack(batch).0, view.number), &view.contact)?;
     }
-    db.prepare_cached("UPDATE scheduled SET told = ? WHERE batch = ?")?.execute([last, batch])?;
+    db.prepare_cached("UPDATE scheduled SET told = ? WHERE batch = ? /*! AND account = @2 */")?
+        .execute([last, batch])?;
     Ok(true)
 }
 

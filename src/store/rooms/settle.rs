@@ -51,7 +51,7 @@ impl Recording<'_> {
             }
             self.db.later(
                 "UPDATE open SET state = ?1, due = ?2, tries = ?3, attempts = COALESCE(CAST(attempts || ?4 AS BLOB), ?4)
-                 WHERE id = ?5",
+                 WHERE id = ?5 /*! AND account = @5 */",
                 params![CLAIMABLE, due.as_micros(), number, attempt, id],
             )?;
             return self.postponed(id, settlement, due);
@@ -61,7 +61,7 @@ impl Recording<'_> {
             .prepare_cached(
                 "UPDATE open SET state = ?1, due = ?2, tries = ?3,
                      attempts = COALESCE(CAST(attempts || ?4 AS BLOB), ?4)
-                 WHERE id = ?5 AND tries < ?3 AND owner = ?6",
+                 WHERE id = ?5 /*! AND account = @5 */ AND tries < ?3 AND owner = ?6",
             )?
             .execute(params![CLAIMABLE, due.as_micros(), number, attempt, id, self.known.tenure])?;
         if changed == 0 {
@@ -90,7 +90,8 @@ impl Recording<'_> {
             return Ok(());
         }
         self.db.later(
-            "INSERT INTO bodies (delivery, body) VALUES (?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO bodies (delivery, body /*!, account */) VALUES (?, ? /*!, @1 */)
+             ON CONFLICT DO NOTHING",
             params![id, pack_bytes(&settlement.body)?],
         )?;
         Ok(())
@@ -113,7 +114,7 @@ impl Recording<'_> {
         }
         match state {
             DeliveryState::Delivered if number > 1 => {
-                self.db.later("DELETE FROM bodies WHERE delivery = ?", [id])?;
+                self.db.later("DELETE FROM bodies WHERE delivery = ? /*! AND account = @1 */", [id])?;
             }
             DeliveryState::Dead if number == 1 => self.keep_body(id, settlement)?,
             _ => {}
@@ -153,14 +154,16 @@ impl Recording<'_> {
         if number > 1 {
             let earlier: Option<Option<Vec<u8>>> = self
                 .db
-                .prepare_cached("SELECT attempts FROM open WHERE id = ?")?
+                .prepare_cached("SELECT attempts FROM open WHERE id = ? /*! AND account = @1 */")?
                 .query_row([id], |row| row.get(0))
                 .optional()?;
             attempts = earlier.flatten().unwrap_or_default();
         }
         let closed = self
             .db
-            .prepare_cached("DELETE FROM open WHERE id = ? AND tries < ? AND owner = ?")?
+            .prepare_cached(
+                "DELETE FROM open WHERE id = ? /*! AND account = @1 */ AND tries < ? AND owner = ?",
+            )?
             .execute(params![id, number, tenure])?;
         Ok((closed == 1).then_some(attempts))
     }
@@ -170,7 +173,7 @@ impl Recording<'_> {
     fn add_stray_attempt(&self, id: i64, number: u32, attempt: &[u8]) -> Result<(), StoreError> {
         let earlier: Option<(Option<Vec<u8>>, i64)> = self
             .db
-            .prepare_cached("SELECT attempts, event FROM settled WHERE id = ?")?
+            .prepare_cached("SELECT attempts, event FROM settled WHERE id = ? /*! AND account = @1 */")?
             .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         let Some((earlier, event)) = earlier else { return Ok(()) };
@@ -184,7 +187,7 @@ impl Recording<'_> {
             _ => attempts.extend_from_slice(attempt),
         }
         self.db
-            .prepare_cached("UPDATE settled SET attempts = ? WHERE id = ?")?
+            .prepare_cached("UPDATE settled SET attempts = ? WHERE id = ? /*! AND account = @2 */")?
             .execute(params![attempts, id])?;
         Ok(())
     }
@@ -198,7 +201,8 @@ impl Recording<'_> {
             Known::Unknown => self
                 .db
                 .prepare_cached(
-                    "SELECT id, state FROM open WHERE call = ? AND endpoint = ? ORDER BY id LIMIT 1",
+                    "SELECT id, state FROM open WHERE call = ? AND endpoint = ? /*! AND account = @2 */
+                     ORDER BY id LIMIT 1",
                 )?
                 .query_row(line, |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()?,
@@ -216,7 +220,10 @@ impl Recording<'_> {
 
     pub(super) fn put_up(&self, id: i64, due: Time) -> Result<(), StoreError> {
         let due = due.as_micros();
-        Ok(self.db.later("UPDATE open SET state = ?, due = ? WHERE id = ?", [CLAIMABLE, due, id])?)
+        Ok(self.db.later(
+            "UPDATE open SET state = ?, due = ? WHERE id = ? /*! AND account = @3 */",
+            [CLAIMABLE, due, id],
+        )?)
     }
 
     /// Disables an endpoint and records the event, unless it is disabled already.
@@ -242,7 +249,7 @@ impl Recording<'_> {
         let id = pack(account, delivery);
         let open: Option<(i64, Option<i64>, i64)> = self
             .db
-            .prepare_cached("SELECT endpoint, call, state FROM open WHERE id = ?")?
+            .prepare_cached("SELECT endpoint, call, state FROM open WHERE id = ? /*! AND account = @1 */")?
             .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
         if let Some((endpoint, call, state)) = open {
@@ -251,7 +258,10 @@ impl Recording<'_> {
                     self.end_hold(id)?;
                 }
                 self.db
-                    .prepare_cached("UPDATE open SET state = ?, due = ?, call = NULL WHERE id = ?")?
+                    .prepare_cached(
+                        "UPDATE open SET state = ?, due = ?, call = NULL
+                         WHERE id = ? /*! AND account = @3 */",
+                    )?
                     .execute([CLAIMABLE, self.now.as_micros(), id])?;
                 self.wake(reference(endpoint));
                 if let Some(call) = call {
@@ -270,10 +280,11 @@ impl Recording<'_> {
             return Ok(Turned::WrongState(state));
         }
         let tries = unpack_attempts(attempts.as_deref()).last().map_or(0, |last| last.number);
-        self.db.execute("DELETE FROM settled WHERE id = ?", [id])?;
+        self.db.execute("DELETE FROM settled WHERE id = ? /*! AND account = @1 */", [id])?;
         self.db.execute(
-            "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, attempts, snapshot, owner)
-             VALUES (?, ?, ?, NULL, ?, ?, ?, ?, ?, ?, 0)",
+            "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, attempts, snapshot,
+             owner /*!, account */)
+             VALUES (?, ?, ?, NULL, ?, ?, ?, ?, ?, ?, 0 /*!, @1 */)",
             params![
                 id,
                 endpoint,
@@ -312,7 +323,8 @@ impl Recording<'_> {
         let row: Option<(i64, i64, Option<i64>, i64, Option<Vec<u8>>, i64)> = self
             .db
             .prepare_cached(
-                "DELETE FROM open WHERE id = ? RETURNING endpoint, event, call, revision, attempts, state",
+                "DELETE FROM open WHERE id = ? /*! AND account = @1 */
+                 RETURNING endpoint, event, call, revision, attempts, state",
             )?
             .query_row([id], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
@@ -322,7 +334,9 @@ impl Recording<'_> {
         if state == HELD {
             holds::forget(self.db, id)?;
         }
-        self.db.prepare_cached("DELETE FROM bodies WHERE delivery = ?")?.execute([id])?;
+        self.db
+            .prepare_cached("DELETE FROM bodies WHERE delivery = ? /*! AND account = @1 */")?
+            .execute([id])?;
         let attempts = attempts.unwrap_or_default();
         insert_settled(self.db, id, endpoint, event, revision, DeliveryState::Cancelled, &attempts)?;
         let endpoint = reference(endpoint);
@@ -342,7 +356,10 @@ impl Recording<'_> {
     ) -> Result<Option<(i64, i64, i64, DeliveryState, Option<Vec<u8>>)>, StoreError> {
         Ok(self
             .db
-            .prepare_cached("SELECT endpoint, event, revision, state, attempts FROM settled WHERE id = ?")?
+            .prepare_cached(
+                "SELECT endpoint, event, revision, state, attempts FROM settled
+                 WHERE id = ? /*! AND account = @1 */",
+            )?
             .query_row([id], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, state_of(row.get(3)?), row.get(4)?))
             })

@@ -78,7 +78,7 @@ fn silence(db: &Connection, account: AccountKey, first: i64, end: i64) -> Result
     let (mut budget, mut reached, mut seen) = (Budget::new(), first - 1, 0);
     let mut statement = db.prepare_cached(
         "SELECT id, kind, call, first_delivery, deliveries, body FROM events
-         WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
+         WHERE id >= ? AND id < ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
     )?;
     let mut rows = statement.query([pack(account, first), pack(account, end), STEP])?;
     while let Some(row) = rows.next()? {
@@ -96,7 +96,7 @@ fn silence(db: &Connection, account: AccountKey, first: i64, end: i64) -> Result
             if !forget_bodies(db, [pack(account, from), pack(account, from + count)])? {
                 return Ok(reached);
             }
-            db.prepare_cached("UPDATE events SET body = ? WHERE id = ?")?
+            db.prepare_cached("UPDATE events SET body = ? WHERE id = ? /*! AND account = @2 */")?
                 .execute(params![pack_bytes(silent.to_json().as_bytes())?, id])?;
         }
         if let Some(call) = row.get::<Option<i64>>(2)? {
@@ -113,7 +113,9 @@ fn forget_bodies(db: &Connection, [first, end]: [i64; 2]) -> Result<bool, StoreE
     let forgotten = db
         .prepare_cached(
             "DELETE FROM bodies WHERE delivery IN
-             (SELECT delivery FROM bodies WHERE delivery >= ? AND delivery < ? LIMIT ?)",
+             (SELECT delivery FROM bodies
+             WHERE delivery >= ? AND delivery < ? /*! AND account = @1 */ LIMIT ?)
+             /*! AND account = @1 */",
         )?
         .execute([first, end, STEP])?;
     Ok(i64::try_from(forgotten).unwrap_or(STEP) < STEP)
@@ -122,7 +124,10 @@ fn forget_bodies(db: &Connection, [first, end]: [i64; 2]) -> Result<bool, StoreE
 /// The same for a record that differs from the snapshot of its last event, if this is that event.
 fn silence_record(db: &Connection, call: i64, event: i64) -> Result<(), StoreError> {
     let record: Option<Vec<u8>> = db
-        .prepare_cached("SELECT record FROM calls WHERE id = ? AND event = ? AND record IS NOT NULL")?
+        .prepare_cached(
+            "SELECT record FROM calls
+             WHERE id = ? /*! AND account = @1 */ AND event = ? AND record IS NOT NULL",
+        )?
         .query_row([call, event], |row| row.get(0))
         .optional()?;
     let Some(record) = record else { return Ok(()) };
@@ -131,7 +136,7 @@ fn silence_record(db: &Connection, call: i64, event: i64) -> Result<(), StoreErr
         return Ok(());
     }
     let silent = serde_json::to_vec(&known.without_transcript()).map_err(damaged)?;
-    db.prepare_cached("UPDATE calls SET record = ? WHERE id = ?")?
+    db.prepare_cached("UPDATE calls SET record = ? WHERE id = ? /*! AND account = @2 */")?
         .execute(params![pack_bytes(&silent)?, call])?;
     Ok(())
 }

@@ -71,12 +71,14 @@ pub fn finish_idempotent(
 /// Takes a body out of quarantine.
 pub fn discard(db: &Connection, account: AccountKey, number: i64) -> Result<bool, StoreError> {
     let source: Option<i64> = db
-        .prepare_cached("DELETE FROM quarantine WHERE id = ? RETURNING source")?
+        .prepare_cached("DELETE FROM quarantine WHERE id = ? /*! AND account = @1 */ RETURNING source")?
         .query_row([pack(account, number)], |row| row.get(0))
         .optional()?;
     let Some(source) = source else { return Ok(false) };
-    db.prepare_cached("UPDATE sources SET in_quarantine = in_quarantine - 1 WHERE id = ?")?
-        .execute([source])?;
+    db.prepare_cached(
+        "UPDATE sources SET in_quarantine = in_quarantine - 1 WHERE id = ? /*! AND account = @1 */",
+    )?
+    .execute([source])?;
     Ok(true)
 }
 
@@ -146,11 +148,11 @@ fn sweep(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
     let Some(endpoint) = deleted else { return Ok(false) };
     // By call order where there is one, so that promoting the next of a call finds it still there.
     let open: Vec<i64> = db
-        .prepare_cached("SELECT id FROM open WHERE endpoint = ? ORDER BY id LIMIT ?")?
+        .prepare_cached("SELECT id FROM open WHERE endpoint = ? /*! AND account = @1 */ ORDER BY id LIMIT ?")?
         .query_map([endpoint, STEP], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     if open.is_empty() {
-        db.execute("UPDATE endpoints SET swept = 1 WHERE id = ?", [endpoint])?;
+        db.execute("UPDATE endpoints SET swept = 1 WHERE id = ? /*! AND account = @1 */", [endpoint])?;
     }
     for id in open {
         recording.cancel_open(id)?;

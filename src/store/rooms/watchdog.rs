@@ -31,7 +31,8 @@ impl Recording<'_> {
         let of_batch = placed.map(|placed| self.patience_of(placed)).transpose()?.flatten();
         let Some(patience) = of_batch.or(of_source) else { return Ok(()) };
         let due = self.now.after(patience).as_micros();
-        let sql = "INSERT INTO watched (call, due) VALUES (?1, ?2) ON CONFLICT (call) DO UPDATE SET due = ?2";
+        let sql = "INSERT INTO watched (call, due /*!, account */) VALUES (?1, ?2 /*!, @1 */)
+             ON CONFLICT (call /*!, account */) DO UPDATE SET due = ?2";
         Ok(self.db.later(sql, [pack(account, call), due])?)
     }
 }
@@ -61,10 +62,12 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
 fn give_up_call(recording: &mut Recording<'_>, key: i64) -> Result<(), StoreError> {
     recording.enter(unpack(key).0)?;
     let db = recording.db;
-    db.prepare_cached("DELETE FROM watched WHERE call = ?")?.execute([key])?;
+    db.prepare_cached("DELETE FROM watched WHERE call = ? /*! AND account = @1 */")?.execute([key])?;
     // A call may have gone by its age, or have ended in time.
     let open: Option<(i64, Vec<u8>)> = db
-        .prepare_cached("SELECT source, vendor_id FROM calls WHERE id = ? AND outcome IS NULL")?
+        .prepare_cached(
+            "SELECT source, vendor_id FROM calls WHERE id = ? /*! AND account = @1 */ AND outcome IS NULL",
+        )?
         .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let Some((source, vendor_id)) = open else { return Ok(()) };

@@ -2,11 +2,13 @@
 //! for goes out together, before the next statement that is waited for or with the commit. SQLite is near: it is asked and
 //! told row by row, which costs it nothing more. Refuses to know what is written.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 use tokio_postgres::types::{IsNull, Kind, ToSql, Type, to_sql_checked};
 
+use super::value::BEGINNING;
 use super::{Connection, Params, Prepared, Result, Rows, Value};
 
 /// One statement in two forms.
@@ -14,7 +16,7 @@ use super::{Connection, Params, Prepared, Result, Rows, Value};
 pub struct Bulk {
     /// For one row.
     pub one: &'static str,
-    /// For many, with an array of each parameter's values.
+    /// For many, with an array of each parameter's values; `@2` is an array of what those of the second begin with.
     pub many: &'static str,
 }
 
@@ -49,8 +51,7 @@ impl Connection {
     /// Runs a statement for many rows at once, on a database that is far away.
     pub fn execute_many(&self, sql: &str, columns: &[Column]) -> Result<()> {
         let Self::Postgres(wire) = self else { return Ok(()) };
-        let params = columns.iter().map(|column| column as &(dyn ToSql + Sync)).collect();
-        wire.query_all(&[(sql, params)]).map(drop)
+        wire.query_all(&[(sql, columns)]).map(drop)
     }
 
     /// Fetches the rows of several questions together; `None` where each is asked for by itself. Each looks for what is in its
@@ -62,11 +63,11 @@ impl Connection {
             .map(|(_, params)| params.iter().map(|numbers| Column::of(numbers)).collect())
             .collect();
         let is_asked = |params: &[&[i64]]| params.iter().all(|numbers| !numbers.is_empty());
-        let asked: Vec<(&str, Vec<&(dyn ToSql + Sync)>)> = questions
+        let asked: Vec<(&str, &[Column])> = questions
             .iter()
             .zip(&columns)
             .filter(|((_, params), _)| is_asked(params))
-            .map(|((sql, _), columns)| (*sql, columns.iter().map(|it| it as &(dyn ToSql + Sync)).collect()))
+            .map(|((sql, _), columns)| (*sql, &columns[..]))
             .collect();
         let mut answers = wire.query_all(&asked)?.into_iter();
         let rows_of = |(_, params): &Question<'_>| match is_asked(params) {
@@ -82,7 +83,7 @@ impl Connection {
 pub enum Pending {
     /// For many rows.
     Many(&'static Bulk, Vec<Column>),
-    /// For one.
+    /// For one, with its parameters.
     One(Arc<Prepared>, Vec<Owned>),
 }
 
@@ -146,7 +147,7 @@ impl Owned {
 }
 
 /// The values of one parameter, as the elements of an array lie on the wire.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Column {
     elements: BytesMut,
     count: i32,
@@ -173,6 +174,19 @@ impl Column {
             Value::Text(text) => self.add(text.as_bytes()),
             Value::Blob(bytes) => self.add(bytes),
         }
+    }
+
+    /// What its whole numbers begin with, each once, in their order.
+    pub fn beginnings(&self) -> Self {
+        let (mut rest, mut found) = (&self.elements[..], BTreeSet::new());
+        while let Some((length, behind)) = rest.split_first_chunk::<4>() {
+            // Nothing has no length.
+            let length = usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0);
+            let (element, behind) = behind.split_at(length.min(behind.len()));
+            found.extend(element.try_into().ok().map(|element| i64::from_be_bytes(element) >> BEGINNING));
+            rest = behind;
+        }
+        Self::of(&found.into_iter().collect::<Vec<i64>>())
     }
 
     fn add(&mut self, bytes: &[u8]) {

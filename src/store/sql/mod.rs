@@ -1,5 +1,6 @@
 //! The SQL that both databases speak: one connection, statement and row for the rooms, over SQLite or PostgreSQL. Statements
-//! are written once, with `?` for parameters, and mean the same on both. Refuses to know tables, and whose transaction it is.
+//! are written once, with `?` for parameters, and mean the same on both; what only PostgreSQL shall read stands between `/*!`
+//! and `*/`, where `@2` is what parameter 2 begins with. Refuses to know tables, and whose transaction it is.
 
 pub mod bulk;
 mod error;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 pub use self::error::{Error, OptionalExtension, Result};
 pub use self::postgres::{Prepared, Wire};
-pub use self::value::{Get, Params, ToValue, Value};
+pub use self::value::{BEGINNING, Get, Params, ToValue, Value};
 pub(crate) use crate::params;
 
 /// A connection to a database. Used by one thread at a time.
@@ -176,7 +177,8 @@ impl Statement<'_> {
 }
 
 fn bind(statement: &mut rusqlite::CachedStatement<'_>, values: &[Value<'_>]) -> Result<()> {
-    for (at, value) in (1..).zip(values) {
+    // Values that only PostgreSQL's part of a statement names stand last.
+    for (at, value) in (1..=statement.parameter_count()).zip(values) {
         statement.raw_bind_parameter(at, value)?;
     }
     Ok(())

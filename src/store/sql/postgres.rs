@@ -1,6 +1,7 @@
 //! The connection to a PostgreSQL server as the rooms use it: each statement waits for its answer, all that can go out
 //! together does. Its thread drives it, so an idle one costs nothing. Refuses to know what is in the database.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
@@ -14,34 +15,56 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::bulk::{self, Bulk, Owned, Pending};
+use super::bulk::{self, Bulk, Column, Owned, Pending};
 use super::{Error, Result, Value};
 
 /// How long any answer may take. The server gives a statement up earlier, see [`SETTINGS`]; this is for one that is gone.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// What every connection is set to: a statement that takes longer is a fault, and a client that is gone holds no lock. Every
-/// statement has an index to go by, and plans are kept: one that was made while a table was empty may not decide for a walk
-/// over all of it, since it is still in use when there are millions of rows.
+/// statement has an index to go by, and plans are kept, the same whatever the values are: one that was made while a table was
+/// empty may not decide for a walk over all of it, since it is still in use when there are millions of rows. Citus alone has
+/// to see the values, to know whom to ask.
 const SETTINGS: &str = "SET statement_timeout = '10s'; SET lock_timeout = '8s'; \
-     SET idle_in_transaction_session_timeout = '3s'; SET jit = off; SET plan_cache_mode = force_generic_plan; \
+     SET idle_in_transaction_session_timeout = '3s'; SET jit = off; SET client_min_messages = warning; \
      SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
-     SET client_min_messages = warning";
+     SELECT set_config('plan_cache_mode', CASE WHEN EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'citus') \
+     THEN 'auto' ELSE 'force_generic_plan' END, false)";
 
 /// The same for work on whole tables.
 const PATIENT: &str =
     "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0";
 
+/// Says why a statement must not be run, if so.
+pub type Check = fn(&str) -> std::result::Result<(), String>;
+
 /// A statement that the server has prepared.
 #[derive(Debug)]
 pub struct Prepared {
     statement: tokio_postgres::Statement,
-    /// Which value each parameter takes.
-    values: Vec<usize>,
+    takes: Takes,
 }
 
-impl Prepared {
-    fn params<'v>(&self, values: &'v [Value<'v>]) -> Vec<&'v (dyn ToSql + Sync)> {
-        self.values.iter().map(|&at| values.get(at).unwrap_or(&Value::Null) as _).collect()
+/// Where the parameters of a statement come from.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Takes {
+    /// Which value each of the first parameters takes.
+    values: Vec<usize>,
+    /// Of which value each of the others takes what it begins with.
+    beginnings: Vec<usize>,
+}
+
+impl Takes {
+    fn beginnings<T>(&self, values: &[T], beginning: impl Fn(&T) -> T) -> Vec<T> {
+        self.beginnings.iter().filter_map(|&at| values.get(at)).map(beginning).collect()
+    }
+
+    fn params<'v, T: ToSql + Sync>(
+        &self,
+        values: &'v [T],
+        beginnings: &'v [T],
+    ) -> Vec<&'v (dyn ToSql + Sync)> {
+        let values = self.values.iter().map(|&at| values.get(at).map_or(&Value::Null as _, |it| it as _));
+        values.chain(beginnings.iter().map(|it| it as _)).collect()
     }
 }
 
@@ -70,6 +93,8 @@ pub struct Wire {
     has_failed: Cell<bool>,
     /// The server fell silent; nothing that comes later can be told from what was waited for.
     is_broken: Cell<bool>,
+    /// What every statement has to pass, in builds for tests.
+    check: Check,
 }
 
 impl Wire {
@@ -77,7 +102,7 @@ impl Wire {
     ///
     /// # Errors
     /// When the server is not there or does not let us in.
-    pub fn connect(config: &Config, tls: &MakeRustlsConnect) -> Result<Self> {
+    pub fn connect(config: &Config, tls: &MakeRustlsConnect, check: Check) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -98,6 +123,7 @@ impl Wire {
             patience: Cell::new(Some(PATIENCE)),
             has_failed: Cell::new(false),
             is_broken: Cell::new(false),
+            check,
         })
     }
 
@@ -145,7 +171,10 @@ impl Wire {
         if let Some(known) = self.statements.borrow().get(sql) {
             return Ok(Arc::clone(known));
         }
-        let (translated, values) = numbered(sql);
+        let (translated, takes) = numbered(sql);
+        if cfg!(debug_assertions) {
+            (self.check)(&translated).map_err(Error::Shape)?;
+        }
         let refused = |error: Error| match error {
             Error::Postgres(error) if error.as_db_error().is_some() => {
                 Error::Refused { error, sql: translated.clone() }
@@ -153,7 +182,7 @@ impl Wire {
             error => error,
         };
         let statement = self.run(async { Ok(self.client.prepare(&translated).await?) }).map_err(refused)?;
-        let prepared = Arc::new(Prepared { statement, values });
+        let prepared = Arc::new(Prepared { statement, takes });
         self.statements.borrow_mut().insert(sql.to_owned(), Arc::clone(&prepared));
         Ok(prepared)
     }
@@ -164,17 +193,23 @@ impl Wire {
         work: impl Future<Output = std::result::Result<T, tokio_postgres::Error>>,
     ) -> Result<T> {
         let pending = self.pending.take();
-        let waiting = pending.iter().map(|pending| match pending {
+        let statements = pending.iter().map(|pending| match pending {
             Pending::Many(bulk, columns) => {
-                let params: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|column| column as _).collect();
-                Ok((self.prepare(bulk.many)?, params))
+                let statement = self.prepare(bulk.many)?;
+                let beginnings = statement.takes.beginnings(columns, Column::beginnings);
+                Ok((statement, beginnings))
             }
-            Pending::One(statement, values) => {
-                let params = statement.values.iter().map(|&at| &values[at] as _).collect();
-                Ok((Arc::clone(statement), params))
-            }
+            Pending::One(statement, _) => Ok((Arc::clone(statement), Vec::new())),
         });
-        let waiting: Vec<(Arc<Prepared>, Vec<&(dyn ToSql + Sync)>)> = waiting.collect::<Result<_>>()?;
+        let statements: Vec<(Arc<Prepared>, Vec<Column>)> = statements.collect::<Result<_>>()?;
+        let waiting = pending.iter().zip(&statements).map(|(pending, (statement, beginnings))| {
+            let params: Vec<&(dyn ToSql + Sync)> = match pending {
+                Pending::Many(_, columns) => statement.takes.params(columns, beginnings),
+                Pending::One(_, params) => params.iter().map(|param| param as _).collect(),
+            };
+            (statement, params)
+        });
+        let waiting: Vec<(&Arc<Prepared>, Vec<&(dyn ToSql + Sync)>)> = waiting.collect();
         let begins = self.begins.take();
         self.run(async {
             let begun = self.begun(begins.as_ref());
@@ -206,13 +241,15 @@ impl Wire {
 
     /// Runs a statement, for its rows.
     pub fn query(&self, statement: &Prepared, values: &[Value<'_>]) -> Result<Vec<Row>> {
-        let params = statement.params(values);
+        let beginnings = statement.takes.beginnings(values, Value::beginning);
+        let params = statement.takes.params(values, &beginnings);
         self.send(self.client.query(&statement.statement, &params))
     }
 
     /// Runs a statement, for the number of rows that it changes.
     pub fn execute(&self, statement: &Prepared, values: &[Value<'_>]) -> Result<usize> {
-        let params = statement.params(values);
+        let beginnings = statement.takes.beginnings(values, Value::beginning);
+        let params = statement.takes.params(values, &beginnings);
         let changed = self.send(self.client.execute(&statement.statement, &params))?;
         Ok(usize::try_from(changed).unwrap_or(usize::MAX))
     }
@@ -223,15 +260,19 @@ impl Wire {
     }
 
     /// Runs statements with arrays for parameters, in one round trip.
-    pub fn query_all(&self, queries: &[(&str, Vec<&(dyn ToSql + Sync)>)]) -> Result<Vec<Vec<Row>>> {
-        let prepared: Vec<Arc<Prepared>> =
-            queries.iter().map(|(sql, _)| self.prepare(sql)).collect::<Result<_>>()?;
-        self.send(try_join_all(
-            prepared
-                .iter()
-                .zip(queries)
-                .map(|(statement, (_, params))| self.client.query(&statement.statement, params)),
-        ))
+    pub fn query_all(&self, queries: &[(&str, &[Column])]) -> Result<Vec<Vec<Row>>> {
+        let prepared = queries.iter().map(|(sql, columns)| {
+            let statement = self.prepare(sql)?;
+            let beginnings = statement.takes.beginnings(columns, Column::beginnings);
+            Ok((statement, beginnings))
+        });
+        let prepared: Vec<(Arc<Prepared>, Vec<Column>)> = prepared.collect::<Result<_>>()?;
+        self.send(try_join_all(prepared.iter().zip(queries).map(
+            |((statement, beginnings), (_, columns))| async move {
+                let params = statement.takes.params(columns, beginnings);
+                self.client.query(&statement.statement, &params).await
+            },
+        )))
     }
 
     /// A row more for a statement that many rows share.
@@ -241,8 +282,10 @@ impl Wire {
 
     /// A statement that nobody waits for.
     pub fn push_one(&self, statement: Arc<Prepared>, values: &[Value<'_>]) {
-        let values = values.iter().map(Owned::from).collect();
-        self.pending.borrow_mut().push(Pending::One(statement, values));
+        let beginnings = statement.takes.beginnings(values, Value::beginning);
+        let taken = statement.takes.values.iter().map(|&at| values.get(at).unwrap_or(&Value::Null));
+        let params = taken.chain(&beginnings).map(Owned::from).collect();
+        self.pending.borrow_mut().push(Pending::One(statement, params));
     }
 
     /// A transaction begins with the next statement.
@@ -327,24 +370,42 @@ fn wait<T>(
     }
 }
 
-/// The statement as PostgreSQL wants it, and which value each of its parameters takes: `?` becomes `$1`, `$2` and so on,
-/// and so do numbered ones, which need not use every value.
-fn numbered(sql: &str) -> (String, Vec<usize>) {
-    let mut pieces = sql.split('?');
-    let mut written = pieces.next().unwrap_or_default().to_owned();
-    let mut values: Vec<usize> = Vec::new();
-    for piece in pieces {
-        let digits = piece.len() - piece.trim_start_matches(|digit: char| digit.is_ascii_digit()).len();
-        let (number, rest) = piece.split_at(digits);
-        let value = number.parse::<usize>().map_or(values.len(), |number| number - 1);
-        let known = values.iter().position(|&known| known == value).filter(|_| digits > 0);
-        let at = known.unwrap_or_else(|| {
-            values.push(value);
-            values.len() - 1
+/// The statement as PostgreSQL wants it, and where its parameters come from. What stands between `/*!` and `*/` is a part of
+/// it here and a comment to SQLite. `?` and `?2` are values as they are to SQLite: a plain one is one more than the largest
+/// so far, and not every value need be used. `@2` is what value 2 begins with: of a key the account, of an array of keys
+/// each account once. They come behind all values, which alone are the same to both databases.
+fn numbered(sql: &str) -> (String, Takes) {
+    let opened = if sql.contains("/*!") {
+        Cow::Owned(sql.replace("/*!", "").replace("*/", ""))
+    } else {
+        Cow::Borrowed(sql)
+    };
+    let (mut takes, mut largest) = (Takes::default(), 0);
+    let mut texts = Vec::new();
+    let mut rest = &*opened;
+    while let Some(at) = rest.find(['?', '@']) {
+        let (text, marked) = rest.split_at(at);
+        let digits = marked[1..].bytes().take_while(u8::is_ascii_digit).count();
+        let value = marked[1..=digits].parse::<usize>().unwrap_or(largest + 1);
+        let of_beginning = marked.starts_with('@');
+        let known = if of_beginning { &mut takes.beginnings } else { &mut takes.values };
+        let at = known.iter().position(|&known| known + 1 == value).unwrap_or_else(|| {
+            known.push(value.saturating_sub(1));
+            known.len() - 1
         });
-        written.push_str(&format!("${}{rest}", at + 1));
+        if !of_beginning {
+            largest = value.max(largest);
+        }
+        texts.push((text, of_beginning, at));
+        rest = &marked[1 + digits..];
     }
-    (written, values)
+    let mut written = String::with_capacity(opened.len() + 2 * texts.len());
+    for (text, of_beginning, at) in texts {
+        let before = if of_beginning { takes.values.len() } else { 0 };
+        written.push_str(&format!("{text}${}", before + at + 1));
+    }
+    written.push_str(rest);
+    (written, takes)
 }
 
 #[cfg(test)]
@@ -353,12 +414,69 @@ mod tests {
 
     #[test]
     fn parameters_are_numbered() {
-        for (sql, written, values) in [
-            ("SELECT ? + ?, x FROM t WHERE y = ?", "SELECT $1 + $2, x FROM t WHERE y = $3", vec![0, 1, 2]),
-            ("SET a = ?2, b = ?1, c = ?2 LIMIT ?10", "SET a = $1, b = $2, c = $1 LIMIT $3", vec![1, 0, 9]),
-            ("SELECT 1", "SELECT 1", vec![]),
+        for (sql, written, values, beginnings) in [
+            (
+                "SELECT ? + ?, x FROM t WHERE y = ?",
+                "SELECT $1 + $2, x FROM t WHERE y = $3",
+                vec![0, 1, 2],
+                vec![],
+            ),
+            (
+                "SET a = ?2, b = ?1, c = ?2 LIMIT ?10",
+                "SET a = $1, b = $2, c = $1 LIMIT $3",
+                vec![1, 0, 9],
+                vec![],
+            ),
+            ("SELECT 1", "SELECT 1", vec![], vec![]),
+            // SQLite's rule for plain ones behind numbered ones.
+            ("a = ?2 AND b = ? AND c = ?1", "a = $1 AND b = $2 AND c = $3", vec![1, 2, 0], vec![]),
+            (
+                "a = ? /*! AND account = @1 */ AND b = ?",
+                "a = $1  AND account = $3  AND b = $2",
+                vec![0, 1],
+                vec![0],
+            ),
+            (
+                "(a, b /*!, account */) VALUES (?, ? /*!, @2 */) ON CONFLICT (a /*!, account */) DO x = @2",
+                "(a, b , account ) VALUES ($1, $2 , $3 ) ON CONFLICT (a , account ) DO x = $3",
+                vec![0, 1],
+                vec![1],
+            ),
+            // A beginning is no value: the plain one after it is the second.
+            (
+                "x = @7 AND y = ?1 AND z = ? AND @1",
+                "x = $3 AND y = $1 AND z = $2 AND $4",
+                vec![0, 1],
+                vec![6, 0],
+            ),
         ] {
-            assert_eq!(numbered(sql), (written.to_owned(), values));
+            assert_eq!(numbered(sql), (written.to_owned(), Takes { values, beginnings }), "{sql}");
         }
+    }
+
+    #[test]
+    fn sqlite_numbers_them_alike() {
+        let db = rusqlite::Connection::open_in_memory().unwrap();
+        let sql = "SELECT ?2 || ? || ?1 || ? /*! || account = @1 */";
+        let given = ["a", "b", "c", "d"];
+        let told: String = db.query_row(sql, given, |row| row.get(0)).unwrap();
+        let takes = numbered(sql).1;
+        assert_eq!(takes.values.iter().map(|&at| given[at]).collect::<String>(), told);
+    }
+
+    #[test]
+    fn keys_begin_with_their_account() {
+        let key = (7 << 40) | 3;
+        assert_eq!(Value::Int(key).beginning(), Value::Int(7));
+        assert_eq!(Value::Null.beginning(), Value::Null);
+        let column = |values: &[Value<'_>]| {
+            let mut column = Column::default();
+            values.iter().for_each(|value| column.push(value));
+            column
+        };
+        let keys = [key, key + 1, 2 << 40, (7 << 40) | 9].map(Value::Int);
+        let mixed = [&keys[..], &[Value::Null]].concat();
+        assert_eq!(column(&mixed).beginnings(), column(&[Value::Int(2), Value::Int(7)]));
+        assert_eq!(column(&[]).beginnings(), Column::default());
     }
 }

@@ -10,6 +10,9 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use super::bulk::Owned;
 use super::{Error, Result, Row};
 
+/// Bits behind what a whole number begins with. A key begins with its account, by which tables can be divided.
+pub const BEGINNING: u32 = 40;
+
 /// What a parameter is set to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
@@ -23,6 +26,16 @@ pub enum Value<'a> {
     Text(&'a str),
     /// Bytes.
     Blob(&'a [u8]),
+}
+
+impl Value<'_> {
+    /// What it begins with, if it is a whole number.
+    pub fn beginning(&self) -> Self {
+        match *self {
+            Self::Int(number) => Self::Int(number >> BEGINNING),
+            _ => Self::Null,
+        }
+    }
 }
 
 /// Something that a parameter can be set to.

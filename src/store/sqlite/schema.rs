@@ -195,7 +195,7 @@ mod tests {
         migrate(&mut db).unwrap();
         let db = crate::store::sql::Connection::Sqlite(db);
         for (hash, call) in [(-1, 10), (i64::MAX, 11), (4_294_967_296, 12)] {
-            assert_eq!(crate::store::rooms::call_index::filed(&db, hash), Ok(vec![call]));
+            assert_eq!(crate::store::rooms::call_index::filed(&db, hash, call), Ok(vec![call]));
         }
         let filed = db.sqlite().query_row("SELECT calls_filed FROM accounts", [], |row| row.get::<_, i64>(0));
         assert_eq!(filed, Ok(3));

@@ -7,6 +7,7 @@ mod by_hand;
 mod carrying;
 mod configuration;
 mod damage;
+mod divided;
 mod erasing;
 mod group;
 mod holds;

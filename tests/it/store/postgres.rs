@@ -13,6 +13,7 @@ use postcall::store::postgres::{Options, PostgresStore};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
+use super::divided::no_row_says_another_account;
 use super::scene::{Fixture, Scene, some_time, source};
 use crate::database::Database;
 use crate::home::over_postgres;
@@ -39,19 +40,6 @@ pub fn open(database: &Database, data: &Path) -> Result<Arc<dyn Store>, String> 
 
 /// Tables with a row for each account or node: few, and in the cache.
 const SMALL: &[&str] = &["accounts", "nodes", "migrations", "meta"];
-
-/// Plans are kept, and a table that is empty in a test has millions of rows one day. So whatever a test of the suite did, no
-/// statement of the store may have walked over a whole table.
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            return;
-        }
-        if let Some(walked) = self.database.walked_over(SMALL) {
-            assert!(walked.is_empty(), "statements walked over whole tables (name|walks|rows): {walked}");
-        }
-    }
-}
 
 impl Fixture for Postgres {
     const GIVES_BACK_BY_A_CHORE: bool = true;
@@ -82,6 +70,14 @@ impl Fixture for Postgres {
     /// In any row of any table.
     fn holds(&self, needle: &[u8]) -> bool {
         holds(&dump(&self.database), needle)
+    }
+
+    fn check(&self) {
+        // Plans are kept, and a table that is empty in a test has millions of rows one day.
+        if let Some(walked) = self.database.walked_over(SMALL) {
+            assert_eq!(walked, "", "statements walked over whole tables (name|walks|rows)");
+        }
+        no_row_says_another_account(&self.database);
     }
 }
 

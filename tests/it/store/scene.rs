@@ -38,6 +38,8 @@ pub trait Fixture: Sized {
     fn sql(&self, statement: &str);
     /// Whether these bytes can be found where the store keeps what it knows.
     fn holds(&self, needle: &[u8]) -> bool;
+    /// What must hold at the end of every test, when the store is closed.
+    fn check(&self) {}
 }
 
 /// Queues that only count: so many places for each endpoint, taken until they are dropped.
@@ -388,5 +390,6 @@ impl<F: Fixture> Scene<F> {
             assert!(numbers.into_iter().all(|&number| number >= 0), "{kept:?}");
         }
         self.store.close().await.unwrap();
+        self.place.check();
     }
 }
