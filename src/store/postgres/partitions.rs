@@ -14,9 +14,9 @@ use crate::store::StoreError;
 use crate::store::sql::Connection;
 
 /// Rows that one step takes out: a few milliseconds.
-const STEP: i64 = 250;
+const STEP: usize = 250;
 /// Accounts whose rows one look finds in one partition; others wait for the next look.
-const MOST_ACCOUNTS: i64 = 1000;
+const MOST_ACCOUNTS: usize = 1000;
 
 /// Rows of one account to take out of one partition.
 #[derive(Debug)]
@@ -65,9 +65,10 @@ pub fn spent(db: &Connection, now: Time) -> Result<Vec<String>, StoreError> {
             if !is_there(db, &partition)? {
                 continue;
             }
+            // One probe for each account: the first row beyond its edge, whose ever it is.
             let in_use = format!(
-                "SELECT 1 FROM accounts a WHERE EXISTS (SELECT 1 FROM {partition} r
-                     WHERE r.id > {} AND r.id < (a.account + 1) << 40) LIMIT 1",
+                "SELECT 1 FROM accounts a WHERE (SELECT r.id FROM {partition} r WHERE r.id > {}
+                     ORDER BY r.id LIMIT 1) < (a.account + 1) << 40 LIMIT 1",
                 edge(table)
             );
             if db.prepare_cached(&in_use)?.exists(())? {
@@ -85,9 +86,11 @@ pub fn drop(db: &Connection, partition: &str) -> Result<bool, StoreError> {
     Ok(!is_there(db, partition)?)
 }
 
-/// Which rows have lain long enough: their week ended longer ago than their account's retention and a week.
-pub fn to_sweep(db: &Connection, now: Time) -> Result<VecDeque<Sweep>, StoreError> {
-    let mut sweeps = VecDeque::new();
+/// Which rows have lain long enough: their week ended longer ago than their account's retention and a week. Those of an
+/// account whose edges are on their way are left, as the partition may be dropped when they have come by. Also says whether
+/// these are all.
+pub fn to_sweep(db: &Connection, now: Time) -> Result<(VecDeque<Sweep>, bool), StoreError> {
+    let (mut sweeps, mut are_all) = (VecDeque::new(), true);
     // Deliveries first, as above.
     for table in PARTITIONED.into_iter().rev() {
         let last_week =
@@ -98,8 +101,9 @@ pub fn to_sweep(db: &Connection, now: Time) -> Result<VecDeque<Sweep>, StoreErro
         for (partition, week) in of_weeks.chain([(format!("{table}_default"), "r.week".to_owned())]) {
             let sql = format!(
                 "SELECT a.account << 40, {edge}, {last_week} FROM accounts a
-                 WHERE EXISTS (SELECT 1 FROM {partition} r
-                     WHERE r.id > a.account << 40 AND r.id <= {edge} AND {week} <= {last_week})
+                 WHERE (a.purge_at IS NULL OR a.purge_at > CAST(?1 AS BIGINT))
+                     AND (SELECT r.id FROM {partition} r WHERE r.id > a.account << 40 AND {week} <= {last_week}
+                         ORDER BY r.id LIMIT 1) <= {edge}
                  LIMIT {MOST_ACCOUNTS}",
                 edge = edge(table)
             );
@@ -108,25 +112,30 @@ pub fn to_sweep(db: &Connection, now: Time) -> Result<VecDeque<Sweep>, StoreErro
                 let keys = [row.get(0)?, row.get(1)?];
                 Ok(Sweep { partition: partition.clone(), keys, week: row.get(2)? })
             })?;
+            let before = sweeps.len();
             for sweep in found {
                 sweeps.push_back(sweep?);
             }
+            are_all &= sweeps.len() - before < MOST_ACCOUNTS;
         }
     }
-    Ok(sweeps)
+    Ok((sweeps, are_all))
 }
 
 /// Takes some rows out. True when there are more.
-pub fn sweep(db: &Connection, sweep: &Sweep) -> Result<bool, StoreError> {
+pub fn sweep(db: &Connection, sweep: &mut Sweep) -> Result<bool, StoreError> {
     let Sweep { partition, keys: [after, last], week } = sweep;
     if !is_there(db, partition)? {
         return Ok(false);
     }
-    let swept = db
-        .prepare_cached(&format!(
-            "DELETE FROM {partition} WHERE (id, week) IN (SELECT id, week FROM {partition}
-                 WHERE id > ? AND id <= ? AND week <= ? ORDER BY id LIMIT ?)"
-        ))?
-        .execute([*after, *last, *week, STEP])?;
-    Ok(i64::try_from(swept).unwrap_or(STEP) == STEP)
+    let sql = format!(
+        "WITH swept AS (DELETE FROM {partition} WHERE (id, week) IN (SELECT id, week FROM {partition}
+             WHERE id > ? AND id <= ? AND week <= ? ORDER BY id LIMIT {STEP}) RETURNING id)
+         SELECT COUNT(*), MAX(id) FROM swept"
+    );
+    let (count, reached): (i64, Option<i64>) =
+        db.prepare_cached(&sql)?.query_row([*after, *last, *week], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    // Not over what lies dead in front of it.
+    *after = reached.unwrap_or(*after);
+    Ok(usize::try_from(count).unwrap_or(STEP) >= STEP)
 }

@@ -103,7 +103,7 @@ impl Writer {
     }
 
     /// Makes partitions for the weeks to come, drops those in which nothing is needed, and finds out what has to be taken
-    /// out of others. False when somebody was in the way.
+    /// out of others. False when not all could be done.
     fn look_at_partitions(&mut self, now: Time) -> Result<bool, StoreError> {
         self.write(|db, _| schema::add_partitions(db, now))?;
         // Of many accounts this may take a while; nothing is locked meanwhile.
@@ -124,18 +124,15 @@ impl Writer {
         self.desk.db.set_patient(true)?;
         let sweeps = partitions::to_sweep(&self.desk.db, now);
         self.desk.db.set_patient(false)?;
-        self.sweeps = sweeps?;
-        Ok(are_dropped)
+        let (sweeps, are_all) = sweeps?;
+        self.sweeps = sweeps;
+        Ok(are_dropped && are_all)
     }
 
     /// What is done for the database beside the rooms. True when there is more.
     fn tend(&mut self, now: Time) -> Result<bool, StoreError> {
-        if self.partitions.is_none_or(|next| now >= next) {
-            let is_done = self.look_at_partitions(now)?;
-            self.partitions = Some(now.after(if is_done { LOOK } else { LOOK_AGAIN }));
-        }
-        if let Some(sweep) = self.sweeps.pop_front() {
-            let swept = |recording: &mut Recording<'_>| partitions::sweep(recording.db, &sweep);
+        if let Some(mut sweep) = self.sweeps.pop_front() {
+            let swept = |recording: &mut Recording<'_>| partitions::sweep(recording.db, &mut sweep);
             let mut sum = Progress::default();
             self.chore_of(now, swept, &mut sum)?;
             if sum.more {
@@ -235,6 +232,11 @@ impl Writing for Writer {
                 break;
             }
             sum.more = had_more;
+        }
+        // Also where there is always more to do.
+        if self.partitions.is_none_or(|next| now >= next) {
+            let is_done = self.look_at_partitions(now)?;
+            self.partitions = Some(now.after(if is_done { LOOK } else { LOOK_AGAIN }));
         }
         if !sum.more {
             sum.more = self.tend(now)?;

@@ -19,6 +19,7 @@ use super::record::{OWNED, Recording};
 use super::replays;
 use super::tallies::{self, Changes, Table};
 use super::{batches, upkeep};
+use crate::ledger::Contribution;
 use crate::model::{AccountKey, DeliveryState, EventBody, EventType, Time};
 use crate::store::packed::unpack_text;
 use crate::store::{StoreError, Sum};
@@ -196,7 +197,7 @@ pub(super) struct Row {
     pub(super) id: i64,
     kind: i64,
     source: Option<i64>,
-    call: Option<i64>,
+    pub(super) call: Option<i64>,
     pub(super) first_delivery: i64,
     pub(super) deliveries: i64,
 }
@@ -310,9 +311,7 @@ impl Purge<'_, '_> {
         }
         let mut count = 0;
         for event in events.iter().filter(|event| !held.contains(&unpack(event.id).1)) {
-            self.forget_event(event)?;
-            let db = self.recording.db;
-            db.prepare_cached("DELETE FROM events WHERE id = ?")?.execute([event.id])?;
+            self.remove_event(event)?;
             count += 1;
         }
         debug!(account = self.account.0, position, count, "removed events past their retention");
@@ -459,18 +458,18 @@ impl Purge<'_, '_> {
         *self.gone.entry(endpoint).or_default().of_mut(state) += 1;
     }
 
-    /// Removes what hangs on an event whose deliveries are gone. A call goes with its last event, and so does what is
-    /// remembered of a batch: if somebody tells of it again, it is news again.
-    pub(super) fn forget_event(&mut self, event: &Row) -> Result<(), StoreError> {
+    /// Removes an event whose deliveries are gone. A call goes with its last event, and so does what is remembered of a
+    /// batch: if somebody tells of it again, it is news again.
+    fn remove_event(&mut self, event: &Row) -> Result<(), StoreError> {
         let db = self.recording.db;
-        if let (Some(kind), Some(source)) = (EventType::from_code(event.kind), event.source)
-            && matches!(kind, EventType::BatchCompleted | EventType::BatchFailed)
-        {
-            self.forget_batch(event.id, kind, pack(self.account, source))?;
-        }
+        self.forget_batch(event)?;
         if let Some(call) = event.call {
             let id = pack(self.account, call);
             self.forget_call(id, unpack(event.id).1)?;
+        }
+        db.prepare_cached("DELETE FROM events WHERE id = ?")?.execute([event.id])?;
+        if let Some(call) = event.call {
+            let id = pack(self.account, call);
             let gone: Option<i64> = db
                 .prepare_cached("DELETE FROM calls WHERE id = ? AND event = ? RETURNING hash")?
                 .query_row([id, unpack(event.id).1], |row| row.get(0))
@@ -487,6 +486,12 @@ impl Purge<'_, '_> {
             db.prepare_cached("SELECT 1 FROM calls WHERE id = ? AND event = ?")?.exists([call, event])?;
         // A damaged one must not keep everything else from going.
         let adds = if is_last { tallies::of_call(db, call).unwrap_or_default() } else { None };
+        self.book_gone(adds);
+        Ok(())
+    }
+
+    /// Books what a call adds that is gone.
+    pub(super) fn book_gone(&mut self, adds: Option<Contribution>) {
         match adds {
             Some(ended) if ended.place.hour.is_some() => {
                 self.uncounted.book(self.account, None, Some(ended));
@@ -495,11 +500,16 @@ impl Purge<'_, '_> {
                 self.recording.tallies.book(self.account, open, None);
             }
         }
-        Ok(())
     }
 
-    fn forget_batch(&self, event: i64, kind: EventType, source: i64) -> Result<(), StoreError> {
-        let db = self.recording.db;
+    /// Forgets of a batch that it ended, if this event tells so.
+    pub(super) fn forget_batch(&self, row: &Row) -> Result<(), StoreError> {
+        let (db, event) = (self.recording.db, row.id);
+        let (Some(kind), Some(source)) = (EventType::from_code(row.kind), row.source) else { return Ok(()) };
+        if !matches!(kind, EventType::BatchCompleted | EventType::BatchFailed) {
+            return Ok(());
+        }
+        let source = pack(self.account, source);
         let packed: Vec<u8> = db
             .prepare_cached("SELECT body FROM events WHERE id = ?")?
             .query_row([event], |row| row.get(0))?;

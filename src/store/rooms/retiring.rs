@@ -16,6 +16,12 @@ use super::edges::Edges;
 use super::keys::{pack, unpack};
 use super::record::OWNED;
 use super::retention::{Budget, Purge, Row, STEP, length};
+use super::tallies;
+
+const FORGET_CALLS: &str = "DELETE FROM calls c
+     USING unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[])) AS last (call, event), events e
+     WHERE c.id = last.call AND c.event = last.event - (last.event >> 40 << 40) AND e.id = last.event
+     RETURNING c.marks, COALESCE(c.record, e.body), c.counted";
 
 impl Purge<'_, '_> {
     /// Moves the edges over some of the oldest events of the feed, up to the first young one. True when there may be more.
@@ -40,9 +46,8 @@ impl Purge<'_, '_> {
             && self.remove_bodies(range, &under_way)?
             && self.pass_settled(range, events_of)?;
         if is_done {
-            for event in &events {
-                self.forget_event(event)?;
-            }
+            self.forget_calls(&events)?;
+            events.iter().try_for_each(|event| self.forget_batch(event))?;
             let (position, count) = (unpack(newest.id).1, events.len());
             self.move_edge("purged", position)?;
             debug!(account = self.account.0, position, count, "events are past their retention");
@@ -98,6 +103,21 @@ impl Purge<'_, '_> {
             }
         }
         Ok(Some(events))
+    }
+
+    /// Removes the calls whose last events these are: one statement for all of them, and their numbers go on counting.
+    fn forget_calls(&mut self, events: &[Row]) -> Result<(), StoreError> {
+        let of_calls = events.iter().filter_map(|event| Some((pack(self.account, event.call?), event.id)));
+        let (calls, last): (Vec<i64>, Vec<i64>) = of_calls.unzip();
+        let Some(mut gone) = self.recording.db.fetch(&[(FORGET_CALLS, &[&calls, &last])])? else {
+            return Ok(());
+        };
+        while let Some(row) = gone[0].next()? {
+            // A damaged one must not keep everything else from going.
+            let adds = tallies::of_row(row.blob(0)?, row.blob(1)?, row.get(2)?).unwrap_or_default();
+            self.book_gone(adds);
+        }
+        Ok(())
     }
 
     /// Counts these deliveries, and moves the edge to where the count stopped. True when it is behind all of them.

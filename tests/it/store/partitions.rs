@@ -40,12 +40,17 @@ fn partitions(scene: &Scene<Postgres>) -> i64 {
     )
 }
 
-/// Does chores until an account's feed is empty, and none after that.
-async fn retire(scene: &Scene<Postgres>, account: AccountKey) {
-    let page = Page { after: None, limit: 1 };
-    while !scene.store.events(account, page).await.unwrap().unwrap().events.is_empty() {
-        assert!(scene.store.chore(scene.now).await.unwrap().more, "it has not come to an end");
-    }
+/// Does chores until everything is past its age, and nobody has looked at partitions since.
+async fn retire(scene: &mut Scene<Postgres>) {
+    scene.wait(1000);
+    scene.tidy_up().await;
+    assert!(scene.feed().await.is_empty());
+}
+
+/// Has the partitions looked at once more.
+async fn look(scene: &mut Scene<Postgres>) {
+    scene.wait(3600);
+    scene.tidy_up().await;
 }
 
 /// Another account with as many calls, each delivered.
@@ -89,15 +94,14 @@ async fn a_partition_is_dropped_with_all_that_is_in_it() {
     scene.keep(60).await;
     let kept = Some(Duration::from_secs(100));
     scene.store.set_retention(other, kept, scene.now).await.unwrap().unwrap();
-    scene.wait(4000);
-    retire(&scene, scene.account).await;
-    retire(&scene, other).await;
+    retire(&mut scene).await;
+    let store = scene.store.clone();
     let seen = async |account: AccountKey| {
         let page = Page { after: Some(1), limit: 9 };
-        let sums = scene.store.sums(account, true).await.unwrap();
-        assert_eq!(sums, scene.store.sums(account, false).await.unwrap());
-        let cursor = scene.store.events(account, page).await.unwrap().is_none();
-        (sums, cursor, scene.store.delivery(account, 7).await.unwrap().is_none())
+        let sums = store.sums(account, true).await.unwrap();
+        assert_eq!(sums, store.sums(account, false).await.unwrap());
+        let cursor = store.events(account, page).await.unwrap().is_none();
+        (sums, cursor, store.delivery(account, 7).await.unwrap().is_none())
     };
     let before = [seen(scene.account).await, seen(other).await];
     assert!(before.iter().all(|(.., expired, gone)| *expired && *gone));
@@ -105,7 +109,7 @@ async fn a_partition_is_dropped_with_all_that_is_in_it() {
     assert_eq!(number(&scene, &format!("SELECT count(*) FROM settled_{WEEK}")), 50);
     assert_eq!(number(&scene, "SELECT count(*) FROM settled"), 50, "the late one goes at once");
 
-    scene.tidy_up().await;
+    look(&mut scene).await;
     assert_eq!(partitions(&scene), 0);
     assert_eq!([seen(scene.account).await, seen(other).await], before);
     let sum = scene.sum(endpoint).await;
@@ -120,18 +124,20 @@ async fn somebody_in_the_way_of_a_drop_is_not_waited_for() {
     scene.endpoint(|_| {}).await;
     record(&scene, "mine", 2).await;
     age(&scene);
+    scene.tidy_up().await;
     scene.keep(60).await;
-    scene.wait(4000);
-    retire(&scene, scene.account).await;
+    retire(&mut scene).await;
     let url = scene.place.database.url();
     let reader = std::thread::spawn(move || {
         crate::database::run(&url, &["BEGIN; SELECT count(*) FROM events; SELECT pg_sleep(3); COMMIT"])
     });
-    while number(&scene, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == 0 {
+    let is_reading = "SELECT count(*) FROM pg_stat_activity
+        WHERE wait_event = 'PgSleep' AND datname = current_database()";
+    while number(&scene, is_reading) == 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let begun = std::time::Instant::now();
-    scene.tidy_up().await;
+    look(&mut scene).await;
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     assert_eq!(partitions(&scene), 1, "that of deliveries was in nobody's way");
     reader.join().unwrap().unwrap();
@@ -154,11 +160,10 @@ async fn where_one_account_keeps_its_rows_those_of_others_go_alone() {
         .database
         .sql(&format!("UPDATE events SET week = 50 WHERE id = {}", (scene.account.0 << 40) + 7));
     scene.keep(60).await;
-    scene.wait(4000);
-    retire(&scene, scene.account).await;
+    retire(&mut scene).await;
     assert_eq!(number(&scene, "SELECT count(*) FROM events"), 310);
     assert_eq!(number(&scene, "SELECT count(*) FROM events_default"), 1);
-    scene.tidy_up().await;
+    look(&mut scene).await;
     assert_eq!(partitions(&scene), 2);
     for (table, left) in [("events", 10), ("settled", 10)] {
         assert_eq!(number(&scene, &format!("SELECT count(*) FROM {table}")), left, "{table}");
@@ -192,12 +197,13 @@ async fn nothing_is_swept_that_may_soon_be_dropped() {
     }
     scene.keep(u64::try_from(day).unwrap()).await;
     let ends = (this + 1) * 7 * day - scene.now.as_seconds();
-    scene.wait(u64::try_from(ends + 8 * day - 7200).unwrap());
+    scene.wait(u64::try_from(ends + 8 * day - 2 * 3600 - 1).unwrap());
     scene.tidy_up().await;
+    look(&mut scene).await;
     assert!(scene.feed().await.is_empty());
     assert_eq!(number(&scene, "SELECT count(*) FROM events"), 4);
-    scene.wait(3 * 3600);
-    scene.tidy_up().await;
+    look(&mut scene).await;
+    look(&mut scene).await;
     assert_eq!(number(&scene, "SELECT count(*) FROM events"), 1);
     assert_eq!(number(&scene, "SELECT count(*) FROM settled"), 1);
     scene.finish().await;
@@ -218,8 +224,7 @@ async fn whoever_is_erased_is_not_left_in_a_partition() {
     for owned in &owned {
         scene.commit(Vec::new(), vec![quoting(attempted(owned, scene.now, Next::Delivered))]).await;
     }
-    scene.wait(100);
-    retire(&scene, scene.account).await;
+    retire(&mut scene).await;
     let target = EndpointRef { account: scene.account, number: 1 };
     assert_eq!(scene.store.next_due(target).await, Ok(None));
     assert_eq!(number(&scene, "SELECT count(*) FROM events"), 4);
