@@ -276,3 +276,29 @@ async fn what_settles_late_is_counted_once() {
     assert_eq!((sum.owed, sum.delivered, sum.dead, sum.pending), (3, 2, 1, 0));
     scene.finish().await;
 }
+
+/// With the same age for what was said as for all the rest, it is taken out first.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_goes_before_the_edge_comes() {
+    let mut scene = Scene::<Postgres>::new().await;
+    let kept = Some(Duration::from_secs(60));
+    scene.keep(60).await;
+    scene.store.set_transcript_retention(scene.account, kept, scene.now).await.unwrap().unwrap();
+    for call in ["a", "b", "c"] {
+        scene.hear([with(call, ENDED, "", SECRET)]).await;
+        scene.wait(5);
+    }
+    for _ in 0..30 {
+        scene.wait(5);
+        scene.tidy_up().await;
+    }
+    assert!(scene.feed().await.is_empty());
+    let bodies = scene.place.database.sql("SELECT encode(body, 'hex') FROM events ORDER BY id");
+    assert_eq!(bodies.lines().count(), 3);
+    for body in bodies.lines() {
+        let packed = data_encoding::HEXLOWER.decode(body.trim().as_bytes()).unwrap();
+        let text = postcall::store::packed::unpack_text(&packed).unwrap();
+        assert!(text.contains(SECRET) && !text.contains("\"transcript\":{"), "{text}");
+    }
+    scene.finish().await;
+}
