@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use postcall::ledger::Next;
 use postcall::model::{AccountKey, DeliveryState, Outcome, Step};
+use postcall::store::export::Secrets;
 use postcall::store::{DeliveryFilter, EndpointRef, Page};
 
+use super::carrying::{export, import};
 use super::erasing::{PHONE, SECRET, finish, person, quoting, with};
 use super::postgres::{Postgres, dump};
 use super::scene::{Scene, attempted, endpoint, says, source};
@@ -300,5 +302,36 @@ async fn what_was_said_goes_before_the_edge_comes() {
         let text = postcall::store::packed::unpack_text(&packed).unwrap();
         assert!(text.contains(SECRET) && !text.contains("\"transcript\":{"), "{text}");
     }
+    scene.finish().await;
+}
+
+/// An event that was passed over where it came from is behind no edge here: its delivery is still to come.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_passed_over_elsewhere_is_there_after_it_came_in() {
+    let scene = Scene::<Postgres>::new().await;
+    scene.endpoint(|_| {}).await;
+    scene.hear([says("passed over", ENDED), says("young", ENDED)]).await;
+    let lines = export(&scene.store, scene.account, Secrets::Clear).await;
+    let lines: Vec<String> =
+        lines.into_iter().map(|line| line.replace("\"purged\":0", "\"purged\":1")).collect();
+    assert!(lines[0].contains("\"purged\":1"), "{}", lines[0]);
+    let mut new = Scene::<Postgres>::new().await;
+    let done = import(&new, &lines, 2, true).await;
+    assert_eq!((done.wrong.as_slice(), done.ended), (&[][..], true));
+    let feed = new.feed().await;
+    assert_eq!(feed.iter().map(|event| event.position).collect::<Vec<_>>(), [1, 2]);
+    let owned = new.claim(1, 9).await;
+    assert_eq!(owned.len(), 2);
+    for owned in &owned {
+        new.settle(owned, Next::Delivered).await;
+    }
+    new.keep(60).await;
+    retire(&mut new).await;
+    // The same lines once more change nothing that is gone.
+    let again = import(&new, &lines, 2, true).await;
+    assert!(again.stopped && again.added.is_empty(), "{again:?}");
+    assert!(new.feed().await.is_empty());
+    assert_eq!(new.sum(1).await.delivered, 2);
+    new.finish().await;
     scene.finish().await;
 }
