@@ -4,6 +4,7 @@
 mod configuration;
 mod keeper;
 mod news;
+mod partitions;
 mod predecessor;
 mod schema;
 mod server;

@@ -7,18 +7,18 @@
 //! with the account already, and rows are found by that alone.
 //!
 //! Text that people and vendors choose is kept as bytes, since PostgreSQL's text holds no NUL and no half emoji. Events and
-//! settled deliveries lie in a partition for each week of their recording, which is dropped when it has become empty.
+//! settled deliveries lie in a partition for each week of their recording; `partitions` says when one is dropped.
 
 use crate::ledger::Tally;
 use crate::model::Time;
 use crate::store::StoreError;
-use crate::store::sql::{Connection, OptionalExtension};
+use crate::store::sql::Connection;
 
 /// One at a time changes the tables, whichever node it is.
 const MIGRATING: i64 = 0x706f_7374_6361_6c6c;
 /// Partitions lie ready for this many weeks ahead.
 const WEEKS_AHEAD: i64 = 4;
-const WEEK_SECONDS: i64 = 7 * 24 * 3600;
+pub(super) const WEEK_SECONDS: i64 = 7 * 24 * 3600;
 
 /// A migration: statements, and the oldest version of the program that can work with the tables after it.
 struct Migration {
@@ -32,7 +32,7 @@ struct Migration {
 const MIGRATIONS: &[Migration] = &[Migration { sql: first, reads_from: 1 }];
 
 /// The tables that have partitions.
-const PARTITIONED: [&str; 2] = ["events", "settled"];
+pub(super) const PARTITIONED: [&str; 2] = ["events", "settled"];
 
 fn first() -> String {
     let tallies = |table: &str| {
@@ -59,7 +59,7 @@ CREATE TABLE accounts (
     erasures BIGINT NOT NULL DEFAULT 0, transcript_retention BIGINT, transcripts_at BIGINT,
     transcripts_gone BIGINT NOT NULL DEFAULT 0, origin BIGINT, importing BIGINT NOT NULL DEFAULT 0,
     batches BIGINT NOT NULL DEFAULT 0, call_credit BIGINT, batch_secret BYTEA, replays BIGINT NOT NULL DEFAULT 0,
-    revision BIGINT NOT NULL DEFAULT 0, imported_at BIGINT
+    revision BIGINT NOT NULL DEFAULT 0, imported_at BIGINT, purged_deliveries BIGINT NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 CREATE INDEX accounts_to_purge ON accounts (purge_at) WHERE purge_at IS NOT NULL;
 CREATE INDEX accounts_to_silence ON accounts (transcripts_at) WHERE transcripts_at IS NOT NULL;
@@ -287,6 +287,15 @@ fn bring_up_to_date(db: &Connection) -> Result<(), String> {
     add_partitions(db, Time::from_seconds(now).unwrap_or(Time::MIN)).map_err(|error| error.to_string())
 }
 
+/// A change that nobody may wait for: it locks a whole table, and whatever comes after it waits behind it. It is not made
+/// where it does not get its lock at once; then it is made another time.
+pub(super) fn locking_briefly(change: &str) -> String {
+    format!(
+        "DO $$ BEGIN SET LOCAL lock_timeout = '200ms'; {change};
+         EXCEPTION WHEN lock_not_available THEN NULL; END $$"
+    )
+}
+
 /// Makes the partitions of this week and some to come, where they are not there yet.
 pub fn add_partitions(db: &Connection, now: Time) -> Result<(), StoreError> {
     let this = now.as_seconds().div_euclid(WEEK_SECONDS);
@@ -298,44 +307,18 @@ pub fn add_partitions(db: &Connection, now: Time) -> Result<(), StoreError> {
         for week in this..=this + WEEKS_AHEAD {
             let name = format!("{table}_{week}");
             if !is_there(db, &name)? {
-                db.execute_batch(&format!(
+                db.execute_batch(&locking_briefly(&format!(
                     "CREATE TABLE {name} PARTITION OF {table} FOR VALUES FROM ({week}) TO ({})",
                     week + 1
-                ))?;
+                )))?;
             }
         }
     }
     Ok(())
 }
 
-fn is_there(db: &Connection, name: &str) -> Result<bool, StoreError> {
+pub(super) fn is_there(db: &Connection, name: &str) -> Result<bool, StoreError> {
     Ok(db
         .prepare_cached("SELECT 1 FROM pg_class WHERE oid = to_regclass(CAST(? AS TEXT))")?
         .exists([name])?)
-}
-
-/// Drops the oldest partition of a table if its week is over and nothing is in it any more. True if one was dropped.
-pub fn drop_empty_partition(db: &Connection, now: Time) -> Result<bool, StoreError> {
-    let this = now.as_seconds().div_euclid(WEEK_SECONDS);
-    for table in PARTITIONED {
-        let oldest: Option<String> = db
-            .prepare_cached(
-                "SELECT child.relname::TEXT FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid
-                 WHERE inhparent = to_regclass(CAST(?1 AS TEXT)) AND child.relname NOT LIKE '%default'
-                 ORDER BY length(child.relname), child.relname LIMIT 1",
-            )?
-            .query_row([table], |row| row.get(0))
-            .optional()?;
-        let Some(name) = oldest else { continue };
-        let week = name.rsplit('_').next().and_then(|week| week.parse::<i64>().ok());
-        // A week more, so that no transaction that began in it is still under way.
-        if week.is_none_or(|week| week + 1 >= this) {
-            continue;
-        }
-        if !db.prepare_cached(&format!("SELECT 1 FROM {name} LIMIT 1"))?.exists(())? {
-            db.execute_batch(&format!("DROP TABLE {name}"))?;
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

@@ -311,6 +311,12 @@ fn compare(from: &Connection, to: &Connection, rows: u64) -> Result<Transferred,
 
 fn finish(to: &Connection, place: &Place) -> Result<(), StoreError> {
     transact(to, || {
+        // Events may have been passed over when others went, because something of them was under way.
+        to.execute(
+            "UPDATE accounts a SET purged = LEAST(purged, (SELECT MIN(id) - (a.account << 40) - 1 FROM events
+                 WHERE account = a.account AND id > a.account << 40 AND id < (a.account + 1) << 40))",
+            (),
+        )?;
         to.prepare_cached(
             "SELECT setval(pg_get_serial_sequence('accounts', 'account'), (SELECT MAX(account) FROM accounts))",
         )?

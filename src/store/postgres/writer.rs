@@ -1,10 +1,12 @@
 //! The writing side on PostgreSQL: a connection that is made again when it breaks, and transactions that only the tenure may
 //! commit. Refuses to know what the work is.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::news;
+use super::partitions::{self, Sweep};
 use super::schema;
 use super::server::Server;
 use super::tenure::{self, Tenure};
@@ -15,9 +17,13 @@ use crate::store::rooms::record::Recording;
 use crate::store::rooms::{erasure, upkeep};
 use crate::store::sql;
 use crate::store::{Committed, Progress, StoreError};
+use tracing::info;
 
 /// Background work is done by one node at a time.
 const CHORES: i64 = 0x6368_6f72_6573;
+/// Partitions are looked at this often, and sooner when one could not be dropped.
+const LOOK: Duration = Duration::from_secs(3600);
+const LOOK_AGAIN: Duration = Duration::from_secs(300);
 /// How long to wait before a broken connection is made again, at first and at the most.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
@@ -29,14 +35,24 @@ pub struct Writer {
     waited: Duration,
     /// When the connection may be made again, and how long to wait after that.
     again: Option<(Instant, Duration)>,
-    /// When the partitions of the next weeks were last looked at.
+    /// When partitions are looked at again.
     partitions: Option<Time>,
+    /// What is to be taken out of them bit by bit.
+    sweeps: VecDeque<Sweep>,
 }
 
 impl Writer {
     /// A writer with this on its desk.
     pub fn new(desk: Desk, server: Server, tenure: Arc<Tenure>) -> Self {
-        Self { desk, server, tenure, waited: Duration::ZERO, again: None, partitions: None }
+        Self {
+            desk,
+            server,
+            tenure,
+            waited: Duration::ZERO,
+            again: None,
+            partitions: None,
+            sweeps: VecDeque::new(),
+        }
     }
 
     /// Makes the connection again when it is broken; fails at once while it was tried just now.
@@ -86,15 +102,43 @@ impl Writer {
         Ok(more.is_some())
     }
 
+    /// Makes partitions for the weeks to come, drops those in which nothing is needed, and finds out what has to be taken
+    /// out of others. False when not all could be done.
+    fn look_at_partitions(&mut self, now: Time) -> Result<bool, StoreError> {
+        self.write(|db, _| schema::add_partitions(db, now))?;
+        // Of many accounts this may take a while; nothing is locked meanwhile.
+        self.desk.db.set_patient(true)?;
+        let spent = partitions::spent(&self.desk.db, now);
+        self.desk.db.set_patient(false)?;
+        let mut are_dropped = true;
+        for partition in spent? {
+            let dropped = |recording: &mut Recording<'_>| partitions::drop(recording.db, &partition);
+            let mut sum = Progress::default();
+            self.chore_of(now, dropped, &mut sum)?;
+            if !sum.more {
+                are_dropped = false;
+                break;
+            }
+            info!(partition, "dropped: everything in it is past its retention");
+        }
+        self.desk.db.set_patient(true)?;
+        let sweeps = partitions::to_sweep(&self.desk.db, now);
+        self.desk.db.set_patient(false)?;
+        let (sweeps, are_all) = sweeps?;
+        self.sweeps = sweeps;
+        Ok(are_dropped && are_all)
+    }
+
     /// What is done for the database beside the rooms. True when there is more.
     fn tend(&mut self, now: Time) -> Result<bool, StoreError> {
-        let is_new_day = self.partitions.is_none_or(|last| now.since(last) > Duration::from_secs(3600));
-        if is_new_day {
-            self.write(|db, _| {
-                schema::add_partitions(db, now)?;
-                schema::drop_empty_partition(db, now)
-            })?;
-            self.partitions = Some(now);
+        if let Some(mut sweep) = self.sweeps.pop_front() {
+            let swept = |recording: &mut Recording<'_>| partitions::sweep(recording.db, &mut sweep);
+            let mut sum = Progress::default();
+            self.chore_of(now, swept, &mut sum)?;
+            if sum.more {
+                self.sweeps.push_front(sweep);
+            }
+            return Ok(true);
         }
         if erasure::waits_for_log(&self.desk.db)? {
             // What is deleted lies in its pages until they are tidied up.
@@ -188,6 +232,11 @@ impl Writing for Writer {
                 break;
             }
             sum.more = had_more;
+        }
+        // Also where there is always more to do.
+        if self.partitions.is_none_or(|next| now >= next) {
+            let is_done = self.look_at_partitions(now)?;
+            self.partitions = Some(now.after(if is_done { LOOK } else { LOOK_AGAIN }));
         }
         if !sum.more {
             sum.more = self.tend(now)?;

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use super::call_index::{Changes, call_hash};
 use super::codec::outcome_code;
 use super::config::Changed;
+use super::edges::Edges;
 use super::head::Head;
 use super::keys::pack;
 use super::list::ROOMS;
@@ -537,10 +538,18 @@ pub fn event(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> 
         .prepare_cached("SELECT kind, at FROM events WHERE id = ? /*! AND account = @1 */")?
         .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    if let Some(known) = known {
-        return is_known(known == (kind.code(), line.timestamp.as_micros()));
+    let edges = Edges::of(db, arriving.account)?;
+    match known {
+        Some(known) if edges.has_event(number) => {
+            return is_known(known == (kind.code(), line.timestamp.as_micros()));
+        }
+        // It was there, and only its row is left.
+        Some(_) => return arriving.must_be_open().map(|()| Taken::Unchanged),
+        None => arriving.must_be_open()?,
     }
-    arriving.must_be_open()?;
+    if !edges.has_event(number) {
+        edges.reopen(db, number)?;
+    }
     let id = |kind, id: Option<&str>| id.map(|id| arriving.number(kind, id)).transpose();
     let source = id(Kind::Source, line.source_id.as_deref())?;
     let call = id(Kind::Call, line.call.as_deref())?;
@@ -607,10 +616,11 @@ pub fn call(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     }
     arriving.must_be_open()?;
     let event = arriving.number(Kind::Event, &line.event)?;
-    if !db
-        .prepare_cached("SELECT 1 FROM events WHERE id = ? /*! AND account = @1 */")?
-        .exists([pack(arriving.account, event)])?
-    {
+    let is_there = Edges::of(db, arriving.account)?.has_event(event)
+        && db
+            .prepare_cached("SELECT 1 FROM events WHERE id = ? /*! AND account = @1 */")?
+            .exists([pack(arriving.account, event)])?;
+    if !is_there {
         return wrong("no_such_event", "Its last event did not come before it.");
     }
     let read_outcome = |word: &str| Outcome::ALL.into_iter().find(|outcome| outcome.as_str() == word);

@@ -5,6 +5,7 @@ use crate::store::sql::{Connection, OptionalExtension};
 use data_encoding::BASE64;
 use serde::Serialize;
 
+use super::edges::Edges;
 use super::keys::{pack, unpack};
 use super::list::ROOMS;
 use super::moving_batches;
@@ -37,6 +38,8 @@ pub struct Leaving<'a> {
     pub secrets: Secrets,
     /// How far.
     pub heads: Heads,
+    /// What is gone.
+    pub(super) edges: Edges,
     after: Option<After>,
     lines: Vec<String>,
     bytes: usize,
@@ -120,7 +123,7 @@ pub fn export(
             .position(|carry| carry.keys == after.keys())
             .ok_or_else(|| StoreError::Unavailable("a cursor of no room".to_owned()))?,
     };
-    let mut after = cursor.after;
+    let (mut after, edges) = (cursor.after, Edges::of(db, account)?);
     while let Some(carry) = carried.get(room) {
         let mut leaving = Leaving {
             db,
@@ -129,6 +132,7 @@ pub fn export(
             tag,
             secrets,
             heads,
+            edges,
             after: after.take(),
             lines: Vec::new(),
             bytes: 0,
@@ -296,7 +300,8 @@ pub fn events(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
         "SELECT id, kind, at, source, call, previous, test, first_delivery, deliveries, body FROM events
          WHERE id > ? AND id <= ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
     )?;
-    let mut rows = statement.query(leaving.range(leaving.heads.position))?;
+    let [after, head, page] = leaving.range(leaving.heads.position);
+    let mut rows = statement.query([after.max(leaving.edges.before_events()), head, page])?;
     while let Some(row) = rows.next()? {
         let number = unpack(row.get(0)?).1;
         let kind = EventType::from_code(row.get(1)?).ok_or_else(|| damaged("unknown event type"))?;

@@ -5,6 +5,8 @@
 //! owed about the person is called off, because whoever asks to be forgotten is told of to nobody any more; what was
 //! proven delivered stays so.
 
+use std::collections::BTreeSet;
+
 use crate::store::sql::{Connection, OptionalExtension, params};
 
 use super::arriving::{self, Arriving, Refused, Taken};
@@ -166,7 +168,7 @@ fn events(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
          ORDER BY id LIMIT ?",
     )?;
     let mut rows = statement.query([after, end, STEP])?;
-    let mut seen = 0;
+    let (mut seen, mut known) = (0, calls_of(erasing)?);
     while let Some(row) = rows.next()? {
         let packed = row.blob(3)?;
         if !erasing.budget.take(i64::try_from(packed.len()).unwrap_or(i64::MAX)) {
@@ -177,22 +179,33 @@ fn events(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
         let body = unpack_text(packed).ok().filter(|json| erasing.person.is_in(json.as_bytes()));
         let body =
             body.and_then(|json| EventBody::from_json(EventType::from_code(row.get(1).ok()?)?, &json).ok());
-        if body.is_some_and(|body| is_about(erasing, &body)) {
-            match call {
-                Some(call) => {
-                    let sql =
-                        "INSERT INTO erasure_calls (erasure, call /*!, account */) VALUES (?, ? /*!, @1 */)
-                         ON CONFLICT DO NOTHING";
-                    db.prepare_cached(sql)?.execute([erasing.job, call])?;
-                }
-                None if erase_event(erasing, id, None)?.is_none() => return Ok(true),
-                None => {}
+        let is_about = body.is_some_and(|body| is_about(erasing, &body));
+        match call {
+            Some(call) if is_about || known.contains(&call) => {
+                known.insert(call);
+                db.prepare_cached(
+                    "INSERT INTO erasure_calls (erasure, call, at /*!, account */) VALUES (?1, ?2, ?3 /*!, @1 */)
+                     ON CONFLICT (erasure, call /*!, account */) DO UPDATE SET at = ?3",
+                )?
+                .execute([erasing.job, call, -unpack(id).1])?;
             }
+            None if is_about && erase_event(erasing, id, None)?.is_none() => return Ok(true),
+            _ => {}
         }
         erasing.place = unpack(id).1;
         seen += 1;
     }
     Ok(seen == STEP)
+}
+
+/// The calls that were found so far.
+fn calls_of(erasing: &Erasing<'_, '_>) -> Result<BTreeSet<i64>, StoreError> {
+    let mut statement = erasing
+        .recording
+        .db
+        .prepare_cached("SELECT call FROM erasure_calls WHERE erasure = ? /*! AND account = @1 */")?;
+    let calls = statement.query_map([erasing.job], |row| row.get(0))?;
+    Ok(calls.collect::<Result<_, _>>()?)
 }
 
 /// Whether a snapshot names the person. The line is ours, whoever else may have its number.
@@ -234,13 +247,16 @@ fn calls(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// Erases a call from one of its events on, 0 is the last. Gives the event that comes next when there is more to do.
+/// Erases a call from one of its events on, below 0 it begins with the record. A record may be gone by its age while rows
+/// of the events lie there; then it begins with the last event that was seen. Gives the event that comes next when there
+/// is more to do.
 fn erase_call(erasing: &mut Erasing<'_, '_>, call: i64, at: i64) -> Result<Option<i64>, StoreError> {
     let alias = Text::from(format!("erased-{call}"));
-    let mut at = (at != 0).then_some(at);
-    if at.is_none() {
-        at = erase_record(erasing, call, &alias)?;
-        erasing.count("calls", i64::from(at.is_some()));
+    let mut at = Some(at);
+    if let Some(seen) = at.filter(|&at| at <= 0) {
+        let last = erase_record(erasing, call, &alias)?;
+        erasing.count("calls", i64::from(last.is_some()));
+        at = last.or((seen < 0).then_some(-seen));
     }
     while let Some(position) = at {
         if !erasing.budget.take(0) {

@@ -6,6 +6,7 @@ use data_encoding::BASE64;
 
 use super::arriving::{Arriving, Refused, Taken, is_known, raise, read, wrong};
 use super::codec::{pack_attempt, state_code, state_of, unpack_attempts};
+use super::edges::Edges;
 use super::holds;
 use super::keys::{pack, unpack};
 use super::leaving::{Leaving, PAGE};
@@ -29,14 +30,14 @@ struct Row {
 
 /// Open and settled ones in the order of their numbers.
 pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
-    let (db, range) = (leaving.db, leaving.range(leaving.heads.deliveries));
+    let (db, [after, head, page]) = (leaving.db, leaving.range(leaving.heads.deliveries));
     let has_replayed = replays::has_any(db, leaving.account)?;
     let mut ids: Vec<i64> = Vec::new();
-    for table in ["open", "settled"] {
+    for (table, after) in [("open", after), ("settled", after.max(leaving.edges.before_deliveries()))] {
         let sql = format!(
             "SELECT id FROM {table} WHERE id > ? AND id <= ? /*! AND account = @1 */ ORDER BY id LIMIT ?"
         );
-        for id in db.prepare_cached(&sql)?.query_map(range, |row| row.get(0))? {
+        for id in db.prepare_cached(&sql)?.query_map([after, head, page], |row| row.get(0))? {
             ids.push(id?);
         }
     }
@@ -118,6 +119,7 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     let key = pack(arriving.account, number);
     let event = arriving.number(Kind::Event, &line.event_id)?;
     let endpoint = arriving.key(Kind::Endpoint, &line.endpoint_id)?;
+    let edges = Edges::of(db, arriving.account)?;
     for table in ["open", "settled"] {
         let known: Option<(i64, i64)> = db
             .prepare_cached(&format!(
@@ -125,7 +127,7 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
             ))?
             .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        if let Some(known) = known {
+        if let Some(known) = known.filter(|_| table == "open" || edges.has_delivery(key)) {
             return is_known(known == (endpoint, event));
         }
     }
@@ -137,6 +139,9 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     let (replay, says) = (line.replay_id.as_ref(), line.says.as_ref().map(position).transpose()?);
     let replay = replay.map(|id| arriving.key(Kind::Replay, id)).transpose()?;
     let call_of = |event: i64| -> Result<Option<Option<i64>>, StoreError> {
+        if !(edges.has_event(event) && edges.has_delivery(key)) {
+            return Ok(None);
+        }
         let mut statement =
             db.prepare_cached("SELECT call FROM events WHERE id = ? /*! AND account = @1 */")?;
         Ok(statement.query_row([pack(arriving.account, event)], |row| row.get(0)).optional()?)

@@ -7,6 +7,7 @@ use crate::store::sql::{Connection, OptionalExtension, Row, Rows, params};
 
 use super::call_index;
 use super::codec::{outcome_code, state_code, state_of, unpack_attempts};
+use super::edges::Edges;
 use super::keys::{pack, unpack};
 use super::record::{BEHIND, CLAIMABLE, HELD};
 use super::replays;
@@ -281,15 +282,16 @@ pub fn delivery(
     account: AccountKey,
     number: i64,
 ) -> Result<Option<DeliveryView>, StoreError> {
-    find_delivery(db, pack(account, number))?.map(|row| view(db, tag, row)).transpose()
+    let edges = Edges::of(db, account)?;
+    find_delivery(db, &edges, pack(account, number))?.map(|row| view(db, tag, row)).transpose()
 }
 
-fn find_delivery(db: &Connection, id: i64) -> Result<Option<DeliveryRow>, StoreError> {
+fn find_delivery(db: &Connection, edges: &Edges, id: i64) -> Result<Option<DeliveryRow>, StoreError> {
     let open = db
         .prepare_cached(&format!("SELECT {OPEN_COLUMNS} FROM open WHERE id = ? /*! AND account = @1 */"))?
         .query_row([id], open_row)
         .optional()?;
-    if open.is_some() {
+    if open.is_some() || !edges.has_delivery(id) {
         return Ok(open);
     }
     Ok(db
@@ -301,8 +303,12 @@ fn find_delivery(db: &Connection, id: i64) -> Result<Option<DeliveryRow>, StoreE
 }
 
 /// The endpoint's number and the state of a delivery.
-pub fn endpoint_and_state(db: &Connection, id: i64) -> Result<Option<(i64, DeliveryState)>, StoreError> {
-    Ok(find_delivery(db, id)?.map(|row| (unpack(row.endpoint).1, row.state)))
+pub fn endpoint_and_state(
+    db: &Connection,
+    edges: &Edges,
+    id: i64,
+) -> Result<Option<(i64, DeliveryState)>, StoreError> {
+    Ok(find_delivery(db, edges, id)?.map(|row| (unpack(row.endpoint).1, row.state)))
 }
 
 /// Deliveries, newest first.
@@ -340,11 +346,12 @@ fn of_events(
         (None, None) => None,
     };
     let (mut found, has_replays) = (Vec::new(), replays::has_any(db, account)?);
+    let edges = Edges::of(db, account)?;
     let mut statement = db.prepare_cached(
         "SELECT first_delivery, deliveries, previous, call FROM events WHERE id = ? /*! AND account = @1 */",
     )?;
     let mut numbers: Vec<i64> = Vec::new();
-    while let Some(at) = position {
+    while let Some(at) = position.filter(|&at| edges.has_event(at)) {
         let row: Option<(i64, i64, Option<i64>, Option<i64>)> = statement
             .query_row([pack(account, at)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
             .optional()?;
@@ -357,13 +364,13 @@ fn of_events(
         if has_replays {
             numbers.extend(replays::deliveries_of(db, account, at)?);
             // All of the call's, as the newest may belong to its first event.
-            if position.is_some() {
+            if position.is_some_and(|before| edges.has_event(before)) {
                 continue;
             }
             numbers.sort_unstable_by_key(|&number| std::cmp::Reverse(number));
         }
         for number in numbers.drain(..).filter(|&n| page.after.is_none_or(|after| n < after)) {
-            let Some(row) = find_delivery(db, pack(account, number))? else { continue };
+            let Some(row) = find_delivery(db, &edges, pack(account, number))? else { continue };
             let fits_endpoint =
                 filter.endpoint.is_none_or(|endpoint| row.endpoint == pack(account, endpoint));
             if fits_endpoint && filter.state.is_none_or(|state| row.state == state) {
@@ -387,7 +394,8 @@ fn scan(
 ) -> Result<Vec<DeliveryRow>, StoreError> {
     use DeliveryState::{Cancelled, Dead, Delivered, Pending};
     let [first, before] = range_before(account, page.after);
-    let mut newest = Newest { db, ids: Vec::new(), first, before, limit: page.limit };
+    let edges = Edges::of(db, account)?;
+    let mut newest = Newest { db, edges, ids: Vec::new(), first, before, limit: page.limit };
     match (filter.endpoint.map(|number| pack(account, number)), filter.state) {
         (None, None) => {
             newest.take("open", None)?;
@@ -408,13 +416,14 @@ fn scan(
             }
         }
     }
-    let rows = newest.ids.into_iter().map(|id| find_delivery(db, id));
+    let rows = newest.ids.into_iter().map(|id| find_delivery(db, &edges, id));
     rows.filter_map(Result::transpose).collect()
 }
 
 /// The newest deliveries out of several sets of rows.
 struct Newest<'a> {
     db: &'a Connection,
+    edges: Edges,
     ids: Vec<i64>,
     first: i64,
     before: i64,
@@ -445,6 +454,7 @@ impl Newest<'_> {
         );
         // Once there is a page, only what is newer than its end is of interest.
         let floor = self.ids.get(self.limit.saturating_sub(1)).copied().unwrap_or(self.first);
+        let floor = if rows.starts_with("open") { floor } else { floor.max(self.edges.before_deliveries()) };
         let limit = i64::try_from(self.limit).unwrap_or(i64::MAX);
         let mut statement = self.db.prepare_cached(&sql)?;
         let ids = statement.query_map(params![floor, self.before, limit, endpoint], |row| row.get(0))?;
@@ -500,15 +510,15 @@ pub fn recount(db: &Connection, account: AccountKey) -> Result<Vec<Sum>, StoreEr
         "SELECT endpoint, 0, COUNT(*) FROM open WHERE endpoint > ?1 AND endpoint < ?2 GROUP BY endpoint
          UNION ALL
          SELECT endpoint, 1, COUNT(*) FROM settled
-         WHERE state = 1 AND endpoint > ?1 AND endpoint < ?2 GROUP BY endpoint
+         WHERE state = 1 AND endpoint > ?1 AND endpoint < ?2 AND id > ?3 GROUP BY endpoint
          UNION ALL
          SELECT endpoint, state, COUNT(*) FROM settled
-         WHERE state <> 1 AND endpoint > ?1 AND endpoint < ?2 GROUP BY endpoint, state
+         WHERE state <> 1 AND endpoint > ?1 AND endpoint < ?2 AND id > ?3 GROUP BY endpoint, state
          UNION ALL SELECT endpoint, 1, delivered FROM purged WHERE endpoint > ?1 AND endpoint < ?2
          UNION ALL SELECT endpoint, 2, dead FROM purged WHERE endpoint > ?1 AND endpoint < ?2
          UNION ALL SELECT endpoint, 3, cancelled FROM purged WHERE endpoint > ?1 AND endpoint < ?2",
     )?;
-    let mut rows = statement.query([first, end])?;
+    let mut rows = statement.query([first, end, Edges::of(db, account)?.before_deliveries()])?;
     while let Some(row) = rows.next()? {
         let endpoint = unpack(row.get(0)?).1;
         let sum = sums.entry(endpoint).or_insert(Sum { endpoint, ..Sum::default() });

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::store::sql::{OptionalExtension, Row, params};
 
+use super::edges::Edges;
 use super::holds;
 use super::keys::{pack, unpack};
 use super::read;
@@ -66,7 +67,7 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
     drop(rows);
     recording.enter(unpack(job.id).0)?;
     match job.state {
-        RUNNING => Walk::of(recording, job).step()?,
+        RUNNING => Walk::of(recording, job)?.step()?,
         _ => call_off(recording, job.id)?,
     }
     Ok(true)
@@ -100,6 +101,7 @@ struct Seen {
 struct Walk<'a, 'b> {
     recording: &'a mut Recording<'b>,
     account: AccountKey,
+    edges: Edges,
     job: Job,
     /// The call that was read last: events of one call often follow each other.
     call: Option<(i64, Option<Call>)>,
@@ -109,9 +111,10 @@ struct Walk<'a, 'b> {
 }
 
 impl<'a, 'b> Walk<'a, 'b> {
-    fn of(recording: &'a mut Recording<'b>, job: Job) -> Self {
+    fn of(recording: &'a mut Recording<'b>, job: Job) -> Result<Self, StoreError> {
         let account = unpack(job.id).0;
-        Self { recording, account, job, call: None, looks: LOOKS, reads: READS, planned: 0 }
+        let edges = Edges::of(recording.db, account)?;
+        Ok(Self { recording, account, edges, job, call: None, looks: LOOKS, reads: READS, planned: 0 })
     }
 
     fn step(mut self) -> Result<(), StoreError> {
@@ -176,14 +179,16 @@ impl<'a, 'b> Walk<'a, 'b> {
                 "SELECT {COLUMNS} FROM events WHERE id = ? /*! AND account = @1 */"
             ))?;
             let found = statement.query_row([pack(self.account, job.position)], read).optional()?;
-            return Ok(found.filter(|seen| seen.call == job.order.selection.call));
+            return Ok(found.filter(|seen| {
+                seen.call == job.order.selection.call && self.edges.has_event(seen.position)
+            }));
         }
         let mut statement = db.prepare_cached(&format!(
             "SELECT {COLUMNS} FROM events WHERE id > ? AND id <= ? /*! AND account = @1 */
              ORDER BY id LIMIT 1"
         ))?;
-        let range = [pack(self.account, job.position), pack(self.account, job.last)];
-        Ok(statement.query_row(range, read).optional()?)
+        let after = pack(self.account, job.position).max(self.edges.before_events());
+        Ok(statement.query_row([after, pack(self.account, job.last)], read).optional()?)
     }
 
     fn examine(&mut self, seen: &Seen) -> Result<(), StoreError> {
@@ -246,7 +251,9 @@ impl<'a, 'b> Walk<'a, 'b> {
         let mut newest = BTreeMap::new();
         for number in own.chain(again) {
             self.looks = self.looks.saturating_sub(1);
-            if let Some((endpoint, state)) = read::endpoint_and_state(db, pack(self.account, number))? {
+            if let Some((endpoint, state)) =
+                read::endpoint_and_state(db, &self.edges, pack(self.account, number))?
+            {
                 newest.insert(endpoint, (number, state));
             }
         }

@@ -1,5 +1,6 @@
 //! The lifetime of data: when events were recorded, and the removal of those that are older than their account keeps
-//! them, in steps that no door notices. Refuses to know how long anything should be kept, and who says so.
+//! them, in steps that no door notices. Refuses to know how long anything should be kept, and who says so. Where rows go
+//! with their partition, `retiring` says what happens in place of their removal.
 //!
 //! Events have no column for when they were recorded. A slot of time has one small row, with the first position of the
 //! feed in it; what lies between two slots was recorded before the earlier one's end. So an event stays a slot longer
@@ -12,21 +13,26 @@ use crate::store::sql::{Connection, OptionalExtension, params};
 use tracing::{debug, warn};
 
 use super::codec::state_of;
+use super::edges::Edges;
 use super::keys::{pack, unpack};
 use super::record::{OWNED, Recording};
 use super::replays;
 use super::tallies::{self, Changes, Table};
 use super::{batches, upkeep};
+use crate::ledger::Contribution;
 use crate::model::{AccountKey, DeliveryState, EventBody, EventType, Time};
 use crate::store::packed::unpack_text;
 use crate::store::{StoreError, Sum};
 
 /// Rows of one table that a step removes at most, and the bytes in them: a few milliseconds.
-const STEP: i64 = 250;
+pub(super) const STEP: i64 = 250;
 const STEP_BYTES: i64 = 2 << 20;
 /// A slot is a thousandth of the retention within these bounds: few rows, and no event stays much longer than it should.
 const SHORTEST_SLOT: Duration = Duration::from_secs(1);
 const LONGEST_SLOT: Duration = Duration::from_secs(3600);
+
+/// When an account is looked at again that waits for something that ends by itself.
+const SOON: Duration = Duration::from_secs(10);
 
 /// A retention as it lies in the store.
 pub fn length(micros: i64) -> Duration {
@@ -139,6 +145,7 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
         since: now.as_micros().saturating_sub(retention),
         position,
         purged,
+        waits: false,
         expired: 0,
         gone: BTreeMap::new(),
         uncounted: Changes::default(),
@@ -146,12 +153,14 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
     };
     // What has its own time in it ages from the import on, as everything that came with it.
     let is_settled = imported_at.is_none_or(|began| began <= purge.since);
+    let drops = purge.recording.db.drops_by_age();
     if !(purge.oldest()?
-        || purge.left_behind()?
+        || (!drops && purge.left_behind()?)
         || purge.quarantine()?
         || (is_settled && (purge.replays()? || batches::purge(purge.recording, purge.account, purge.since)?)))
     {
-        let next = now.after(slot(Some(purge.retention))).as_micros();
+        let pause = slot(Some(purge.retention));
+        let next = now.after(if purge.waits { pause.min(SOON) } else { pause }).as_micros();
         purge
             .recording
             .db
@@ -164,15 +173,17 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
 }
 
 /// The removal of what one account need not keep any more.
-struct Purge<'a, 'b> {
-    recording: &'a mut Recording<'b>,
-    account: AccountKey,
-    retention: Duration,
+pub(super) struct Purge<'a, 'b> {
+    pub(super) recording: &'a mut Recording<'b>,
+    pub(super) account: AccountKey,
+    pub(super) retention: Duration,
     since: i64,
     /// The last position of the feed.
     position: i64,
     /// The last one that is gone.
-    purged: i64,
+    pub(super) purged: i64,
+    /// What comes next has to wait for something else.
+    pub(super) waits: bool,
     /// Deliveries that were pending.
     expired: usize,
     /// Deliveries that are gone, by endpoint.
@@ -182,13 +193,13 @@ struct Purge<'a, 'b> {
 }
 
 /// What a removal goes by of an event.
-struct Row {
-    id: i64,
+pub(super) struct Row {
+    pub(super) id: i64,
     kind: i64,
     source: Option<i64>,
-    call: Option<i64>,
-    first_delivery: i64,
-    deliveries: i64,
+    pub(super) call: Option<i64>,
+    pub(super) first_delivery: i64,
+    pub(super) deliveries: i64,
 }
 
 /// How far a removal came.
@@ -207,6 +218,9 @@ impl Purge<'_, '_> {
             first_young(db, self.account, self.since, self.retention, self.position, self.purged, now)?;
         if young <= self.purged + 1 {
             return self.forget_slots();
+        }
+        if self.recording.db.drops_by_age() {
+            return self.retire(young);
         }
         if let Removed::UpTo { position, .. } = self.remove(self.purged + 1, young)? {
             self.recording
@@ -307,7 +321,7 @@ impl Purge<'_, '_> {
         Ok(Removed::UpTo { position, count })
     }
 
-    fn events(&self, first: i64, end: i64) -> Result<Vec<Row>, StoreError> {
+    pub(super) fn events(&self, first: i64, end: i64) -> Result<Vec<Row>, StoreError> {
         let mut statement = self.recording.db.prepare_cached(
             "SELECT id, kind, source, call, first_delivery, deliveries, length(body) FROM events
              WHERE id >= ? AND id < ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
@@ -336,7 +350,7 @@ impl Purge<'_, '_> {
 
     /// Calls off what is still open of these deliveries, which lets younger ones of the same calls go, and removes it.
     /// Gives those that are under way, with their events, or nothing when there is more to call off.
-    fn expire(&mut self, range: [i64; 2]) -> Result<Option<BTreeMap<i64, i64>>, StoreError> {
+    pub(super) fn expire(&mut self, range: [i64; 2]) -> Result<Option<BTreeMap<i64, i64>>, StoreError> {
         let db = self.recording.db;
         let open: Vec<(i64, i64, i64)> = db
             .prepare_cached(
@@ -368,7 +382,11 @@ impl Purge<'_, '_> {
     }
 
     /// Removes the kept bodies of these deliveries; one that is under way may need its own again. True when all are gone.
-    fn remove_bodies(&self, range: [i64; 2], under_way: &BTreeMap<i64, i64>) -> Result<bool, StoreError> {
+    pub(super) fn remove_bodies(
+        &self,
+        range: [i64; 2],
+        under_way: &BTreeMap<i64, i64>,
+    ) -> Result<bool, StoreError> {
         let db = self.recording.db;
         let (mut old, mut budget) = (Vec::new(), Budget::new());
         let mut statement = db.prepare_cached(
@@ -422,7 +440,11 @@ impl Purge<'_, '_> {
 
     /// Removes the deliveries of these events that replays planned: they are not numbered with the events' own. Adds the
     /// events of those that are under way. True when all others are gone.
-    fn remove_replayed(&mut self, events: [i64; 2], held: &mut BTreeSet<i64>) -> Result<bool, StoreError> {
+    pub(super) fn remove_replayed(
+        &mut self,
+        events: [i64; 2],
+        held: &mut BTreeSet<i64>,
+    ) -> Result<bool, StoreError> {
         let db = self.recording.db;
         let again: Vec<(i64, i64)> = db
             .prepare_cached(
@@ -449,7 +471,7 @@ impl Purge<'_, '_> {
         Ok(i64::try_from(found).unwrap_or(i64::MAX) < STEP)
     }
 
-    fn count(&mut self, endpoint: i64, state: DeliveryState) {
+    pub(super) fn count(&mut self, endpoint: i64, state: DeliveryState) {
         *self.gone.entry(endpoint).or_default().of_mut(state) += 1;
     }
 
@@ -457,13 +479,10 @@ impl Purge<'_, '_> {
     /// batch: if somebody tells of it again, it is news again.
     fn remove_event(&mut self, event: &Row) -> Result<(), StoreError> {
         let db = self.recording.db;
-        if let (Some(kind), Some(source)) = (EventType::from_code(event.kind), event.source)
-            && matches!(kind, EventType::BatchCompleted | EventType::BatchFailed)
-        {
-            self.forget_batch(event.id, kind, pack(self.account, source))?;
-        }
+        self.forget_batch(event)?;
         if let Some(call) = event.call {
-            self.forget_call(pack(self.account, call), unpack(event.id).1)?;
+            let id = pack(self.account, call);
+            self.forget_call(id, unpack(event.id).1)?;
         }
         db.prepare_cached("DELETE FROM events WHERE id = ? /*! AND account = @1 */")?.execute([event.id])?;
         if let Some(call) = event.call {
@@ -487,6 +506,12 @@ impl Purge<'_, '_> {
             .exists([call, event])?;
         // A damaged one must not keep everything else from going.
         let adds = if is_last { tallies::of_call(db, call).unwrap_or_default() } else { None };
+        self.book_gone(adds);
+        Ok(())
+    }
+
+    /// Books what a call adds that is gone.
+    pub(super) fn book_gone(&mut self, adds: Option<Contribution>) {
         match adds {
             Some(ended) if ended.place.hour.is_some() => {
                 self.uncounted.book(self.account, None, Some(ended));
@@ -495,11 +520,16 @@ impl Purge<'_, '_> {
                 self.recording.tallies.book(self.account, open, None);
             }
         }
-        Ok(())
     }
 
-    fn forget_batch(&self, event: i64, kind: EventType, source: i64) -> Result<(), StoreError> {
-        let db = self.recording.db;
+    /// Forgets of a batch that it ended, if this event tells so.
+    pub(super) fn forget_batch(&self, row: &Row) -> Result<(), StoreError> {
+        let (db, event) = (self.recording.db, row.id);
+        let (Some(kind), Some(source)) = (EventType::from_code(row.kind), row.source) else { return Ok(()) };
+        if !matches!(kind, EventType::BatchCompleted | EventType::BatchFailed) {
+            return Ok(());
+        }
+        let source = pack(self.account, source);
         let packed: Vec<u8> = db
             .prepare_cached("SELECT body FROM events WHERE id = ? /*! AND account = @1 */")?
             .query_row([event], |row| row.get(0))?;
@@ -523,6 +553,7 @@ impl Purge<'_, '_> {
     fn finish(self) -> Result<(), StoreError> {
         let db = self.recording.db;
         self.uncounted.write(db, Table::Gone)?;
+        let edges = Edges::of(db, self.account)?;
         for (&endpoint, gone) in &self.gone {
             db.prepare_cached(
                 "INSERT INTO purged (endpoint, delivered, dead, cancelled /*!, account */)
@@ -532,7 +563,7 @@ impl Purge<'_, '_> {
                      cancelled = purged.cancelled + ?4",
             )?
             .execute([endpoint, gone.delivered, gone.dead, gone.cancelled])?;
-            forget_shapes(db, endpoint)?;
+            forget_shapes(db, endpoint, &edges)?;
         }
         if self.expired > 0 {
             let (account, expired) = (self.account.0, self.expired);
@@ -547,7 +578,7 @@ impl Purge<'_, '_> {
 
 /// Removes the shapes that no delivery of an endpoint points to any more. A later delivery never has an earlier
 /// revision, so the oldest one that is left says which those are.
-fn forget_shapes(db: &Connection, endpoint: i64) -> Result<(), StoreError> {
+fn forget_shapes(db: &Connection, endpoint: i64, edges: &Edges) -> Result<(), StoreError> {
     let has_several = db
         .prepare_cached("SELECT 1 FROM shapes WHERE endpoint = ? /*! AND account = @1 */ LIMIT 1 OFFSET 1")?
         .exists([endpoint])?;
@@ -556,17 +587,18 @@ fn forget_shapes(db: &Connection, endpoint: i64) -> Result<(), StoreError> {
     }
     let mut oldest: Option<(i64, i64)> = None;
     // Each by the index that has its rows in order.
-    for rows in [
-        "open WHERE endpoint = ?",
-        "settled WHERE endpoint = ? AND state = 1",
-        "settled WHERE endpoint = ? AND state <> 1 AND state = 2",
-        "settled WHERE endpoint = ? AND state <> 1 AND state = 3",
+    let there = edges.before_deliveries();
+    for (rows, after) in [
+        ("open WHERE endpoint = ?", 0),
+        ("settled WHERE endpoint = ? AND state = 1", there),
+        ("settled WHERE endpoint = ? AND state <> 1 AND state = 2", there),
+        ("settled WHERE endpoint = ? AND state <> 1 AND state = 3", there),
     ] {
         let found: Option<(i64, i64)> = db
             .prepare_cached(&format!(
-                "SELECT id, revision FROM {rows} /*! AND account = @1 */ ORDER BY id LIMIT 1"
+                "SELECT id, revision FROM {rows} AND id > ? /*! AND account = @1 */ ORDER BY id LIMIT 1"
             ))?
-            .query_row([endpoint], |row| Ok((row.get(0)?, row.get(1)?)))
+            .query_row([endpoint, after], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         oldest = [oldest, found].into_iter().flatten().min();
     }

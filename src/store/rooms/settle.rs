@@ -7,6 +7,7 @@ use crate::store::sql::{Connection, OptionalExtension, params};
 use super::ahead::Known;
 use super::codec::{pack_attempt, state_code, state_of, unpack_attempts};
 use super::config;
+use super::edges::Edges;
 use super::holds;
 use super::keys::{pack, unpack};
 use super::list;
@@ -177,6 +178,9 @@ impl Recording<'_> {
             .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         let Some((earlier, event)) = earlier else { return Ok(()) };
+        if !Edges::of(self.db, unpack(id).0)?.has_delivery(id) {
+            return Ok(());
+        }
         let mut attempts = earlier.unwrap_or_default();
         if unpack_attempts(Some(&attempts)).iter().any(|known| known.number == number) {
             return Ok(());
@@ -354,6 +358,9 @@ impl Recording<'_> {
         &self,
         id: i64,
     ) -> Result<Option<(i64, i64, i64, DeliveryState, Option<Vec<u8>>)>, StoreError> {
+        if !Edges::of(self.db, unpack(id).0)?.has_delivery(id) {
+            return Ok(None);
+        }
         Ok(self
             .db
             .prepare_cached(

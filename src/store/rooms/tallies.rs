@@ -367,8 +367,16 @@ pub fn of_call(db: &Connection, call: i64) -> Result<Option<Contribution>, Store
             .prepare_cached("SELECT body FROM events WHERE id = ? /*! AND account = @1 */")?
             .query_row([pack(unpack(call).0, event)], |row| row.get(0))?,
     };
-    let call = serde_json::from_str(&unpack_text(&packed)?).map_err(damaged)?;
-    let marks = serde_json::from_slice(&marks).map_err(damaged)?;
+    of_row(&marks, &packed, heard)
+}
+
+/// The same, of its marks, its record and `counted`.
+pub fn of_row(marks: &[u8], packed: &[u8], heard: Option<i64>) -> Result<Option<Contribution>, StoreError> {
+    if heard.is_none() {
+        return Ok(None);
+    }
+    let call = serde_json::from_str(&unpack_text(packed)?).map_err(damaged)?;
+    let marks = serde_json::from_slice(marks).map_err(damaged)?;
     Ok(counted(Some(&CallBook { call: std::sync::Arc::new(call), marks }), heard))
 }
 

@@ -52,6 +52,12 @@ impl Connection {
         }
     }
 
+    /// Whether rows that nobody needs go with the partition that they lie in, so that some lie there although they are
+    /// gone. Where they are removed one by one, what lies there is there.
+    pub fn drops_by_age(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
     /// Whether it can be used no more.
     pub fn is_broken(&self) -> bool {
         match self {

@@ -7,7 +7,8 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use crate::store::rooms::{
-    arriving, batches, config, erasure, holds, moving_batches, replays, scheduled, tallies, transcripts,
+    arriving, batches, config, edges, erasure, holds, moving_batches, replays, scheduled, tallies,
+    transcripts,
 };
 
 /// Every migration, oldest first; `user_version` counts those that were applied. Never edit one that was released.
@@ -130,6 +131,7 @@ UPDATE accounts SET calls_filed = calls;
     config::NODES,
     moving_batches::COLUMNS,
     scheduled::TABLES,
+    edges::COLUMNS,
 ];
 
 /// How long a statement waits for another connection.

@@ -16,6 +16,7 @@ mod moving;
 mod nodes;
 mod order;
 mod ownership;
+mod partitions;
 mod postgres;
 mod random;
 mod recording;
@@ -178,6 +179,7 @@ macro_rules! suite {
                     what_is_gone_is_news_again
                     a_purge_in_steps_loses_nothing_younger
                     an_event_for_very_many_goes_in_steps
+                    what_is_gone_is_gone_for_everybody_who_asks
                 }
                 erasing {
                     a_person_is_erased_everywhere

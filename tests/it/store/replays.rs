@@ -344,7 +344,7 @@ pub async fn what_replays_planned_goes_with_its_event<F: Fixture>(mut scene: Sce
     scene.wait(55);
     scene.tidy_up().await;
     let left: Vec<i64> = scene.feed().await.iter().map(|event| event.position).collect();
-    assert_eq!(left, [5]);
+    assert_eq!(left, if F::PASSES_OVER { vec![5] } else { vec![1, 2, 3, 4, 5] });
     assert!(scene.store.delivery(scene.account, under_way[0].delivery).await.unwrap().is_some());
     scene.settle(&under_way[0], Next::Delivered).await;
     scene.wait(5);

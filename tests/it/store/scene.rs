@@ -25,6 +25,8 @@ use postcall::store::{
 pub trait Fixture: Sized {
     /// Whether what a crash left owned is given back by a chore, which does others beside, and not by opening.
     const GIVES_BACK_BY_A_CHORE: bool;
+    /// Whether retention passes over events of which something is under way, and does not wait in front of them.
+    const PASSES_OVER: bool;
     /// One of so many cases of a property is tried: where each costs many round trips.
     const CASES_OF: u32;
 

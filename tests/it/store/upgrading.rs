@@ -1,5 +1,5 @@
 //! What happens to the tables on PostgreSQL beside the work: an embedded store moves in, a newer version changes them while
-//! nodes of this one serve, old partitions go.
+//! nodes of this one serve.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -134,37 +134,5 @@ async fn a_newer_version_may_change_the_tables_while_this_one_serves() {
     scene.place.database.sql(&format!("INSERT INTO migrations VALUES ({0}, {0})", known + 1));
     let refused = open(&scene.place.database, scene.place.data.path()).err().unwrap();
     assert!(refused.contains("newer postcall"), "{refused}");
-    scene.finish().await;
-}
-
-/// Partitions of weeks that are over go when retention has emptied them; one that holds anything stays.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_old_partition_goes_when_it_is_empty() {
-    let mut scene = Scene::<Postgres>::new().await;
-    let endpoint = scene.endpoint(|_| {}).await;
-    let owned = scene.step("old", ENDED).await;
-    scene.settle(&owned[0], Next::Delivered).await;
-    let database = &scene.place.database;
-    // As if it had been recorded in a week long ago.
-    for table in ["events", "settled"] {
-        database.sql(&format!(
-            "CREATE TABLE {table}_100 PARTITION OF {table} FOR VALUES FROM (100) TO (101); UPDATE {table} SET week = 100"
-        ));
-    }
-    let partitions =
-        "SELECT count(*) FROM pg_inherits WHERE inhrelid::regclass::text IN ('events_100', 'settled_100')";
-    scene.tidy_up().await;
-    assert_eq!(scene.place.database.sql(partitions).trim(), "2", "there is something in them");
-    scene.keep(60).await;
-    scene.wait(2 * 3600);
-    scene.tidy_up().await;
-    scene.wait(2 * 3600);
-    scene.tidy_up().await;
-    scene.wait(2 * 3600);
-    scene.tidy_up().await;
-    assert_eq!(scene.place.database.sql(partitions).trim(), "0");
-    assert_eq!(scene.feed().await.len(), 0);
-    assert_eq!(scene.sum(endpoint).await.delivered, 1);
-    assert_eq!(scene.step("new", ENDED).await.len(), 1);
     scene.finish().await;
 }
