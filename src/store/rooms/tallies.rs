@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
-use crate::store::sql::bulk::Bulk;
 use crate::store::sql::{Connection, OptionalExtension, Row as Columns, Value};
 
 use super::keys::{pack, unpack};
@@ -182,7 +181,8 @@ impl Changes {
                 Value::Int(start),
             ];
             values.extend(tally.numbers().map(Value::Int));
-            db.bulk(&UPSERTS[table as usize], &values[..])?;
+            // One by one: arrays for as many columns cost the server more than a few more statements.
+            db.later(&UPSERTS[table as usize], &values[..])?;
         }
         Ok(())
     }
@@ -198,29 +198,19 @@ pub enum Table {
 }
 
 /// Long, so written once.
-static UPSERTS: LazyLock<[Bulk; 2]> = LazyLock::new(|| ["tallies", "tallies_gone"].map(upsert));
+static UPSERTS: LazyLock<[String; 2]> = LazyLock::new(|| ["tallies", "tallies_gone"].map(upsert));
 
-fn upsert(table: &str) -> Bulk {
+fn upsert(table: &str) -> String {
     let names: Vec<String> = Tally::names().collect();
     let add: Vec<String> =
         names.iter().map(|name| format!("{name} = {table}.{name} + excluded.{name}")).collect();
-    let statement = |rows: String| -> &'static str {
-        let statement = format!(
-            "INSERT INTO {table} (account, about, id, grain, start, {}) {rows}
-             ON CONFLICT (account, about, id, grain, start) DO UPDATE SET {}",
-            names.join(", "),
-            add.join(", ")
-        );
-        statement.leak()
-    };
-    let number = "CAST(? AS BIGINT[])";
-    Bulk {
-        one: statement(format!("VALUES (?, ?, ?, ?, ?{})", ", ?".repeat(WIDTH))),
-        many: statement(format!(
-            "SELECT * FROM unnest({number}, {number}, CAST(? AS BYTEA[]), {number}, {number}{})",
-            format!(", {number}").repeat(WIDTH)
-        )),
-    }
+    format!(
+        "INSERT INTO {table} (account, about, id, grain, start, {}) VALUES (?, ?, ?, ?, ?{})
+         ON CONFLICT (account, about, id, grain, start) DO UPDATE SET {}",
+        names.join(", "),
+        ", ?".repeat(WIDTH),
+        add.join(", ")
+    )
 }
 
 fn names() -> String {
