@@ -130,15 +130,21 @@ impl Seen {
     }
 }
 
-/// Waits until nothing is pending: the receivers hear of a delivery before the books do.
+/// Waits until nothing comes any more and nothing is pending: a batch that nobody got an answer for is taken in all the same,
+/// and receivers hear of a delivery before the books do.
 async fn settled(api: &Client) {
     let start = Instant::now();
     loop {
+        let batches = api.get("/v1/batches?limit=100").await.expect(200).json();
+        assert_eq!(batches["next_cursor"], Value::Null, "one page has them all");
+        let is_taken_in = |batch: &Value| batch["status"] != "ingesting";
+        let are_taken_in = batches["data"].as_array().expect("a list").iter().all(is_taken_in);
         let sums = api.get("/v1/reconciliation").await.expect(200).json();
-        if sums["endpoints"].as_array().expect("a list").iter().all(|sum| sum["pending"] == 0) {
+        let is_settled = |sum: &Value| sum["pending"] == 0;
+        if are_taken_in && sums["endpoints"].as_array().expect("a list").iter().all(is_settled) {
             return;
         }
-        assert!(start.elapsed() < PATIENCE, "deliveries stay pending: {sums}");
+        assert!(start.elapsed() < PATIENCE, "something stays under way: {sums} {batches}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
