@@ -21,7 +21,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use self::configuration::{Looks, read_changed};
 use self::keeper::{Keeper, Kept};
-use self::predecessor::Note;
+use self::predecessor::Notes;
 use self::server::Server;
 use self::tenure::Tenure;
 use self::writer::Writer;
@@ -166,9 +166,9 @@ impl PostgresStore {
         for account in config::account_keys(&db).map_err(|error| trouble(&error))? {
             directory.put(config::load(&db, &vault, account).map_err(|error| trouble(&error))?);
         }
-        let (note, last) = Note::take(data).unzip();
-        tenure::end_lapsed_at_start(&db, last.flatten()).map_err(|error| trouble(&error))?;
-        let tenure = Arc::new(Tenure::new(options.name, options.lease, note));
+        let (notes, last) = Notes::take(data);
+        tenure::end_lapsed_at_start(&db, last, &options.name).map_err(|error| trouble(&error))?;
+        let tenure = Arc::new(Tenure::new(options.name, options.lease, notes));
         tenure.begin(&db).map_err(|error| trouble(&error))?;
 
         let recent_calls = CallIndex::in_the_table().recent();

@@ -45,7 +45,7 @@ fn weeks(db: &Connection, table: &str) -> Result<Vec<i64>, StoreError> {
 fn edge(table: &str) -> &'static str {
     match table {
         "events" => "(a.account << 40 | a.purged)",
-        _ => "((a.account << 40 | a.purged_deliveries) - 1)",
+        _ => "(a.account << 40 | a.purged_deliveries)",
     }
 }
 
@@ -86,15 +86,18 @@ pub fn drop(db: &Connection, partition: &str) -> Result<bool, StoreError> {
     Ok(!is_there(db, partition)?)
 }
 
-/// Which rows have lain long enough: their week ended longer ago than their account's retention and a week. Those of an
-/// account whose edges are on their way are left, as the partition may be dropped when they have come by. Also says whether
+/// Which rows have lain long enough: their week ended longer ago than their account's retention and a week, or the account has
+/// set another retention since, whose age they would lie there for. Those of an account whose edges are on their way are left, as the partition may be dropped when they have come by. Also says whether
 /// these are all.
 pub fn to_sweep(db: &Connection, now: Time) -> Result<(VecDeque<Sweep>, bool), StoreError> {
     let (mut sweeps, mut are_all) = (VecDeque::new(), true);
     // Deliveries first, as above.
     for table in PARTITIONED.into_iter().rev() {
-        let last_week =
-            format!("((CAST(?1 AS BIGINT) - COALESCE(a.retention, 0)) / {WEEK_SECONDS}000000 - 2)");
+        let week = format!("{WEEK_SECONDS}000000");
+        let last_week = format!(
+            "GREATEST((CAST(?1 AS BIGINT) - COALESCE(a.retention, 0)) / {week} - 2,
+                 LEAST(a.retention_set_at / {week}, CAST(?1 AS BIGINT) / {week} - 3))"
+        );
         let of_weeks =
             weeks(db, table)?.into_iter().map(|week| (format!("{table}_{week}"), week.to_string()));
         // What lies in the default partition may be of any week.
@@ -102,8 +105,8 @@ pub fn to_sweep(db: &Connection, now: Time) -> Result<(VecDeque<Sweep>, bool), S
             let sql = format!(
                 "SELECT a.account << 40, {edge}, {last_week} FROM accounts a
                  WHERE (a.purge_at IS NULL OR a.purge_at > CAST(?1 AS BIGINT))
-                     AND (SELECT r.id FROM {partition} r WHERE r.id > a.account << 40 AND {week} <= {last_week}
-                         ORDER BY r.id LIMIT 1) <= {edge}
+                     AND EXISTS (SELECT 1 FROM {partition} r WHERE r.id > a.account << 40 AND r.id <= {edge}
+                         AND {week} <= {last_week})
                  LIMIT {MOST_ACCOUNTS}",
                 edge = edge(table)
             );
@@ -129,8 +132,9 @@ pub fn sweep(db: &Connection, sweep: &mut Sweep) -> Result<bool, StoreError> {
         return Ok(false);
     }
     let sql = format!(
-        "WITH swept AS (DELETE FROM {partition} WHERE (id, week) IN (SELECT id, week FROM {partition}
-             WHERE id > ? AND id <= ? AND week <= ? ORDER BY id LIMIT {STEP}) RETURNING id)
+        "WITH swept AS (DELETE FROM {partition} WHERE account = @1 AND (id, week) IN (SELECT id, week
+             FROM {partition} WHERE account = @1 AND id > ?1 AND id <= ?2 AND week <= ?3 ORDER BY id LIMIT {STEP})
+             RETURNING id)
          SELECT COUNT(*), MAX(id) FROM swept"
     );
     let (count, reached): (i64, Option<i64>) =

@@ -59,7 +59,8 @@ CREATE TABLE accounts (
     erasures BIGINT NOT NULL DEFAULT 0, transcript_retention BIGINT, transcripts_at BIGINT,
     transcripts_gone BIGINT NOT NULL DEFAULT 0, origin BIGINT, importing BIGINT NOT NULL DEFAULT 0,
     batches BIGINT NOT NULL DEFAULT 0, call_credit BIGINT, batch_secret BYTEA, replays BIGINT NOT NULL DEFAULT 0,
-    revision BIGINT NOT NULL DEFAULT 0, imported_at BIGINT, purged_deliveries BIGINT NOT NULL DEFAULT 0
+    revision BIGINT NOT NULL DEFAULT 0, imported_at BIGINT, purged_deliveries BIGINT NOT NULL DEFAULT 0,
+    retention_set_at BIGINT NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 CREATE INDEX accounts_to_purge ON accounts (purge_at) WHERE purge_at IS NOT NULL;
 CREATE INDEX accounts_to_silence ON accounts (transcripts_at) WHERE transcripts_at IS NOT NULL;

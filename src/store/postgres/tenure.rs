@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::warn;
 
 use super::news;
-use super::predecessor::Note;
+use super::predecessor::Notes;
 use crate::model::Time;
 use crate::store::rooms::upkeep;
 use crate::store::sql::Connection;
@@ -44,17 +44,17 @@ pub struct Tenure {
     abandoned: Mutex<Vec<i64>>,
     is_over: AtomicBool,
     /// Where the number is noted for the next process here.
-    note: Option<Note>,
+    notes: Notes,
     news: UnboundedSender<News>,
     unheard: Mutex<Option<UnboundedReceiver<News>>>,
 }
 
 impl Tenure {
     /// A node that has no tenure yet.
-    pub fn new(name: String, lease: Duration, note: Option<Note>) -> Self {
+    pub fn new(name: String, lease: Duration, notes: Notes) -> Self {
         let (news, unheard) = unbounded_channel();
         Self {
-            note,
+            notes,
             name,
             lease,
             number: AtomicI64::new(0),
@@ -109,9 +109,7 @@ impl Tenure {
             ))?
             .query_row((&*self.name, self.micros()), |row| row.get(0))?;
         self.hold(number, since);
-        if let Some(note) = &self.note {
-            note.write(number, &self.name);
-        }
+        self.notes.note(number, &self.name);
         Ok(())
     }
 
@@ -138,6 +136,7 @@ impl Tenure {
             // Another thread may have ended this tenure meanwhile.
             if self.number() == number {
                 self.hold(number, since);
+                self.notes.note(number, &self.name);
             }
             return Ok(());
         }
@@ -185,16 +184,33 @@ fn end(db: &Connection, number: i64) -> Result<(), StoreError> {
 }
 
 /// A node that starts need not wait for anybody to end leases that are over, nor for that of the process before it here, which
-/// is gone. Its directory may have been used with another database: number and name have to fit, and should they fit a node
-/// that lives, that begins another tenure.
-pub fn end_lapsed_at_start(db: &Connection, last: Option<(i64, String)>) -> Result<(), StoreError> {
-    if let Some((number, name)) = last {
-        let is_there = "SELECT 1 FROM nodes WHERE node = ? AND name = ?";
-        if db.prepare_cached(is_there)?.exists((number, &*name))? {
-            end(db, number)?;
-        }
+/// is gone.
+pub fn end_lapsed_at_start(
+    db: &Connection,
+    last: Option<(i64, String)>,
+    name: &str,
+) -> Result<(), StoreError> {
+    if let Some((number, noted)) = last.filter(|(_, noted)| host(noted) == host(name))
+        && let Err(error) = end_predecessor(db, number, &noted)
+    {
+        warn!(%error, tenure = number, "the lease of the process before this one was not ended; it ends by itself");
     }
     transact(db, || end_lapsed(db).map(drop))
+}
+
+/// The directory may have been used with another database: the name has to be that of the number. Should it be a node's that
+/// lives, that begins another tenure.
+fn end_predecessor(db: &Connection, number: i64, name: &str) -> Result<(), StoreError> {
+    let is_there = "SELECT 1 FROM nodes WHERE node = ? AND name = ?";
+    match db.prepare_cached(is_there)?.exists((number, name))? {
+        true => end(db, number),
+        false => Ok(()),
+    }
+}
+
+/// The machine of a node's name: the port may be another one after each start, the machine is not where a directory was copied.
+fn host(name: &str) -> &str {
+    name.rsplit_once(':').map_or(name, |(host, _)| host)
 }
 
 fn transact(db: &Connection, work: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {

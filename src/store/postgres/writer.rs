@@ -17,7 +17,7 @@ use crate::store::rooms::record::Recording;
 use crate::store::rooms::{erasure, upkeep};
 use crate::store::sql;
 use crate::store::{Committed, Progress, StoreError};
-use tracing::info;
+use tracing::{info, warn};
 
 /// Background work is done by one node at a time.
 const CHORES: i64 = 0x6368_6f72_6573;
@@ -233,17 +233,25 @@ impl Writing for Writer {
             }
             sum.more = had_more;
         }
-        // Also where there is always more to do.
-        if self.partitions.is_none_or(|next| now >= next) {
-            let is_done = self.look_at_partitions(now)?;
-            self.partitions = Some(now.after(if is_done { LOOK } else { LOOK_AGAIN }));
-        }
-        if !sum.more {
-            sum.more = self.tend(now)?;
-        }
         if !sum.called_off.is_empty() {
             let called_off = sum.called_off.clone();
             self.write(|db, _| news::tell_of_called_off(db, &called_off))?;
+        }
+        // Also where there is always more to do. What is known by now has to be told here, whatever comes of the rest.
+        if self.partitions.is_none_or(|next| now >= next) {
+            let looked = self.look_at_partitions(now);
+            let is_done = looked.unwrap_or_else(|error| {
+                warn!(%error, "the partitions of past weeks could not be looked at; tried again in some minutes");
+                false
+            });
+            self.partitions = Some(now.after(if is_done { LOOK } else { LOOK_AGAIN }));
+        }
+        if !sum.more {
+            match self.tend(now) {
+                Ok(more) => sum.more = more,
+                Err(error) if sum.called_off.is_empty() && sum.wake.is_empty() => return Err(error),
+                Err(error) => warn!(%error, "the tables were not tidied up; tried again soon"),
+            }
         }
         Ok(sum)
     }

@@ -10,8 +10,10 @@ use super::keys::{pack, unpack};
 
 /// The edge of deliveries; that of events is `purged`, which was there before.
 pub const COLUMNS: &str = r"
--- Deliveries numbered below are gone. Moves only where rows go with their partition.
+-- Deliveries up to this number are gone. Moves only where rows go with their partition.
 ALTER TABLE accounts ADD COLUMN purged_deliveries INTEGER NOT NULL DEFAULT 0;
+-- When the retention was set last. Rows that were past another one are not left where they lie for the length of this.
+ALTER TABLE accounts ADD COLUMN retention_set_at INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// The edges of an account. Where rows are removed one by one they hide nothing.
@@ -20,7 +22,7 @@ pub struct Edges {
     account: AccountKey,
     /// The last event of the feed that is gone.
     pub events: i64,
-    /// The first delivery that is not.
+    /// The last delivery that is gone.
     pub deliveries: i64,
 }
 
@@ -55,7 +57,7 @@ impl Edges {
 
     /// The same of a settled delivery, by its key. What is open is never gone.
     pub fn has_delivery(&self, id: i64) -> bool {
-        unpack(id).1 >= self.deliveries
+        unpack(id).1 > self.deliveries
     }
 
     /// The key after which events are there.
@@ -65,6 +67,6 @@ impl Edges {
 
     /// The key after which settled deliveries are there.
     pub fn before_deliveries(&self) -> i64 {
-        pack(self.account, (self.deliveries - 1).max(0))
+        pack(self.account, self.deliveries)
     }
 }

@@ -17,6 +17,7 @@ use super::edges::Edges;
 use super::keys::{pack, unpack};
 use super::record::{OWNED, Recording};
 use super::replays;
+use super::settle::reference;
 use super::tallies::{self, Changes, Table};
 use super::{batches, upkeep};
 use crate::ledger::Contribution;
@@ -27,6 +28,9 @@ use crate::store::{StoreError, Sum};
 /// Rows of one table that a step removes at most, and the bytes in them: a few milliseconds.
 pub(super) const STEP: i64 = 250;
 const STEP_BYTES: i64 = 2 << 20;
+/// An import that broke off is sent again from its beginning, and its lines refer to each other: for so long they are kept.
+/// Microseconds.
+const IMPORT: i64 = 24 * 3600 * 1_000_000;
 /// A slot is a thousandth of the retention within these bounds: few rows, and no event stays much longer than it should.
 const SHORTEST_SLOT: Duration = Duration::from_secs(1);
 const LONGEST_SLOT: Duration = Duration::from_secs(3600);
@@ -68,8 +72,10 @@ pub fn set(
 ) -> Result<(), StoreError> {
     let micros = retention.map(|kept| i64::try_from(kept.as_micros()).unwrap_or(i64::MAX));
     let purge_at = retention.map(|_| now.as_micros());
-    db.prepare_cached("UPDATE accounts SET retention = ?, purge_at = ? WHERE account = ?")?
-        .execute(params![micros, purge_at, account.0])?;
+    db.prepare_cached(
+        "UPDATE accounts SET retention = ?, purge_at = ?, retention_set_at = ? WHERE account = ?",
+    )?
+    .execute(params![micros, purge_at, now.as_micros(), account.0])?;
     end_slot(db, account, now)
 }
 
@@ -95,6 +101,18 @@ pub fn end_slot(db: &Connection, account: AccountKey, now: Time) -> Result<(), S
     Ok(())
 }
 
+/// The first position that was recorded after this moment, if there is one.
+pub(super) fn first_after(
+    db: &Connection,
+    account: AccountKey,
+    since: i64,
+) -> Result<Option<i64>, StoreError> {
+    Ok(db
+        .prepare_cached("SELECT first FROM slots WHERE account = ? AND ends > ? ORDER BY ends LIMIT 1")?
+        .query_row([account.0, since], |row| row.get(0))
+        .optional()?)
+}
+
 /// The first position that is not old; what is up to `purged` is done with.
 pub fn first_young(
     db: &Connection,
@@ -105,11 +123,7 @@ pub fn first_young(
     purged: i64,
     now: Time,
 ) -> Result<i64, StoreError> {
-    let young = db
-        .prepare_cached("SELECT first FROM slots WHERE account = ? AND ends > ? ORDER BY ends LIMIT 1")?
-        .query_row([account.0, since], |row| row.get(0))
-        .optional()?;
-    if let Some(first) = young {
+    if let Some(first) = first_after(db, account, since)? {
         return Ok(first);
     }
     let has_slots = db.prepare_cached("SELECT 1 FROM slots WHERE account = ?")?.exists([account.0])?;
@@ -127,8 +141,11 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
     let now = recording.now;
     let due: Option<i64> = recording
         .db
-        .prepare_cached("SELECT account FROM accounts WHERE purge_at <= ? ORDER BY purge_at LIMIT 1")?
-        .query_row([now.as_micros()], |row| row.get(0))
+        .prepare_cached(
+            "SELECT account FROM accounts WHERE purge_at <= ?1 AND (importing = 0 OR COALESCE(imported_at, 0) <= ?2)
+             ORDER BY purge_at LIMIT 1",
+        )?
+        .query_row([now.as_micros(), now.as_micros().saturating_sub(IMPORT)], |row| row.get(0))
         .optional()?;
     let Some(account) = due else { return Ok(false) };
     recording.enter(AccountKey(account))?;
@@ -146,6 +163,7 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
         position,
         purged,
         waits: false,
+        is_late: false,
         expired: 0,
         gone: BTreeMap::new(),
         uncounted: Changes::default(),
@@ -177,13 +195,15 @@ pub(super) struct Purge<'a, 'b> {
     pub(super) recording: &'a mut Recording<'b>,
     pub(super) account: AccountKey,
     pub(super) retention: Duration,
-    since: i64,
+    pub(super) since: i64,
     /// The last position of the feed.
     position: i64,
     /// The last one that is gone.
     pub(super) purged: i64,
     /// What comes next has to wait for something else.
     pub(super) waits: bool,
+    /// What is under way is called off too: it was waited for.
+    pub(super) is_late: bool,
     /// Deliveries that were pending.
     expired: usize,
     /// Deliveries that are gone, by endpoint.
@@ -361,7 +381,7 @@ impl Purge<'_, '_> {
             .collect::<Result<_, _>>()?;
         let (mut under_way, mut expired) = (BTreeMap::new(), 0);
         for (id, event, state) in open {
-            if state == OWNED {
+            if state == OWNED && !self.is_late {
                 under_way.insert(id, event);
                 continue;
             }
@@ -375,6 +395,9 @@ impl Purge<'_, '_> {
                     "DELETE FROM settled WHERE id = ? /*! AND account = @1 */ RETURNING endpoint",
                 )?
                 .query_row([id], |row| row.get(0))?;
+            if state == OWNED {
+                self.recording.committed.called_off.push((reference(endpoint), unpack(id).1));
+            }
             self.count(endpoint, DeliveryState::Cancelled);
             self.expired += 1;
         }

@@ -3,9 +3,11 @@
 //! everywhere: open deliveries, kept bodies, calls, what replays planned. Refuses to know when a partition is dropped.
 //!
 //! It stops in front of an event of which something is under way, so whatever settles is beyond the edges and is counted
-//! once. It comes back soon: an attempt ends by itself.
+//! once. It comes back soon: an attempt ends by itself. But an endpoint that takes little may have much waiting in the memory
+//! of nodes, the oldest first, so it is not waited for longer than any attempt takes.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::store::StoreError;
 use crate::store::sql::OptionalExtension;
@@ -15,8 +17,11 @@ use super::codec::state_of;
 use super::edges::Edges;
 use super::keys::{pack, unpack};
 use super::record::OWNED;
-use super::retention::{Budget, Purge, Row, STEP, length};
+use super::retention::{Budget, Purge, Row, STEP, first_after, length};
 use super::tallies;
+
+/// How long what is under way is waited for, past the retention: an attempt takes minutes at the most.
+const PATIENCE: Duration = Duration::from_secs(3600);
 
 const FORGET_CALLS: &str = "DELETE FROM calls c
      USING unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[])) AS last (call, event), events e
@@ -27,7 +32,7 @@ const FORGET_CALLS: &str = "DELETE FROM calls c
 impl Purge<'_, '_> {
     /// Moves the edges over some of the oldest events of the feed, up to the first young one. True when there may be more.
     pub(super) fn retire(&mut self, young: i64) -> Result<bool, StoreError> {
-        let young = self.until_silent(young)?;
+        let young = self.until_late(self.until_silent(young)?)?;
         let edges = Edges::of(self.recording.db, self.account)?;
         let Some(events) = self.first_idle(young, &edges)? else {
             self.waits = true;
@@ -65,6 +70,14 @@ impl Purge<'_, '_> {
         Ok(())
     }
 
+    /// What is past its age for so long that nothing is waited for any more goes by itself.
+    fn until_late(&mut self, young: i64) -> Result<i64, StoreError> {
+        let long_ago = self.since.saturating_sub(i64::try_from(PATIENCE.as_micros()).unwrap_or(i64::MAX));
+        let waited_for = first_after(self.recording.db, self.account, long_ago)?.unwrap_or(young);
+        self.is_late = self.purged + 1 < waited_for;
+        Ok(if self.is_late { young.min(waited_for) } else { young })
+    }
+
     /// Where transcripts go earlier they go first: rows that are behind the edges are rewritten for nobody any more.
     fn until_silent(&self, young: i64) -> Result<i64, StoreError> {
         let (kept, silent): (Option<i64>, i64) = self
@@ -85,7 +98,7 @@ impl Purge<'_, '_> {
         }
         let db = self.recording.db;
         let mut events = self.events(first, young)?;
-        let Some(newest) = events.last() else { return Ok(Some(events)) };
+        let Some(newest) = events.last().filter(|_| !self.is_late) else { return Ok(Some(events)) };
         let end = pack(self.account, newest.first_delivery + newest.deliveries);
         let own: Option<i64> = db
             .prepare_cached(
@@ -149,7 +162,7 @@ impl Purge<'_, '_> {
              AND week > (SELECT MIN(week) FROM events WHERE id >= ? AND id <= ? /*! AND account = @3 */)",
         )?
         .execute([first, rest, events[0], events[1]])?;
-        self.move_edge("purged_deliveries", unpack(rest).1)?;
+        self.move_edge("purged_deliveries", unpack(rest).1 - 1)?;
         Ok(rest == end)
     }
 }

@@ -16,6 +16,8 @@ use super::scene::{Scene, attempted, endpoint, says, source};
 const ENDED: Step = Step::Ended(Outcome::Completed);
 /// Long ago.
 const WEEK: i64 = 100;
+/// Seconds.
+const DAY: i64 = 24 * 3600;
 
 /// A number that a statement gives.
 fn number(scene: &Scene<Postgres>, sql: &str) -> i64 {
@@ -179,15 +181,9 @@ async fn where_one_account_keeps_its_rows_those_of_others_go_alone() {
     scene.finish().await;
 }
 
-/// What has not lain for its time and a week more is left to the drop.
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_swept_that_may_soon_be_dropped() {
-    let mut scene = Scene::<Postgres>::new().await;
-    scene.endpoint(|_| {}).await;
-    record(&scene, "mine", 3).await;
-    beside(&mut scene, 1).await;
-    let day = 24 * 3600;
-    let this = scene.now.as_seconds().div_euclid(7 * day);
+/// As if all that is there had been recorded in the week in which it is.
+fn of_this_week(scene: &Scene<Postgres>) -> i64 {
+    let this = scene.now.as_seconds().div_euclid(7 * DAY);
     for table in ["events", "settled"] {
         // A partition of this week is there where the clock of the machine is in it as well.
         let moved = format!(
@@ -197,6 +193,17 @@ async fn nothing_is_swept_that_may_soon_be_dropped() {
         );
         scene.place.database.sql(&moved);
     }
+    this
+}
+
+/// What has not lain for its time and a week more is left to the drop.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_swept_that_may_soon_be_dropped() {
+    let mut scene = Scene::<Postgres>::new().await;
+    scene.endpoint(|_| {}).await;
+    record(&scene, "mine", 3).await;
+    beside(&mut scene, 1).await;
+    let (day, this) = (DAY, of_this_week(&scene));
     scene.keep(u64::try_from(day).unwrap()).await;
     let ends = (this + 1) * 7 * day - scene.now.as_seconds();
     scene.wait(u64::try_from(ends + 8 * day - 2 * 3600 - 1).unwrap());
@@ -205,6 +212,30 @@ async fn nothing_is_swept_that_may_soon_be_dropped() {
     assert!(scene.feed().await.is_empty());
     assert_eq!(number(&scene, "SELECT count(*) FROM events"), 4);
     look(&mut scene).await;
+    look(&mut scene).await;
+    assert_eq!(number(&scene, "SELECT count(*) FROM events"), 1);
+    assert_eq!(number(&scene, "SELECT count(*) FROM settled"), 1);
+    scene.finish().await;
+}
+
+/// A longer retention is for what is there, not for what was gone before.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_past_another_retention_does_not_lie_there_for_the_new_one() {
+    let mut scene = Scene::<Postgres>::new().await;
+    scene.endpoint(|_| {}).await;
+    record(&scene, "mine", 3).await;
+    beside(&mut scene, 1).await;
+    of_this_week(&scene);
+    let day = u64::try_from(DAY).unwrap();
+    scene.keep(day).await;
+    scene.wait(2 * day);
+    scene.tidy_up().await;
+    assert!(scene.feed().await.is_empty());
+    scene.keep(365 * day).await;
+    scene.wait(day);
+    look(&mut scene).await;
+    assert_eq!(number(&scene, "SELECT count(*) FROM events"), 4, "they might be dropped");
+    scene.wait(20 * day);
     look(&mut scene).await;
     assert_eq!(number(&scene, "SELECT count(*) FROM events"), 1);
     assert_eq!(number(&scene, "SELECT count(*) FROM settled"), 1);
@@ -276,6 +307,34 @@ async fn what_settles_late_is_counted_once() {
     scene.settle(&owned[1], Next::Delivered).await;
     let sum = scene.sum(number).await;
     assert_eq!((sum.owed, sum.delivered, sum.dead, sum.pending), (3, 2, 1, 0));
+    scene.finish().await;
+}
+
+/// The oldest deliveries to an endpoint that takes nothing are always in the memory of some node.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stays_under_way_is_not_waited_for_for_ever() {
+    let mut scene = Scene::<Postgres>::new().await;
+    let number = scene.endpoint(|_| {}).await;
+    scene.keep(60).await;
+    let owned = scene.hear(["a", "b", "c"].map(|call| says(call, ENDED))).await.owned;
+    assert_eq!(owned.len(), 3);
+    scene.wait(1800);
+    scene.hear([says("d", ENDED)]).await;
+    scene.wait(100);
+    assert!(finish(&scene).await.is_empty());
+    assert_eq!(scene.feed().await.len(), 4, "it waits");
+    scene.wait(1800);
+    let called_off = finish(&scene).await;
+    assert_eq!(called_off.iter().map(|(_, delivery)| *delivery).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(
+        scene.feed().await.iter().map(|event| event.position).collect::<Vec<_>>(),
+        [4],
+        "for the others"
+    );
+    // One was on the wire all the same.
+    scene.settle(&owned[0], Next::Delivered).await;
+    let sum = scene.sum(number).await;
+    assert_eq!((sum.owed, sum.cancelled, sum.delivered, sum.pending), (4, 3, 0, 1));
     scene.finish().await;
 }
 
