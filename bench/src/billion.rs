@@ -13,6 +13,10 @@ const HALF: f64 = 0.5;
 /// Cores of a node, and of a database, in the arithmetic.
 const NODE_CORES: f64 = 8.0;
 const DATABASE_CORES: f64 = 16.0;
+/// Bytes of log a second that standbys and an archive of one database are expected to keep up with, and bytes that are restored
+/// from a backup within a day.
+const DATABASE_LOG: f64 = 50e6;
+const DATABASE_SIZE: f64 = 10e12;
 /// Days that are kept.
 const DAYS: f64 = 30.0;
 /// Connections of a node, all its readers among them.
@@ -80,7 +84,13 @@ pub fn carries(report: &Report) -> Result<Table, String> {
 pub fn billion(report: &Report) -> Result<Table, String> {
     let cost = Cost::of(report)?;
     let cores = |micros: f64| PEAK * micros / 1e6;
-    let databases = (cores(cost.database) / (DATABASE_CORES * HALF)).ceil().max(1.0);
+    let [by_cpu, by_log, by_size] = [
+        cores(cost.database) / (DATABASE_CORES * HALF),
+        PEAK * cost.log / DATABASE_LOG,
+        1e9 * cost.disk * DAYS / DATABASE_SIZE,
+    ]
+    .map(f64::ceil);
+    let databases = by_cpu.max(by_log).max(by_size).max(1.0);
     let nodes = (cores(cost.node) / (NODE_CORES * HALF)).ceil().max(2.0);
     let log = PEAK * cost.log / 1e6;
     let row = |what: &str, how: String, value: String| vec![what.to_owned(), how, value];
@@ -94,7 +104,14 @@ pub fn billion(report: &Report) -> Result<Table, String> {
             of_peak(Unit::Micros.show(cost.database)),
             format!("{:.1} cores", cores(cost.database)),
         ),
-        row("databases", format!("{DATABASE_CORES} cores each, half used"), grouped(databases)),
+        row("databases, by CPU", format!("{DATABASE_CORES} cores each, half used"), grouped(by_cpu)),
+        row("databases, by log", format!("{:.0} MB/s each", DATABASE_LOG / 1e6), grouped(by_log)),
+        row(
+            "databases, by size",
+            format!("{} each, {DAYS} days kept", terabytes(DATABASE_SIZE)),
+            grouped(by_size),
+        ),
+        row("databases", "the most of these".to_owned(), grouped(databases)),
         row(
             "statements",
             of_peak(format!("{:.3}", cost.statements)),
@@ -190,12 +207,15 @@ mod tests {
         assert_eq!(value("nodes' CPU"), "3.5 cores");
         assert_eq!(value("nodes"), "2");
         assert_eq!(value("databases' CPU"), "17.4 cores");
-        assert_eq!(value("databases"), "3");
+        assert_eq!(value("databases, by CPU"), "3");
+        assert_eq!(value("databases, by log"), "3");
+        assert_eq!(value("databases, by size"), "6");
+        assert_eq!(value("databases"), "6");
         assert_eq!(value("flushes of the log"), "347/s");
         assert_eq!(value("log at the peak"), "139 MB/s");
-        assert_eq!(value("the same of one database"), "46 MB/s");
+        assert_eq!(value("the same of one database"), "23 MB/s");
         assert_eq!(value("tables and indexes a day"), "2.0 TB");
-        assert_eq!(value("the same of one database, kept 30 days"), "20.0 TB");
+        assert_eq!(value("the same of one database, kept 30 days"), "10.0 TB");
         assert_eq!(value("pages written by checkpoints at the peak"), "8,477/s");
     }
 
