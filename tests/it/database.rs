@@ -31,7 +31,7 @@ static MADE: AtomicUsize = AtomicUsize::new(0);
 
 /// Runs statements at a URL, each in a transaction of its own; gives the rows as lines, columns divided by `|`. On a
 /// thread of its own, since the test's drives something else; `psql` would take longer to start than most tests take.
-pub fn run(url: &str, statements: &[&str]) -> Result<String, String> {
+fn run(url: &str, statements: &[&str]) -> Result<String, String> {
     let run = async {
         let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
         let driven = tokio::spawn(connection);

@@ -213,7 +213,8 @@ fn host(name: &str) -> &str {
     name.rsplit_once(':').map_or(name, |(host, _)| host)
 }
 
-fn transact(db: &Connection, work: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
+/// Runs work in a transaction that no tenure guards.
+pub fn transact(db: &Connection, work: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
     let Some(wire) = db.postgres() else { return Ok(()) };
     wire.begin("BEGIN");
     match work() {

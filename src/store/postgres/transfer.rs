@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::schema;
 use super::server::{self, Server};
+use super::tenure::transact;
 use crate::model::AccountKey;
 use crate::store::packed::damaged;
 use crate::store::rooms::{config, read};
@@ -274,18 +275,6 @@ fn page(from: &Connection, to: &Connection, place: &mut Place) -> Result<(), Sto
         }
         note(to, place)
     })
-}
-
-fn transact(db: &Connection, work: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
-    let Some(wire) = db.postgres() else { return Ok(()) };
-    wire.begin("BEGIN");
-    match work() {
-        Ok(()) => Ok(wire.commit()?),
-        Err(error) => {
-            wire.roll_back();
-            Err(error)
-        }
-    }
 }
 
 /// Compares what both stores say was owed and what became of it, counted anew from their rows.
