@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 use super::ApiState;
 use super::auth;
 use super::body;
+use super::budget::{Held, Share};
 use super::problem::Problem;
 use crate::dialect::{self, Arrived, Dialect, Reading, Receipt, ReceiptKind};
 use crate::metrics::Arrival;
@@ -125,9 +126,9 @@ async fn answer(
     start: Instant,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    let mut share = state.load.begin(&state.settings);
-    let body = match body::read(body, &state.settings, Some(&mut share)).await {
-        Ok(body) => body,
+    let read = body::read(body, state, Share::Unproven, state.settings.max_body).await;
+    let Held { bytes: body, mut permit } = match read {
+        Ok(held) => held,
         Err(problem) => return problem.into_response(),
     };
     let now = state.clock.now();
@@ -154,10 +155,13 @@ async fn answer(
         return refused();
     };
     let (arrival, response) = match is_proven {
-        true => take_in(state, &source, &parts.headers, body, now).await,
+        true => {
+            permit.prove();
+            take_in(state, &source, &parts.headers, body, now).await
+        }
         false => (Arrival::Unauthorized, refused()),
     };
-    drop(share);
+    drop(permit);
     state.metrics.arrived(source.dialect, arrival, start.elapsed());
     response
 }
