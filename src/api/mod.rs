@@ -33,6 +33,7 @@ mod lines;
 pub mod minutes;
 pub mod openapi;
 pub mod pace;
+pub mod peer;
 pub mod problem;
 pub mod quarantine;
 mod query;
@@ -131,6 +132,8 @@ pub struct Parts {
     pub settings: Settings,
     /// The streams that are open.
     pub streams: stream::Streams,
+    /// What is remembered of clients by their addresses.
+    pub peers: Arc<peer::Peers>,
     keys: auth::Remembered,
     /// The memory for bodies.
     budget: Arc<budget::Budget>,
@@ -153,7 +156,7 @@ impl ApiState {
         courier: Arc<dyn Courier>,
         settings: Settings,
     ) -> Self {
-        let (streams, keys, changing) = <_>::default();
+        let (streams, peers, keys, changing) = <_>::default();
         let limits = budget::Limits::of(settings.max_load, settings.max_body);
         let budget = budget::Budget::new(limits, Arc::clone(&metrics));
         Self(Arc::new(Parts {
@@ -165,6 +168,7 @@ impl ApiState {
             courier,
             settings,
             streams,
+            peers,
             keys,
             budget,
             intakes: turns::Turns::new(batches::MOST_INTAKES),
