@@ -18,6 +18,7 @@ use super::ApiState;
 use super::auth;
 use super::body;
 use super::budget::{Held, Share};
+use super::peer::Peer;
 use super::problem::Problem;
 use crate::dialect::{self, Arrived, Dialect, Reading, Receipt, ReceiptKind};
 use crate::metrics::Arrival;
@@ -126,7 +127,10 @@ async fn answer(
     start: Instant,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    let read = body::read(body, state, Share::Unproven, state.settings.max_body).await;
+    let peer = Peer::of(&parts.extensions);
+    // Until a body is verified, only its sender's past speaks for it.
+    let share = if state.peers.is_proven(peer) { Share::Proven } else { Share::Unproven };
+    let read = body::read(body, state, share, state.settings.max_body).await;
     let Held { bytes: body, mut permit } = match read {
         Ok(held) => held,
         Err(problem) => return problem.into_response(),
@@ -156,6 +160,7 @@ async fn answer(
     };
     let (arrival, response) = match is_proven {
         true => {
+            state.peers.proved(peer);
             permit.prove();
             take_in(state, &source, &parts.headers, body, now).await
         }
