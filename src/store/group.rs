@@ -15,7 +15,7 @@ use super::group_size::{self, GroupSize};
 use super::outage::Outage;
 use super::{
     Answer, Committed, EndpointRef, Group, Incoming, Place, Queues, Recorded, Settlement, Store, StoreError,
-    What,
+    What, weight,
 };
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -27,7 +27,7 @@ const MOST_BYTES_IN_GROUP: usize = 8 * 1024 * 1024;
 /// Bodies that may wait for their group. Past that the door answers 503. As many settlements may wait beside them: however
 /// many endpoints an event is owed to, what comes of it stands in no door's way.
 const WAITING: usize = 8192;
-/// The same in bytes of bodies: memory is bounded however large the bodies are.
+/// The same in bytes, of bodies and of what was parsed out of them: memory is bounded whatever is in the bodies.
 const WAITING_BYTES: u32 = 64 * 1024 * 1024;
 /// How long a settlement waits for company: its delivery is done, nobody is waiting for the record.
 const SETTLE_PATIENCE: Duration = Duration::from_millis(5);
@@ -112,7 +112,7 @@ impl GroupWriter {
     pub async fn record(&self, incoming: Incoming) -> Result<Recorded, StoreError> {
         let too_much = || StoreError::Unavailable("too much is waiting to be written".to_owned());
         let shutting_down = || StoreError::Unavailable("shutting down".to_owned());
-        let size = u32::try_from(incoming.raw.len()).unwrap_or(u32::MAX).clamp(1, WAITING_BYTES);
+        let size = u32::try_from(weight::of(&incoming)).unwrap_or(u32::MAX).min(WAITING_BYTES);
         let room = Arc::clone(&self.room).try_acquire_many_owned(size).map_err(|_| too_much())?;
         let (answer, answered) = oneshot::channel();
         let record = Box::new(Record { incoming, answer, room });
