@@ -30,6 +30,7 @@ mod idempotency;
 pub mod keys;
 pub mod minutes;
 pub mod openapi;
+pub mod peer;
 pub mod problem;
 pub mod quarantine;
 mod query;
@@ -126,6 +127,8 @@ pub struct Parts {
     pub settings: Settings,
     /// The streams that are open.
     pub streams: stream::Streams,
+    /// What is remembered of clients by their addresses.
+    pub peers: Arc<peer::Peers>,
     keys: auth::Remembered,
     load: body::Load,
     /// How many may bring contacts at once: their bodies are large.
@@ -145,7 +148,7 @@ impl ApiState {
         courier: Arc<dyn Courier>,
         settings: Settings,
     ) -> Self {
-        let (streams, keys, load, changing) = <_>::default();
+        let (streams, peers, keys, load, changing) = <_>::default();
         Self(Arc::new(Parts {
             store,
             writer,
@@ -155,6 +158,7 @@ impl ApiState {
             courier,
             settings,
             streams,
+            peers,
             keys,
             load,
             intakes: tokio::sync::Semaphore::new(batches::MOST_INTAKES),
