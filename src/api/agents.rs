@@ -18,6 +18,7 @@ use super::body::{Id, Json};
 use super::campaigns::{Progress, find, make, page, read_id, read_name};
 use super::cursor::{List, Listed};
 use super::form::{Form, Given};
+use super::peer::Peer;
 use super::problem::{Problem, sentence};
 use super::{endpoint_form, endpoints};
 use crate::ledger::tally::Dimension;
@@ -252,10 +253,11 @@ async fn put(
 pub async fn put_seed(
     State(state): State<ApiState>,
     Id(id): Id,
+    peer: Peer,
     headers: HeaderMap,
     Json(body): Json,
 ) -> Result<Answer<AgentView>, Problem> {
-    let caller = auth::seed_caller(&state, &headers).await?;
+    let caller = auth::seed_caller(&state, peer, &headers).await?;
     let _changing = state.changing.lock().await;
     let mut form = Form::read(&body)?;
     let (name, url) = (read_name(&mut form), read_post_call(&state, &mut form));

@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 use super::ApiState;
 use super::auth;
 use super::body;
+use super::peer::Peer;
 use super::problem::Problem;
 use crate::dialect::{self, Arrived, Dialect, Reading, Receipt, ReceiptKind};
 use crate::metrics::Arrival;
@@ -85,9 +86,9 @@ pub async fn ai_dialer_callback(State(state): State<ApiState>, request: Request)
     let needs_secret = key.is_none();
     let account = match key {
         None => Some(AccountKey::DEFAULT),
-        Some(key) => match auth::find(&state, key).await {
+        Some(key) => match auth::find(&state, Peer::of(request.extensions()), key).await {
             Ok(found) => found.map(|key| key.account),
-            Err(error) => return Problem::from(error).into_response(),
+            Err(problem) => return problem.into_response(),
         },
     };
     let look = |_: &Uri| {

@@ -43,6 +43,7 @@ pub mod sources;
 pub mod stream;
 pub mod test_send;
 pub mod transcripts;
+mod wrong_keys;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -53,6 +54,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use http::StatusCode;
+use ipnet::IpNet;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -78,6 +80,12 @@ pub struct Settings {
     pub body_patience: Duration,
     /// How often a stream says that it is there when there is nothing else to say.
     pub heartbeat: Duration,
+    /// What clients are allowed.
+    pub limits: server::Limits,
+    /// Networks of the proxies whose word counts for whom a request comes from.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether the numbers are served elsewhere, and not here.
+    pub hides_metrics: bool,
 }
 
 impl Settings {
@@ -94,6 +102,9 @@ impl Settings {
             max_load: 128 << 20,
             body_patience: Duration::from_secs(30),
             heartbeat: Duration::from_secs(15),
+            limits: server::Limits::default(),
+            trusted_proxies: Vec::new(),
+            hides_metrics: false,
         }
     }
 }
@@ -130,6 +141,7 @@ pub struct Parts {
     /// What is remembered of clients by their addresses.
     pub peers: Arc<peer::Peers>,
     keys: auth::Remembered,
+    wrong_keys: wrong_keys::WrongKeys,
     load: body::Load,
     /// How many may bring contacts at once: their bodies are large.
     intakes: tokio::sync::Semaphore,
@@ -148,7 +160,7 @@ impl ApiState {
         courier: Arc<dyn Courier>,
         settings: Settings,
     ) -> Self {
-        let (streams, peers, keys, load, changing) = <_>::default();
+        let (streams, peers, keys, wrong_keys, load, changing) = <_>::default();
         Self(Arc::new(Parts {
             store,
             writer,
@@ -160,6 +172,7 @@ impl ApiState {
             streams,
             peers,
             keys,
+            wrong_keys,
             load,
             intakes: tokio::sync::Semaphore::new(batches::MOST_INTAKES),
             changing,
@@ -185,13 +198,17 @@ fn open() -> OpenApiRouter<ApiState> {
     OpenApiRouter::default()
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
-        .routes(routes!(health::metrics))
         .routes(routes!(docs::document))
         .routes(routes!(docs::page))
         .routes(routes!(transcripts::linked))
         .routes(routes!(agents::put_seed))
         .routes(routes!(conversation_logs::read))
         .routes(routes!(conversation_logs::recordings))
+}
+
+/// The numbers, for whom the operator lets at them.
+fn measured() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::default().routes(routes!(health::metrics))
 }
 
 /// What an API key opens.
@@ -255,9 +272,22 @@ pub fn router(state: ApiState) -> Router {
         .route_layer(from_fn_with_state(state.clone(), idempotency::once))
         .route_layer(from_fn_with_state(state.clone(), batches::admit))
         .route_layer(from_fn_with_state(state.clone(), auth::guard));
-    let counted = keyed.merge(Router::from(open())).route_layer(from_fn_with_state(state.clone(), count));
-    counted
-        .merge(Router::from(doors()))
+    let mut counted = keyed.merge(Router::from(open()));
+    if !state.settings.hides_metrics {
+        counted = counted.merge(Router::from(measured()));
+    }
+    let counted = counted.route_layer(from_fn_with_state(state.clone(), count));
+    finish(counted.merge(Router::from(doors())), state)
+}
+
+/// What is served where the metrics have an address of their own: they, and the node's health.
+pub fn metrics_router(state: ApiState) -> Router {
+    let health = OpenApiRouter::default().routes(routes!(health::alive)).routes(routes!(health::ready));
+    finish(Router::from(health).merge(Router::from(measured())), state)
+}
+
+fn finish(router: Router<ApiState>, state: ApiState) -> Router {
+    router
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(CatchPanicLayer::custom(|_| axum::response::IntoResponse::into_response(Problem::internal())))
