@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
@@ -24,6 +25,7 @@ use url::Url;
 pub use self::database_url::DatabaseUrl;
 pub use self::first_start::FirstStart;
 use self::first_start::first_start;
+use crate::api::server::{Limits, serve};
 use crate::api::{self, ApiState, Courier, Sent};
 use crate::clock::{Clock, System};
 use crate::config;
@@ -67,6 +69,14 @@ pub struct Settings {
     pub admin_key: Option<String>,
     /// The largest inbound body in bytes.
     pub max_body: usize,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Connections at the same time.
+    pub max_connections: usize,
+    /// Connections of one address at the same time, unless it recently proved itself.
+    pub max_connections_per_address: usize,
+    /// Where the metrics are served in place of the public address.
+    pub metrics_listen: Option<SocketAddr>,
     /// A PEM file of root certificates to trust beside the public ones, of endpoints and of the database.
     pub extra_roots: Option<PathBuf>,
 }
@@ -74,6 +84,7 @@ pub struct Settings {
 impl Settings {
     /// The defaults for a data directory.
     pub fn new(listen: SocketAddr, data: impl Into<PathBuf>) -> Self {
+        let limits = Limits::default();
         Self {
             listen,
             data: data.into(),
@@ -83,6 +94,10 @@ impl Settings {
             allow_networks: Vec::new(),
             admin_key: None,
             max_body: 1 << 20,
+            trusted_proxies: Vec::new(),
+            max_connections: limits.connections,
+            max_connections_per_address: limits.connections_per_address,
+            metrics_listen: None,
             extra_roots: None,
         }
     }
@@ -91,12 +106,13 @@ impl Settings {
 /// A running server.
 pub struct App {
     address: SocketAddr,
+    metrics_address: Option<SocketAddr>,
     public_url: String,
     first_start: Option<FirstStart>,
     store: Arc<dyn Store>,
     dispatcher: Dispatcher,
-    shut_down: oneshot::Sender<()>,
-    server: JoinHandle<()>,
+    server: Serving,
+    metrics_server: Option<Serving>,
     chores: JoinHandle<()>,
 }
 
@@ -113,16 +129,21 @@ impl App {
         let guard = Guard::new(settings.allow_networks.clone());
         let roots = settings.extra_roots.as_deref().map(read_roots).transpose()?;
         let wire = Wire::new(guard.clone(), roots.as_deref()).map_err(|error| error.to_string())?;
-        let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
-            format!("cannot listen on {}: {error}. Choose another address with --listen.", settings.listen)
-        })?;
-        let address = listener.local_addr().map_err(|error| error.to_string())?;
+        let (listener, address) = listen(settings.listen, "--listen").await?;
+        let metrics_listener = match settings.metrics_listen {
+            Some(address) => Some(listen(address, "--metrics-listen").await?),
+            None => None,
+        };
         let store = open_store(&settings, clock.now(), address, roots).await?;
         let key = settings.admin_key.as_deref();
         let first_start = first_start(store.as_ref(), clock.as_ref(), &settings.data, key).await?;
 
         let mut api = api::Settings::new(settings.public_url.as_deref(), address);
         api.max_body = settings.max_body;
+        api.limits.connections = settings.max_connections;
+        api.limits.connections_per_address = settings.max_connections_per_address;
+        api.trusted_proxies = settings.trusted_proxies;
+        api.hides_metrics = metrics_listener.is_some();
         // Also the largest body has to fit, and a few beside it.
         api.max_load = api.max_load.max(settings.max_body.saturating_mul(4));
 
@@ -148,20 +169,35 @@ impl App {
         let courier = Arc::new(WireCourier { wire, guard });
         let public_url = api.public_url.clone();
         let state = ApiState::new(Arc::clone(&store), writer, queues, clock, metrics, courier, api);
-        let (shut_down, shutting_down) = oneshot::channel::<()>();
+        let metrics_address = metrics_listener.as_ref().map(|(_, address)| *address);
+        let metrics_server = metrics_listener.map(|(listener, _)| {
+            Serving::start(listener, api::metrics_router(state.clone()), state.clone(), || ())
+        });
         let streams = state.streams.clone();
-        let server = tokio::spawn(api::server::serve(listener, api::router(state), async move {
-            let _ = shutting_down.await;
-            streams.end();
-        }));
+        let server = Serving::start(listener, api::router(state.clone()), state, move || streams.end());
         let store_kind = if settings.database.is_some() { "PostgreSQL" } else { "SQLite" };
         info!(%address, data = %settings.data.display(), store = store_kind, "listening");
-        Ok(Self { address, public_url, first_start, store, dispatcher, shut_down, server, chores })
+        Ok(Self {
+            address,
+            metrics_address,
+            public_url,
+            first_start,
+            store,
+            dispatcher,
+            server,
+            metrics_server,
+            chores,
+        })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it serves its metrics, if not there.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
     }
 
     /// Where the world reaches it.
@@ -177,10 +213,7 @@ impl App {
     /// Stops accepting, finishes what is in flight, commits, closes the store.
     pub async fn stop(self) {
         info!("shutting down: finishing what is in flight");
-        let _ = self.shut_down.send(());
-        if tokio::time::timeout(PATIENCE, self.server).await.is_err() {
-            warn!("some requests were still under way and were cut off");
-        }
+        self.server.stop().await;
         self.chores.abort();
         if !self.dispatcher.stop(PATIENCE).await {
             warn!("some attempts were still under way; they are made again after the next start");
@@ -191,8 +224,55 @@ impl App {
             Ok(Err(error)) => warn!(%error, "the store did not close cleanly; nothing committed is lost"),
             Err(_) => warn!("the store does not answer; nothing committed is lost"),
         }
+        // To the end it can be seen how the stop goes.
+        if let Some(server) = self.metrics_server {
+            server.stop().await;
+        }
         info!("stopped");
     }
+}
+
+/// A server under way, and the way to stop it.
+struct Serving {
+    shut_down: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Serving {
+    /// Serves until it is stopped; `stopping` runs once that begins.
+    fn start(
+        listener: TcpListener,
+        router: Router,
+        state: ApiState,
+        stopping: impl FnOnce() + Send + 'static,
+    ) -> Self {
+        let (shut_down, shutting_down) = oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            let stopped = async {
+                let _ = shutting_down.await;
+                stopping();
+            };
+            serve(listener, router, &state, stopped).await;
+        });
+        Self { shut_down, task }
+    }
+
+    /// Stops accepting, and finishes what is under way.
+    async fn stop(self) {
+        let _ = self.shut_down.send(());
+        if tokio::time::timeout(PATIENCE, self.task).await.is_err() {
+            warn!("some requests were still under way and were cut off");
+        }
+    }
+}
+
+/// Listens on an address that an option gave.
+async fn listen(address: SocketAddr, option: &str) -> Result<(TcpListener, SocketAddr), String> {
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        format!("cannot listen on {address}: {error}. Choose another address with {option}.")
+    })?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    Ok((listener, address))
 }
 
 /// Links are made by appending a path.

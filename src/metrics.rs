@@ -127,6 +127,32 @@ labels! {
     }
 }
 
+labels! {
+    /// Why a new connection was served the health of the node alone.
+    Turned {
+        /// All slots are taken.
+        Full = "full",
+        /// Its address has as many connections as one may have.
+        Address = "address",
+    }
+}
+
+labels! {
+    /// Why a connection was closed that kept the server waiting.
+    Cut {
+        /// Its slot was needed for a new one.
+        Evicted = "evicted",
+        /// Too much was held for clients that do not read or do not go on.
+        Held = "held",
+        /// It did not read its answers.
+        SlowReader = "slow_reader",
+        /// The head of a request did not end.
+        SlowHead = "slow_head",
+        /// The node was stopping.
+        Stop = "stop",
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Share {
     share: &'static str,
@@ -135,6 +161,11 @@ struct Share {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ShareReason {
     share: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
     reason: &'static str,
 }
 
@@ -181,6 +212,10 @@ pub struct Metrics {
     queued: Gauge,
     body_bytes: [Gauge; BodyShare::ALL.len()],
     bodies_refused: [[Counter; BodyRefusal::ALL.len()]; BodyShare::ALL.len()],
+    connections: Gauge,
+    connections_turned: [Counter; Turned::ALL.len()],
+    connections_cut: [Counter; Cut::ALL.len()],
+    keys_limited: Counter,
     api_requests: Family<ApiRequest, Counter>,
     api_latency: Histogram,
 }
@@ -264,6 +299,23 @@ impl Metrics {
         let api_requests = Family::<ApiRequest, Counter>::default();
         registry.register("api_requests", "API requests by route and status", api_requests.clone());
 
+        let reasons = Family::<Reason, Counter>::default();
+        let connections_turned =
+            Turned::ALL.map(|turned| reasons.get_or_create_owned(&Reason { reason: turned.as_str() }));
+        registry.register(
+            "connections_refused",
+            "Connections that were served the node's health alone, by the bound that was reached",
+            reasons,
+        );
+        let reasons = Family::<Reason, Counter>::default();
+        let connections_cut =
+            Cut::ALL.map(|cut| reasons.get_or_create_owned(&Reason { reason: cut.as_str() }));
+        registry.register(
+            "connections_cut",
+            "Connections that were closed because they kept the server waiting, by why",
+            reasons,
+        );
+
         let mut count = |name: &str, help: &str| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -271,6 +323,8 @@ impl Metrics {
         };
         let strangers = count("door_strangers", "Requests to doors that do not exist");
         let groups_failed = count("groups_failed", "Group commits that were not written");
+        let keys_limited =
+            count("keys_limited", "Requests refused because their address sent too many wrong API keys");
         let planned = count("deliveries_planned", "Deliveries that recorded events owe");
         let retries = count("retries_scheduled", "Attempts that will be made again");
 
@@ -295,6 +349,7 @@ impl Metrics {
         };
         let in_flight = gauge("attempts_in_flight", "Attempts under way");
         let queued = gauge("deliveries_queued", "Deliveries in memory that wait for their attempt");
+        let connections = gauge("connections", "Connections that are open");
 
         Self {
             registry,
@@ -313,6 +368,10 @@ impl Metrics {
             queued,
             body_bytes,
             bodies_refused,
+            connections,
+            connections_turned,
+            connections_cut,
+            keys_limited,
             api_requests,
             api_latency,
         }
@@ -365,6 +424,26 @@ impl Metrics {
     /// Attempts under way.
     pub fn in_flight(&self) -> &Gauge {
         &self.in_flight
+    }
+
+    /// Connections that are open.
+    pub fn connections(&self) -> &Gauge {
+        &self.connections
+    }
+
+    /// A new connection got no slot.
+    pub fn connection_turned(&self, turned: Turned) {
+        self.connections_turned[turned as usize].inc();
+    }
+
+    /// A connection was closed that kept the server waiting.
+    pub fn connection_cut(&self, cut: Cut) {
+        self.connections_cut[cut as usize].inc();
+    }
+
+    /// A request with an API key was refused because its address sent too many wrong ones.
+    pub fn key_limited(&self) {
+        self.keys_limited.inc();
     }
 
     /// Deliveries joined the memory queues.

@@ -13,12 +13,14 @@ use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
 
 use super::ApiState;
+use super::peer::Peer;
 use super::problem::Problem;
+use super::wrong_keys;
 use crate::clock::random_bytes;
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, ApiKey, Time};
 use crate::store::vault::hash_api_key;
-use crate::store::{AccountConfig, EndpointRef, StoreError};
+use crate::store::{AccountConfig, EndpointRef};
 
 /// What every key that we make begins with, so that people and secret scanners know one when they see it. A key
 /// that the operator sets by hand may look otherwise.
@@ -125,16 +127,18 @@ pub fn seed_key(headers: &HeaderMap) -> Option<&str> {
 /// What is known about a key, unless it is none of ours or revoked.
 ///
 /// # Errors
-/// When the store cannot be asked.
-pub async fn find(state: &ApiState, key: &str) -> Result<Option<ApiKey>, StoreError> {
+/// When the store cannot be asked, or the client gave too many wrong keys.
+pub async fn find(state: &ApiState, peer: Peer, key: &str) -> Result<Option<ApiKey>, Problem> {
     let (hash, now) = (hash_api_key(key), state.clock.now());
     let (known, revocations) = state.keys.get(&hash, now);
     if known.is_some() {
+        state.peers.proved(peer);
         return Ok(known);
     }
-    let found = state.store.find_key(hash).await?;
+    let found = wrong_keys::look_up(state, peer, hash).await?;
     if let Some(key) = &found {
         state.keys.put(hash, key.clone(), now, revocations);
+        state.peers.proved(peer);
     }
     Ok(found)
 }
@@ -143,12 +147,12 @@ pub async fn find(state: &ApiState, key: &str) -> Result<Option<ApiKey>, StoreEr
 ///
 /// # Errors
 /// 401 without a valid key.
-pub async fn seed_caller(state: &ApiState, headers: &HeaderMap) -> Result<Caller, Problem> {
-    caller(state, seed_key(headers).ok_or_else(Problem::unauthorized)?).await
+pub async fn seed_caller(state: &ApiState, peer: Peer, headers: &HeaderMap) -> Result<Caller, Problem> {
+    caller(state, peer, seed_key(headers).ok_or_else(Problem::unauthorized)?).await
 }
 
-async fn caller(state: &ApiState, key: &str) -> Result<Caller, Problem> {
-    let key = find(state, key).await?.ok_or_else(Problem::unauthorized)?;
+async fn caller(state: &ApiState, peer: Peer, key: &str) -> Result<Caller, Problem> {
+    let key = find(state, peer, key).await?.ok_or_else(Problem::unauthorized)?;
     // What was changed through another node just before is there to be seen through this one.
     state.store.catch_up().await?;
     let config = state.store.config(key.account).ok_or_else(Problem::unauthorized)?;
@@ -163,7 +167,8 @@ pub async fn guard(
 ) -> Result<Response, Problem> {
     let is_ours = request.uri().path().starts_with("/v1/");
     let key = if is_ours { bearer(request.headers()) } else { seed_key(request.headers()) };
-    let caller = caller(&state, key.ok_or_else(Problem::unauthorized)?).await?;
+    let peer = Peer::of(request.extensions());
+    let caller = caller(&state, peer, key.ok_or_else(Problem::unauthorized)?).await?;
     request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
 }

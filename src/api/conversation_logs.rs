@@ -14,6 +14,7 @@ use super::analytics::moment;
 use super::auth::{self, Caller};
 use super::body::Id;
 use super::calls;
+use super::peer::Peer;
 use super::problem::Problem;
 use super::query::Query;
 use crate::model::call::{ASSISTANT, Turn, USER};
@@ -43,8 +44,8 @@ fn refused(status: StatusCode, message: &str) -> Response {
     (status, Answer(json!({ "success": false, "message": message }))).into_response()
 }
 
-async fn caller(state: &ApiState, headers: &HeaderMap) -> Result<Caller, Response> {
-    auth::seed_caller(state, headers).await.map_err(|problem| match problem.status() {
+async fn caller(state: &ApiState, peer: Peer, headers: &HeaderMap) -> Result<Caller, Response> {
+    auth::seed_caller(state, peer, headers).await.map_err(|problem| match problem.status() {
         StatusCode::UNAUTHORIZED => refused(StatusCode::UNAUTHORIZED, "Send a valid API key as x-api-key."),
         _ => problem.into_response(),
     })
@@ -204,9 +205,10 @@ fn response_time(turns: &[Turn]) -> Option<Millis> {
 pub async fn read(
     State(state): State<ApiState>,
     Id(id): Id,
+    peer: Peer,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let caller = match caller(&state, &headers).await {
+    let caller = match caller(&state, peer, &headers).await {
         Ok(caller) => caller,
         Err(refused) => return Ok(refused),
     };
@@ -326,10 +328,11 @@ impl Wanted {
 )]
 pub async fn recordings(
     State(state): State<ApiState>,
+    peer: Peer,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let caller = match caller(&state, &headers).await {
+    let caller = match caller(&state, peer, &headers).await {
         Ok(caller) => caller,
         Err(refused) => return Ok(refused),
     };

@@ -87,9 +87,9 @@ pub async fn ai_dialer_callback(State(state): State<ApiState>, request: Request)
     let needs_secret = key.is_none();
     let account = match key {
         None => Some(AccountKey::DEFAULT),
-        Some(key) => match auth::find(&state, key).await {
+        Some(key) => match auth::find(&state, Peer::of(request.extensions()), key).await {
             Ok(found) => found.map(|key| key.account),
-            Err(error) => return Problem::from(error).into_response(),
+            Err(problem) => return problem.into_response(),
         },
     };
     let look = |_: &Uri| {

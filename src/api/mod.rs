@@ -47,6 +47,7 @@ pub mod stream;
 pub mod test_send;
 pub mod transcripts;
 mod turns;
+mod wrong_keys;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -57,6 +58,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use http::StatusCode;
+use ipnet::IpNet;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -83,6 +85,12 @@ pub struct Settings {
     pub body_speed: Speed,
     /// How often a stream says that it is there when there is nothing else to say.
     pub heartbeat: Duration,
+    /// What clients are allowed.
+    pub limits: server::Limits,
+    /// Networks of the proxies whose word counts for whom a request comes from.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether the numbers are served elsewhere, and not here.
+    pub hides_metrics: bool,
 }
 
 impl Settings {
@@ -99,6 +107,9 @@ impl Settings {
             max_load: 128 << 20,
             body_speed: Speed::default(),
             heartbeat: Duration::from_secs(15),
+            limits: server::Limits::default(),
+            trusted_proxies: Vec::new(),
+            hides_metrics: false,
         }
     }
 }
@@ -141,6 +152,7 @@ pub struct Parts {
     intakes: turns::Turns,
     /// Whose import is under way.
     imports: turns::Turns,
+    wrong_keys: wrong_keys::WrongKeys,
     /// Held while settings are read, changed and written back: no change is lost to another one.
     changing: tokio::sync::Mutex<()>,
 }
@@ -156,7 +168,7 @@ impl ApiState {
         courier: Arc<dyn Courier>,
         settings: Settings,
     ) -> Self {
-        let (streams, peers, keys, changing) = <_>::default();
+        let (streams, peers, keys, wrong_keys, changing) = <_>::default();
         let limits = budget::Limits::of(settings.max_load, settings.max_body);
         let budget = budget::Budget::new(limits, Arc::clone(&metrics));
         Self(Arc::new(Parts {
@@ -170,6 +182,7 @@ impl ApiState {
             streams,
             peers,
             keys,
+            wrong_keys,
             budget,
             intakes: turns::Turns::new(batches::MOST_INTAKES),
             imports: turns::Turns::new(turns::ANY),
@@ -196,12 +209,16 @@ fn open() -> OpenApiRouter<ApiState> {
     OpenApiRouter::default()
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
-        .routes(routes!(health::metrics))
         .routes(routes!(docs::document))
         .routes(routes!(docs::page))
         .routes(routes!(transcripts::linked))
         .routes(routes!(conversation_logs::read))
         .routes(routes!(conversation_logs::recordings))
+}
+
+/// The numbers, for whom the operator lets at them.
+fn measured() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::default().routes(routes!(health::metrics))
 }
 
 /// What an API key opens.
@@ -265,9 +282,22 @@ pub fn router(state: ApiState) -> Router {
     let keyed = Router::from(keyed())
         .route_layer(from_fn_with_state(state.clone(), idempotency::once))
         .route_layer(from_fn_with_state(state.clone(), auth::guard));
-    let counted = keyed.merge(Router::from(open())).route_layer(from_fn_with_state(state.clone(), count));
-    counted
-        .merge(Router::from(doors()))
+    let mut counted = keyed.merge(Router::from(open()));
+    if !state.settings.hides_metrics {
+        counted = counted.merge(Router::from(measured()));
+    }
+    let counted = counted.route_layer(from_fn_with_state(state.clone(), count));
+    finish(counted.merge(Router::from(doors())), state)
+}
+
+/// What is served where the metrics have an address of their own: they, and the node's health.
+pub fn metrics_router(state: ApiState) -> Router {
+    let health = OpenApiRouter::default().routes(routes!(health::alive)).routes(routes!(health::ready));
+    finish(Router::from(health).merge(Router::from(measured())), state)
+}
+
+fn finish(router: Router<ApiState>, state: ApiState) -> Router {
+    router
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(CatchPanicLayer::custom(|_| axum::response::IntoResponse::into_response(Problem::internal())))

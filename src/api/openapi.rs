@@ -27,7 +27,8 @@ const ABOUT: &str = "One door in for the events of AI dialers, one door out for 
 
 /// Builds the document from the routes.
 fn document() -> OpenApi {
-    let routes: OpenApiRouter<ApiState> = super::keyed().merge(super::doors()).merge(super::open());
+    let routes: OpenApiRouter<ApiState> =
+        super::keyed().merge(super::doors()).merge(super::open()).merge(super::measured());
     let mut api = routes.into_openapi();
     let mut info = Info::new("postcall", env!("CARGO_PKG_VERSION"));
     info.description = Some(ABOUT.to_owned());

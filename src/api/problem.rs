@@ -58,6 +58,16 @@ impl Problem {
         Self { status, code, detail: detail.into(), errors: Vec::new(), retry_after: None, closes: false }
     }
 
+    /// A problem that goes away by itself: worth another try after so many seconds.
+    pub fn retry_after(
+        status: StatusCode,
+        code: &'static str,
+        detail: impl Into<String>,
+        seconds: u32,
+    ) -> Self {
+        Self { retry_after: Some(seconds), ..Self::new(status, code, detail) }
+    }
+
     /// Wrong fields: 422 in a body, 400 in a query.
     pub fn of_fields(status: StatusCode, errors: Vec<FieldError>) -> Self {
         let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();

@@ -19,6 +19,7 @@ use tracing::warn;
 use super::ApiState;
 use super::auth::{self, Caller};
 use super::events::{CURSORS, EventView, expired, position};
+use super::peer::Peer;
 use super::problem::{BAD_CURSOR, Problem};
 use super::query::Query;
 use crate::model::AccountKey;
@@ -123,6 +124,7 @@ impl Drop for OpenStream {
 pub async fn follow(
     State(state): State<ApiState>,
     caller: Caller,
+    peer: Peer,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
@@ -154,6 +156,7 @@ pub async fn follow(
         after,
         news,
         ended,
+        peer,
         key,
         checked: Instant::now(),
         state,
@@ -198,6 +201,8 @@ struct Follower {
     after: Option<i64>,
     news: watch::Receiver<i64>,
     ended: watch::Receiver<bool>,
+    /// Who reads.
+    peer: Peer,
     /// The key that opened the stream, and when it was last asked whether it still does.
     key: String,
     checked: Instant,
@@ -257,7 +262,7 @@ impl Follower {
         }
         self.checked = Instant::now();
         // While the store cannot be asked, the stream has nothing to say anyway.
-        auth::find(&self.state, &self.key).await.is_ok_and(|key| key.is_some())
+        auth::find(&self.state, self.peer, &self.key).await.is_ok_and(|key| key.is_some())
     }
 }
 

@@ -114,10 +114,13 @@ impl House {
         let state = ApiState::new(store_too, writer_too, queues, clock, metrics, courier, settings);
         let (stop, stopped) = oneshot::channel::<()>();
         let streams = state.streams.clone();
-        let served = tokio::spawn(server::serve(listener, router(state), async move {
-            let _ = stopped.await;
-            streams.end();
-        }));
+        let served = tokio::spawn(async move {
+            let stopped = async {
+                let _ = stopped.await;
+                streams.end();
+            };
+            server::serve(listener, router(state.clone()), &state, stopped).await;
+        });
         let key = new_api_key();
         let hash = hash_api_key(&key);
         store.create_key(AccountKey::DEFAULT, "admin".to_owned(), true, hash, System.now()).await.unwrap();

@@ -1,0 +1,154 @@
+//! What surrounds each request: whom it comes from, whether its connection has a slot, and bodies that write down whom
+//! the connection waits for. Does not know any route but those of the node's health.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::service::{Service, service_fn};
+use hyper_util::service::TowerToHyperService;
+
+use super::client_address::ClientAddresses;
+use super::connection::{Connection, UnderWay};
+use crate::api::problem::Problem;
+use crate::metrics::Turned;
+
+/// What a connection without a slot may still ask for.
+const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
+
+/// Answers the requests of one connection.
+pub fn service(
+    connection: Arc<Connection>,
+    clients: Arc<ClientAddresses>,
+    router: Router,
+) -> impl Service<Request<Incoming>, Response = Response<AnswerBody>, Error = Infallible, Future: Send> {
+    let router = TowerToHyperService::new(router);
+    service_fn(move |mut request: Request<Incoming>| {
+        let peer = clients.of_request(connection.peer(), request.headers());
+        let under_way = connection.begin(peer);
+        request.extensions_mut().insert(peer);
+        let turned = connection.turned();
+        let refusal = turned.filter(|_| !HEALTH.contains(&request.uri().path())).map(refuse);
+        let answer = match refusal {
+            Some(refusal) => Err(refusal),
+            None => Ok(router.call(request.map(|body| RequestBody::wrap(body, &connection)))),
+        };
+        async move {
+            let mut response = match answer {
+                Ok(answer) => answer.await?,
+                Err(refusal) => refusal.into_response(),
+            };
+            if turned.is_some() {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response.map(|body| AnswerBody { body, under_way }))
+        }
+    })
+}
+
+fn refuse(turned: Turned) -> Problem {
+    let (status, detail) = match turned {
+        Turned::Full => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "All connections of this node are taken. Send the request again in a moment.",
+        ),
+        Turned::Address => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "This address has all the connections that one address may have. Send several requests on one connection, \
+             or close some.",
+        ),
+    };
+    Problem::retry_after(status, "too_many_connections", detail, 1)
+}
+
+/// The body of a request; while more of it is awaited, the connection waits for its client.
+struct RequestBody {
+    body: Incoming,
+    connection: Arc<Connection>,
+    /// Since when the rest is awaited. A client that sends a little now and then is not thereby a quick one.
+    since: Option<u64>,
+}
+
+impl RequestBody {
+    fn wrap(body: Incoming, connection: &Arc<Connection>) -> Body {
+        if body.is_end_stream() {
+            return Body::empty();
+        }
+        Body::new(Self { body, connection: Arc::clone(connection), since: None })
+    }
+}
+
+impl HttpBody for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        if polled.is_pending() {
+            let now = || this.connection.slots().now();
+            this.connection.awaits_body(Some(*this.since.get_or_insert_with(now)));
+        } else if this.since.is_some() {
+            this.connection.awaits_body(None);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if self.since.is_some() {
+            self.connection.awaits_body(None);
+        }
+    }
+}
+
+/// The body of an answer, whose bytes are held until the client has read them. The request is under way until it is
+/// dropped.
+pub struct AnswerBody {
+    body: Body,
+    under_way: UnderWay,
+}
+
+impl HttpBody for AnswerBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
+            this.under_way.connection().holds_answer(data.len());
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

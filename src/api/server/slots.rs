@@ -1,0 +1,238 @@
+//! The connections that are open, bounded in all and by address. When there is no slot for a new one, the connection that
+//! has kept the server waiting longest makes way, unless its client proved itself; past that a few more are let in for
+//! the health of the node alone. Does not read or write: a connection says itself whom it waits for.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::Limits;
+use super::connection::Connection;
+use crate::api::peer::{Peer, Peers};
+use crate::metrics::{Cut, Metrics, Turned};
+
+/// Connections past the bound that are served the health of the node alone.
+const RESERVE: usize = 64;
+/// One of so many connections makes way at a time, so that the table is not searched for each new one.
+const BATCH: usize = 256;
+/// How long the table is not searched again after a search in vain.
+const SEARCH_PAUSE: Duration = Duration::from_millis(10);
+/// What may be held in all for clients that keep the server waiting, in bytes: unread answers and unfinished heads.
+const MOST_HELD: usize = 64 << 20;
+
+/// Every open connection.
+#[derive(Debug)]
+pub struct Slots {
+    limits: Limits,
+    peers: Arc<Peers>,
+    metrics: Arc<Metrics>,
+    began: Instant,
+    held: AtomicUsize,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    number: u64,
+    count: usize,
+    by_address: HashMap<Peer, HashMap<u64, Arc<Connection>>>,
+    reserve: HashMap<u64, Arc<Connection>>,
+    /// Before this moment a search would be in vain.
+    searched: Option<Instant>,
+}
+
+/// A connection's slot, free again when this is dropped.
+#[derive(Debug)]
+pub struct Lease(Arc<Connection>);
+
+impl std::ops::Deref for Lease {
+    type Target = Arc<Connection>;
+
+    fn deref(&self) -> &Arc<Connection> {
+        &self.0
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let slots = self.0.slots();
+        slots.lock().remove(&self.0);
+        slots.metrics.connections().dec();
+    }
+}
+
+impl Slots {
+    /// All of them free.
+    pub fn new(limits: Limits, peers: Arc<Peers>, metrics: Arc<Metrics>) -> Arc<Self> {
+        let (held, taken) = <_>::default();
+        Arc::new(Self { limits, peers, metrics, began: Instant::now(), held, taken })
+    }
+
+    /// The bounds.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Microseconds since the slots were made.
+    pub fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Counts a connection that did not keep up.
+    pub fn count(&self, cut: Cut) {
+        self.metrics.connection_cut(cut);
+    }
+
+    /// Gives a new connection a slot, or where there is none one of the reserve.
+    pub fn admit(self: &Arc<Self>, peer: Peer) -> Lease {
+        let is_limited = self.peers.is_limited(peer);
+        let is_patient = !is_limited;
+        let mut taken = self.lock();
+        let turned = self.make_way(&mut taken, peer, is_limited).err();
+        taken.number += 1;
+        let connection = Arc::new(Connection::new(taken.number, peer, turned, is_patient, Arc::clone(self)));
+        if let Some(turned) = turned {
+            self.metrics.connection_turned(turned);
+            if taken.reserve.len() >= RESERVE {
+                self.evict(longest(taken.reserve.values(), 1, |_| true), &mut taken, Cut::Evicted);
+            }
+        }
+        taken.insert(Arc::clone(&connection));
+        drop(taken);
+        self.metrics.connections().inc();
+        Lease(connection)
+    }
+
+    /// Makes sure that there is a slot for one more.
+    fn make_way(&self, taken: &mut Taken, peer: Peer, is_limited: bool) -> Result<(), Turned> {
+        let of_address = taken.by_address.get(&peer.network());
+        if let Some(all) =
+            of_address.filter(|all| is_limited && all.len() >= self.limits.connections_per_address)
+        {
+            self.evict(
+                non_empty(longest(all.values(), 1, |_| true)).ok_or(Turned::Address)?,
+                taken,
+                Cut::Evicted,
+            );
+        }
+        if taken.count < self.limits.connections {
+            return Ok(());
+        }
+        if taken.searched.is_some_and(|searched| searched.elapsed() < SEARCH_PAUSE) {
+            return Err(Turned::Full);
+        }
+        let batch = (self.limits.connections / BATCH).max(1);
+        let victims =
+            longest(taken.all(), batch, |connection| !self.peers.is_proven(connection.latest_peer()));
+        taken.searched = victims.is_empty().then(Instant::now);
+        self.evict(non_empty(victims).ok_or(Turned::Full)?, taken, Cut::Evicted);
+        Ok(())
+    }
+
+    /// Takes the slots of connections, and asks them to close.
+    fn evict(&self, victims: Vec<Arc<Connection>>, taken: &mut Taken, cut: Cut) {
+        for victim in victims {
+            taken.remove(&victim);
+            self.metrics.connection_cut(cut);
+            victim.ask_to_leave();
+        }
+    }
+
+    /// Takes a connection back that was asked to close and is at work again.
+    pub fn keep(&self, connection: &Arc<Connection>) {
+        self.lock().insert(Arc::clone(connection));
+    }
+
+    /// Notes what is held for a client, in place of what was held for it before. When that is too much for all together,
+    /// those who have kept the server waiting longest for what is held lose their connections, proven or not.
+    pub fn hold(&self, bytes: usize, before: usize) {
+        let all = self.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let all = all.saturating_sub(before);
+        self.held.fetch_sub(before, Ordering::Relaxed);
+        if bytes <= before || all <= MOST_HELD {
+            return;
+        }
+        let mut taken = self.lock();
+        let mut excess = all - MOST_HELD;
+        let victims = longest(taken.all(), usize::MAX, |connection| connection.held() > 0);
+        let enough = victims.into_iter().take_while(|victim| {
+            let is_needed = excess > 0;
+            excess = excess.saturating_sub(victim.held());
+            is_needed
+        });
+        self.evict(enough.collect(), &mut taken, Cut::Held);
+    }
+
+    /// Closes, round after round, connections whose clients neither read nor send while the server waits for them.
+    /// For the stop: what is under way is finished with those who take part.
+    pub async fn close_stalled(&self) {
+        for connection in self.lock().all() {
+            connection.moved();
+        }
+        loop {
+            sleep(self.limits.stop_patience).await;
+            let mut taken = self.lock();
+            let least = self.limits.least_bytes(self.limits.stop_patience);
+            let all = taken.all().chain(taken.reserve.values());
+            let stalled =
+                all.filter(|connection| connection.moved() < least && connection.waits_since().is_some());
+            let stalled = stalled.map(Arc::clone).collect();
+            self.evict(stalled, &mut taken, Cut::Stop);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taken {
+    fn all(&self) -> impl Iterator<Item = &Arc<Connection>> {
+        self.by_address.values().flat_map(HashMap::values)
+    }
+
+    fn insert(&mut self, connection: Arc<Connection>) {
+        let number = connection.number();
+        let before = match connection.turned() {
+            Some(_) => self.reserve.insert(number, connection),
+            None => {
+                self.count += 1;
+                self.by_address.entry(connection.peer().network()).or_default().insert(number, connection)
+            }
+        };
+        debug_assert!(before.is_none(), "a connection has one slot");
+    }
+
+    fn remove(&mut self, connection: &Connection) {
+        self.reserve.remove(&connection.number());
+        let network = connection.peer().network();
+        let Some(of_address) = self.by_address.get_mut(&network) else { return };
+        if of_address.remove(&connection.number()).is_some() {
+            self.count -= 1;
+        }
+        if of_address.is_empty() {
+            self.by_address.remove(&network);
+        }
+    }
+}
+
+/// Those of the connections that keep the server waiting, longest first, and may be closed; so many at most.
+fn longest<'a>(
+    all: impl Iterator<Item = &'a Arc<Connection>>,
+    most: usize,
+    may_close: impl Fn(&Connection) -> bool,
+) -> Vec<Arc<Connection>> {
+    let mut waiting: Vec<_> =
+        all.filter_map(|connection| Some((connection.waits_since()?, connection))).collect();
+    waiting.sort_unstable_by_key(|(since, _)| *since);
+    let open =
+        waiting.into_iter().map(|(_, connection)| connection).filter(|connection| may_close(connection));
+    open.take(most).map(Arc::clone).collect()
+}
+
+fn non_empty<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
+}
