@@ -72,11 +72,12 @@ impl Unread {
                     "This account's requests that are under way hold as much memory as one account may have. Send fewer \
                      large bodies at the same time. {again}"
                 );
-                Problem::unavailable_because(detail).closing()
+                Problem::unavailable_because(detail)
             }
-            Self::Refused(Refused::Full | Refused::Displaced) => {
+            Self::Refused(refused @ (Refused::Full | Refused::Displaced)) => {
                 let detail = format!("Too many bodies are being received at the moment. {again}");
-                Problem::unavailable_because(detail).closing()
+                let problem = Problem::unavailable_because(detail);
+                if refused == Refused::Displaced { problem.closing() } else { problem }
             }
         }
     }

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use postcall::clock::System;
 use postcall::dialect::ReceiptKind::{Duplicate, Quarantined, Recorded};
+use postcall::dialect::{self, Reading};
 use postcall::ledger::Next;
 use postcall::metrics::Metrics;
-use postcall::model::{DeliveryState, EventType, Outcome, Step};
+use postcall::model::{DeliveryState, DialectName, EventType, Outcome, Step};
 use postcall::store::group::GroupWriter;
 use postcall::store::{Incoming, Page, Place, Settlement, StoreError, What};
 use tokio::task::JoinHandle;
@@ -205,6 +206,26 @@ pub async fn only_so_much_may_wait<F: Fixture>(scene: Scene<F>) {
     );
     let page = Page { after: None, limit: 10 };
     assert_eq!(scene.store.quarantine(scene.account, page).await.unwrap().len(), 1);
+    scene.finish().await;
+}
+
+/// What is parsed out of a body may take many times its bytes, and that is what counts.
+pub async fn a_body_of_tiny_fields_counts_as_what_it_takes_parsed<F: Fixture>(scene: Scene<F>) {
+    const FIELDS: usize = 100_000;
+    // A key and a value, each in an allocation of at least 16 bytes, and their two headers.
+    const PARSED: usize = FIELDS * (16 + 16 + 24 + 16);
+    let rig = Rig::over(&scene, []);
+    let fields: String = (0..FIELDS).map(|number| format!(",\"{number:x}\":1")).collect();
+    let body = |call: usize| {
+        let raw = Bytes::from(format!("{{\"callId\":\"c-{call}\"{fields}}}"));
+        assert!(raw.len() < 1 << 20);
+        let Reading::Events(heard) = dialect::get(DialectName::Cllr).read(&raw) else { panic!("readable") };
+        Incoming { raw, ..scene.incoming(What::heard(heard)) }
+    };
+    let recorded = rig.together((0..16).map(body).collect()).await;
+    let taken = recorded.iter().filter(|recorded| recorded.is_ok()).count();
+    assert!((1..=(64 << 20) / PARSED).contains(&taken), "{taken} of 16 MiB");
+    assert_eq!(rig.writer.record(body(99)).await, Ok(done(Recorded, 0)), "there is room again");
     scene.finish().await;
 }
 
