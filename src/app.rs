@@ -50,8 +50,8 @@ pub const LEASE: Duration = Duration::from_secs(60);
 /// How long background work that has leisure rests, over what a step of it took.
 const LEISURE: u32 = 3;
 
-/// What a server is started with.
-#[derive(Clone, Debug)]
+/// What a server is started with. It cannot be printed, as it may hold the admin key.
+#[derive(Clone)]
 pub struct Settings {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,

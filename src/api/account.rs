@@ -14,9 +14,10 @@ use super::body::Json;
 use super::form::{Form, Given};
 use super::keys::AccountView;
 use super::problem::Problem;
+use crate::model::Right;
 
 /// A hundred years: whoever wants more wants for ever, and that is `null`.
-const MOST_DAYS: f64 = 36_500.0;
+pub const MOST_DAYS: f64 = 36_500.0;
 /// More call minutes than anybody has.
 const MOST_MINUTES: f64 = 1e9;
 const SECONDS_OF_A_DAY: f64 = 86_400.0;
@@ -27,7 +28,7 @@ pub struct Days(pub Duration);
 
 impl Days {
     /// The length of so many days; `None` when there is nothing left of it or it is longer than a hundred years.
-    fn read(days: f64) -> Option<Duration> {
+    pub fn read(days: f64) -> Option<Duration> {
         if !(0.0..=MOST_DAYS).contains(&days) {
             return None;
         }
@@ -75,8 +76,8 @@ pub async fn read(State(state): State<ApiState>, caller: Caller) -> Result<Answe
 
 /// Change the account
 ///
-/// A shorter `retention_days` removes what is older from now on; that cannot be undone. What is still pending then is
-/// cancelled. The sums in `/v1/reconciliation` go on counting what is gone.
+/// A shorter `retention_days` removes what is older from now on; that cannot be undone, and to shorten either age needs the
+/// right `erase` too. What is still pending then is cancelled. The sums in `/v1/reconciliation` go on counting what is gone.
 #[utoipa::path(
     patch, path = "/v1/account", tag = "Accounts and keys", request_body = AccountChange,
     responses((status = 200, description = "Changed", body = AccountView)),
@@ -91,6 +92,10 @@ pub async fn change(
     let wanted_of_transcripts = read_days(&mut form, "transcript_retention_days");
     let minutes = read_minutes(&mut form);
     form.finish()?;
+    let known = &caller.config.account;
+    if is_shorter(wanted, known.retention) || is_shorter(wanted_of_transcripts, known.transcript_retention) {
+        caller.require(Right::Erase)?;
+    }
     let (now, missing) = (state.clock.now(), || Problem::not_found("account"));
     if let Some(minutes) = minutes {
         state.store.set_credit(caller.account, minutes).await?;
@@ -104,6 +109,11 @@ pub async fn change(
     }
     let config = state.store.config(caller.account).ok_or_else(missing)?;
     read(State(state), Caller { config, ..caller }).await
+}
+
+/// Whether less is kept after a change than before; `None` in it is for ever.
+fn is_shorter(wanted: Option<Option<Duration>>, known: Option<Duration>) -> bool {
+    wanted.flatten().is_some_and(|wanted| known.is_none_or(|known| wanted < known))
 }
 
 /// Call minutes, in milliseconds; nothing when they are left out, `None` in it for `null`.

@@ -1,5 +1,5 @@
-//! Who asks: API keys, and the account that each one opens. An id of another account is as absent as one that never
-//! was. Refuses to know what is asked for.
+//! Who asks: API keys, the account that each one opens, and the rights that it has there. An id of another account is as
+//! absent as one that never was. Does not know which right an operation needs: the router says it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,12 +13,13 @@ use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
 
 use super::ApiState;
+use super::key_uses;
 use super::peer::Peer;
 use super::problem::Problem;
 use super::wrong_keys;
 use crate::clock::random_bytes;
 use crate::model::id::{self, Kind, Tag};
-use crate::model::{AccountKey, ApiKey, Time};
+use crate::model::{AccountKey, ApiKey, Right, Rights, Time};
 use crate::store::vault::hash_api_key;
 use crate::store::{AccountConfig, EndpointRef};
 
@@ -35,6 +36,13 @@ pub fn new_api_key() -> String {
     format!("{PREFIX}{}", BASE64URL_NOPAD.encode(&random_bytes::<32>()))
 }
 
+/// A key that was presented.
+struct Presented {
+    key: ApiKey,
+    /// Whether this use of it is to be written down.
+    is_use_due: bool,
+}
+
 /// Keys that were asked for lately.
 #[derive(Debug, Default)]
 pub struct Remembered {
@@ -49,21 +57,25 @@ struct Known {
 }
 
 impl Remembered {
-    fn get(&self, hash: &[u8; 32], now: Time) -> (Option<ApiKey>, u64) {
-        let known = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = known.keys.get(hash).filter(|(_, since)| now.since(*since) < TRUSTED);
-        (fresh.map(|(key, _)| key.clone()), known.revocations)
+    fn get(&self, hash: &[u8; 32], now: Time) -> (Option<Presented>, u64) {
+        let mut known = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = known.keys.get_mut(hash).filter(|(_, since)| now.since(*since) < TRUSTED);
+        (fresh.map(|(key, _)| present(key, now)), known.revocations)
     }
 
-    fn put(&self, hash: [u8; 32], key: ApiKey, now: Time, revocations: u64) {
+    /// Takes in what the store knows of a key.
+    fn put(&self, hash: [u8; 32], mut key: ApiKey, now: Time, revocations: u64) -> Presented {
         let mut known = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if known.revocations != revocations {
-            return;
+            return Presented { key, is_use_due: false };
         }
         if known.keys.len() >= MOST_REMEMBERED {
             known.keys.clear();
         }
-        known.keys.insert(hash, (key, now));
+        // A use that is on its way to the store is not on record there.
+        let noted = known.keys.get(&hash).and_then(|(known, _)| known.last_used_at);
+        key.last_used_at = key.last_used_at.max(noted);
+        present(&mut known.keys.entry(hash).insert_entry((key, now)).into_mut().0, now)
     }
 
     /// Forgets everything, after a key was revoked.
@@ -74,6 +86,15 @@ impl Remembered {
     }
 }
 
+/// A use of a key that is remembered.
+fn present(key: &mut ApiKey, now: Time) -> Presented {
+    let is_use_due = key_uses::is_due(key, now);
+    if is_use_due {
+        key.last_used_at = Some(now);
+    }
+    Presented { key: key.clone(), is_use_due }
+}
+
 /// Who asks.
 #[derive(Clone)]
 pub struct Caller {
@@ -81,8 +102,12 @@ pub struct Caller {
     pub account: AccountKey,
     /// Its mark in ids.
     pub tag: Tag,
-    /// Whether it may make accounts and keys for them.
-    pub admin: bool,
+    /// The number of the key in it.
+    pub key: i64,
+    /// What the key may do.
+    pub rights: Rights,
+    /// From when on the key opens nothing.
+    pub expires_at: Option<Time>,
     /// What is configured in the account, at the time of the request.
     pub config: Arc<AccountConfig>,
 }
@@ -102,6 +127,31 @@ impl Caller {
     pub fn endpoint(&self, number: i64) -> EndpointRef {
         EndpointRef { account: self.account, number }
     }
+
+    /// Whether the key has a right.
+    pub fn may(&self, right: Right) -> bool {
+        self.rights.has(right)
+    }
+
+    /// Lets only keys with a right pass, where an operation needs one more than its route.
+    ///
+    /// # Errors
+    /// 403 for all others.
+    pub fn require(&self, right: Right) -> Result<(), Problem> {
+        if self.may(right) { Ok(()) } else { Err(lacking(right)) }
+    }
+}
+
+/// The key is valid and may not do this.
+pub fn lacking(right: Right) -> Problem {
+    let remedy = match right {
+        Right::Admin => {
+            "Only admin keys of the account \"default\" have it: use the key that the first start of postcall made."
+        }
+        _ => "Use a key that has it; POST /v1/keys makes one.",
+    };
+    let detail = format!("This needs the right \"{right}\", which this API key does not have. {remedy}");
+    Problem::new(StatusCode::FORBIDDEN, "forbidden", detail)
 }
 
 impl FromRequestParts<ApiState> for Caller {
@@ -124,65 +174,55 @@ pub fn seed_key(headers: &HeaderMap) -> Option<&str> {
     own.map(str::trim).or_else(|| bearer(headers))
 }
 
-/// What is known about a key, unless it is none of ours or revoked.
+/// What is known about a key, unless it is none of ours, revoked or expired.
 ///
 /// # Errors
 /// When the store cannot be asked, or the client gave too many wrong keys.
 pub async fn find(state: &ApiState, peer: Peer, key: &str) -> Result<Option<ApiKey>, Problem> {
     let (hash, now) = (hash_api_key(key), state.clock.now());
     let (known, revocations) = state.keys.get(&hash, now);
-    if known.is_some() {
-        state.peers.proved(peer);
-        return Ok(known);
+    let found = match known {
+        Some(known) => known,
+        None => match wrong_keys::look_up(state, peer, hash).await? {
+            Some(key) => state.keys.put(hash, key, now, revocations),
+            None => return Ok(None),
+        },
+    };
+    if found.is_use_due {
+        key_uses::note(state, &found.key, now);
     }
-    let found = wrong_keys::look_up(state, peer, hash).await?;
-    if let Some(key) = &found {
-        state.keys.put(hash, key.clone(), now, revocations);
-        state.peers.proved(peer);
+    if found.key.is_expired(now) {
+        return Ok(None);
     }
-    Ok(found)
+    state.peers.proved(peer);
+    Ok(Some(found.key))
 }
 
-/// Who asks on a seed's own path.
-///
-/// # Errors
-/// 401 without a valid key.
-pub async fn seed_caller(state: &ApiState, peer: Peer, headers: &HeaderMap) -> Result<Caller, Problem> {
-    caller(state, peer, seed_key(headers).ok_or_else(Problem::unauthorized)?).await
-}
-
-async fn caller(state: &ApiState, peer: Peer, key: &str) -> Result<Caller, Problem> {
+/// Who asks, if the key has the right. A key that lacks it is told so before anything is looked up for it.
+async fn caller(state: &ApiState, peer: Peer, key: &str, right: Right) -> Result<Caller, Problem> {
     let key = find(state, peer, key).await?.ok_or_else(Problem::unauthorized)?;
+    if !key.rights.has(right) {
+        return Err(lacking(right));
+    }
     // What was changed through another node just before is there to be seen through this one.
     state.store.catch_up().await?;
     let config = state.store.config(key.account).ok_or_else(Problem::unauthorized)?;
-    Ok(Caller { account: key.account, tag: config.account.tag, admin: key.admin, config })
+    let ApiKey { account, number, rights, expires_at, .. } = key;
+    Ok(Caller { account, tag: config.account.tag, key: number, rights, expires_at, config })
 }
 
-/// Lets only holders of a key pass, and says whose it is.
+/// Lets only holders of a key with a right pass, and says whose it is. Judges before anything of a body is read.
 pub async fn guard(
-    State(state): State<ApiState>,
+    State((state, right)): State<(ApiState, Right)>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
     let is_ours = request.uri().path().starts_with("/v1/");
     let key = if is_ours { bearer(request.headers()) } else { seed_key(request.headers()) };
     let peer = Peer::of(request.extensions());
-    let caller = caller(&state, peer, key.ok_or_else(Problem::unauthorized)?).await?;
+    let caller = caller(&state, peer, key.ok_or_else(Problem::unauthorized)?, right).await?;
     request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
-}
-
-/// Lets only admins pass.
-///
-/// # Errors
-/// 403 for everybody else.
-pub fn require_admin(caller: &Caller) -> Result<(), Problem> {
-    if caller.admin {
-        return Ok(());
-    }
-    let detail = "Only an admin key may do this. Use the key that the first start of postcall printed.";
-    Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail))
 }
 
 #[cfg(test)]
@@ -192,22 +232,43 @@ mod tests {
     #[test]
     fn a_revocation_reaches_also_who_asked_before_it() {
         let (hash, now) = ([1; 32], Time::from_micros(0));
-        let key = ApiKey {
-            number: 1,
-            account: AccountKey::DEFAULT,
-            name: "k".to_owned(),
-            admin: false,
-            created_at: now,
-        };
-        let remembered = Remembered::default();
+        let (key, remembered) = (key(now), Remembered::default());
         let (_, before) = remembered.get(&hash, now);
         remembered.forget();
         remembered.put(hash, key.clone(), now, before);
-        assert_eq!(remembered.get(&hash, now).0, None);
+        assert!(remembered.get(&hash, now).0.is_none());
         let (_, after) = remembered.get(&hash, now);
         remembered.put(hash, key.clone(), now, after);
-        assert_eq!(remembered.get(&hash, now).0, Some(key));
-        assert_eq!(remembered.get(&hash, now.after(TRUSTED)).0, None);
+        assert_eq!(remembered.get(&hash, now).0.unwrap().key.number, key.number);
+        assert!(remembered.get(&hash, now.after(TRUSTED)).0.is_none());
+    }
+
+    #[test]
+    fn of_many_uses_in_a_minute_one_is_due() {
+        let (hash, now) = ([1; 32], Time::from_seconds(1000).unwrap());
+        let remembered = Remembered::default();
+        assert!(remembered.put(hash, key(now), now, 0).is_use_due);
+        // Read before the first use was written, by a request that came at the same time.
+        assert!(!remembered.put(hash, key(now), now, 0).is_use_due);
+        assert!(!remembered.get(&hash, now).0.unwrap().is_use_due);
+        let later = now.after(key_uses::ACCURACY);
+        assert!(
+            remembered.get(&hash, later).0.is_none(),
+            "the store is asked first: another node may have noted it"
+        );
+        assert!(remembered.put(hash, key(now), later, 0).is_use_due);
+    }
+
+    fn key(created_at: Time) -> ApiKey {
+        ApiKey {
+            number: 1,
+            account: AccountKey::DEFAULT,
+            name: "k".to_owned(),
+            rights: Rights::PLAIN,
+            expires_at: None,
+            last_used_at: None,
+            created_at,
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use axum::Json as Answer;
 use axum::extract::{RawQuery, State};
+use axum::response::Response;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use http::StatusCode;
@@ -20,6 +21,7 @@ use super::form::Form;
 use super::minutes::Minutes;
 use super::problem::Problem;
 use super::query::Query;
+use super::shown_once::{Revealed, once};
 use crate::clock::random_bytes;
 use crate::model::batch::Statistics;
 use crate::model::endpoint::Scope;
@@ -96,7 +98,8 @@ pub struct BatchRecord {
     code: Option<Text>,
     /// The secret that the endpoints of all batches of this account sign with; shown once, when it was made.
     #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<String>,
+    #[schema(value_type = Option<String>)]
+    secret: Option<Revealed>,
 }
 
 /// A contact of a batch.
@@ -140,11 +143,13 @@ pub struct FailureForm {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BatchSecret {
     /// Signs for the endpoints of batches that are made from now on.
-    secret: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String)]
+    secret: Option<Revealed>,
 }
 
 impl BatchRecord {
-    fn of(caller: &Caller, view: BatchView, now: Time, secret: Option<Secret>) -> Self {
+    fn of(caller: &Caller, view: BatchView, now: Time, secret: Option<Revealed>) -> Self {
         let status = status(&view, now);
         let (error, code) = view.failure.map(|why| (why.error, why.code)).unzip();
         Self {
@@ -172,7 +177,7 @@ impl BatchRecord {
             ended_at: view.ended_at,
             error,
             code,
-            secret: secret.map(|secret| String::from_utf8_lossy(secret.expose()).into_owned()),
+            secret,
         }
     }
 }
@@ -318,10 +323,14 @@ pub async fn create(
     State(state): State<ApiState>,
     caller: Caller,
     Json(body): Json,
-) -> Result<(StatusCode, Answer<BatchRecord>), Problem> {
+) -> Result<Response, Problem> {
     let (number, secret) = take_in(&state, &caller, body, Style::Ours).await?;
     let view = state.store.batch(caller.account, number).await?.ok_or_else(Problem::internal)?;
-    Ok((StatusCode::ACCEPTED, Answer(BatchRecord::of(&caller, view, state.clock.now(), secret))))
+    let now = state.clock.now();
+    Ok(once(StatusCode::ACCEPTED, |reveal| {
+        let secret = secret.as_ref().and_then(|secret| reveal.secret(secret));
+        BatchRecord::of(&caller, view.clone(), now, secret)
+    }))
 }
 
 /// List batches
@@ -486,10 +495,9 @@ pub async fn renew_secret(
     State(state): State<ApiState>,
     caller: Caller,
     Json(body): Json,
-) -> Result<Answer<BatchSecret>, Problem> {
+) -> Result<Response, Problem> {
     Form::read(&body)?.finish()?;
     let secret = fresh_secret();
-    let shown = String::from_utf8_lossy(secret.expose()).into_owned();
-    state.store.renew_batch_secret(caller.account, secret).await?;
-    Ok(Answer(BatchSecret { secret: shown }))
+    state.store.renew_batch_secret(caller.account, secret.clone()).await?;
+    Ok(once(StatusCode::OK, |reveal| BatchSecret { secret: reveal.secret(&secret) }))
 }

@@ -4,17 +4,16 @@
 use axum::Json as Answer;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
 use super::ApiState;
 use super::analytics::moment;
-use super::auth::{self, Caller};
+use super::auth::Caller;
 use super::body::Id;
 use super::calls;
-use super::peer::Peer;
 use super::problem::Problem;
 use super::query::Query;
 use crate::model::call::{ASSISTANT, Turn, USER};
@@ -44,11 +43,12 @@ fn refused(status: StatusCode, message: &str) -> Response {
     (status, Answer(json!({ "success": false, "message": message }))).into_response()
 }
 
-async fn caller(state: &ApiState, peer: Peer, headers: &HeaderMap) -> Result<Caller, Response> {
-    auth::seed_caller(state, peer, headers).await.map_err(|problem| match problem.status() {
+/// Puts a refusal of a key that is not valid into the shape of these paths.
+pub async fn in_its_shape(response: Response) -> Response {
+    match response.status() {
         StatusCode::UNAUTHORIZED => refused(StatusCode::UNAUTHORIZED, "Send a valid API key as x-api-key."),
-        _ => problem.into_response(),
-    })
+        _ => response,
+    }
 }
 
 /// What was said in a call, as seed 000's conversation logs have it.
@@ -202,16 +202,7 @@ fn response_time(turns: &[Turn]) -> Option<Millis> {
         (status = 404, description = "`{\"success\":false,\"message\":..}`: no such call in this account"),
     ),
 )]
-pub async fn read(
-    State(state): State<ApiState>,
-    Id(id): Id,
-    peer: Peer,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let caller = match caller(&state, peer, &headers).await {
-        Ok(caller) => caller,
-        Err(refused) => return Ok(refused),
-    };
+pub async fn read(State(state): State<ApiState>, caller: Caller, Id(id): Id) -> Result<Response, Problem> {
     let Some(found) = calls::of_vendor_id(&state, &caller, &id, 1).await?.pop() else {
         return Ok(refused(StatusCode::NOT_FOUND, "This account has no such call."));
     };
@@ -328,14 +319,9 @@ impl Wanted {
 )]
 pub async fn recordings(
     State(state): State<ApiState>,
-    peer: Peer,
-    headers: HeaderMap,
+    caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let caller = match caller(&state, peer, &headers).await {
-        Ok(caller) => caller,
-        Err(refused) => return Ok(refused),
-    };
     let mut query = Query::read(query.as_deref());
     let call_id = query.take("call_uuid").map(Text::from);
     let since = moment(&mut query, "start_date");

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::form::{Form, Given};
 use super::problem::sentence;
+use super::shown_once::{Reveal, Revealed};
 use crate::clock::random_bytes;
 use crate::dialect::signature::{check_secret, check_signing_secret};
 use crate::dialect::{self, Proof};
@@ -15,6 +16,9 @@ use crate::model::{DialectName, Time};
 
 /// Secrets that may be valid at the same time. Each one is a signature in every request.
 const MOST_SECRETS: usize = 8;
+
+/// A given secret of fewer characters is taken, since vendors choose some, but with a warning.
+const SHORTEST_UNREMARKED: usize = 16;
 
 /// Which side of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,15 +40,44 @@ pub enum Wanted {
     Taken(Secret),
 }
 
-/// A credential that was made for the caller: shown in this one answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+/// What an answer shows of a credential that was made for the caller, and says of one that the caller gave.
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub struct Shown {
     /// The signing secret, if one was made.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret: Option<String>,
+    #[schema(value_type = Option<String>)]
+    secret: Option<Revealed>,
     /// The bearer token, if one was made.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub bearer_token: Option<String>,
+    #[schema(value_type = Option<String>)]
+    bearer_token: Option<Revealed>,
+    /// What to look at once more about the credential that was given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>, required = false)]
+    warnings: Vec<String>,
+}
+
+/// What there is to show of a credential after a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Made {
+    secret: Option<Secret>,
+    bearer_token: Option<Secret>,
+    is_short: bool,
+}
+
+impl Made {
+    /// As far as it may be shown.
+    pub fn shown(&self, reveal: &Reveal) -> Shown {
+        let show = |secret: &Option<Secret>| secret.as_ref().and_then(|secret| reveal.secret(secret));
+        let short = self.is_short.then(|| {
+            format!(
+                "The secret has fewer than {SHORTEST_UNREMARKED} characters, so others may guess it from one signed \
+                 request. Choose a longer one where the vendor lets you."
+            )
+        });
+        let (secret, bearer_token) = (show(&self.secret), show(&self.bearer_token));
+        Shown { secret, bearer_token, warnings: short.into_iter().collect() }
+    }
 }
 
 /// Reads `secret` and `bearer_token`, as far as the dialect uses them.
@@ -85,16 +118,19 @@ pub fn read(form: &mut Form<'_>, dialect: Option<DialectName>, side: Side) -> Wa
 
 impl Wanted {
     /// The credential that follows. `current` is what is there and still fits the dialect.
-    pub fn make(self, dialect: DialectName, current: Option<Credential>) -> (Credential, Shown) {
+    pub fn make(self, dialect: DialectName, current: Option<Credential>) -> (Credential, Made) {
         let proof = dialect::get(dialect).proof();
         match (self, current) {
-            (Self::Unsaid, Some(current)) => (current, Shown::default()),
+            (Self::Unsaid, Some(current)) => (current, Made::default()),
             (Self::Unsaid, None) => {
-                let Some(made) = generate(proof) else { return <_>::default() };
-                (of(proof, Secret::new(made.as_str())), shown(proof, made))
+                let Some(made) = generate(proof).map(Secret::new) else { return <_>::default() };
+                (of(proof, made.clone()), to_show(proof, made))
             }
             (Self::Unsigned, _) => <_>::default(),
-            (Self::Taken(secret), _) => (of(proof, secret), Shown::default()),
+            (Self::Taken(secret), _) => {
+                let is_short = String::from_utf8_lossy(secret.expose()).chars().count() < SHORTEST_UNREMARKED;
+                (of(proof, secret), Made { is_short, ..Made::default() })
+            }
         }
     }
 }
@@ -117,10 +153,10 @@ fn of(proof: Proof, secret: Secret) -> Credential {
     }
 }
 
-fn shown(proof: Proof, made: String) -> Shown {
+fn to_show(proof: Proof, made: Secret) -> Made {
     match proof {
-        Proof::Bearer => Shown { bearer_token: Some(made), ..Shown::default() },
-        _ => Shown { secret: Some(made), ..Shown::default() },
+        Proof::Bearer => Made { bearer_token: Some(made), ..Made::default() },
+        _ => Made { secret: Some(made), ..Made::default() },
     }
 }
 
@@ -166,7 +202,7 @@ mod tests {
             let (credential, shown) = Wanted::Unsaid.make(name, None);
             assert_eq!(is_empty(&credential), proof == Proof::Unsigned);
             for made in shown.secret.iter().chain(&shown.bearer_token) {
-                check_signing_secret(proof, made).unwrap();
+                check_signing_secret(proof, std::str::from_utf8(made.expose()).unwrap()).unwrap();
             }
         }
     }

@@ -3,6 +3,7 @@
 
 use axum::Json as Answer;
 use axum::extract::{RawQuery, State};
+use axum::response::Response;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,6 +15,7 @@ use super::batches::{self, find, take_in};
 use super::body::Json;
 use super::problem::Problem;
 use super::query::Query;
+use super::shown_once::{Revealed, once};
 use crate::model::id::Kind;
 use crate::model::json::Raw;
 use crate::model::time::Millis;
@@ -38,7 +40,8 @@ pub struct Taken {
     links: Links,
     /// What the webhooks of all batches of this account are signed with; shown once, when it was made.
     #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<String>,
+    #[schema(value_type = Option<String>)]
+    secret: Option<Revealed>,
 }
 
 /// Where to look.
@@ -62,11 +65,11 @@ pub async fn create(
     State(state): State<ApiState>,
     caller: Caller,
     Json(body): Json,
-) -> Result<(StatusCode, Answer<Taken>), Problem> {
+) -> Result<Response, Problem> {
     let (number, secret) = take_in(&state, &caller, body, Style::Seed).await?;
     let view = state.store.batch(caller.account, number).await?.ok_or_else(Problem::internal)?;
     let (id, base) = (caller.id(Kind::Batch, number), &state.settings.public_url);
-    let taken = Taken {
+    Ok(once(StatusCode::ACCEPTED, |reveal| Taken {
         success: true,
         status: "ingesting",
         message: format!("{} contacts are being taken in", view.tally.total),
@@ -74,10 +77,9 @@ pub async fn create(
             status: format!("{base}/api/v1/batch/check-status?batchId={id}"),
             dashboard: format!("{base}/v1/batches/{id}"),
         },
-        batch_id: id,
-        secret: secret.map(|secret| String::from_utf8_lossy(secret.expose()).into_owned()),
-    };
-    Ok((StatusCode::ACCEPTED, Answer(taken)))
+        batch_id: id.clone(),
+        secret: secret.as_ref().and_then(|secret| reveal.secret(secret)),
+    }))
 }
 
 /// List batches in Dialgen's shape

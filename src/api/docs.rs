@@ -110,6 +110,9 @@ fn put_operation(page: &mut String, path: &str, method: &str, operation: &Value)
             paragraphs(text(&operation["description"])),
         ),
     );
+    if let Some(right) = operation[openapi::REQUIRED_RIGHT].as_str() {
+        put(page, format_args!("<p>Needs a key with the right <code>{}</code>.</p>", escape(right)));
+    }
     let parameters = operation["parameters"].as_array().map_or(&[][..], Vec::as_slice);
     if !parameters.is_empty() {
         page.push_str("<table><tr><th>Parameter</th><th>In</th><th></th></tr>");

@@ -24,7 +24,7 @@ use crate::dialect::{self, Arrived, Dialect, Reading, Receipt, ReceiptKind};
 use crate::metrics::Arrival;
 use crate::model::event::Heard;
 use crate::model::id::{self, Kind};
-use crate::model::{AccountKey, DialectName, Source, Text, Time};
+use crate::model::{AccountKey, DialectName, Right, Source, Text, Time};
 use crate::store::{Booked, Incoming, Recorded, StoreError, What};
 
 /// The whole body of a 401.
@@ -67,7 +67,8 @@ pub async fn source(State(state): State<ApiState>, request: Request) -> Response
 
 /// Bring events to the voicegenie source
 ///
-/// The door of the first voicegenie source of account `default`, or of the account whose API key is in `x-api-key`.
+/// The door of the first voicegenie source of account `default`, or of the account whose API key is in `x-api-key`. Such a
+/// key needs the right `ingest`.
 #[utoipa::path(
     post, path = "/aiDialerCallbackWithData", tag = "Doors",
     params(("x-api-key" = Option<String>, Header, description = "Whose source; account `default` without one")),
@@ -75,6 +76,7 @@ pub async fn source(State(state): State<ApiState>, request: Request) -> Response
     responses(
         (status = 200, description = "It is on disk", body = Object),
         (status = 401, description = "Not proven: always `{\"error\":\"Invalid signature\"}`"),
+        (status = 403, description = "The API key is valid and does not have the right `ingest`"),
         (status = 413, description = "The body is too large"),
         (status = 503, description = "Nothing was written: send it again in a moment"),
         (status = 507, description = "The source's quarantine is full"),
@@ -88,6 +90,9 @@ pub async fn ai_dialer_callback(State(state): State<ApiState>, request: Request)
     let account = match key {
         None => Some(AccountKey::DEFAULT),
         Some(key) => match auth::find(&state, Peer::of(request.extensions()), key).await {
+            Ok(Some(key)) if !key.rights.has(Right::Ingest) => {
+                return auth::lacking(Right::Ingest).into_response();
+            }
             Ok(found) => found.map(|key| key.account),
             Err(problem) => return problem.into_response(),
         },

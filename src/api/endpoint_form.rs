@@ -6,7 +6,7 @@ use std::time::Duration;
 use utoipa::ToSchema;
 
 use super::courier::Courier;
-use super::credential::{self, Shown, Side};
+use super::credential::{self, Made, Side};
 use super::form::{Form, Given, duration, shorten};
 use super::problem::{Problem, sentence};
 use super::redact;
@@ -106,7 +106,7 @@ pub fn create(
     account: AccountKey,
     now: Time,
     courier: &dyn Courier,
-) -> Result<(Endpoint, Shown), Problem> {
+) -> Result<(Endpoint, Made), Problem> {
     read(Form::read(body)?, blank(account, now), courier)
 }
 
@@ -114,7 +114,7 @@ pub fn create(
 ///
 /// # Errors
 /// 422 with everything that is wrong.
-pub fn change(body: &[u8], current: &Endpoint, courier: &dyn Courier) -> Result<(Endpoint, Shown), Problem> {
+pub fn change(body: &[u8], current: &Endpoint, courier: &dyn Courier) -> Result<(Endpoint, Made), Problem> {
     read(Form::read(body)?, current.clone(), courier)
 }
 
@@ -122,7 +122,7 @@ fn read(
     mut form: Form<'_>,
     mut endpoint: Endpoint,
     courier: &dyn Courier,
-) -> Result<(Endpoint, Shown), Problem> {
+) -> Result<(Endpoint, Made), Problem> {
     let is_new = endpoint.number == 0;
     let known = (!is_new).then_some(endpoint.dialect);
     let dialect = match read_dialect(&mut form) {
@@ -165,8 +165,8 @@ fn read(
     let Some(dialect) = dialect else { return Err(Problem::internal()) };
     let proof = |name| dialect::get(name).proof();
     let fits = known.is_some_and(|known| proof(known) == proof(dialect));
-    let (credential, shown) = wanted.make(dialect, fits.then(|| endpoint.credential.clone()));
-    Ok((Endpoint { dialect, credential, ..endpoint }, shown))
+    let (credential, made) = wanted.make(dialect, fits.then(|| endpoint.credential.clone()));
+    Ok((Endpoint { dialect, credential, ..endpoint }, made))
 }
 
 /// Also when only the dialect changes, what was chosen before has to be what the dialect says.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::Json as Answer;
 use axum::extract::{RawQuery, State};
+use axum::response::Response;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -21,6 +22,7 @@ use super::form::Form;
 use super::problem::Problem;
 use super::query::Query;
 use super::redact;
+use super::shown_once::once;
 use crate::dialect::{self, signature};
 use crate::model::endpoint::{DEFAULT_MAX_IN_FLIGHT, EndpointState};
 use crate::model::id::Kind;
@@ -176,11 +178,11 @@ pub async fn create(
     State(state): State<ApiState>,
     caller: Caller,
     Json(body): Json,
-) -> Result<(StatusCode, Answer<EndpointView>), Problem> {
-    let (endpoint, shown) =
+) -> Result<Response, Problem> {
+    let (endpoint, made) =
         endpoint_form::create(&body, caller.account, state.clock.now(), state.courier.as_ref())?;
-    let made = put(&state, endpoint).await?;
-    Ok((StatusCode::CREATED, Answer(EndpointView::of(&made, shown))))
+    let endpoint = put(&state, endpoint).await?;
+    Ok(once(StatusCode::CREATED, |reveal| EndpointView::of(&endpoint, made.shown(reveal))))
 }
 
 /// List endpoints
@@ -231,11 +233,12 @@ pub async fn change(
     caller: Caller,
     Id(id): Id,
     Json(body): Json,
-) -> Result<Answer<EndpointView>, Problem> {
+) -> Result<Response, Problem> {
     let _changing = state.changing.lock().await;
     let current = find(&state, &caller, &id)?;
-    let (endpoint, shown) = endpoint_form::change(&body, &current, state.courier.as_ref())?;
-    Ok(Answer(EndpointView::of(&*put(&state, endpoint).await?, shown)))
+    let (endpoint, made) = endpoint_form::change(&body, &current, state.courier.as_ref())?;
+    let endpoint = put(&state, endpoint).await?;
+    Ok(once(StatusCode::OK, |reveal| EndpointView::of(&endpoint, made.shown(reveal))))
 }
 
 /// Delete an endpoint

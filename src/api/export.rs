@@ -16,15 +16,15 @@ use tracing::error;
 use utoipa::ToSchema;
 
 use super::ApiState;
-use super::auth::{Caller, require_admin};
+use super::auth::Caller;
 use super::body::{self, Unread};
 use super::budget::{Held, Share};
 use super::keys::named_account;
 use super::lines::Lines;
 use super::problem::{BAD_CURSOR, FieldError, Problem};
 use super::query::Query;
-use crate::model::AccountKey;
 use crate::model::id::Tag;
+use crate::model::{AccountKey, Right};
 use crate::store::export::{Cursor, Exported, Import, Imported, Secrets, Wrong};
 use crate::store::{EndpointRef, StoreError};
 
@@ -101,7 +101,7 @@ pub async fn export(
     });
     query.finish()?;
     if secrets != Secrets::Without {
-        require_admin(&caller)?;
+        caller.require(Right::Admin)?;
     }
     // The first page comes before the answer, so that trouble still is one.
     let first = state.store.export(account, secrets, cursor).await?;

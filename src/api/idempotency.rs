@@ -1,7 +1,10 @@
-//! `Idempotency-Key`: a POST that is sent twice under one key happens once, and both get the same answer.
-//! One layer for every route; refuses to know what is made.
+//! `Idempotency-Key`: a POST that is sent twice under one key happens once, and both get the same answer but for secrets,
+//! which only the first one shows. What is kept belongs to the API key that asked: no other key of the account, with other
+//! rights, is answered by it, and the rights of a key never change. One layer for every route, behind the judgement of
+//! rights; does not know what is made.
 
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -10,14 +13,18 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use hyper::body::Body as _;
 use ring::hmac;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::ApiState;
 use super::auth::Caller;
 use super::body;
+use super::kept_answers::{ALLOWANCE, OVERHEAD};
 use super::problem::Problem;
-use crate::store::Idempotent;
+use super::shown_once::Repeat;
+use crate::model::AccountKey;
+use crate::store::{Idempotent, StoreError};
 
 /// The header by which a client names its request.
 pub const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -25,8 +32,13 @@ pub const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// The longest key in bytes.
 const LONGEST: usize = 255;
-/// The most of an answer that is kept; ours are far smaller.
+/// The largest answer in bytes that is kept; most are far smaller.
 const MOST_ANSWER: usize = 1 << 20;
+/// What is kept in place of an answer that is too large, or that is past what the account may have kept.
+const NOT_KEPT: &[u8] = br#"{"repeat":"This request was made before, and its answer was too large to be kept. Lists show what there is."}"#;
+/// Waits in seconds between tries to write an answer down while the store is away: until then the request counts as under
+/// way.
+const FINISH_AGAIN: [u64; 8] = [1, 1, 2, 4, 8, 15, 30, 60];
 
 /// Runs a POST once for each key.
 pub async fn once(State(state): State<ApiState>, request: Request, next: Next) -> Result<Response, Problem> {
@@ -35,7 +47,7 @@ pub async fn once(State(state): State<ApiState>, request: Request, next: Next) -
     }
     let Some(key) = key_of(request.headers())? else { return Ok(next.run(request).await) };
     let Some(caller) = request.extensions().get::<Caller>() else { return Err(Problem::unauthorized()) };
-    let account = caller.account;
+    let (account, key) = (caller.account, scoped(caller.key, &key));
 
     let (mut parts, body) = request.into_parts();
     let bytes = body::read_keyed(body, &state, account, parts.uri.path()).await?;
@@ -44,6 +56,10 @@ pub async fn once(State(state): State<ApiState>, request: Request, next: Next) -
     let fingerprint = fingerprint(state.store.link_key(), parts.method.as_str(), target, &bytes);
     let begun = state.store.begin_idempotent(account, key.clone(), fingerprint, state.clock.now()).await?;
     match begun {
+        Idempotent::Fresh if !state.kept_answers.has(account, OVERHEAD, state.clock.now()) => {
+            finish(&state, account, key, None).await;
+            return Err(used_up());
+        }
         Idempotent::Fresh => {}
         Idempotent::Answered { status, body } => return Ok(replay(status, body)),
         Idempotent::InProgress => {
@@ -61,13 +77,46 @@ pub async fn once(State(state): State<ApiState>, request: Request, next: Next) -
     let running = tokio::spawn(async move {
         let response = AssertUnwindSafe(next.run(request)).catch_unwind().await;
         let response = response.unwrap_or_else(|_| Problem::internal().into_response());
-        let (response, answer) = kept(response).await;
-        if let Err(error) = state.store.finish_idempotent(account, key, answer).await {
-            error!(%error, "the answer to an Idempotency-Key was not kept");
-        }
+        let (response, answer) = kept(&state, account, response).await;
+        finish(&state, account, key, answer).await;
         response
     });
     Ok(running.await.unwrap_or_else(|_| Problem::internal().into_response()))
+}
+
+/// Writes down how a request ended. The caller does not wait for a store that is away: it is tried again behind them.
+async fn finish(state: &ApiState, account: AccountKey, key: Vec<u8>, answer: Option<(u16, Vec<u8>)>) {
+    let Err(error) = state.store.finish_idempotent(account, key.clone(), answer.clone()).await else {
+        return;
+    };
+    warn!(%error, "the answer to an Idempotency-Key is not kept yet");
+    let state = state.clone();
+    tokio::spawn(async move {
+        for wait in FINISH_AGAIN {
+            tokio::time::sleep(Duration::from_secs(wait)).await;
+            match state.store.finish_idempotent(account, key.clone(), answer.clone()).await {
+                // Another lease has begun, and what was under way in the one before is forgotten.
+                Ok(()) | Err(StoreError::Lapsed(_)) => return,
+                Err(_) => {}
+            }
+        }
+        error!("the answer to an Idempotency-Key was not kept: its repeats are told that it is under way");
+    });
+}
+
+/// The name of a request in the store. No header holds the bytes that it begins with, so it is no name of an older version,
+/// which kept answers by account.
+fn scoped(api_key: i64, key: &[u8]) -> Vec<u8> {
+    [&api_key.to_be_bytes(), key].concat()
+}
+
+fn used_up() -> Problem {
+    let most = ALLOWANCE >> 20;
+    let detail = format!(
+        "The answers that are kept for this account's Idempotency-Keys have come to {most} MiB in a day. Send the request \
+         without one, or later."
+    );
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_kept_answers", detail)
 }
 
 fn key_of(headers: &HeaderMap) -> Result<Option<Vec<u8>>, Problem> {
@@ -91,15 +140,32 @@ fn fingerprint(key: &hmac::Key, method: &str, target: &str, body: &[u8]) -> [u8;
     std::array::from_fn(|at| hash.as_ref()[at])
 }
 
-/// What is kept of a response: only success. A refused request made nothing, so its key is free again.
-async fn kept(response: Response) -> (Response, Option<(u16, Vec<u8>)>) {
+/// What is kept of a response: only success, and nothing secret. A refused request made nothing, so its key is free again.
+async fn kept(
+    state: &ApiState,
+    account: AccountKey,
+    response: Response,
+) -> (Response, Option<(u16, Vec<u8>)>) {
     if !response.status().is_success() {
         return (response, None);
     }
-    let (parts, body) = response.into_parts();
-    let bytes: Bytes = axum::body::to_bytes(body, MOST_ANSWER).await.unwrap_or_default();
-    let answer = (parts.status.as_u16(), bytes.to_vec());
-    (Response::from_parts(parts, Body::from(bytes)), Some(answer))
+    let (mut parts, body) = response.into_parts();
+    let (body, whole) = match (parts.extensions.remove::<Repeat>(), body.size_hint().exact()) {
+        (Some(Repeat(without_secrets)), _) => (body, Some(without_secrets)),
+        (None, Some(size)) if size <= MOST_ANSWER as u64 => {
+            let bytes = axum::body::to_bytes(body, MOST_ANSWER).await.unwrap_or_default();
+            (Body::from(bytes.clone()), Some(bytes))
+        }
+        (None, _) => (body, None),
+    };
+    let now = state.clock.now();
+    let is_allowed = |answer: &Bytes| {
+        answer.len() <= MOST_ANSWER && state.kept_answers.has(account, OVERHEAD + answer.len(), now)
+    };
+    let answer = whole.filter(is_allowed).unwrap_or(Bytes::from_static(NOT_KEPT));
+    state.kept_answers.take(account, OVERHEAD + answer.len(), now);
+    let status = parts.status.as_u16();
+    (Response::from_parts(parts, body), Some((status, answer.to_vec())))
 }
 
 fn replay(status: u16, body: Vec<u8>) -> Response {

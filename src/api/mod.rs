@@ -28,6 +28,8 @@ pub mod export;
 mod form;
 pub mod health;
 mod idempotency;
+mod kept_answers;
+mod key_uses;
 pub mod keys;
 mod lines;
 pub mod minutes;
@@ -42,6 +44,7 @@ mod redact;
 pub mod replays;
 pub mod rotate;
 pub mod server;
+mod shown_once;
 pub mod sources;
 pub mod stream;
 pub mod test_send;
@@ -55,7 +58,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::Response;
 use http::StatusCode;
 use ipnet::IpNet;
@@ -67,6 +70,7 @@ pub use courier::{Courier, Sent};
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::model::Right;
 use crate::store::group::GroupWriter;
 use crate::store::{Queues, Store};
 use pace::Speed;
@@ -153,6 +157,8 @@ pub struct Parts {
     /// Whose import is under way.
     imports: turns::Turns,
     wrong_keys: wrong_keys::WrongKeys,
+    key_uses: key_uses::KeyUses,
+    kept_answers: kept_answers::Allowances,
     /// Held while settings are read, changed and written back: no change is lost to another one.
     changing: tokio::sync::Mutex<()>,
 }
@@ -168,7 +174,7 @@ impl ApiState {
         courier: Arc<dyn Courier>,
         settings: Settings,
     ) -> Self {
-        let (streams, peers, keys, wrong_keys, changing) = <_>::default();
+        let (streams, peers, keys, wrong_keys, key_uses, kept_answers, changing) = <_>::default();
         let limits = budget::Limits::of(settings.max_load, settings.max_body);
         let budget = budget::Budget::new(limits, Arc::clone(&metrics));
         Self(Arc::new(Parts {
@@ -186,6 +192,8 @@ impl ApiState {
             budget,
             intakes: turns::Turns::new(batches::MOST_INTAKES),
             imports: turns::Turns::new(turns::ANY),
+            key_uses,
+            kept_answers,
             changing,
         }))
     }
@@ -212,8 +220,6 @@ fn open() -> OpenApiRouter<ApiState> {
         .routes(routes!(docs::document))
         .routes(routes!(docs::page))
         .routes(routes!(transcripts::linked))
-        .routes(routes!(conversation_logs::read))
-        .routes(routes!(conversation_logs::recordings))
 }
 
 /// The numbers, for whom the operator lets at them.
@@ -221,22 +227,26 @@ fn measured() -> OpenApiRouter<ApiState> {
     OpenApiRouter::default().routes(routes!(health::metrics))
 }
 
-/// What an API key opens.
-fn keyed() -> OpenApiRouter<ApiState> {
+/// What a key with this right opens. A route is reached only through one of these lists, so each has a right.
+fn keyed(right: Right) -> OpenApiRouter<ApiState> {
+    match right {
+        Right::Read => reading(),
+        // By the key alone events come in through a door, which has no layers: it judges the right itself.
+        Right::Ingest => OpenApiRouter::default(),
+        Right::Write => writing(),
+        Right::Erase => erasing(),
+        Right::Admin => OpenApiRouter::default().routes(routes!(keys::accounts, keys::create_account)),
+    }
+}
+
+fn reading() -> OpenApiRouter<ApiState> {
     OpenApiRouter::default()
-        .routes(routes!(keys::accounts, keys::create_account))
-        .routes(routes!(account::read, account::change))
-        .routes(routes!(keys::list, keys::create))
-        .routes(routes!(keys::revoke))
-        .routes(routes!(sources::list, sources::create))
-        .routes(routes!(sources::read, sources::change, sources::delete))
-        .routes(routes!(rotate::source))
-        .routes(routes!(endpoints::list, endpoints::create))
-        .routes(routes!(endpoints::read, endpoints::change, endpoints::delete))
-        .routes(routes!(endpoints::enable))
-        .routes(routes!(endpoints::disable))
-        .routes(routes!(rotate::endpoint))
-        .routes(routes!(test_send::test))
+        .routes(routes!(account::read))
+        .routes(routes!(keys::list))
+        .routes(routes!(sources::list))
+        .routes(routes!(sources::read))
+        .routes(routes!(endpoints::list))
+        .routes(routes!(endpoints::read))
         .routes(routes!(calls::list))
         .routes(routes!(calls::read))
         .routes(routes!(calls::transcript))
@@ -245,43 +255,85 @@ fn keyed() -> OpenApiRouter<ApiState> {
         .routes(routes!(stream::follow))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::read))
-        .routes(routes!(deliveries::retry))
-        .routes(routes!(deliveries::cancel))
-        .routes(routes!(replays::list, replays::create))
+        .routes(routes!(replays::list))
         .routes(routes!(replays::read_one))
-        .routes(routes!(replays::cancel))
         .routes(routes!(quarantine::list))
-        .routes(routes!(quarantine::read, quarantine::discard))
-        .routes(routes!(quarantine::reprocess))
+        .routes(routes!(quarantine::read))
         .routes(routes!(reconciliation::read))
-        .routes(routes!(erasures::list, erasures::create))
+        .routes(routes!(erasures::list))
         .routes(routes!(erasures::read))
         .routes(routes!(export::export))
-        .routes(routes!(export::import))
-        .routes(routes!(batches::list, batches::create))
+        .routes(routes!(batches::list))
         .routes(routes!(batches::read))
         .routes(routes!(batches::contacts))
         .routes(routes!(batches::calls))
-        .routes(routes!(batches::fail))
-        .routes(routes!(batches::cancel))
-        .routes(routes!(batches::renew_secret))
-        .routes(routes!(dialgen_batches::create))
         .routes(routes!(dialgen_batches::list))
         .routes(routes!(dialgen_batches::check))
         .routes(routes!(dialgen_batches::status))
         .routes(routes!(analytics::read))
-        .routes(routes!(campaigns::list, campaigns::create))
-        .routes(routes!(campaigns::read, campaigns::change))
-        .routes(routes!(agents::list, agents::create))
-        .routes(routes!(agents::read, agents::change))
+        .routes(routes!(campaigns::list))
+        .routes(routes!(campaigns::read))
+        .routes(routes!(agents::list))
+        .routes(routes!(agents::read))
+}
+
+fn writing() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::default()
+        .routes(routes!(account::change))
+        .routes(routes!(keys::create))
+        .routes(routes!(keys::revoke))
+        .routes(routes!(sources::create))
+        .routes(routes!(sources::change, sources::delete))
+        .routes(routes!(rotate::source))
+        .routes(routes!(endpoints::create))
+        .routes(routes!(endpoints::change, endpoints::delete))
+        .routes(routes!(endpoints::enable))
+        .routes(routes!(endpoints::disable))
+        .routes(routes!(rotate::endpoint))
+        .routes(routes!(test_send::test))
+        .routes(routes!(deliveries::retry))
+        .routes(routes!(deliveries::cancel))
+        .routes(routes!(replays::create))
+        .routes(routes!(replays::cancel))
+        .routes(routes!(quarantine::reprocess))
+        .routes(routes!(export::import))
+        .routes(routes!(batches::create))
+        .routes(routes!(batches::fail))
+        .routes(routes!(batches::cancel))
+        .routes(routes!(batches::renew_secret))
+        .routes(routes!(dialgen_batches::create))
+        .routes(routes!(campaigns::create))
+        .routes(routes!(campaigns::change))
+        .routes(routes!(agents::create))
+        .routes(routes!(agents::change))
         .routes(routes!(agents::put_seed))
+}
+
+/// What destroys something that is recorded.
+fn erasing() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::default().routes(routes!(quarantine::discard)).routes(routes!(erasures::create))
+}
+
+/// Seed 000's own paths, whose refusals have a shape of their own.
+fn seed_reading() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::default()
+        .routes(routes!(conversation_logs::read))
+        .routes(routes!(conversation_logs::recordings))
 }
 
 /// Everything under one roof.
 pub fn router(state: ApiState) -> Router {
-    let keyed = Router::from(keyed())
-        .route_layer(from_fn_with_state(state.clone(), idempotency::once))
-        .route_layer(from_fn_with_state(state.clone(), auth::guard));
+    let guard = |routes: Router<ApiState>, right| {
+        routes.route_layer(from_fn_with_state((state.clone(), right), auth::guard))
+    };
+    let opened_by = |right| {
+        let routes =
+            Router::from(keyed(right)).route_layer(from_fn_with_state(state.clone(), idempotency::once));
+        guard(routes, right)
+    };
+    let seed = guard(Router::from(seed_reading()), Right::Read);
+    let seed = seed.route_layer(map_response(conversation_logs::in_its_shape));
+    let keyed = Right::ALL.into_iter().map(opened_by).fold(seed, Router::merge);
     let mut counted = keyed.merge(Router::from(open()));
     if !state.settings.hides_metrics {
         counted = counted.merge(Router::from(measured()));

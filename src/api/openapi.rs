@@ -3,6 +3,7 @@
 
 use std::sync::LazyLock;
 
+use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::ArrayItems;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
@@ -13,6 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::ApiState;
 use super::problem::{Document, FieldError};
+use crate::model::Right;
 
 /// The document as JSON.
 pub static JSON: LazyLock<String> = LazyLock::new(|| {
@@ -21,15 +23,38 @@ pub static JSON: LazyLock<String> = LazyLock::new(|| {
     text
 });
 
+/// The extension of an operation that says which right its API key needs.
+pub const REQUIRED_RIGHT: &str = "x-required-right";
+/// The one door that takes an API key.
+const CALLBACK: &str = "/aiDialerCallbackWithData";
+
 const ABOUT: &str = "One door in for the events of AI dialers, one door out for everybody who must learn of them. \
     Errors are problem documents (RFC 9457) with a stable `code` and a `detail` that says what to do. Lists have a \
-    cursor. A POST with an `Idempotency-Key` happens once, however often it is sent.";
+    cursor. A POST with an `Idempotency-Key` happens once, however often it is sent; a secret that its answer shows once is not \
+    in the answers to repeats.\n\nAn API key has rights: `read` sees everything but credentials, `ingest` brings events by \
+    the key alone, `write` changes, sends and makes, `erase` destroys what is recorded, `admin` makes accounts and acts on any \
+    of them. Each operation says which one it needs (`x-required-right`); a key without it gets 403 with the code `forbidden`.";
 
 /// Builds the document from the routes.
 fn document() -> OpenApi {
-    let routes: OpenApiRouter<ApiState> =
-        super::keyed().merge(super::doors()).merge(super::open()).merge(super::measured());
-    let mut api = routes.into_openapi();
+    let mut api = super::open().merge(super::measured()).into_openapi();
+    let mut callback = super::doors().into_openapi();
+    for (_, operation) in operations(&mut callback).filter(|(place, _)| place.1 == CALLBACK) {
+        need(operation, Right::Ingest);
+    }
+    api.merge(callback);
+    for right in Right::ALL {
+        let routes: OpenApiRouter<ApiState> = match right {
+            Right::Read => super::keyed(right).merge(super::seed_reading()),
+            _ => super::keyed(right),
+        };
+        let mut opened = routes.into_openapi();
+        for ((method, _), operation) in operations(&mut opened) {
+            need(operation, right);
+            complete_keyed(operation, &method);
+        }
+        api.merge(opened);
+    }
     let mut info = Info::new("postcall", env!("CARGO_PKG_VERSION"));
     info.description = Some(ABOUT.to_owned());
     api.info = info;
@@ -46,22 +71,31 @@ fn document() -> OpenApi {
     components.schemas.insert(FieldError::name().into_owned(), FieldError::schema());
     let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     components.add_security_scheme("api_key", bearer);
-    for (path, item) in &mut api.paths.paths {
-        let is_keyed = path.starts_with("/v1/") || path.starts_with("/api/v1/");
-        for (method, operation) in [
+    for ((method, path), operation) in operations(&mut api) {
+        operation.operation_id = Some(operation_id(&method, path));
+        complete(operation);
+    }
+    api
+}
+
+/// Every operation, with its method and path.
+fn operations(api: &mut OpenApi) -> impl Iterator<Item = ((HttpMethod, &str), &mut Operation)> {
+    api.paths.paths.iter_mut().flat_map(|(path, item)| {
+        let all = [
             (HttpMethod::Get, &mut item.get),
             (HttpMethod::Post, &mut item.post),
             (HttpMethod::Put, &mut item.put),
             (HttpMethod::Patch, &mut item.patch),
             (HttpMethod::Delete, &mut item.delete),
-        ] {
-            if let Some(operation) = operation {
-                operation.operation_id = Some(operation_id(&method, path));
-                complete(operation, is_keyed, &method);
-            }
-        }
-    }
-    api
+        ];
+        all.into_iter().filter_map(|(method, operation)| Some(((method, path.as_str()), operation.as_mut()?)))
+    })
+}
+
+/// Says which right an operation needs.
+fn need(operation: &mut Operation, right: Right) {
+    let extensions = Extensions::builder().add(REQUIRED_RIGHT, right.as_str()).build();
+    operation.extensions.get_or_insert_default().merge(extensions);
 }
 
 /// A list, and what is shown after a rotation, refer to their shape in place of repeating it.
@@ -103,18 +137,19 @@ fn operation_id(method: &HttpMethod, path: &str) -> String {
     std::iter::once(method).chain(words).collect::<Vec<_>>().join("_")
 }
 
-/// Adds to an operation what holds for all of its kind.
-fn complete(operation: &mut Operation, is_keyed: bool, method: &HttpMethod) {
+/// Adds to an operation what holds for all.
+fn complete(operation: &mut Operation) {
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
     let problem = ResponseBuilder::new()
         .description("A problem: `code` says which, `detail` what to do")
         .content("application/problem+json", content)
         .build();
     operation.responses.responses.insert("default".to_owned(), problem.into());
-    if !is_keyed {
-        operation.security = Some(Vec::new());
-        return;
-    }
+    operation.security.get_or_insert_default();
+}
+
+/// Adds to an operation what holds for all that an API key opens.
+fn complete_keyed(operation: &mut Operation, method: &HttpMethod) {
     operation.security = Some(vec![SecurityRequirement::new("api_key", Vec::<String>::new())]);
     if *method == HttpMethod::Post {
         let text = ObjectBuilder::new().schema_type(Type::String).build();

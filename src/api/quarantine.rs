@@ -16,8 +16,8 @@ use super::form::Form;
 use super::problem::Problem;
 use super::query::Query;
 use crate::dialect::{self, Reading, ReceiptKind};
-use crate::model::Time;
 use crate::model::id::Kind;
+use crate::model::{Right, Time};
 use crate::store::{Incoming, Quarantined, Recorded, What};
 
 /// A body in quarantine.
@@ -119,7 +119,7 @@ pub async fn read(
 /// Read a quarantined body again
 ///
 /// With the source's dialect as it is now. What can be read is recorded as if it had just come, and leaves the
-/// quarantine.
+/// quarantine. A body that the dialect ignores is discarded, which needs the right `erase` too.
 #[utoipa::path(
     post, path = "/v1/quarantine/{id}/reprocess", tag = "Quarantine", params(("id" = String, Path)),
     responses(
@@ -142,6 +142,8 @@ pub async fn reprocess(
         Reading::Events(heard) => What::heard(heard),
         Reading::Test(heard) => What::Test(heard),
         Reading::Ignored(_) => {
+            // There is nothing in it to record: to take it out is to discard it.
+            caller.require(Right::Erase)?;
             state.store.discard(caller.account, found.number).await?;
             return Ok(Answer(Reprocessed { result: "ignored", deliveries_planned: 0 }));
         }

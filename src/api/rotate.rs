@@ -3,18 +3,20 @@
 
 use std::time::Duration;
 
-use axum::Json as Answer;
 use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::ApiState;
 use super::auth::Caller;
 use super::body::{Id, Json};
-use super::credential::{self, Shown, Side, Wanted};
+use super::credential::{self, Made, Side, Wanted};
 use super::endpoints::{self, EndpointView};
 use super::form::{Form, Given, duration};
 use super::problem::Problem;
+use super::shown_once::once;
 use super::sources::{self, SourceView};
 use crate::dialect::{self, Proof};
 use crate::model::secret::{Credential, Secret};
@@ -121,17 +123,17 @@ impl Order {
         Ok(Self { wanted, now, activate_at, old_ends: activate_at.after(grace.unwrap_or(DEFAULT_GRACE)) })
     }
 
-    fn turn(self, dialect: DialectName, old: &Credential) -> Result<(Credential, Shown), Problem> {
-        let (new, shown) = self.wanted.make(dialect, None);
+    fn turn(self, dialect: DialectName, old: &Credential) -> Result<(Credential, Made), Problem> {
+        let (new, made) = self.wanted.make(dialect, None);
         let Some(secret) = new.secrets.first().map(|dated| Secret::clone(&dated.secret)) else {
-            return Ok((new, shown));
+            return Ok((new, made));
         };
         let both =
             credential::rotate(old, secret, self.now, self.activate_at, self.old_ends).ok_or_else(|| {
                 let detail = "Too many secrets are in rotation. Wait until one of them has ended.";
                 Problem::conflict("too_many_secrets", detail)
             })?;
-        Ok((both, shown))
+        Ok((both, made))
     }
 }
 
@@ -149,7 +151,7 @@ pub async fn endpoint(
     caller: Caller,
     Id(id): Id,
     Json(body): Json,
-) -> Result<Answer<Rotated<EndpointView>>, Problem> {
+) -> Result<Response, Problem> {
     let _changing = state.changing.lock().await;
     let current = endpoints::find(&state, &caller, &id)?;
     let order = Order::read(&body, current.dialect, Side::Endpoint, state.clock.now())?;
@@ -158,9 +160,12 @@ pub async fn endpoint(
         return Err(Problem::conflict("no_secret", detail));
     }
     let (activate_at, old_expires_at) = (order.activate_at, order.old_ends);
-    let (credential, shown) = order.turn(current.dialect, &current.credential)?;
+    let (credential, made) = order.turn(current.dialect, &current.credential)?;
     let endpoint = endpoints::put(&state, Endpoint { credential, ..(*current).clone() }).await?;
-    Ok(Answer(Rotated { activate_at, old_expires_at, of: EndpointView::of(&endpoint, shown) }))
+    Ok(once(StatusCode::OK, |reveal| {
+        let of = EndpointView::of(&endpoint, made.shown(reveal));
+        Rotated { activate_at, old_expires_at, of }
+    }))
 }
 
 /// Rotate the secret of a source
@@ -177,22 +182,24 @@ pub async fn source(
     caller: Caller,
     Id(id): Id,
     Json(body): Json,
-) -> Result<Answer<Rotated<SourceView>>, Problem> {
+) -> Result<Response, Problem> {
     let _changing = state.changing.lock().await;
     let current = sources::find(&state, &caller, &id)?;
     let order = Order::read(&body, current.dialect, Side::Source, state.clock.now())?;
     let mut source = Source::clone(&current);
     let is_unsigned = credential::is_empty(&current.credential) && order.wanted == Wanted::Unsaid;
-    let (activate_at, old_expires_at, shown) = if is_unsigned {
+    let (activate_at, old_expires_at, made) = if is_unsigned {
         source.url_token = Some(credential::url_token());
-        (order.now, order.now, Shown::default())
+        (order.now, order.now, Made::default())
     } else {
         let (activate_at, old_expires_at) = (order.activate_at, order.old_ends);
-        let (credential, shown) = order.turn(current.dialect, &current.credential)?;
+        let (credential, made) = order.turn(current.dialect, &current.credential)?;
         source.credential = credential;
-        (activate_at, old_expires_at, shown)
+        (activate_at, old_expires_at, made)
     };
     let source = state.store.put_source(source).await?.ok_or_else(|| Problem::not_found("source"))?;
-    let of = SourceView::of(&source, &state.settings.public_url, shown);
-    Ok(Answer(Rotated { activate_at, old_expires_at, of }))
+    Ok(once(StatusCode::OK, |reveal| {
+        let of = SourceView::of(&source, sources::url(&state, &source, reveal), made.shown(reveal));
+        Rotated { activate_at, old_expires_at, of }
+    }))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json as Answer;
 use axum::extract::{RawQuery, State};
+use axum::response::Response;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,15 +13,17 @@ use super::ApiState;
 use super::auth::Caller;
 use super::batch_form::LONGEST_DEADLINE;
 use super::body::{Id, Json};
-use super::credential::{self, Shown, Side};
+use super::credential::{self, Made, Shown, Side};
 use super::cursor::{List, Listed};
 use super::form::{Form, Given};
 use super::minutes::{self, Minutes};
 use super::problem::Problem;
 use super::query::Query;
+use super::redact::HIDDEN;
+use super::shown_once::{Reveal, once};
 use crate::dialect;
 use crate::model::id::Kind;
-use crate::model::{DialectName, Source, Time};
+use crate::model::{DialectName, Right, Source, Time};
 
 /// A source.
 #[derive(Debug, Serialize, ToSchema)]
@@ -30,7 +33,8 @@ pub struct SourceView {
     name: String,
     /// `voicegenie`, `cllr`, `dialgen`, `aloro`, `air` or `standard`.
     dialect: &'static str,
-    /// Where events go. That of an unsigned source holds a token: keep it to yourself.
+    /// Where events go. That of an unsigned source holds a token: keep it to yourself. A key without the right `write` sees
+    /// `***` in its place.
     url: String,
     /// Whether requests have to be signed or carry a token.
     has_secret: bool,
@@ -63,18 +67,37 @@ pub struct SourceForm {
 
 impl SourceView {
     /// As it is shown: with what was made for the caller just now.
-    pub fn of(source: &Source, public_url: &str, shown: Shown) -> Self {
+    pub fn of(source: &Source, url: String, shown: Shown) -> Self {
         Self {
             id: source.id.clone(),
             name: source.name.clone(),
             dialect: source.dialect.as_str(),
-            url: format!("{public_url}{}", source.path()),
+            url,
             has_secret: !credential::is_empty(&source.credential),
             lost_after_minutes: source.lost_after.map(Minutes),
             created_at: source.created_at,
             shown,
         }
     }
+}
+
+/// The URL of a source, as an answer that made it shows it.
+pub fn url(state: &ApiState, source: &Source, reveal: &Reveal) -> String {
+    let may_show = source.url_token.is_none() || reveal.may_show();
+    url_of(state, source, may_show)
+}
+
+fn url_of(state: &ApiState, source: &Source, may_show: bool) -> String {
+    let public_url = &state.settings.public_url;
+    match source.url_token {
+        Some(_) if !may_show => format!("{public_url}/in/{}.{HIDDEN}", source.id),
+        _ => format!("{public_url}{}", source.path()),
+    }
+}
+
+/// A source as it is there. Its token brings events, so it is shown to those who could set it.
+fn shown(state: &ApiState, caller: &Caller, source: &Source) -> SourceView {
+    SourceView::of(source, url_of(state, source, caller.may(Right::Write)), Shown::default())
 }
 
 /// Reads `dialect`.
@@ -99,7 +122,7 @@ fn read_form(
     current: Option<&Source>,
     caller: &Caller,
     now: Time,
-) -> Result<(Source, Shown), Problem> {
+) -> Result<(Source, Made), Problem> {
     let (name, dialect) = (form.string("name"), read_dialect(&mut form));
     let name = match (name, current) {
         (Given::Absent, Some(current)) => Some(current.name.clone()),
@@ -118,7 +141,7 @@ fn read_form(
     let proof = dialect::get(dialect).proof();
     let fits = |current: &&Source| dialect::get(current.dialect).proof() == proof;
     let kept = current.filter(fits).map(|current| current.credential.clone());
-    let (credential, shown) = wanted.make(dialect, kept);
+    let (credential, made) = wanted.make(dialect, kept);
     let known = current.and_then(|current| current.url_token.clone());
     // A token stays once it is there: the URL that somebody pasted somewhere goes on being the URL.
     let url_token = known.or_else(|| credential::is_empty(&credential).then(credential::url_token));
@@ -133,7 +156,7 @@ fn read_form(
         lost_after,
         created_at: current.map_or(now, |current| current.created_at),
     };
-    Ok((source, shown))
+    Ok((source, made))
 }
 
 /// The source of an id, as it is now.
@@ -156,11 +179,12 @@ pub async fn create(
     State(state): State<ApiState>,
     caller: Caller,
     Json(body): Json,
-) -> Result<(StatusCode, Answer<SourceView>), Problem> {
-    let (source, shown) = read_form(Form::read(&body)?, None, &caller, state.clock.now())?;
-    let made = state.store.put_source(source).await?.ok_or_else(Problem::internal)?;
-    let view = SourceView::of(&made, &state.settings.public_url, shown);
-    Ok((StatusCode::CREATED, Answer(view)))
+) -> Result<Response, Problem> {
+    let (source, made) = read_form(Form::read(&body)?, None, &caller, state.clock.now())?;
+    let source = state.store.put_source(source).await?.ok_or_else(Problem::internal)?;
+    Ok(once(StatusCode::CREATED, |reveal| {
+        SourceView::of(&source, url(&state, &source, reveal), made.shown(reveal))
+    }))
 }
 
 /// List sources
@@ -180,7 +204,7 @@ pub async fn list(
     let after = |source: &&Arc<Source>| page.after.is_none_or(|after| source.number > after);
     let found = caller.config.sources.iter().filter(after).take(page.limit).collect();
     let (found, next_cursor) = List::Sources.cut(found, page, key, caller.tag, |source| source.number);
-    let view = |source: &Arc<Source>| SourceView::of(source, &state.settings.public_url, Shown::default());
+    let view = |source: &Arc<Source>| shown(&state, &caller, source);
     Ok(Answer(Listed { data: found.into_iter().map(view).collect(), next_cursor }))
 }
 
@@ -195,7 +219,7 @@ pub async fn read(
     Id(id): Id,
 ) -> Result<Answer<SourceView>, Problem> {
     let source = find(&state, &caller, &id)?;
-    Ok(Answer(SourceView::of(&source, &state.settings.public_url, Shown::default())))
+    Ok(Answer(shown(&state, &caller, &source)))
 }
 
 /// Change a source
@@ -212,12 +236,14 @@ pub async fn change(
     caller: Caller,
     Id(id): Id,
     Json(body): Json,
-) -> Result<Answer<SourceView>, Problem> {
+) -> Result<Response, Problem> {
     let _changing = state.changing.lock().await;
     let current = find(&state, &caller, &id)?;
-    let (source, shown) = read_form(Form::read(&body)?, Some(&current), &caller, state.clock.now())?;
+    let (source, made) = read_form(Form::read(&body)?, Some(&current), &caller, state.clock.now())?;
     let changed = state.store.put_source(source).await?.ok_or_else(|| Problem::not_found("source"))?;
-    Ok(Answer(SourceView::of(&changed, &state.settings.public_url, shown)))
+    Ok(once(StatusCode::OK, |reveal| {
+        SourceView::of(&changed, url(&state, &changed, reveal), made.shown(reveal))
+    }))
 }
 
 /// Delete a source

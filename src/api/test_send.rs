@@ -78,8 +78,20 @@ pub async fn test(
     headers.extend(dialect.sign(&outgoing, &endpoint.credential));
     let timeout = endpoint.delivering.timeout.unwrap_or(dialect.policy().timeout);
     let request = Message { headers: shown(&headers), body: String::from_utf8_lossy(&body).into_owned() };
+    let credentials = credentials(&endpoint, &headers);
     let sent = state.courier.send(&endpoint.url, headers, body, timeout).await;
-    Ok(Answer(tested(sent, request)))
+    Ok(Answer(tested(sent, request, &credentials)))
+}
+
+/// What was sent that must not come back: some receivers answer with the request.
+fn credentials(endpoint: &Endpoint, headers: &[(HeaderName, HeaderValue)]) -> Vec<String> {
+    let hidden = headers.iter().filter_map(|(name, value)| {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        (redact::header(name.as_str(), &value) != value).then_some(value)
+    });
+    let words = hidden.flat_map(|value| value.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+    let token = endpoint.credential.bearer_token.iter();
+    words.chain(token.map(|token| String::from_utf8_lossy(token.expose()).into_owned())).collect()
 }
 
 fn read_form(body: &[u8], dialect: DialectName) -> Result<Option<EventType>, Problem> {
@@ -125,7 +137,7 @@ fn shown(headers: &[(HeaderName, HeaderValue)]) -> BTreeMap<String, String> {
     std::iter::once(kind).chain(given).collect()
 }
 
-fn tested(sent: Sent, request: Message) -> Tested {
+fn tested(sent: Sent, request: Message, credentials: &[String]) -> Tested {
     let ok = sent.error.is_none() && sent.status.is_some_and(|status| (200..300).contains(&status));
     let error = match sent.status {
         Some(status) if !ok && sent.error.is_none() => {
@@ -145,7 +157,11 @@ fn tested(sent: Sent, request: Message) -> Tested {
         }
         all.push_str(&value);
     }
-    let response = Message { headers, body: String::from_utf8_lossy(&sent.body).into_owned() };
+    for (name, value) in &mut headers {
+        *value = redact::echo(redact::header(name, value), credentials);
+    }
+    let body = redact::echo(String::from_utf8_lossy(&sent.body).into_owned(), credentials);
+    let response = Message { headers, body };
     let latency_ms = sent.latency.as_secs_f64() * 1000.0;
     Tested { ok, status: sent.status, latency_ms, error, request, response }
 }

@@ -12,9 +12,9 @@ use tracing::warn;
 use crate::api;
 use crate::clock::{Clock, random_bytes};
 use crate::model::secret::{Credential, Secret};
-use crate::model::{AccountKey, DialectName, Source};
+use crate::model::{AccountKey, DialectName, Rights, Source};
 use crate::store::vault::hash_api_key;
-use crate::store::{Idempotent, Store, StoreError};
+use crate::store::{Idempotent, NewKey, Store, StoreError};
 
 /// The shortest admin key that may be set by hand.
 const SHORTEST_KEY: usize = 16;
@@ -25,8 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Wait between two looks at it.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What the first start made. Shown once.
-#[derive(Clone, Debug)]
+/// What the first start made. Shown once, and not printed by any `Debug`.
+#[derive(Clone)]
 pub struct FirstStart {
     /// The admin key, unless it was given.
     pub admin_key: Option<String>,
@@ -105,7 +105,7 @@ async fn make(
         && store.find_key(hash_api_key(key)).await.map_err(trouble)?.is_none()
     {
         let name = "admin (set by hand)".to_owned();
-        store.create_key(account, name, true, hash_api_key(key), clock.now()).await.map_err(trouble)?;
+        store.create_key(admin(name, key, clock)).await.map_err(trouble)?;
     }
     let Some(dialer_secret) = dialer_secret else { return Ok(None) };
     let mut made = FirstStart { admin_key: None, admin_key_file: None, dialer_secret };
@@ -114,11 +114,17 @@ async fn make(
         let file = data.join("admin.key");
         write_private(&file, &key).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
         let name = "admin".to_owned();
-        store.create_key(account, name, true, hash_api_key(&key), clock.now()).await.map_err(trouble)?;
+        store.create_key(admin(name, &key, clock)).await.map_err(trouble)?;
         made.admin_key = Some(key);
         made.admin_key_file = Some(file);
     }
     Ok(Some(made))
+}
+
+/// A key of the account `default` that may do everything and does not expire.
+fn admin(name: String, key: &str, clock: &dyn Clock) -> NewKey {
+    let (account, hash, created_at) = (AccountKey::DEFAULT, hash_api_key(key), clock.now());
+    NewKey { account, name, rights: Rights::ALL, expires_at: None, hash, created_at }
 }
 
 /// The secret of the source behind `POST /aiDialerCallbackWithData`, which is made unless an earlier start got so far.

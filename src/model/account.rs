@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::id::Tag;
+use super::rights::Rights;
 use super::time::Time;
 
 /// The account inside: the first part of every key in the store.
@@ -52,8 +53,19 @@ pub struct ApiKey {
     pub account: AccountKey,
     /// What people call it.
     pub name: String,
-    /// Whether it may make accounts and keys for them.
-    pub admin: bool,
+    /// What it may do. This never changes: whoever needs another set makes another key.
+    pub rights: Rights,
+    /// From when on it opens nothing; `None` is never.
+    pub expires_at: Option<Time>,
+    /// When it was last used, to about a minute; `None` is never.
+    pub last_used_at: Option<Time>,
     /// When it was made.
     pub created_at: Time,
+}
+
+impl ApiKey {
+    /// Whether its time is over.
+    pub fn is_expired(&self, now: Time) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
+    }
 }

@@ -44,7 +44,7 @@ use crate::model::event::Heard;
 use crate::model::replay::{Replay, ReplayOrder};
 use crate::model::{
     AccountKey, ApiKey, Attempt, Call, DeliveryState, DialectName, Endpoint, Event, EventType, Mention,
-    Outcome, Source, Text, Time,
+    Outcome, Rights, Source, Text, Time,
 };
 
 /// What every method gives back: boxed, because the store is used as `Arc<dyn Store>`.
@@ -441,6 +441,34 @@ pub enum Turned {
     WrongState(DeliveryState),
 }
 
+/// A key that is to be made.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    /// The account that it opens.
+    pub account: AccountKey,
+    /// What people call it.
+    pub name: String,
+    /// What it may do.
+    pub rights: Rights,
+    /// From when on it opens nothing; `None` is never.
+    pub expires_at: Option<Time>,
+    /// The hash that it is found by.
+    pub hash: [u8; 32],
+    /// When it is made.
+    pub created_at: Time,
+}
+
+/// When a key was last used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyUse {
+    /// Its account.
+    pub account: AccountKey,
+    /// Its number in it.
+    pub number: i64,
+    /// When.
+    pub at: Time,
+}
+
 /// The beginning of a request with an `Idempotency-Key`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Idempotent {
@@ -505,17 +533,12 @@ pub trait Store: batches::Batches + books::Books + Send + Sync {
         now: Time,
     ) -> Answer<'_, Option<Account>>;
     /// Makes a key from its hash.
-    fn create_key(
-        &self,
-        account: AccountKey,
-        name: String,
-        admin: bool,
-        hash: [u8; 32],
-        now: Time,
-    ) -> Answer<'_, ApiKey>;
-    /// The key of a hash, unless revoked.
+    fn create_key(&self, key: NewKey) -> Answer<'_, ApiKey>;
+    /// The key of a hash, unless revoked. Whether its time is over is for the caller to judge.
     fn find_key(&self, hash: [u8; 32]) -> Answer<'_, Option<ApiKey>>;
-    /// The account's keys that are not revoked.
+    /// Writes down when keys were last used. A later time that is on record stays.
+    fn note_key_uses(&self, uses: Vec<KeyUse>) -> Answer<'_, ()>;
+    /// The account's keys that are not revoked, expired ones among them.
     fn keys(&self, account: AccountKey) -> Answer<'_, Vec<ApiKey>>;
     /// Revokes a key; false if there is none.
     fn revoke_key(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool>;

@@ -8,13 +8,12 @@ use insta::assert_snapshot;
 use postcall::clock::{Clock, System};
 use postcall::dialect;
 use postcall::ledger::{decide, settle};
-use postcall::model::{AccountKey, Attempt, Time};
+use postcall::model::{AccountKey, Attempt, Rights, Time};
 use postcall::store::link::transcript_url;
-use postcall::store::vault::hash_api_key;
 use postcall::store::{EndpointRef, Place, Settlement};
 use serde_json::{Value, json};
 
-use crate::api_rig::{House, PUBLIC_URL, cllr_body};
+use crate::api_rig::{House, PUBLIC_URL, cllr_body, new_key};
 
 /// Seed 003 "Full Payload Structure", shortened.
 const ALORO: &str = r#"{"event":"call.ended","timestamp":"2024-03-15T14:30:00Z","data":{"call":{"id":"call_abc123","phone":"+1234567890","direction":"inbound","status":"completed","duration":180,"started_at":"2024-03-15T14:27:00Z","ended_at":"2024-03-15T14:30:00Z"},"assistant":{"id":"asst_xyz789","name":"Customer Support"},"variables":{"status":true,"summary":"Customer inquired about order status","order_id":"ORD-12345"},"transcript":{"formatted":"AI: Hello!\nCustomer: I need to check my order status...","timestamped":[{"speaker":"ai","text":"Hello!","timestamp":"00:00"},{"speaker":"customer","text":"I need to check my order status","timestamp":"00:03"}]},"recording":{"url":"https://storage.aloro.ai/recordings/call_abc123.mp3","duration":180},"cost":{"total":0.45,"breakdown":{"voice":0.30,"transcription":0.10,"recording":0.05}}}}"#;
@@ -269,11 +268,9 @@ async fn keys_and_accounts_are_made_shown_and_revoked() {
     assert_eq!(house.call(&tenant, "DELETE", &revoke, &Value::Null).await.problem().0, 404);
 
     let by_hand = "set-by-the-operator-16-or-more";
-    let (account, hash) = (AccountKey::DEFAULT, hash_api_key(by_hand));
-    let made =
-        house.store.create_key(account, "by hand".to_owned(), false, hash, System.now()).await.unwrap();
+    let made = house.store.create_key(new_key(by_hand, "by hand", Rights::PLAIN)).await.unwrap();
     assert_eq!(house.call(by_hand, "GET", "/v1/sources", &Value::Null).await.status, 200, "in any form");
-    assert!(house.store.revoke_key(account, made.number, System.now()).await.unwrap());
+    assert!(house.store.revoke_key(AccountKey::DEFAULT, made.number, System.now()).await.unwrap());
 
     let mine = house.get("/v1/keys").await.json();
     let mine = format!("/v1/keys/{}", at(&mine["data"][0], "id"));

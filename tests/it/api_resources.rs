@@ -332,3 +332,57 @@ async fn lists_go_on_where_the_cursor_says() {
     }
     assert_eq!(seen, made);
 }
+
+#[tokio::test]
+async fn a_short_secret_of_ones_own_is_taken_with_a_warning() {
+    let house = House::open().await;
+    let warned = |answer: &Value| {
+        let warnings = answer["warnings"].as_array().cloned().unwrap_or_default();
+        warnings.iter().any(|warning| warning.as_str().unwrap().contains("fewer than 16 characters"))
+    };
+    for (path, new) in [
+        ("/v1/sources", json!({ "name": "n", "dialect": "dialgen" })),
+        ("/v1/endpoints", json!({ "url": "https://receiver.example/hook", "dialect": "voicegenie" })),
+    ] {
+        let with = |secret: &str| {
+            let mut body = new.clone();
+            body["secret"] = json!(secret);
+            body
+        };
+        let short = house.post(path, with("s3cret")).await;
+        assert_eq!((short.status, warned(&short.json())), (201, true), "{path}");
+        assert!(!short.text().contains("s3cret"), "and is not repeated");
+        assert!(!warned(&house.post(path, with("sixteen-letters!")).await.json()), "{path}");
+        assert!(!warned(&house.post(path, new.clone()).await.json()), "one that is made is long");
+        let one = format!("{path}/{}", at(&short.json(), "id"));
+        assert!(!warned(&house.get(&one).await.json()), "who reads learns nothing of its length");
+        assert!(warned(&house.patch(&one, json!({ "secret": "tiny" })).await.json()), "{path}");
+        assert!(!warned(&house.patch(&one, json!({})).await.json()), "{path}");
+        let rotated =
+            house.post(&format!("{one}/rotate-secret"), json!({ "secret": "fifteen-letters" })).await;
+        assert!(warned(&rotated.json()), "{rotated:?}");
+    }
+    let air = json!({ "name": "n", "dialect": "air", "bearer_token": "fifteen-letters" });
+    assert_eq!(house.post("/v1/sources", air).await.problem().2, ["bearer_token unfit"]);
+}
+
+#[tokio::test]
+async fn a_test_shows_no_credential_that_the_receiver_repeats() {
+    let house = House::open().await;
+    let (url, _) = receiver(
+        "HTTP/1.1 200 OK\r\nSet-Cookie: session=of-the-receiver\r\nX-Echo: token-of-the-endpoint\r\n\
+         Connection: close\r\nContent-Length: 60\r\n\r\n{\"saw\":\"Bearer token-of-the-endpoint\",\"and\":\"key-in-header\"}",
+    )
+    .await;
+    let body = json!({ "url": url, "dialect": "air", "bearer_token": "token-of-the-endpoint", "headers": { "X-Api-Key": "key-in-header" } });
+    let made = house.post("/v1/endpoints", body).await.json();
+    let tested = house.post(&format!("/v1/endpoints/{}/test", at(&made, "id")), Value::Null).await;
+    let shown = tested.json();
+    assert_eq!(
+        (&shown["ok"], &shown["response"]["body"]),
+        (&json!(true), &json!("{\"saw\":\"Bearer ***\",\"and\":\"***\"}"))
+    );
+    for secret in ["token-of-the-endpoint", "key-in-header", "of-the-receiver"] {
+        assert!(!tested.text().contains(secret), "{secret}: {tested:?}");
+    }
+}

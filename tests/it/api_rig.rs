@@ -12,10 +12,10 @@ use postcall::clock::{Clock, System};
 use postcall::delivery::guard::Guard;
 use postcall::delivery::wire::Wire;
 use postcall::metrics::Metrics;
-use postcall::model::{AccountKey, Time};
+use postcall::model::{AccountKey, Rights, Time};
 use postcall::store::group::GroupWriter;
 use postcall::store::vault::hash_api_key;
-use postcall::store::{EndpointRef, Owned, Place, Queues, Store};
+use postcall::store::{EndpointRef, NewKey, Owned, Place, Queues, Store};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -60,6 +60,36 @@ impl Bell {
     }
 }
 
+/// A key of the account `default` that is made behind the back of the API.
+pub fn new_key(key: &str, name: &str, rights: Rights) -> NewKey {
+    let (hash, created_at) = (hash_api_key(key), System.now());
+    NewKey { account: AccountKey::DEFAULT, name: name.to_owned(), rights, expires_at: None, hash, created_at }
+}
+
+/// A clock that stands until it is set.
+pub struct Still(Mutex<Time>);
+
+impl Still {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(System.now())))
+    }
+
+    pub fn pass(&self, time: Duration) {
+        let mut now = self.0.lock().unwrap();
+        *now = now.after(time);
+    }
+}
+
+impl Clock for Still {
+    fn now(&self) -> Time {
+        *self.0.lock().unwrap()
+    }
+
+    fn dice(&self) -> f64 {
+        0.5
+    }
+}
+
 /// The house. It closes when it is dropped.
 pub struct House {
     pub address: SocketAddr,
@@ -91,7 +121,21 @@ impl House {
 
     /// Over a store that has its place in a home.
     pub async fn over(store: Arc<dyn Store>, home: Home, set: impl FnOnce(&mut Settings)) -> Self {
-        let clock = System::shared();
+        Self::by(System::shared(), store, home, set).await
+    }
+
+    /// By a clock that the test sets.
+    pub async fn at(clock: Arc<dyn Clock>) -> Self {
+        let home = Home::new();
+        Self::by(clock, home.open(10_000), home, |_| {}).await
+    }
+
+    async fn by(
+        clock: Arc<dyn Clock>,
+        store: Arc<dyn Store>,
+        home: Home,
+        set: impl FnOnce(&mut Settings),
+    ) -> Self {
         let (bell, metrics) = (
             Arc::new(Bell { woken: Mutex::default(), settled: Semaphore::new(0) }),
             Arc::new(Metrics::new()),
@@ -122,8 +166,7 @@ impl House {
             server::serve(listener, router(state.clone()), &state, stopped).await;
         });
         let key = new_api_key();
-        let hash = hash_api_key(&key);
-        store.create_key(AccountKey::DEFAULT, "admin".to_owned(), true, hash, System.now()).await.unwrap();
+        store.create_key(new_key(&key, "admin", Rights::ALL)).await.unwrap();
         Self { address, store, writer, bell, key, stop: Some(stop), served, _home: home }
     }
 

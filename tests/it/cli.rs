@@ -132,12 +132,36 @@ async fn keys_are_made_listed_and_revoked() {
 
     let listed = expect(&keys(&["list"]).await, 0);
     let line = listed.lines().find(|line| line.contains(id)).expect("it is in the list");
-    assert!(line.contains("billing") && !line.contains("yes"), "{line}");
+    assert!(line.contains("billing") && line.contains("read, ingest, write, erase  "), "{line}");
+    assert!(line.contains("never"), "without an end: {line}");
     assert!(!listed.contains(key), "a key is shown once");
 
     assert!(expect(&keys(&["revoke", id]).await, 0).contains(id));
     client.get("/v1/keys").await.expect(401);
     assert!(expect(&keys(&["revoke", id]).await, 2).contains("no such API key"));
+
+    let arguments =
+        ["create", "--name", "dialer", "--right", "ingest", "--right", "read", "--expires-in", "12h"];
+    let dialer = expect(&keys(&arguments).await, 0);
+    assert!(dialer.contains("may read, ingest, until 20"), "{dialer}");
+    let client = Client::new(app.address(), dialer.lines().nth(1).unwrap().trim());
+    client.get("/v1/calls").await.expect(200);
+    client.post("/v1/sources", json!({"name": "n", "dialect": "cllr"})).await.expect(403);
+    let owner = expect(
+        &keys(&["create", "--name", "owner", "--admin", "--expires-at", "2099-01-01T00:00:00Z"]).await,
+        0,
+    );
+    assert!(owner.contains("may read, ingest, write, erase, admin, until 2099-01-01T00:00:00Z"), "{owner}");
+    for (wrong, remedy) in [
+        (&["--right", "root"][..], "possible values: read, ingest, write, erase, admin"),
+        (&["--expires-in", "soon"][..], "such as 90d"),
+        (&["--expires-in", "90d", "--expires-at", "2099-01-01T00:00:00Z"][..], "cannot be used with"),
+        (&["--expires-at", "2001-01-01T00:00:00Z"][..], "Give a time to come"),
+        (&["--right", "admin", "--account", "acc_nothing"][..], "Give the id of an account"),
+    ] {
+        let refused = expect(&keys(&[&["create", "--name", "k"][..], wrong].concat()).await, 2);
+        assert!(refused.contains(remedy), "{refused}");
+    }
 
     let account = admin.post("/v1/accounts", json!({"name": "acme"})).await.expect(201).json();
     let account = account["id"].as_str().unwrap();

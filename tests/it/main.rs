@@ -13,6 +13,7 @@ mod api_reading;
 mod api_replays;
 mod api_resources;
 mod api_rig;
+mod api_rights;
 mod api_server;
 mod api_stream;
 mod cli;

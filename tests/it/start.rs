@@ -23,7 +23,8 @@ async fn settings_that_are_wrong_leave_the_first_start_to_the_next_one() {
         Settings { extra_roots: Some(home.beside().join("nowhere.pem")), ..home.settings() },
         Settings { admin_key: Some("short".to_owned()), ..home.settings() },
     ] {
-        assert!(App::start(wrong.clone()).await.is_err(), "{wrong:?}");
+        let (listen, public_url) = (wrong.listen, wrong.public_url.clone());
+        assert!(App::start(wrong).await.is_err(), "{listen} {public_url:?}");
     }
     let right =
         Settings { public_url: Some("https://calls.example.com/hooks/".to_owned()), ..home.settings() };

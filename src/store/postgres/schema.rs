@@ -29,7 +29,8 @@ struct Migration {
 
 /// Every migration, oldest first. Never edit one that was released. A new one only adds what a node that does not know of
 /// it can leave alone; what takes something away comes a version later than the last node that needs it.
-const MIGRATIONS: &[Migration] = &[Migration { sql: first, reads_from: 1 }];
+const MIGRATIONS: &[Migration] =
+    &[Migration { sql: first, reads_from: 1 }, Migration { sql: || RIGHTS.to_owned(), reads_from: 1 }];
 
 /// The tables that have partitions.
 pub(super) const PARTITIONED: [&str; 2] = ["events", "settled"];
@@ -236,6 +237,13 @@ BEGIN
     END IF;
 END
 $$;
+";
+
+/// What a key may do, until when, and when it was last used; a row without rights was made by a node that does not know
+/// them. Answers that are kept under an account's name are forgotten: they may hold a secret.
+const RIGHTS: &str = "
+ALTER TABLE api_keys ADD COLUMN rights BIGINT, ADD COLUMN expires_at BIGINT, ADD COLUMN last_used_at BIGINT;
+DELETE FROM idempotency WHERE status IS NOT NULL;
 ";
 
 /// Brings the tables up to date, and makes the partitions of the weeks to come.

@@ -1,4 +1,4 @@
-//! Accounts, keys, sources and endpoints: read into snapshots that everybody shares, written sealed.
+//! Accounts, sources and endpoints: read into snapshots that everybody shares, written sealed.
 //! Refuses to know who may change them.
 
 use std::collections::{BTreeMap, HashMap};
@@ -12,7 +12,7 @@ use super::sealed::{self, SealedEndpoint, SealedSource};
 use crate::model::account::Account;
 use crate::model::endpoint::{Delivering, EndpointState, Scope};
 use crate::model::id::{self, Kind, Tag};
-use crate::model::{AccountKey, ApiKey, Endpoint, EventType, Source, Time};
+use crate::model::{AccountKey, Endpoint, EventType, Source, Time};
 use crate::store::vault::Vault;
 use crate::store::{AccountConfig, EndpointRef, StoreError};
 
@@ -401,59 +401,4 @@ pub fn delete(db: &Connection, table: &str, key: i64, now: Time) -> Result<bool,
         "UPDATE {table} SET deleted_at = ? WHERE id = ? /*! AND account = @2 */ AND deleted_at IS NULL"
     );
     Ok(db.prepare_cached(&sql)?.execute(params![now.as_micros(), key])? == 1)
-}
-
-/// Makes a key.
-pub fn create_key(
-    db: &Connection,
-    account: AccountKey,
-    name: String,
-    admin: bool,
-    hash: &[u8; 32],
-    now: Time,
-) -> Result<ApiKey, StoreError> {
-    let number = next_number(db, account, "keys")?
-        .ok_or_else(|| StoreError::Data("a key for an account that does not exist".to_owned()))?;
-    db.execute(
-        "INSERT INTO api_keys (id, name, admin, hash, created_at) VALUES (?, ?, ?, ?, ?)",
-        params![pack(account, number), name, admin, hash, now.as_micros()],
-    )?;
-    Ok(ApiKey { number, account, name, admin, created_at: now })
-}
-
-fn key_of(row: &Row<'_>) -> crate::store::sql::Result<ApiKey> {
-    let (account, number) = unpack(row.get(0)?);
-    Ok(ApiKey {
-        number,
-        account,
-        name: row.get(1)?,
-        admin: row.get(2)?,
-        created_at: Time::from_micros(row.get(3)?),
-    })
-}
-
-/// The key of a hash.
-pub fn find_key(db: &Connection, hash: &[u8; 32]) -> Result<Option<ApiKey>, StoreError> {
-    Ok(db
-        .prepare_cached(
-            "SELECT id, name, admin, created_at FROM api_keys WHERE hash = ? AND revoked_at IS NULL",
-        )?
-        .query_row([hash], key_of)
-        .optional()?)
-}
-
-/// The keys of an account.
-pub fn keys(db: &Connection, account: AccountKey) -> Result<Vec<ApiKey>, StoreError> {
-    let mut statement = db.prepare_cached(
-        "SELECT id, name, admin, created_at FROM api_keys
-         WHERE id >= ? AND id < ? AND revoked_at IS NULL ORDER BY id",
-    )?;
-    let rows = statement.query_map([pack(account, 0), pack(AccountKey(account.0 + 1), 0)], key_of)?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// Revokes a key.
-pub fn revoke_key(db: &Connection, account: AccountKey, number: i64, now: Time) -> Result<bool, StoreError> {
-    let sql = "UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL";
-    Ok(db.prepare_cached(sql)?.execute(params![now.as_micros(), pack(account, number)])? == 1)
 }

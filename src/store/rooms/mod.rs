@@ -3,6 +3,7 @@
 //! ledger, and which database there is.
 
 mod ahead;
+pub mod api_keys;
 pub mod arriving;
 pub mod batches;
 mod books;

@@ -12,7 +12,7 @@ use super::database::{Database, NoQueues, RoomStore, Writing};
 use super::keys::pack;
 use super::record::Recording;
 use super::thread::Lane;
-use super::{arriving, erasure, leaving, owning, read, replays, retention, transcripts, upkeep};
+use super::{api_keys, arriving, erasure, leaving, owning, read, replays, retention, transcripts, upkeep};
 use crate::clock::random_bytes;
 use crate::model::account::Account;
 use crate::model::id::Tag;
@@ -24,8 +24,8 @@ use crate::store::feed::FeedPage;
 use crate::store::sql::Connection;
 use crate::store::{
     AccountConfig, Answer, CallFilter, CallView, Claimed, Committed, DeliveryFilter, DeliveryView,
-    EndpointRef, Group, Idempotent, News, Page, Place, Progress, Quarantined, Queues, Store, StoreError, Sum,
-    Turned,
+    EndpointRef, Group, Idempotent, KeyUse, NewKey, News, Page, Place, Progress, Quarantined, Queues, Store,
+    StoreError, Sum, Turned,
 };
 
 /// The tag of a new account.
@@ -137,31 +137,25 @@ impl<D: Database> Store for RoomStore<D> {
         self.set_account(account, move |db| transcripts::set(db, account, retention, now))
     }
 
-    fn create_key(
-        &self,
-        account: AccountKey,
-        name: String,
-        admin: bool,
-        hash: [u8; 32],
-        now: Time,
-    ) -> Answer<'_, ApiKey> {
-        self.database.write(Lane::Api, move |writer| {
-            writer.write(|db, _| config::create_key(db, account, name, admin, &hash, now))
-        })
+    fn create_key(&self, key: NewKey) -> Answer<'_, ApiKey> {
+        self.database.write(Lane::Api, move |writer| writer.write(|db, _| api_keys::create(db, &key)))
     }
 
     fn find_key(&self, hash: [u8; 32]) -> Answer<'_, Option<ApiKey>> {
-        self.database.read(move |db| config::find_key(db, &hash))
+        self.database.read(move |db| api_keys::find(db, &hash))
+    }
+
+    fn note_key_uses(&self, uses: Vec<KeyUse>) -> Answer<'_, ()> {
+        self.database.write(Lane::Chore, move |writer| writer.write(|db, _| api_keys::note_uses(db, uses)))
     }
 
     fn keys(&self, account: AccountKey) -> Answer<'_, Vec<ApiKey>> {
-        self.database.read(move |db| config::keys(db, account))
+        self.database.read(move |db| api_keys::list(db, account))
     }
 
     fn revoke_key(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool> {
-        self.database.write(Lane::Api, move |writer| {
-            writer.write(|db, _| config::revoke_key(db, account, number, now))
-        })
+        self.database
+            .write(Lane::Api, move |writer| writer.write(|db, _| api_keys::revoke(db, account, number, now)))
     }
 
     fn put_source(&self, source: Source) -> Answer<'_, Option<Arc<Source>>> {

@@ -27,7 +27,7 @@ use crate::store::export::{Import, Secrets};
 use crate::store::rooms::call_index::call_hash;
 use crate::store::rooms::database::{NoQueues, Writing};
 use crate::store::rooms::keys::pack;
-use crate::store::rooms::{batches, credit, leaving, mentioned, read, replays, tallies};
+use crate::store::rooms::{api_keys, batches, credit, leaving, mentioned, read, replays, tallies};
 use crate::store::{
     DeliveryFilter, EndpointRef, Group, Incoming, Owned, Page, Place, Queues, Settlement, Store, What,
 };
@@ -259,8 +259,8 @@ async fn no_statement_walks_over_what_it_does_not_show() {
         mentioned::one(db, ACCOUNT, Dimension::Campaign, &Text::from("010001"))?;
         let setting = Setting { id: Text::from("010001"), name: None, expected_calls: None };
         mentioned::put(db, ACCOUNT, Dimension::Campaign, &setting, now())?;
-        config::find_key(db, &[0; 32])?;
-        config::keys(db, ACCOUNT)?;
+        api_keys::find(db, &[0; 32])?;
+        api_keys::list(db, ACCOUNT)?;
         Ok(())
     });
     lists.await.unwrap();

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use crate::store::rooms::{
-    arriving, batches, config, edges, erasure, holds, moving_batches, replays, scheduled, tallies,
+    api_keys, arriving, batches, config, edges, erasure, holds, moving_batches, replays, scheduled, tallies,
     transcripts,
 };
 
@@ -132,6 +132,7 @@ UPDATE accounts SET calls_filed = calls;
     moving_batches::COLUMNS,
     scheduled::TABLES,
     edges::COLUMNS,
+    api_keys::RIGHTS,
 ];
 
 /// How long a statement waits for another connection.
@@ -181,6 +182,40 @@ pub fn migrate(connection: &mut Connection) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{AccountKey, Rights};
+    use crate::store::rooms::keys::pack;
+
+    /// Keys of an older store can do what they could, and no answer that it kept is there any more.
+    #[test]
+    fn older_keys_keep_their_rights_and_older_answers_are_forgotten() {
+        let mut db = Connection::open_in_memory().unwrap();
+        let before = MIGRATIONS.iter().position(|migration| *migration == api_keys::RIGHTS).unwrap();
+        db.execute_batch(&MIGRATIONS[..before].concat()).unwrap();
+        db.pragma_update(None, "user_version", u32::try_from(before).unwrap()).unwrap();
+        for (number, admin) in [(1, true), (2, false)] {
+            let key = pack(AccountKey::DEFAULT, number);
+            db.execute(
+                "INSERT INTO api_keys (id, name, admin, hash, created_at) VALUES (?, 'k', ?, ?, 0)",
+                rusqlite::params![key, admin, [u8::try_from(number).unwrap(); 32]],
+            )
+            .unwrap();
+        }
+        db.execute_batch(
+            "INSERT INTO idempotency (account, name, fingerprint, created_at, status, sealed) VALUES
+             (1, x'01', x'', 0, 201, x'00'), (1, x'02', x'', 0, NULL, NULL);",
+        )
+        .unwrap();
+        migrate(&mut db).unwrap();
+        let left: i64 = db
+            .query_row("SELECT SUM(name = x'02') * COUNT(*) FROM idempotency", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(left, 1, "what was under way goes on");
+        let db = crate::store::sql::Connection::Sqlite(db);
+        let rights = |hash| api_keys::find(&db, &[hash; 32]).unwrap().unwrap().rights;
+        assert_eq!((rights(1), rights(2)), (Rights::ALL, Rights::PLAIN));
+        let key = api_keys::find(&db, &[2; 32]).unwrap().unwrap();
+        assert_eq!((key.expires_at, key.last_used_at), (None, None));
+    }
 
     /// Calls of an older store are found afterwards.
     #[test]

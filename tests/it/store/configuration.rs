@@ -5,10 +5,12 @@ use std::time::Duration;
 use postcall::ledger::Next;
 use postcall::model::endpoint::{Delivering, EndpointState, Part, Scope, Shape, Wait};
 use postcall::model::secret::{Credential, DatedSecret};
-use postcall::model::{AccountKey, DialectName, Endpoint, EventType, Outcome, Secret, Source, Step, Text};
-use postcall::store::{EndpointRef, StoreError};
+use postcall::model::{
+    AccountKey, DialectName, Endpoint, EventType, Outcome, Right, Rights, Secret, Source, Step, Text,
+};
+use postcall::store::{EndpointRef, KeyUse, NewKey, StoreError};
 
-use super::scene::{Fixture, Scene, endpoint, numbers, says, source};
+use super::scene::{Fixture, Scene, endpoint, new_key, numbers, says, source};
 
 const ENDED: Step = Step::Ended(Outcome::Completed);
 
@@ -42,15 +44,19 @@ pub async fn accounts_are_found_by_key_and_tag<F: Fixture>(mut scene: Scene<F>) 
 
 pub async fn keys_open_until_they_are_revoked<F: Fixture>(mut scene: Scene<F>) {
     let (mine, other) = (scene.account, scene.other_account("other").await);
-    let make = async |account, name: &str, admin, hash| {
-        scene.store.create_key(account, name.to_owned(), admin, hash, scene.now).await
+    let make = async |account, name: &str, rights, hash| {
+        let expires_at = (name == "crm").then(|| scene.now.after(Duration::from_secs(90)));
+        scene.store.create_key(NewKey { expires_at, ..new_key(account, name, rights, hash) }).await
     };
-    let admin = make(mine, "ops", true, [1; 32]).await.unwrap();
-    let plain = make(mine, "crm", false, [2; 32]).await.unwrap();
-    let theirs = make(other, "theirs", false, [3; 32]).await.unwrap();
+    let dialer: Rights = [Right::Ingest].into_iter().collect();
+    let admin = make(mine, "ops", Rights::ALL, [1; 32]).await.unwrap();
+    let plain = make(mine, "crm", Rights::PLAIN, [2; 32]).await.unwrap();
+    let theirs = make(other, "theirs", dialer, [3; 32]).await.unwrap();
     assert_eq!((admin.number, plain.number, theirs.number), (1, 2, 1));
-    assert!(matches!(make(mine, "twice", false, [1; 32]).await, Err(StoreError::Data(_))));
-    assert!(matches!(make(AccountKey(77), "nobody", false, [4; 32]).await, Err(StoreError::Data(_))));
+    assert_eq!((admin.rights, plain.rights, theirs.rights), (Rights::ALL, Rights::PLAIN, dialer));
+    assert_eq!(plain.expires_at, Some(scene.now.after(Duration::from_secs(90))));
+    assert!(matches!(make(mine, "twice", Rights::PLAIN, [1; 32]).await, Err(StoreError::Data(_))));
+    assert!(matches!(make(AccountKey(77), "nobody", Rights::PLAIN, [4; 32]).await, Err(StoreError::Data(_))));
     scene.crash().await;
     let store = scene.store.clone();
     assert_eq!(store.keys(mine).await.unwrap(), [admin.clone(), plain.clone()]);
@@ -63,6 +69,30 @@ pub async fn keys_open_until_they_are_revoked<F: Fixture>(mut scene: Scene<F>) {
     assert_eq!(store.revoke_key(mine, plain.number, scene.now).await, Ok(false));
     assert_eq!(store.find_key([2; 32]).await.unwrap(), None);
     assert_eq!(store.keys(mine).await.unwrap(), [admin]);
+    scene.finish().await;
+}
+
+pub async fn the_last_use_of_a_key_is_kept<F: Fixture>(mut scene: Scene<F>) {
+    let (mine, other) = (scene.account, scene.other_account("other").await);
+    for (account, hash) in [(mine, [1; 32]), (mine, [2; 32]), (other, [3; 32])] {
+        scene.store.create_key(new_key(account, "k", Rights::PLAIN, hash)).await.unwrap();
+    }
+    let now = scene.now;
+    let at = |seconds| now.after(Duration::from_secs(seconds));
+    let usage = |account, number, seconds| KeyUse { account, number, at: at(seconds) };
+    let uses = vec![usage(other, 1, 5), usage(mine, 2, 7), usage(mine, 99, 8)];
+    scene.store.note_key_uses(uses).await.unwrap();
+    scene.store.note_key_uses(vec![usage(mine, 2, 6)]).await.unwrap();
+    scene.store.note_key_uses(Vec::new()).await.unwrap();
+    scene.crash().await;
+    let mut last = Vec::new();
+    for hash in [[1; 32], [2; 32], [3; 32]] {
+        last.push(scene.store.find_key(hash).await.unwrap().unwrap().last_used_at);
+    }
+    assert_eq!(last, [None, Some(at(7)), Some(at(5))], "the latest, each its own");
+    let listed: Vec<_> =
+        scene.store.keys(mine).await.unwrap().into_iter().map(|key| key.last_used_at).collect();
+    assert_eq!(listed, last[..2]);
     scene.finish().await;
 }
 

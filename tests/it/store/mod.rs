@@ -143,6 +143,7 @@ macro_rules! suite {
                 configuration {
                     accounts_are_found_by_key_and_tag
                     keys_open_until_they_are_revoked
+                    the_last_use_of_a_key_is_kept
                     sources_are_kept_whole
                     endpoints_are_kept_whole
                     a_disabled_endpoint_is_owed_and_waits

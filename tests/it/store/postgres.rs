@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use cluster::{Cluster, FAST, Stop};
 use postcall::model::secret::Credential;
-use postcall::model::{Outcome, Secret, Step};
+use postcall::model::{Outcome, Rights, Secret, Step};
 use postcall::store::Store;
 use postcall::store::postgres::{Options, PostgresStore};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
 use super::divided::no_row_says_another_account;
-use super::scene::{Fixture, Scene, some_time, source};
+use super::scene::{Fixture, Scene, new_key, some_time, source};
 use crate::database::Database;
 use crate::home::over_postgres;
 
@@ -116,7 +116,7 @@ async fn secrets_cannot_be_read_in_the_tables() {
     store.finish_idempotent(scene.account, key, Some((201, shown.as_bytes().to_vec()))).await.unwrap();
     let key = "pk_QUIET_api_key";
     let hash = postcall::store::vault::hash_api_key(key);
-    store.create_key(scene.account, "visible name".to_owned(), true, hash, scene.now).await.unwrap();
+    store.create_key(new_key(scene.account, "visible name", Rights::ALL, hash)).await.unwrap();
     scene.step("visible call", Step::Ended(Outcome::Completed)).await;
 
     let dump = dump(&scene.place.database);

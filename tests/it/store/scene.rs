@@ -14,11 +14,12 @@ use postcall::model::endpoint::{Delivering, EndpointState, Scope, Shape};
 use postcall::model::event::{Heard, HeardCall};
 use postcall::model::secret::Credential;
 use postcall::model::{
-    AccountKey, Attempt, Call, DeliveryState, DialectName, Endpoint, Event, Secret, Source, Step, Text, Time,
+    AccountKey, Attempt, Call, DeliveryState, DialectName, Endpoint, Event, Rights, Secret, Source, Step,
+    Text, Time,
 };
 use postcall::store::{
     Booked, CallFilter, CallView, Committed, DeliveryFilter, DeliveryView, EndpointRef, Group, Incoming,
-    Owned, Page, Place, Queues, Recorded, Settlement, Store, StoreError, Sum, Turned, What,
+    NewKey, Owned, Page, Place, Queues, Recorded, Settlement, Store, StoreError, Sum, Turned, What,
 };
 
 /// A place where a store lives.
@@ -129,6 +130,11 @@ pub fn done(kind: ReceiptKind, planned: usize) -> Recorded {
 /// The numbers of deliveries.
 pub fn numbers(owned: &[Owned]) -> Vec<i64> {
     owned.iter().map(|owned| owned.delivery).collect()
+}
+
+/// A key that is to be made, without an end.
+pub fn new_key(account: AccountKey, name: &str, rights: Rights, hash: [u8; 32]) -> NewKey {
+    NewKey { account, name: name.to_owned(), rights, expires_at: None, hash, created_at: some_time() }
 }
 
 /// A point in time that means nothing.

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use postcall::ledger::Next;
 use postcall::model::endpoint::EndpointState;
-use postcall::model::{DeliveryState, Outcome, Step};
-use postcall::store::{EndpointRef, News, Owned, Store};
+use postcall::model::{DeliveryState, Outcome, Rights, Step};
+use postcall::store::{EndpointRef, KeyUse, News, Owned, Store};
 
 use super::postgres::Postgres;
-use super::scene::{Scene, attempted, endpoint, numbers, says, source};
+use super::scene::{Scene, attempted, endpoint, new_key, numbers, says, source};
 use crate::harness::PATIENCE;
 
 const ENDED: Step = Step::Ended(Outcome::Completed);
@@ -151,9 +151,15 @@ async fn what_is_configured_on_one_node_counts_on_all() {
     two.at(1).step("b", ENDED).await;
     assert_ne!(two.scene.configured(made).state, EndpointState::Active, "it has read what changed");
 
-    let (hash, name) = ([9; 32], "of both".to_owned());
-    let key = first.create_key(two.scene.account, name, false, hash, two.scene.now).await.unwrap();
+    let hash = [9; 32];
+    let key = first.create_key(new_key(two.scene.account, "of both", Rights::PLAIN, hash)).await.unwrap();
     until("the key opens there too", async || second.find_key(hash).await.unwrap().is_some()).await;
+    let at = |seconds| two.scene.now.after(Duration::from_secs(seconds));
+    let used = |at| KeyUse { account: two.scene.account, number: key.number, at };
+    second.note_key_uses(vec![used(at(60))]).await.unwrap();
+    first.note_key_uses(vec![used(at(30))]).await.unwrap();
+    let last = async || first.find_key(hash).await.unwrap().and_then(|key| key.last_used_at);
+    until("the later use stands", async || last().await == Some(at(60))).await;
     assert!(second.revoke_key(two.scene.account, key.number, two.scene.now).await.unwrap());
     until("and no more", async || first.find_key(hash).await.unwrap().is_none()).await;
     let theirs = second.create_account("theirs".to_owned(), two.scene.now).await.unwrap().unwrap();

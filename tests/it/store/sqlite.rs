@@ -7,12 +7,12 @@ use bytes::Bytes;
 use postcall::dialect::ReceiptKind::Duplicate;
 use postcall::ledger::Next;
 use postcall::model::secret::Credential;
-use postcall::model::{AccountKey, Outcome, Secret, Step, Text};
+use postcall::model::{AccountKey, Outcome, Rights, Secret, Step, Text};
 use postcall::store::sqlite::{Options, SqliteStore};
 use postcall::store::{CallFilter, Incoming, Page, Store, StoreError, What};
 use tempfile::TempDir;
 
-use super::scene::{Fixture, Scene, attempted, done, endpoint, heard, says, some_time, source};
+use super::scene::{Fixture, Scene, attempted, done, endpoint, heard, new_key, says, some_time, source};
 
 const ENDED: Step = Step::Ended(Outcome::Completed);
 
@@ -110,7 +110,7 @@ async fn secrets_cannot_be_read_in_the_files() {
     store.finish_idempotent(scene.account, key, Some((201, shown.as_bytes().to_vec()))).await.unwrap();
     let key = "pk_QUIET_api_key";
     let hash = postcall::store::vault::hash_api_key(key);
-    store.create_key(scene.account, "visible name".to_owned(), true, hash, scene.now).await.unwrap();
+    store.create_key(new_key(scene.account, "visible name", Rights::ALL, hash)).await.unwrap();
     scene.step("visible call", ENDED).await;
 
     let dir = scene.place.dir.path().to_owned();

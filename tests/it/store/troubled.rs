@@ -19,8 +19,8 @@ use postcall::store::feed::FeedPage;
 use postcall::store::told::Told;
 use postcall::store::{
     AccountConfig, Answer, CallFilter, CallView, Claimed, Committed, DeliveryFilter, DeliveryView,
-    EndpointRef, Group, Idempotent, News, Owned, Page, Place, Progress, Quarantined, Queues, Store,
-    StoreError, Sum, Turned, What,
+    EndpointRef, Group, Idempotent, KeyUse, NewKey, News, Owned, Page, Place, Progress, Quarantined, Queues,
+    Store, StoreError, Sum, Turned, What,
 };
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::{Semaphore, watch};
@@ -192,7 +192,8 @@ impl Store for Troubled {
         fn create_account(name: String, now: Time) -> Answer<'_, Option<Account>>;
         fn set_retention(account: AccountKey, retention: Option<Duration>, now: Time) -> Answer<'_, Option<Account>>;
         fn set_transcript_retention(account: AccountKey, retention: Option<Duration>, now: Time) -> Answer<'_, Option<Account>>;
-        fn create_key(account: AccountKey, name: String, admin: bool, hash: [u8; 32], now: Time) -> Answer<'_, ApiKey>;
+        fn create_key(key: NewKey) -> Answer<'_, ApiKey>;
+        fn note_key_uses(uses: Vec<KeyUse>) -> Answer<'_, ()>;
         fn find_key(hash: [u8; 32]) -> Answer<'_, Option<ApiKey>>;
         fn keys(account: AccountKey) -> Answer<'_, Vec<ApiKey>>;
         fn revoke_key(account: AccountKey, number: i64, now: Time) -> Answer<'_, bool>;

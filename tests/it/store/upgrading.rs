@@ -4,13 +4,13 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use postcall::ledger::Next;
-use postcall::model::{Outcome, Step, Text};
-use postcall::store::Page;
+use postcall::model::{Outcome, Right, Rights, Step, Text};
 use postcall::store::books::{Setting, Subject};
 use postcall::store::postgres::transfer::{Transferred, transfer};
+use postcall::store::{KeyUse, NewKey, Page};
 
 use super::postgres::{Postgres, open};
-use super::scene::{Scene, says};
+use super::scene::{Scene, new_key, says};
 use super::sqlite::Sqlite;
 use crate::database::Database;
 
@@ -39,6 +39,13 @@ async fn an_embedded_store_moves_in_whatever_breaks_off() {
     let campaign = postcall::ledger::tally::Dimension::Campaign;
     scene.store.put_mentioned(scene.account, campaign, setting, scene.now).await.unwrap();
     let account = scene.account;
+    let (expires_at, usage) = (Some(scene.now), KeyUse { account, number: 1, at: scene.now });
+    let rights = [Right::Ingest].into_iter().collect();
+    let new = NewKey { expires_at, ..new_key(account, "D\u{fc}rer", rights, [8; 32]) };
+    scene.store.create_key(new).await.unwrap();
+    scene.store.note_key_uses(vec![usage]).await.unwrap();
+    let keys = scene.store.keys(account).await.unwrap();
+    assert_eq!(keys[0].last_used_at, Some(scene.now));
     let sums = scene.store.sums(account, true).await.unwrap();
     let feed = scene.feed().await;
     let rows = scene.store.rows(account, false).await.unwrap();
@@ -74,6 +81,7 @@ async fn an_embedded_store_moves_in_whatever_breaks_off() {
     assert_eq!(there.rows(account, false).await.unwrap(), rows);
     assert_eq!(there.rows(account, true).await.unwrap(), rows, "counted anew from its calls");
     assert_eq!(there.config(account).unwrap().endpoints.len(), 1);
+    assert_eq!(there.keys(account).await.unwrap(), keys, "with their rights, end and last use");
     let page = Page { after: None, limit: feed.len() };
     let moved = there.events(account, page).await.unwrap().unwrap().events;
     assert_eq!(moved, feed[..moved.len()]);
@@ -107,6 +115,24 @@ async fn nothing_moves_into_a_database_that_has_a_store() {
     let nothing = transfer(scene.place.data.path(), &url, None, |_, _| {}).unwrap_err();
     assert!(nothing.contains("no store"), "{nothing}");
     assert!(!nothing.contains("postgres://"), "{nothing}");
+    scene.finish().await;
+}
+
+/// A node of the version before, which serves beside this one, makes keys as it always did.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_an_older_node_has_the_rights_that_it_had() {
+    let scene = Scene::<Postgres>::new().await;
+    let insert = |number: i64, admin: i64| {
+        format!(
+            "INSERT INTO api_keys (id, name, admin, hash, created_at) VALUES
+             (1::BIGINT << 40 | {number}, 'k', {admin}, decode(repeat('0{number}', 32), 'hex'), 0);"
+        )
+    };
+    scene.place.database.sql(&(insert(1, 0) + &insert(2, 1)));
+    for (hash, rights) in [([1; 32], Rights::PLAIN), ([2; 32], Rights::ALL)] {
+        let key = scene.store.find_key(hash).await.unwrap().expect("the key of the older node");
+        assert_eq!((key.rights, key.expires_at, key.last_used_at), (rights, None, None));
+    }
     scene.finish().await;
 }
 
