@@ -15,6 +15,7 @@ pub mod conversation_logs;
 pub mod courier;
 pub mod credential;
 mod cursor;
+mod decoy;
 pub mod deliveries;
 pub mod dialgen_batches;
 pub mod docs;
@@ -127,6 +128,8 @@ pub struct Parts {
     /// The streams that are open.
     pub streams: stream::Streams,
     keys: auth::Remembered,
+    /// What is checked where there is no source.
+    decoys: decoy::Decoys,
     load: body::Load,
     /// How many may bring contacts at once: their bodies are large.
     intakes: tokio::sync::Semaphore,
@@ -146,6 +149,7 @@ impl ApiState {
         settings: Settings,
     ) -> Self {
         let (streams, keys, load, changing) = <_>::default();
+        let decoys = decoy::Decoys::new(store.link_key());
         Self(Arc::new(Parts {
             store,
             writer,
@@ -156,6 +160,7 @@ impl ApiState {
             settings,
             streams,
             keys,
+            decoys,
             load,
             intakes: tokio::sync::Semaphore::new(batches::MOST_INTAKES),
             changing,
