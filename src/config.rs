@@ -1,9 +1,16 @@
 //! The environment: the only reader of it. The command line says the rest (`cli`).
 //! Refuses to know what the values are for.
 
+use std::fmt::Debug;
 use std::io::IsTerminal;
 
+use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+
+use crate::model::printable;
 
 /// The admin key to use in place of a generated one.
 pub const ADMIN_KEY: &str = "POSTCALL_ADMIN_KEY";
@@ -31,6 +38,16 @@ pub fn host_name() -> String {
         .unwrap_or_else(|| "node".to_owned())
 }
 
+/// Fields of a line of text, printable: what a vendor or a caller has written may be in them. (JSON has escapes of its own.)
+fn fields() -> impl for<'writer> FormatFields<'writer> + 'static {
+    let field = |writer: &mut Writer<'_>, field: &Field, value: &dyn Debug| {
+        let value = format!("{value:?}");
+        let value = printable::line(&value);
+        if field.name() == "message" { write!(writer, "{value}") } else { write!(writer, "{field}={value}") }
+    };
+    debug_fn(field).delimited(" ")
+}
+
 /// Starts logging to standard error: text on a terminal, JSON otherwise. `usual` is the filter when none is set.
 ///
 /// # Errors
@@ -41,7 +58,7 @@ pub fn start_logging(usual: &str) -> Result<(), String> {
         .map_err(|error| format!("{LOG}={filter} cannot be read: {error}. Try {LOG}=info."))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
-        builder.with_target(false).compact().init();
+        builder.with_target(false).compact().fmt_fields(fields()).init();
     } else {
         builder.json().flatten_event(true).init();
     }

@@ -199,6 +199,7 @@ pub struct Metrics {
     registry: Registry,
     arrivals: [[Counter; Arrival::ALL.len()]; DIALECTS],
     strangers: Counter,
+    checks: [Counter; 2],
     door: Histogram,
     group_size: Histogram,
     group_latency: Histogram,
@@ -322,6 +323,10 @@ impl Metrics {
             counter
         };
         let strangers = count("door_strangers", "Requests to doors that do not exist");
+        let checks = [
+            count("ingest_hmacs", "HMACs computed over bodies to see who sent them"),
+            count("ingest_ed25519_checks", "Ed25519 signatures verified over bodies to see who sent them"),
+        ];
         let groups_failed = count("groups_failed", "Group commits that were not written");
         let keys_limited =
             count("keys_limited", "Requests refused because their address sent too many wrong API keys");
@@ -355,6 +360,7 @@ impl Metrics {
             registry,
             arrivals,
             strangers,
+            checks,
             door,
             group_size,
             group_latency,
@@ -383,9 +389,17 @@ impl Metrics {
         self.door.observe(latency.as_secs_f64());
     }
 
-    /// Somebody knocked at a door that is not there.
-    pub fn stranger(&self) {
+    /// A request came to a source that does not exist.
+    pub fn stranger(&self, latency: Duration) {
         self.strangers.inc();
+        self.door.observe(latency.as_secs_f64());
+    }
+
+    /// It was checked who sent a body, at the price of so many HMACs and Ed25519 verifications over it.
+    pub fn checked(&self, hmacs: u32, ed25519: u32) {
+        let [all_hmacs, all_ed25519] = &self.checks;
+        all_hmacs.inc_by(hmacs.into());
+        all_ed25519.inc_by(ed25519.into());
     }
 
     /// A group was committed.

@@ -9,13 +9,11 @@ use super::form::{Form, Given};
 use super::problem::sentence;
 use super::shown_once::{Reveal, Revealed};
 use crate::clock::random_bytes;
+use crate::dialect::check::CHECKED_SECRETS;
 use crate::dialect::signature::{check_secret, check_signing_secret};
 use crate::dialect::{self, Proof};
-use crate::model::secret::{Credential, DatedSecret, Secret};
+use crate::model::secret::{Credential, DatedSecret, MOST_SECRETS, Secret};
 use crate::model::{DialectName, Time};
-
-/// Secrets that may be valid at the same time. Each one is a signature in every request.
-const MOST_SECRETS: usize = 8;
 
 /// A given secret of fewer characters is taken, since vendors choose some, but with a warning.
 const SHORTEST_UNREMARKED: usize = 16;
@@ -27,6 +25,17 @@ pub enum Side {
     Source,
     /// Signs what goes out.
     Endpoint,
+}
+
+impl Side {
+    /// Secrets that may be valid at the same time. Each one of an endpoint is a signature in its own requests; each one of
+    /// a source is an HMAC over whatever a stranger sends.
+    fn most_secrets(self) -> usize {
+        match self {
+            Self::Source => CHECKED_SECRETS,
+            Self::Endpoint => MOST_SECRETS,
+        }
+    }
 }
 
 /// What a request says about the credential.
@@ -173,19 +182,20 @@ pub fn url_token() -> Secret {
 /// Puts a new secret beside those that still count. The new one signs from `active_from` on, the old ones end at
 /// `old_ends` if not sooner. `None` when too many are under way.
 pub fn rotate(
+    side: Side,
     old: &Credential,
     new: Secret,
     now: Time,
     active_from: Time,
     old_ends: Time,
 ) -> Option<Credential> {
-    let still_counts = |dated: &&DatedSecret| dated.expires_at.is_none_or(|end| now < end);
-    let mut secrets: Vec<DatedSecret> = old.secrets.iter().filter(still_counts).cloned().collect();
-    if secrets.len() >= MOST_SECRETS {
-        return None;
-    }
+    let mut secrets = old.secrets.clone();
     for dated in &mut secrets {
         dated.expires_at = Some(dated.expires_at.map_or(old_ends, |end| end.min(old_ends)));
+    }
+    secrets.retain(|dated| dated.expires_at.is_some_and(|end| now < end));
+    if secrets.len() >= side.most_secrets() {
+        return None;
     }
     secrets.push(DatedSecret { secret: new, active_from, expires_at: None });
     Some(Credential { secrets, bearer_token: None })
@@ -211,16 +221,32 @@ mod tests {
     fn the_old_secret_ends_and_the_new_one_begins() {
         let at = |seconds| Time::from_seconds(seconds).unwrap();
         let old = Credential::of_secret(Secret::new("old"));
-        let both = rotate(&old, Secret::new("new"), at(100), at(150), at(200)).unwrap();
+        let both = rotate(Side::Endpoint, &old, Secret::new("new"), at(100), at(150), at(200)).unwrap();
         assert_eq!(both.signing(at(149)).unwrap().expose(), b"old");
         assert_eq!(both.signing(at(150)).unwrap().expose(), b"new");
         assert_eq!(both.valid(at(199)).count(), 2);
         assert_eq!(both.valid(at(200)).count(), 1);
-        let third = rotate(&both, Secret::new("third"), at(160), at(160), at(900)).unwrap();
+        let third = rotate(Side::Endpoint, &both, Secret::new("third"), at(160), at(160), at(900)).unwrap();
         assert_eq!(third.valid(at(200)).count(), 2, "an earlier end stays");
-        let crowd = (0..6)
-            .fold(third, |all, _| rotate(&all, Secret::new("x"), at(170), at(170), at(900)).unwrap_or(all));
+        let crowd = (0..6).fold(third, |all, _| {
+            rotate(Side::Endpoint, &all, Secret::new("x"), at(170), at(170), at(900)).unwrap_or(all)
+        });
         assert_eq!(crowd.secrets.len(), MOST_SECRETS);
-        assert_eq!(rotate(&crowd, Secret::new("x"), at(180), at(180), at(900)), None);
+        assert_eq!(rotate(Side::Endpoint, &crowd, Secret::new("x"), at(180), at(180), at(900)), None);
+        let alone = rotate(Side::Endpoint, &crowd, Secret::new("x"), at(180), at(180), at(180)).unwrap();
+        assert_eq!(alone.secrets.len(), 1, "what ends at once makes room");
+    }
+
+    #[test]
+    fn a_source_has_an_old_secret_and_a_new_one_at_most() {
+        let at = |seconds| Time::from_seconds(seconds).unwrap();
+        let turn = |old: &Credential, now, old_ends| {
+            rotate(Side::Source, old, Secret::new("x"), at(now), at(now), at(old_ends))
+        };
+        let both = turn(&Credential::of_secret(Secret::new("old")), 100, 200).unwrap();
+        assert_eq!(both.secrets.len(), 2);
+        assert_eq!(turn(&both, 150, 300), None, "two count already");
+        assert_eq!(turn(&both, 150, 150).unwrap().secrets.len(), 1);
+        assert_eq!(turn(&both, 200, 300).unwrap().secrets.len(), 2, "the first one has ended");
     }
 }

@@ -9,7 +9,6 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
-use ring::hmac;
 use serde::Serialize;
 use tracing::{debug, error, warn};
 use utoipa::ToSchema;
@@ -18,10 +17,12 @@ use super::ApiState;
 use super::auth;
 use super::body;
 use super::budget::{Held, Share};
+use super::credential;
+use super::decoy::Decoy;
 use super::peer::Peer;
 use super::problem::Problem;
-use crate::dialect::{self, Arrived, Dialect, Reading, Receipt, ReceiptKind};
-use crate::metrics::Arrival;
+use crate::dialect::{self, Arrived, Dialect, Reading, Receipt, ReceiptKind, Work};
+use crate::metrics::{Arrival, Metrics};
 use crate::model::event::Heard;
 use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, DialectName, Right, Source, Text, Time};
@@ -61,7 +62,7 @@ pub struct DoorAnswer {
 )]
 pub async fn source(State(state): State<ApiState>, request: Request) -> Response {
     let start = Instant::now();
-    let look = |uri: &Uri| uri.path().strip_prefix("/in/").and_then(|last| find(&state, last));
+    let look = |uri: &Uri| find(&state, uri.path().strip_prefix("/in/").unwrap_or_default());
     answer(&state, look, request, start).await
 }
 
@@ -101,33 +102,68 @@ pub async fn ai_dialer_callback(State(state): State<ApiState>, request: Request)
         let config = account.and_then(|account| state.store.config(account));
         let is_voicegenie = |source: &&Arc<Source>| source.dialect == DialectName::Voicegenie;
         let source = config.and_then(|config| config.sources.iter().find(is_voicegenie).cloned());
-        source.filter(|source| !needs_secret || !source.credential.secrets.is_empty())
+        let is_at_its_url =
+            source.as_ref().is_some_and(|source| !needs_secret || !source.credential.secrets.is_empty());
+        let decoy = (!is_at_its_url).then(|| state.decoys.of_dialect(DialectName::Voicegenie));
+        Named { source, is_at_its_url, decoy }
     };
     answer(&state, look, request, start).await
 }
 
-/// The source of the last part of a path: its id, and for an unsigned one its token after a dot.
-fn find(state: &ApiState, last: &str) -> Option<Arc<Source>> {
-    let (id, token) = last.split_once('.').map_or((last, None), |(id, token)| (id, Some(token)));
-    let (tag, number) = id::parse(Kind::Source, id)?;
-    let source = Arc::clone(state.store.config_by_tag(tag)?.source(number)?);
-    let is_its = match (&source.url_token, token) {
-        (None, None) => true,
-        (Some(expected), Some(given)) => is_same(state.store.link_key(), expected.expose(), given.as_bytes()),
-        _ => false,
-    };
-    is_its.then_some(source)
+/// What the URL of a request names.
+struct Named<'a> {
+    /// The source of that id.
+    source: Option<Arc<Source>>,
+    /// Whether the URL is the source's own, its token included.
+    is_at_its_url: bool,
+    /// What is checked in place of a source: where there is none, and where nothing but its URL would prove it.
+    decoy: Option<&'a Decoy>,
 }
 
-/// Compares in a time that says nothing about where two tokens differ.
-fn is_same(key: &hmac::Key, expected: &[u8], given: &[u8]) -> bool {
-    hmac::verify(key, given, hmac::sign(key, expected).as_ref()).is_ok()
+impl Named<'_> {
+    /// The source, for a request at its own URL.
+    fn source(&self) -> Option<&Arc<Source>> {
+        self.source.as_ref().filter(|_| self.is_at_its_url)
+    }
+
+    /// Whether a request comes from who may bring events here.
+    fn proves(&self, metrics: &Metrics, headers: &HeaderMap, body: &[u8], now: Time) -> bool {
+        let (name, credential) = match (self.decoy, &self.source) {
+            (Some(decoy), _) => (decoy.dialect, &decoy.credential),
+            (None, Some(source)) => (source.dialect, &source.credential),
+            (None, None) => return false,
+        };
+        let work = Work::default();
+        let proven = dialect::get(name).authenticate(&Arrived::new(headers, body, &work), credential, now);
+        metrics.checked(work.hmacs(), work.ed25519());
+        let source = self.source().map(|source| source.id.as_str());
+        if let Err(mismatch) = &proven {
+            debug!(source, %mismatch, "refused at the door");
+        }
+        proven.is_ok() && self.decoy.is_none() && source.is_some()
+    }
+}
+
+/// The source of the last part of a path: its id, and for an unsigned one its token after a dot.
+fn find<'a>(state: &'a ApiState, last: &str) -> Named<'a> {
+    let (id, token) = last.split_once('.').map_or((last, None), |(id, token)| (id, Some(token)));
+    let known = |(tag, number)| state.store.config_by_tag(tag)?.source(number).cloned();
+    let source: Option<Arc<Source>> = id::parse(Kind::Source, id).and_then(known);
+    let is_at_its_url = source.as_ref().is_some_and(|source| match (&source.url_token, token) {
+        (None, None) => true,
+        (Some(expected), Some(given)) => expected.fits(given.as_bytes()),
+        _ => false,
+    });
+    let is_checked =
+        source.as_ref().is_some_and(|source| is_at_its_url || !credential::is_empty(&source.credential));
+    let decoy = (!is_checked).then(|| state.decoys.of(state.store.link_key(), id.as_bytes()));
+    Named { source, is_at_its_url, decoy }
 }
 
 /// Also for a door that is not there the body is read first: the answer tells nobody which doors exist.
-async fn answer(
-    state: &ApiState,
-    look: impl Fn(&Uri) -> Option<Arc<Source>>,
+async fn answer<'a>(
+    state: &'a ApiState,
+    look: impl Fn(&Uri) -> Named<'a>,
     request: Request,
     start: Instant,
 ) -> Response {
@@ -141,47 +177,38 @@ async fn answer(
         Err(problem) => return problem.into_response(),
     };
     let now = state.clock.now();
-    let arrived = Arrived { headers: &parts.headers, body: &body };
-    let mut source = look(&parts.uri);
-    let mut is_proven = source.as_ref().is_some_and(|source| proves(source, &arrived, now));
+    let mut named = look(&parts.uri);
+    let mut is_proven = named.proves(&state.metrics, &parts.headers, &body, now);
     if !is_proven {
         // It may have been made, or have got another secret, through another node.
         if let Err(error) = state.store.catch_up().await {
             return Problem::from(error).into_response();
         }
         let current = look(&parts.uri);
-        let is_known = match (&source, &current) {
+        let is_known = match (&named.source, &current.source) {
             (Some(known), Some(current)) => Arc::ptr_eq(known, current),
             (_, current) => current.is_none(),
         };
         if !is_known {
-            is_proven = current.as_ref().is_some_and(|source| proves(source, &arrived, now));
+            is_proven = current.proves(&state.metrics, &parts.headers, &body, now);
         }
-        source = current;
+        named = current;
     }
-    let Some(source) = source else {
-        state.metrics.stranger();
+    let Some(source) = named.source() else {
+        state.metrics.stranger(start.elapsed());
         return refused();
     };
     let (arrival, response) = match is_proven {
         true => {
             state.peers.proved(peer);
             permit.prove();
-            take_in(state, &source, &parts.headers, body, now).await
+            take_in(state, source, &parts.headers, body, now).await
         }
         false => (Arrival::Unauthorized, refused()),
     };
     drop(permit);
     state.metrics.arrived(source.dialect, arrival, start.elapsed());
     response
-}
-
-fn proves(source: &Source, arrived: &Arrived<'_>, now: Time) -> bool {
-    let proven = dialect::get(source.dialect).authenticate(arrived, &source.credential, now);
-    if let Err(mismatch) = &proven {
-        debug!(source = %source.id, %mismatch, "refused at the door");
-    }
-    proven.is_ok()
 }
 
 async fn take_in(

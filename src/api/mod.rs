@@ -16,6 +16,7 @@ pub mod conversation_logs;
 pub mod courier;
 pub mod credential;
 mod cursor;
+mod decoy;
 pub mod deliveries;
 pub mod dialgen_batches;
 pub mod docs;
@@ -159,6 +160,8 @@ pub struct Parts {
     wrong_keys: wrong_keys::WrongKeys,
     key_uses: key_uses::KeyUses,
     kept_answers: kept_answers::Allowances,
+    /// What is checked where there is no source.
+    decoys: decoy::Decoys,
     /// Held while settings are read, changed and written back: no change is lost to another one.
     changing: tokio::sync::Mutex<()>,
 }
@@ -177,6 +180,7 @@ impl ApiState {
         let (streams, peers, keys, wrong_keys, key_uses, kept_answers, changing) = <_>::default();
         let limits = budget::Limits::of(settings.max_load, settings.max_body);
         let budget = budget::Budget::new(limits, Arc::clone(&metrics));
+        let decoys = decoy::Decoys::new(store.link_key());
         Self(Arc::new(Parts {
             store,
             writer,
@@ -194,6 +198,7 @@ impl ApiState {
             imports: turns::Turns::new(turns::ANY),
             key_uses,
             kept_answers,
+            decoys,
             changing,
         }))
     }

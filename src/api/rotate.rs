@@ -123,14 +123,15 @@ impl Order {
         Ok(Self { wanted, now, activate_at, old_ends: activate_at.after(grace.unwrap_or(DEFAULT_GRACE)) })
     }
 
-    fn turn(self, dialect: DialectName, old: &Credential) -> Result<(Credential, Made), Problem> {
+    fn turn(self, side: Side, dialect: DialectName, old: &Credential) -> Result<(Credential, Made), Problem> {
         let (new, made) = self.wanted.make(dialect, None);
         let Some(secret) = new.secrets.first().map(|dated| Secret::clone(&dated.secret)) else {
             return Ok((new, made));
         };
         let both =
-            credential::rotate(old, secret, self.now, self.activate_at, self.old_ends).ok_or_else(|| {
-                let detail = "Too many secrets are in rotation. Wait until one of them has ended.";
+            credential::rotate(side, old, secret, self.now, self.activate_at, self.old_ends).ok_or_else(|| {
+                let detail = "Too many secrets are in rotation. Wait until one of them has ended, or end them all now: send \
+                              \"grace_seconds\": 0.";
                 Problem::conflict("too_many_secrets", detail)
             })?;
         Ok((both, made))
@@ -160,7 +161,7 @@ pub async fn endpoint(
         return Err(Problem::conflict("no_secret", detail));
     }
     let (activate_at, old_expires_at) = (order.activate_at, order.old_ends);
-    let (credential, made) = order.turn(current.dialect, &current.credential)?;
+    let (credential, made) = order.turn(Side::Endpoint, current.dialect, &current.credential)?;
     let endpoint = endpoints::put(&state, Endpoint { credential, ..(*current).clone() }).await?;
     Ok(once(StatusCode::OK, |reveal| {
         let of = EndpointView::of(&endpoint, made.shown(reveal));
@@ -170,7 +171,7 @@ pub async fn endpoint(
 
 /// Rotate the secret of a source
 ///
-/// The source accepts both until the old secret ends; a bearer token takes over at once. Of an unsigned source the
+/// The source accepts both until the old secret ends, and no third one beside them; a bearer token takes over at once. Of an unsigned source the
 /// token in its URL is renewed at once, unless a `secret` is given: then it is signed from now on.
 #[utoipa::path(
     post, path = "/v1/sources/{id}/rotate-secret", tag = "Sources", params(("id" = String, Path)),
@@ -193,7 +194,7 @@ pub async fn source(
         (order.now, order.now, Made::default())
     } else {
         let (activate_at, old_expires_at) = (order.activate_at, order.old_ends);
-        let (credential, made) = order.turn(current.dialect, &current.credential)?;
+        let (credential, made) = order.turn(Side::Source, current.dialect, &current.credential)?;
         source.credential = credential;
         (activate_at, old_expires_at, made)
     };

@@ -107,15 +107,6 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_default()
 }
 
-/// A cell for a value that may be anything.
-fn cell(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
 fn attempts(delivery: &Value) -> &[Value] {
     delivery["attempts"].as_array().map_or(&[], Vec::as_slice)
 }
@@ -125,7 +116,7 @@ fn listed(found: &Value) -> String {
     let mut table = table::new(&columns, 6);
     for delivery in found["data"].as_array().into_iter().flatten() {
         let tries = attempts(delivery);
-        let last = tries.last().map(|last| cell(&last["status"])).unwrap_or_default();
+        let last = tries.last().map(|last| table::cell(&last["status"])).unwrap_or_default();
         table.add_row([
             text(delivery, "id"),
             text(delivery, "event_type"),
@@ -150,12 +141,14 @@ fn in_full(delivery: &Value) -> String {
         ["id", "state", "event_type", "event_id", "call_id", "endpoint_id", "replay_id", "next_attempt_at"]
     {
         if !delivery[field].is_null() {
-            shown += &format!("  {field:<16} {}\n", cell(&delivery[field]));
+            shown += &format!("  {field:<16} {}\n", table::cell(&delivery[field]));
         }
     }
     let mut table = table::new(&["attempt", "at", "status", "ms", "error"], 5);
     for attempt in attempts(delivery) {
-        table.add_row(["number", "at", "status", "latency_ms", "error"].map(|field| cell(&attempt[field])));
+        table.add_row(
+            ["number", "at", "status", "latency_ms", "error"].map(|field| table::cell(&attempt[field])),
+        );
     }
     shown + &table::text(&table)
 }

@@ -21,7 +21,7 @@ use super::dialer::sending::{Tally, Target, play};
 use super::dialer::{Disorder, Script};
 use super::progress::Progress;
 use super::receivers::{Departures, Receiver};
-use super::say;
+use super::terminal::{remark, say};
 use crate::api::auth::new_api_key;
 use crate::app::{App, Settings};
 use crate::clock::{Clock, System, random_bytes};
@@ -139,7 +139,7 @@ async fn show(demo: &Demo, base: &str, key: &str) -> Result<ExitCode, String> {
     let missing = report.missing();
     match missing.as_slice() {
         [] => say("Everything that was owed was delivered, and every signature verified.\n")?,
-        _ => eprintln!("postcall: not everything is proven: {}.", missing.join("; ")),
+        _ => remark(&format!("postcall: not everything is proven: {}.", missing.join("; "))),
     }
     if demo.exit {
         return Ok(if missing.is_empty() { ExitCode::SUCCESS } else { super::NO });

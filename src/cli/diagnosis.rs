@@ -167,7 +167,7 @@ fn malformed(headers: &HeaderMap, header: &str, why: &str) -> Diagnosis {
 /// Nothing fits: try what commonly goes wrong between a sender and whoever captured its request.
 fn wrong(dialect: &dyn Dialect, request: &Arrived<'_>, secret: &[u8], now: Time) -> Diagnosis {
     let fits = |body: &[u8], secret: &[u8]| {
-        let request = Arrived { headers: request.headers, body };
+        let request = Arrived::new(request.headers, body, request.work);
         let checked = dialect.authenticate(&request, &credential(dialect, secret), now);
         matches!(checked, Ok(()) | Err(Mismatch::Stale(_)))
     };
@@ -276,6 +276,7 @@ fn difference(body: &[u8], anew: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::Work;
     use http::{HeaderName, HeaderValue};
 
     /// Computed with Python's hmac.
@@ -297,7 +298,7 @@ mod tests {
     fn check(name: DialectName, pairs: &[(&str, &str)], body: &[u8], secret: &str) -> Diagnosis {
         let headers = headers(pairs);
         let now = Time::parse("2025-01-01T00:00:00Z").unwrap();
-        diagnose(name, &Arrived { headers: &headers, body }, secret.as_bytes(), now)
+        diagnose(name, &Arrived::new(&headers, body, &Work::default()), secret.as_bytes(), now)
     }
 
     fn aloro(value: &str, body: &str, secret: &str) -> Diagnosis {
@@ -375,7 +376,8 @@ mod tests {
         ];
         let headers = headers(&signed);
         let check = |body: &str, secret: &str, now: i64| {
-            let request = Arrived { headers: &headers, body: body.as_bytes() };
+            let work = Work::default();
+            let request = Arrived::new(&headers, body.as_bytes(), &work);
             diagnose(DialectName::Standard, &request, secret.as_bytes(), Time::from_seconds(now).unwrap())
                 .code
         };

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::client::{Client, Server, with_query};
 use super::table;
+use super::terminal::remark;
 
 /// Wait before a stream that ended is opened again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -58,9 +59,8 @@ fn listed(found: &Value) -> String {
     table::text(&table) + &more
 }
 
-fn columns(event: &Value) -> [&str; 4] {
-    [&event["timestamp"], &event["type"], &event["data"]["call_id"], &event["id"]]
-        .map(|value| value.as_str().unwrap_or_default())
+fn columns(event: &Value) -> [String; 4] {
+    [&event["timestamp"], &event["type"], &event["data"]["call_id"], &event["id"]].map(table::cell)
 }
 
 /// Prints events for as long as somebody reads them. A stream that ends is opened again where it was.
@@ -99,7 +99,7 @@ async fn follow(client: &Client, after: Option<String>, json: bool) -> Result<Ex
                     stream = again;
                     break;
                 }
-                Err(why) => eprintln!("postcall: {why}"),
+                Err(why) => remark(&format!("postcall: {why}")),
             }
         }
     }

@@ -25,14 +25,15 @@ pub mod serve;
 pub mod simulate;
 mod simulate_batch;
 mod table;
+mod terminal;
 pub mod verify;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::model::DialectName;
+use terminal::{remark, say};
 
 /// Takes call events in, keeps the books, delivers signed post-call webhooks until each is proven delivered.
 #[derive(Parser)]
@@ -74,7 +75,7 @@ pub fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("postcall: cannot start: {error}");
+            remark(&format!("postcall: cannot start: {error}"));
             return ExitCode::from(NOT_DONE);
         }
     };
@@ -103,17 +104,10 @@ pub fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(why) => {
-            eprintln!("postcall: {why}");
+            remark(&format!("postcall: {why}"));
             ExitCode::from(NOT_DONE)
         }
     }
-}
-
-/// Writes results to standard output. Unlike `println!` it does not panic when whoever reads them is gone.
-fn say(text: &str) -> Result<(), String> {
-    let mut out = std::io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.map_err(|error| format!("cannot write to standard output: {error}"))
 }
 
 /// Reads a dialect's name.

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::terminal::remark;
+
 /// Lines that a whole run prints when there is no terminal.
 const LINES: u64 = 4;
 
@@ -42,7 +44,7 @@ impl Progress {
         let total = self.total.max(done);
         let quarter = (done * LINES).checked_div(total).unwrap_or(LINES);
         if self.printed.fetch_max(quarter, Ordering::Relaxed) < quarter {
-            eprintln!("  {done} of {total} {}", self.what);
+            remark(&format!("  {done} of {total} {}", self.what));
         }
     }
 

@@ -21,6 +21,7 @@ use super::dialer::sending::{micros, note};
 use super::dialer::{Moment, Said};
 use crate::clock::{Clock, System};
 use crate::dialect::js_json::stringify_parse;
+use crate::model::mac::{self, Mac};
 use crate::model::{DialectName, Raw};
 
 /// The largest body that is read: Express takes 100 KiB unless told otherwise, and so do we, with room to spare.
@@ -165,7 +166,7 @@ fn verify(dialect: DialectName, secret: &str, headers: &HeaderMap, body: &[u8], 
         DialectName::Aloro => {
             header("x-aloro-signature").strip_prefix("sha256=").is_some_and(|hex| is_same(hex, secret, body))
         }
-        DialectName::Air => header("authorization") == format!("Bearer {secret}"),
+        DialectName::Air => has(header("authorization"), &format!("Bearer {secret}")),
         DialectName::Cllr => true,
         DialectName::Standard => {
             let (id, timestamp) = (header("webhook-id"), header("webhook-timestamp"));
@@ -173,7 +174,7 @@ fn verify(dialect: DialectName, secret: &str, headers: &HeaderMap, body: &[u8], 
             let key = BASE64.decode(secret.trim_start_matches("whsec_").as_bytes()).unwrap_or_default();
             let content = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body].concat();
             let expected = format!("v1,{}", BASE64.encode(&hmac_sha256(&key, &content)));
-            is_fresh && header("webhook-signature").split(' ').any(|signature| signature == expected)
+            is_fresh && header("webhook-signature").split(' ').any(|signature| has(signature, &expected))
         }
     }
 }
@@ -181,11 +182,15 @@ fn verify(dialect: DialectName, secret: &str, headers: &HeaderMap, body: &[u8], 
 /// `signature === hmac(JSON.stringify(req.body))`, where Express has parsed `req.body`.
 fn is_same(signature: &str, secret: &str, body: &[u8]) -> bool {
     stringify_parse(body)
-        .is_ok_and(|payload| signature == HEXLOWER.encode(&hmac_sha256(secret.as_bytes(), &payload)))
+        .is_ok_and(|payload| has(signature, &HEXLOWER.encode(&hmac_sha256(secret.as_bytes(), &payload))))
 }
 
-fn hmac_sha256(key: &[u8], message: &[u8]) -> Vec<u8> {
-    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message).as_ref().to_vec()
+fn has(given: &str, expected: &str) -> bool {
+    mac::is_same(expected.as_bytes(), given.as_bytes())
+}
+
+fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
+    *Mac::over(&hmac::Key::new(hmac::HMAC_SHA256, key), &[message]).as_bytes()
 }
 
 /// One delivery, as its receiver tells it from others.

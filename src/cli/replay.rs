@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::client::{Client, Server, in_path, with_query};
 use super::progress::Progress;
+use super::terminal::remark;
 use super::{NO, table};
 
 /// Wait between two looks at how far a replay has come.
@@ -120,7 +121,7 @@ pub async fn run(command: ReplayCommand) -> Result<ExitCode, String> {
             if command.order.detach {
                 made
             } else {
-                eprintln!("{id} runs on the server, also when this command is stopped");
+                remark(&format!("{id} runs on the server, also when this command is stopped"));
                 follow(&client, in_path(id)?).await?
             }
         }

@@ -15,6 +15,7 @@ use super::dialer::callee::{Callee, Played};
 use super::dialer::sending::{Tally, Target, play};
 use super::progress::Progress;
 use super::table;
+use super::terminal::remark;
 use crate::delivery::wire::Wire;
 
 /// Contacts that are asked for at a time, and that are kept ahead of the calls.
@@ -101,7 +102,8 @@ fn may_be_called(id: &str, batch: &Value) -> Result<(), String> {
         ));
     }
     if status == "scheduled" {
-        eprintln!("  it is scheduled for {}; its calls are played now", table::cell(&batch["scheduled_at"]));
+        let at = table::cell(&batch["scheduled_at"]);
+        remark(&format!("  it is scheduled for {at}; its calls are played now"));
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::diagnosis::{Diagnosis, diagnose};
 use crate::clock::{Clock, System};
-use crate::dialect::{self, Arrived, Proof};
+use crate::dialect::{self, Arrived, Proof, Work};
 use crate::model::{DialectName, Time};
 
 /// Check a captured request against a secret, and say why it fails
@@ -74,7 +74,7 @@ fn check(verify: &Verify) -> Result<Diagnosis, String> {
     for line in &verify.header {
         put(&mut headers, line)?;
     }
-    Ok(diagnose(verify.dialect, &Arrived { headers: &headers, body: &body }, secret, now))
+    Ok(diagnose(verify.dialect, &Arrived::new(&headers, &body, &Work::default()), secret, now))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {

@@ -8,7 +8,9 @@ use http::{HeaderName, HeaderValue};
 use super::read::{self, Leftovers, Part, Taken, Unreadable};
 use super::transcript::{self, Speakers};
 use super::write::{self, Writer};
-use super::{Arrived, Dialect, Links, Mismatch, Outgoing, Policy, Proof, Reading, signature, standard};
+use super::{
+    Arrived, Dialect, Links, Mismatch, Outgoing, Policy, Proof, Reading, check, signature, standard,
+};
 use crate::model::call::{AnsweredBy, Call, Direction};
 use crate::model::endpoint::Shape;
 use crate::model::json::{Raw, Text};
@@ -31,7 +33,7 @@ impl Dialect for Air {
         credential: &Credential,
         _now: Time,
     ) -> Result<(), Mismatch> {
-        signature::check_bearer(request, credential)
+        check::check_bearer(request, credential)
     }
 
     fn read(&self, body: &[u8]) -> Reading {

@@ -55,10 +55,22 @@ impl Member {
     }
 }
 
-/// One pass over a document that is known to be valid. Without recursion, so depth costs nothing.
+/// An object whose members JavaScript writes in another order, or not all.
+struct Arranged {
+    /// Where its opening brace is.
+    opens: usize,
+    /// Where its closing brace is.
+    closes: usize,
+    /// The members in JavaScript's order.
+    members: Vec<Member>,
+}
+
+/// One pass over a document that is known to be valid, and one more where an object has to be arranged. Without recursion,
+/// so depth costs nothing.
 pub(super) fn rewrite(valid: &str) -> Vec<u8> {
     let source = valid.as_bytes();
     let mut out = Vec::with_capacity(source.len());
+    let mut arranged: Vec<Arranged> = Vec::new();
     let mut open: Vec<Open> = Vec::new();
     let mut members: Vec<Member> = Vec::new();
     let mut is_key = false;
@@ -87,7 +99,10 @@ pub(super) fn rewrite(valid: &str) -> Vec<u8> {
                     && members.len() > container.first_member
                 {
                     end_member(&mut members, out.len());
-                    arrange(&mut out, &members[container.first_member..]);
+                    let own = &members[container.first_member..];
+                    if let Some(members) = arrange(&out, own) {
+                        arranged.push(Arranged { opens: own[0].start - 1, closes: out.len(), members });
+                    }
                     members.truncate(container.first_member);
                 }
                 is_key = false;
@@ -113,7 +128,7 @@ pub(super) fn rewrite(valid: &str) -> Vec<u8> {
             }
         }
     }
-    out
+    if arranged.is_empty() { out } else { put_in_order(&out, arranged) }
 }
 
 fn end_member(members: &mut [Member], end: usize) {
@@ -159,13 +174,12 @@ pub(super) fn array_index(key: &[u8]) -> Option<u32> {
     (index < u32::MAX).then_some(index)
 }
 
-/// Puts the members of one object, which are the end of `out`, into JavaScript's order: array indices by
-/// number, then the others by first appearance; a repeated key has its last value.
-fn arrange(out: &mut Vec<u8>, members: &[Member]) {
-    let Some(first) = members.first() else { return };
+/// The members of one object in JavaScript's order: array indices by number, then the others by first appearance; a
+/// repeated key has its last value. `None` when that is how they stand.
+fn arrange(out: &[u8], members: &[Member]) -> Option<Vec<Member>> {
     if !members.iter().any(|member| array_index(member.key(out)).is_some()) && !has_repeated_key(out, members)
     {
-        return;
+        return None;
     }
     let mut places: HashMap<&[u8], usize> = HashMap::with_capacity(members.len());
     let mut kept: Vec<Member> = Vec::with_capacity(members.len());
@@ -177,15 +191,43 @@ fn arrange(out: &mut Vec<u8>, members: &[Member]) {
         }
     }
     kept.sort_by_key(|member| array_index(member.key(out)).map_or(u64::MAX, u64::from));
-    let mut arranged = Vec::with_capacity(out.len() - first.start);
-    for member in kept {
-        if !arranged.is_empty() {
-            arranged.push(b',');
+    let is_in_order = kept.len() == members.len()
+        && kept.iter().zip(members).all(|(arranged, member)| arranged.start == member.start);
+    (!is_in_order).then_some(kept)
+}
+
+/// What is still to be copied, last thing first.
+enum Piece {
+    Comma,
+    Bytes { from: usize, to: usize },
+}
+
+/// Writes a document again with its objects in order. Every byte is copied once at most, however deep objects nest in each
+/// other: to arrange each one where it stands would move what is inside once more for each level.
+fn put_in_order(out: &[u8], mut arranged: Vec<Arranged>) -> Vec<u8> {
+    arranged.sort_unstable_by_key(|object| object.opens);
+    let mut written = Vec::with_capacity(out.len());
+    let mut pieces = vec![Piece::Bytes { from: 0, to: out.len() }];
+    while let Some(piece) = pieces.pop() {
+        let Piece::Bytes { from, to } = piece else {
+            written.push(b',');
+            continue;
+        };
+        let next = arranged.partition_point(|object| object.opens < from);
+        let Some(object) = arranged.get(next).filter(|object| object.opens < to) else {
+            written.extend_from_slice(&out[from..to]);
+            continue;
+        };
+        written.extend_from_slice(&out[from..=object.opens]);
+        pieces.push(Piece::Bytes { from: object.closes, to });
+        for (place, member) in object.members.iter().enumerate().rev() {
+            pieces.push(Piece::Bytes { from: member.start, to: member.end });
+            if place > 0 {
+                pieces.push(Piece::Comma);
+            }
         }
-        arranged.extend_from_slice(&out[member.start..member.end]);
     }
-    out.truncate(first.start);
-    out.extend_from_slice(&arranged);
+    written
 }
 
 /// Small objects are compared pairwise; large ones through a set, so that no body makes this quadratic.
@@ -203,6 +245,7 @@ fn has_repeated_key(out: &[u8], members: &[Member]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::json::MAX_DEPTH;
 
     /// Expected values: printed by Node 20.
     #[test]
@@ -240,6 +283,17 @@ mod tests {
         let document = format!("{{\"x\":0,{},\"x\":1}}", pairs.join(","));
         let sorted: Vec<String> = (0..100).map(|n| format!("\"{n}\":{n}")).collect();
         let expected = format!("{{{},\"x\":1}}", sorted.join(","));
+        assert_eq!(stringify_parse(document.as_bytes()).unwrap(), expected.as_bytes());
+    }
+
+    /// Objects that all have to be arranged, each in the one before it.
+    #[test]
+    fn nested_objects_are_arranged_at_every_level() {
+        let nested = |levels: usize, open: &str, close: &str| {
+            format!("{}\"x\"{}", open.repeat(levels), close.repeat(levels))
+        };
+        let document = nested(MAX_DEPTH, r#"{"b":1,"2":0,"1":"#, r#","b":2}"#);
+        let expected = nested(MAX_DEPTH, r#"{"1":"#, r#","2":0,"b":2}"#);
         assert_eq!(stringify_parse(document.as_bytes()).unwrap(), expected.as_bytes());
     }
 

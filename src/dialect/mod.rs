@@ -3,6 +3,8 @@
 
 pub mod air;
 pub mod aloro;
+mod arrived;
+pub mod check;
 pub mod cllr;
 pub mod dialgen;
 pub mod js_json;
@@ -15,7 +17,9 @@ mod write;
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
+
+pub use arrived::{Arrived, LARGEST_RESERIALISED, Work};
 
 use crate::model::endpoint::Shape;
 use crate::model::event::{Heard, HeardCall};
@@ -88,15 +92,6 @@ pub fn get(name: DialectName) -> &'static dyn Dialect {
 /// Whether a dialect says this event at all: the right type, and the dialect's own filter.
 pub fn fires(dialect: &dyn Dialect, event: &Event) -> bool {
     !event.test && dialect.triggers().contains(&event.kind) && dialect.fires_on(event)
-}
-
-/// An inbound request, as far as a dialect looks at it.
-#[derive(Clone, Copy, Debug)]
-pub struct Arrived<'a> {
-    /// Its headers.
-    pub headers: &'a HeaderMap,
-    /// Its body, byte for byte.
-    pub body: &'a [u8],
 }
 
 /// Why a request is not from who it should be. For the operator and for `postcall verify`, never for the caller.

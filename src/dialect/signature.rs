@@ -1,27 +1,19 @@
-//! Proofs: HMAC-SHA256 in hex, bearer tokens and Standard Webhooks, made and checked in constant time.
-//! The arithmetic is `ring`'s. Refuses to know what the signed bytes mean, and the clock.
+//! Signatures as they are made: HMAC-SHA256 in hex, bearer tokens and Standard Webhooks; and which secrets can make them.
+//! The arithmetic is `ring`'s. Does not know what the signed bytes mean, the clock, and how a signature is checked: that
+//! is `check`.
 
-use std::time::Duration;
-
-use data_encoding::{BASE64, BASE64_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
+use data_encoding::{BASE64, BASE64_NOPAD, HEXLOWER};
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use ring::hmac;
-use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use ring::signature::{Ed25519KeyPair, KeyPair};
 
-use super::js_json::stringify_parse;
-use super::{Arrived, Mismatch, Outgoing, Proof};
-use crate::model::Time;
+use super::{Outgoing, Proof};
+use crate::model::Mac;
 use crate::model::secret::{Credential, Secret};
-
-/// How far the timestamp under a Standard Webhooks signature may be from now, in either direction.
-pub const TOLERANCE: Duration = Duration::from_secs(300);
 
 /// The shortest bearer token (seed 004: "16 characters or longer").
 pub const SHORTEST_BEARER_TOKEN: usize = 16;
-
-/// The largest body that is tried in its re-serialised form, in bytes.
-const LARGEST_RESERIALISED: usize = 1 << 20;
 
 /// The prefix that names the hash, as seed 003 writes it.
 const HASH_PREFIX: &str = "sha256=";
@@ -35,47 +27,7 @@ pub struct HexSignature {
     pub has_prefix: bool,
 }
 
-/// Which form of a body was signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Covered {
-    /// The bytes as they came.
-    Raw,
-    /// What JavaScript writes again after reading them.
-    Reserialised,
-}
-
 impl HexSignature {
-    /// Checks a request against every valid secret: the raw bytes first, then the form in which JavaScript
-    /// writes them again, because some senders sign that. No secrets at all means an unsigned source.
-    ///
-    /// # Errors
-    /// What does not fit.
-    pub fn check(&self, request: &Arrived<'_>, credential: &Credential, now: Time) -> Result<(), Mismatch> {
-        if credential.secrets.is_empty() {
-            return Ok(());
-        }
-        self.covered(request, credential, now).map(|_| ())
-    }
-
-    /// The form of the body that the signature covers.
-    pub(super) fn covered(
-        &self,
-        request: &Arrived<'_>,
-        credential: &Credential,
-        now: Time,
-    ) -> Result<Covered, Mismatch> {
-        let signature = self.read(request.headers)?;
-        let keys: Vec<hmac::Key> = credential.valid(now).map(hmac_key).collect();
-        let fits = |bytes: &[u8]| keys.iter().any(|key| hmac::verify(key, bytes, &signature).is_ok());
-        if fits(request.body) {
-            Ok(Covered::Raw)
-        } else if reserialised(request.body).is_some_and(|bytes| fits(&bytes)) {
-            Ok(Covered::Reserialised)
-        } else {
-            Err(Mismatch::Wrong)
-        }
-    }
-
     /// The header for a body; none when the endpoint has no secret.
     pub fn sign(
         &self,
@@ -83,70 +35,19 @@ impl HexSignature {
         credential: &Credential,
     ) -> Option<(HeaderName, HeaderValue)> {
         let secret = credential.signing(outgoing.at)?;
-        let digits = HEXLOWER.encode(hmac::sign(&hmac_key(secret), outgoing.body).as_ref());
+        let digits = HEXLOWER.encode(Mac::over(&hmac_key(secret), &[outgoing.body]).as_bytes());
         let prefix = if self.has_prefix { HASH_PREFIX } else { "" };
         header(self.header, format!("{prefix}{digits}").as_bytes())
     }
-
-    /// The bytes of the signature, from either case of hex, with or without the prefix.
-    fn read(&self, headers: &HeaderMap) -> Result<Vec<u8>, Mismatch> {
-        let value = headers.get(self.header).ok_or(Mismatch::Missing(self.header))?;
-        let malformed = |why: String| Mismatch::Malformed { header: self.header, why };
-        let text = value.to_str().map_err(|_| malformed("is not plain ASCII".to_owned()))?.trim();
-        let digits = match text.split_once('=') {
-            Some((hash, digits)) if hash.eq_ignore_ascii_case("sha256") => digits,
-            Some((hash, _)) => return Err(malformed(format!("names the hash `{hash}`, not sha256"))),
-            None => text,
-        };
-        let bytes = HEXLOWER_PERMISSIVE
-            .decode(digits.as_bytes())
-            .map_err(|_| malformed(format!("is not hex: {} characters", digits.len())))?;
-        if bytes.len() != 32 {
-            return Err(malformed(format!("has {} hex digits, a SHA-256 has 64", digits.len())));
-        }
-        Ok(bytes)
-    }
 }
 
-/// The body as JavaScript writes it again, when that differs and the body is neither too large nor no JSON.
-fn reserialised(body: &[u8]) -> Option<Vec<u8>> {
-    if body.len() > LARGEST_RESERIALISED {
-        return None;
-    }
-    stringify_parse(body).ok().filter(|bytes| bytes != body)
-}
-
-fn hmac_key(secret: &Secret) -> hmac::Key {
+pub(super) fn hmac_key(secret: &Secret) -> hmac::Key {
     hmac::Key::new(hmac::HMAC_SHA256, secret.expose())
 }
 
 /// One header of a signature. A value that no header can hold, which `check_secret` refuses, gives none.
 pub(super) fn header(name: &str, value: &[u8]) -> Option<(HeaderName, HeaderValue)> {
     Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(value).ok()?))
-}
-
-/// Checks `Authorization: Bearer`. No token at all means an unsigned source.
-///
-/// # Errors
-/// What does not fit.
-pub fn check_bearer(request: &Arrived<'_>, credential: &Credential) -> Result<(), Mismatch> {
-    const HEADER: &str = "Authorization";
-    let Some(expected) = &credential.bearer_token else { return Ok(()) };
-    let value = request.headers.get(AUTHORIZATION).ok_or(Mismatch::Missing(HEADER))?.as_bytes();
-    let token = match value.iter().position(|&byte| byte == b' ') {
-        Some(space) if value[..space].eq_ignore_ascii_case(b"bearer") => value[space..].trim_ascii(),
-        _ => {
-            return Err(Mismatch::Malformed { header: HEADER, why: "does not begin with Bearer".to_owned() });
-        }
-    };
-    if is_same(token, expected.expose()) { Ok(()) } else { Err(Mismatch::Wrong) }
-}
-
-/// Compares without telling by the time taken where, or by how many bytes, two tokens differ: their HMACs under
-/// one key are compared in place of themselves.
-fn is_same(given: &[u8], expected: &[u8]) -> bool {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, b"postcall: compare two tokens");
-    hmac::verify(&key, given, hmac::sign(&key, expected).as_ref()).is_ok()
 }
 
 /// The `Authorization` header of an attempt.
@@ -158,12 +59,21 @@ pub fn bearer_header(credential: &Credential) -> Option<(HeaderName, HeaderValue
 }
 
 /// The headers of Standard Webhooks.
-const WEBHOOK_ID: &str = "webhook-id";
-const WEBHOOK_TIMESTAMP: &str = "webhook-timestamp";
-const WEBHOOK_SIGNATURE: &str = "webhook-signature";
+pub(super) const WEBHOOK_ID: &str = "webhook-id";
+pub(super) const WEBHOOK_TIMESTAMP: &str = "webhook-timestamp";
+pub(super) const WEBHOOK_SIGNATURE: &str = "webhook-signature";
+
+/// What the secrets begin with that sign and verify with Ed25519: private keys and public ones.
+const PRIVATE_KEY: &[u8] = b"whsk_";
+const PUBLIC_KEY: &[u8] = b"whpk_";
+
+/// Whether a secret of Standard Webhooks is an Ed25519 key. Looks at no more than how it begins.
+pub(super) fn is_asymmetric(secret: &[u8]) -> bool {
+    secret.starts_with(PRIVATE_KEY) || secret.starts_with(PUBLIC_KEY)
+}
 
 /// A secret of Standard Webhooks, ready for use.
-enum Key {
+pub(super) enum Key {
     /// `whsec_`, or a secret without a prefix: `v1`.
     Shared(hmac::Key),
     /// `whsk_`: signs and verifies `v1a`.
@@ -173,14 +83,14 @@ enum Key {
 }
 
 impl Key {
-    fn parse(secret: &[u8]) -> Result<Self, String> {
+    pub(super) fn parse(secret: &[u8]) -> Result<Self, String> {
         if let Some(encoded) = secret.strip_prefix(b"whsec_") {
             return match decode_base64(encoded)? {
                 bytes if bytes.is_empty() => Err("nothing follows `whsec_`".to_owned()),
                 bytes => Ok(Self::Shared(hmac::Key::new(hmac::HMAC_SHA256, &bytes))),
             };
         }
-        if let Some(encoded) = secret.strip_prefix(b"whsk_") {
+        if let Some(encoded) = secret.strip_prefix(PRIVATE_KEY) {
             let bytes = decode_base64(encoded)?;
             let pair = match bytes.split_at_checked(32) {
                 Some((seed, [])) => Ed25519KeyPair::from_seed_unchecked(seed),
@@ -196,7 +106,7 @@ impl Key {
                 }
             };
         }
-        if let Some(encoded) = secret.strip_prefix(b"whpk_") {
+        if let Some(encoded) = secret.strip_prefix(PUBLIC_KEY) {
             let bytes = decode_base64(encoded)?;
             if bytes.len() != 32 {
                 return Err(format!("`whpk_` holds {} bytes, an ed25519 public key has 32", bytes.len()));
@@ -209,20 +119,9 @@ impl Key {
     /// The signature of a message with its version; none from a public key.
     fn sign(&self, message: &[u8]) -> Option<String> {
         match self {
-            Self::Shared(key) => Some(format!("v1,{}", BASE64.encode(hmac::sign(key, message).as_ref()))),
+            Self::Shared(key) => Some(format!("v1,{}", BASE64.encode(Mac::over(key, &[message]).as_bytes()))),
             Self::Private(pair) => Some(format!("v1a,{}", BASE64.encode(pair.sign(message).as_ref()))),
             Self::Public(_) => None,
-        }
-    }
-
-    fn fits(&self, version: &str, signature: &[u8], message: &[u8]) -> bool {
-        let public_key_fits =
-            |public: &[u8]| UnparsedPublicKey::new(&ED25519, public).verify(message, signature).is_ok();
-        match (self, version) {
-            (Self::Shared(key), "v1") => hmac::verify(key, message, signature).is_ok(),
-            (Self::Private(pair), "v1a") => public_key_fits(pair.public_key().as_ref()),
-            (Self::Public(public), "v1a") => public_key_fits(public),
-            _ => false,
         }
     }
 }
@@ -235,49 +134,8 @@ fn decode_base64(encoded: &[u8]) -> Result<Vec<u8>, String> {
 }
 
 /// The signed content of Standard Webhooks: `id.timestamp.body`.
-fn signed_content(id: &[u8], timestamp: &[u8], body: &[u8]) -> Vec<u8> {
+pub(super) fn signed_content(id: &[u8], timestamp: &[u8], body: &[u8]) -> Vec<u8> {
     [id, timestamp, body].join(&b'.')
-}
-
-/// Checks a Standard Webhooks request: any of its signatures under any valid secret, then the age of its timestamp.
-/// No secrets at all means an unsigned source.
-///
-/// # Errors
-/// What does not fit; [`Mismatch::Stale`] only for a request that is genuine otherwise.
-pub fn check_standard(request: &Arrived<'_>, credential: &Credential, now: Time) -> Result<(), Mismatch> {
-    if credential.secrets.is_empty() {
-        return Ok(());
-    }
-    let value = |name: &'static str| {
-        request.headers.get(name).ok_or(Mismatch::Missing(name)).map(HeaderValue::as_bytes)
-    };
-    let malformed = |header, why: &str| Mismatch::Malformed { header, why: why.to_owned() };
-    let (id, timestamp, signatures) =
-        (value(WEBHOOK_ID)?, value(WEBHOOK_TIMESTAMP)?, value(WEBHOOK_SIGNATURE)?);
-    let sent_at = std::str::from_utf8(timestamp)
-        .ok()
-        .and_then(|digits| Time::from_seconds(digits.parse().ok()?))
-        .ok_or_else(|| malformed(WEBHOOK_TIMESTAMP, "is not a number of seconds since 1970"))?;
-    let signatures: Vec<(&str, Vec<u8>)> = std::str::from_utf8(signatures)
-        .unwrap_or_default()
-        .split_ascii_whitespace()
-        .filter_map(|signature| signature.split_once(','))
-        .filter_map(|(version, encoded)| Some((version, BASE64.decode(encoded.as_bytes()).ok()?)))
-        .collect();
-    if signatures.is_empty() {
-        return Err(malformed(WEBHOOK_SIGNATURE, "holds no `v1,` or `v1a,` followed by base64"));
-    }
-    let message = signed_content(id, timestamp, request.body);
-    let keys: Vec<Key> =
-        credential.valid(now).filter_map(|secret| Key::parse(secret.expose()).ok()).collect();
-    let is_genuine = signatures
-        .iter()
-        .any(|(version, signature)| keys.iter().any(|key| key.fits(version, signature, &message)));
-    if !is_genuine {
-        return Err(Mismatch::Wrong);
-    }
-    let away = now.since(sent_at).max(sent_at.since(now));
-    if away > TOLERANCE { Err(Mismatch::Stale(away)) } else { Ok(()) }
 }
 
 /// The three headers of Standard Webhooks, signed with every valid secret: the old and the new one together while
@@ -393,13 +251,5 @@ mod tests {
         assert_eq!(public_key(&whsk(&[&seed[..], &public].concat())), Some(whpk));
         assert!(check_secret(Proof::StandardWebhooks, &whsk(&[&seed[..], &other].concat())).is_err());
         assert_eq!(public_key("plain"), None);
-    }
-
-    #[test]
-    fn a_large_body_is_not_written_again() {
-        let body = |length: usize| format!("[{}1]", " ".repeat(length)).into_bytes();
-        assert_eq!(reserialised(&body(9)), Some(b"[1]".to_vec()));
-        assert_eq!(reserialised(b"[1]"), None);
-        assert_eq!(reserialised(&body(LARGEST_RESERIALISED)), None);
     }
 }

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::read::{self, Leftovers, Part, Taken, Unreadable};
 use super::write::{self, Writer};
-use super::{Arrived, Dialect, Links, Mismatch, Outgoing, Policy, Proof, Reading, signature};
+use super::{Arrived, Dialect, Links, Mismatch, Outgoing, Policy, Proof, Reading, check, signature};
 use crate::model::batch::Statistics;
 use crate::model::call::{Agent, Call, Direction, Recording, Turn};
 use crate::model::endpoint::Shape;
@@ -44,7 +44,7 @@ impl Dialect for Standard {
         credential: &Credential,
         now: Time,
     ) -> Result<(), Mismatch> {
-        signature::check_standard(request, credential, now)
+        check::check_standard(request, credential, now)
     }
 
     fn read(&self, body: &[u8]) -> Reading {

@@ -1,11 +1,22 @@
 //! Secrets in memory: bytes that never show in a log line or an error.
 //! Knows their life times; refuses to know how they are kept at rest or what they sign.
 
+use ring::digest::{SHA256, digest};
+
+use super::mac::is_same;
 use super::time::Time;
 
-/// A secret or token. `Debug` prints nothing of it.
-#[derive(Clone, PartialEq, Eq)]
+/// A secret or token. `Debug` prints nothing of it, and `==` takes a time that tells nothing of it.
+#[derive(Clone)]
 pub struct Secret(Box<[u8]>);
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.fits(&other.0)
+    }
+}
+
+impl Eq for Secret {}
 
 impl Secret {
     /// Takes the secret's bytes as they are.
@@ -13,9 +24,16 @@ impl Secret {
         Self(bytes.into().into_boxed_slice())
     }
 
-    /// The bytes, for the few places that sign, compare or show it once.
+    /// The bytes, for the few places that sign or show it once.
     pub fn expose(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Whether somebody else's value is this one. The hashes are compared, so that the time tells neither where the two
+    /// differ nor how long this one is.
+    pub fn fits(&self, given: &[u8]) -> bool {
+        let hash = |bytes: &[u8]| digest(&SHA256, bytes);
+        is_same(hash(&self.0).as_ref(), hash(given).as_ref())
     }
 }
 
@@ -24,6 +42,9 @@ impl std::fmt::Debug for Secret {
         f.write_str("Secret(..)")
     }
 }
+
+/// The most secrets that a credential holds, the ones on their way out included.
+pub const MOST_SECRETS: usize = 8;
 
 /// One of the secrets of a source or endpoint, with the time in which it counts.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use ring::hmac;
 
 use crate::model::id::Tag;
-use crate::model::{Mention, Time};
+use crate::model::{Mac, Mention, Time};
 
 /// What is signed, besides the account and the number, so that no other use of the key can stand in for a digest.
 const PURPOSE: &str = "erasure ";
@@ -34,5 +34,5 @@ pub struct Erasure {
 /// The same number in the same account has the same digest.
 pub fn digest(link_key: &hmac::Key, account: Tag, person: &Mention) -> Vec<u8> {
     let said = format!("{PURPOSE}{} {}", account.0, person.number());
-    hmac::sign(link_key, said.as_bytes()).as_ref().to_vec()
+    Mac::over(link_key, &[said.as_bytes()]).as_bytes().to_vec()
 }

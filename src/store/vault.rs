@@ -10,6 +10,7 @@ use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundK
 use ring::{digest, hmac};
 
 use crate::clock::random_bytes;
+use crate::model::Mac;
 
 /// Why sealed bytes could not be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,10 +47,10 @@ impl Vault {
     /// Never: every 32 bytes are a key.
     pub fn new(master: [u8; 32]) -> Self {
         let master = hmac::Key::new(hmac::HMAC_SHA256, &master);
-        let seal = hmac::sign(&master, b"postcall seal v1");
-        let link = hmac::sign(&master, b"postcall link v1");
-        let key = UnboundKey::new(&CHACHA20_POLY1305, seal.as_ref()).expect("32 bytes");
-        Self { key: LessSafeKey::new(key), link_key: hmac::Key::new(hmac::HMAC_SHA256, link.as_ref()) }
+        let seal = Mac::over(&master, &[b"postcall seal v1"]);
+        let link = Mac::over(&master, &[b"postcall link v1"]);
+        let key = UnboundKey::new(&CHACHA20_POLY1305, seal.as_bytes()).expect("32 bytes");
+        Self { key: LessSafeKey::new(key), link_key: hmac::Key::new(hmac::HMAC_SHA256, link.as_bytes()) }
     }
 
     /// The vault of a key file; makes the file (mode 0600) when there is none.

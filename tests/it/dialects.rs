@@ -2,7 +2,7 @@
 //! Single cases stand in `vectors/`.
 
 use http::HeaderMap;
-use postcall::dialect::{self, Arrived, Links, Outgoing, Reading};
+use postcall::dialect::{self, Arrived, Links, Outgoing, Reading, Work};
 use postcall::model::endpoint::Shape;
 use postcall::model::event::Heard;
 use postcall::model::secret::Credential;
@@ -86,7 +86,8 @@ proptest! {
         for name in ["x-webhook-signature", "x-dialgen-signature", "x-aloro-signature", "authorization", "webhook-signature", "webhook-id", "webhook-timestamp"] {
             headers.insert(name, value.parse().unwrap());
         }
-        let request = Arrived { headers: &headers, body: body.as_bytes() };
+        let work = Work::default();
+let request = Arrived::new(&headers, body.as_bytes(), &work);
         let mut credential = Credential::of_secret(Secret::new(secret.clone()));
         credential.bearer_token = Some(Secret::new(secret));
         for name in DialectName::ALL {

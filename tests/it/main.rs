@@ -9,6 +9,7 @@ mod api_door;
 mod api_idempotency;
 mod api_isolation;
 mod api_lifetime;
+mod api_proofs;
 mod api_reading;
 mod api_replays;
 mod api_resources;

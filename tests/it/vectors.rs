@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use data_encoding::BASE64;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use postcall::dialect::{self, Arrived, Dialect, Links, Outgoing, Reading};
+use postcall::dialect::{self, Arrived, Dialect, Links, Outgoing, Reading, Work};
 use postcall::model::endpoint::Shape;
 use postcall::model::event::{Heard, HeardCall};
 use postcall::model::secret::{Credential, DatedSecret};
@@ -89,7 +89,8 @@ fn comes_in(dialect: &dyn Dialect, case: &Case<'_>) -> Result<(), String> {
             );
         }
     }
-    let request = Arrived { headers: &headers, body: &body };
+    let work = Work::default();
+    let request = Arrived::new(&headers, &body, &work);
     let authentic = dialect.authenticate(&request, &credential(case), case.time("now").expect("now"));
     match (authentic, case.raw("authentic").expect("authentic")) {
         (Ok(()), "true") => {}

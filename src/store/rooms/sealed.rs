@@ -7,7 +7,7 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
 use crate::model::endpoint::{Shape, Wait};
-use crate::model::secret::{Credential, DatedSecret, Secret};
+use crate::model::secret::{Credential, DatedSecret, MOST_SECRETS, Secret};
 use crate::model::{DialectName, Endpoint, Source, Text, Time};
 use crate::store::StoreError;
 use crate::store::packed::damaged;
@@ -90,6 +90,9 @@ impl SealedCredential {
 
     /// The credential.
     pub fn open(&self) -> Result<Credential, StoreError> {
+        if self.secrets.len() > MOST_SECRETS {
+            return Err(damaged("more secrets than a credential holds"));
+        }
         let secrets = self.secrets.iter().map(|sealed| {
             Ok(DatedSecret {
                 secret: decode(&sealed.secret)?,
