@@ -16,6 +16,7 @@ pub mod outage;
 pub mod packed;
 mod place;
 pub mod postgres;
+pub mod private_files;
 mod rooms;
 mod sql;
 pub mod sqlite;

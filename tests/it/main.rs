@@ -26,6 +26,7 @@ mod home;
 mod js_json;
 mod logs;
 mod made;
+mod private_files;
 mod programs;
 mod receivers;
 mod start;
