@@ -320,6 +320,8 @@ pub struct Page {
 pub struct CallFilter {
     /// By the vendor's id.
     pub call_id: Option<Text>,
+    /// Of this source; with `call_id` only, as sources have no lists of their calls.
+    pub source: Option<i64>,
     /// By outcome.
     pub outcome: Option<Outcome>,
 }

@@ -1,6 +1,7 @@
 //! The one integration binary: behaviour through the public door.
 
 mod api_account;
+mod api_ambiguous;
 mod api_bad_input;
 mod api_batches;
 mod api_books;
@@ -10,6 +11,7 @@ mod api_isolation;
 mod api_lifetime;
 mod api_reading;
 mod api_replays;
+mod api_reporters;
 mod api_resources;
 mod api_rig;
 mod api_server;
