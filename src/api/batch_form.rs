@@ -10,9 +10,9 @@ use super::courier::Courier;
 use super::form::{Form, Given};
 use super::minutes;
 use super::problem::{Problem, sentence};
-use crate::model::{Object, Raw, Text, Token};
+use crate::model::{DialectName, Object, Raw, Text, Token};
 use crate::model::{Time, phone};
-use crate::store::batches::{Contact, Given as Said, MOST_CONTACTS};
+use crate::store::batches::{Contact, Given as Said, MOST_CONTACTS, MOST_SOURCES, Reporters};
 
 /// The most calls that a contact may get (seed 002's API: 1 to 5).
 const MOST_ATTEMPTS: u32 = 5;
@@ -77,6 +77,9 @@ pub struct BatchForm {
     /// When the dialer shall begin.
     #[schema(format = DateTime)]
     scheduled_at: Option<String>,
+    /// The sources that may report on it, 1 to 100 of this account's: `src_..`. What others say of its calls counts for
+    /// nothing. Left out, every source may.
+    source_ids: Option<Vec<String>>,
     /// Become endpoints in the dialect `dialgen` that hear of this batch alone.
     webhooks: Option<WebhooksForm>,
 }
@@ -114,6 +117,7 @@ pub struct WebhooksForm {
 
 /// The names of what both shapes have.
 struct Names {
+    sources: &'static str,
     agent: &'static str,
     user: &'static str,
     schema: &'static str,
@@ -122,6 +126,7 @@ struct Names {
 }
 
 const OURS: Names = Names {
+    sources: "source_ids",
     agent: "agent_id",
     user: "user_id",
     schema: "metric_schema",
@@ -129,6 +134,7 @@ const OURS: Names = Names {
     webhooks: ["on_batch_complete", "on_call_complete", "on_batch_failed"],
 };
 const SEEDS: Names = Names {
+    sources: "sourceIds",
     agent: "agentId",
     user: "userId",
     schema: "metricSchema",
@@ -136,11 +142,16 @@ const SEEDS: Names = Names {
     webhooks: ["onBatchComplete", "onCallComplete", "onBatchFailed"],
 };
 
-/// Reads a body.
+/// Reads a body. `source` gives the number of a source of the account by its id.
 ///
 /// # Errors
 /// 400 when it is no JSON object, 422 with everything that is wrong.
-pub fn read(body: &[u8], style: Style, courier: &dyn Courier) -> Result<Asked, Problem> {
+pub fn read(
+    body: &[u8],
+    style: Style,
+    courier: &dyn Courier,
+    source: impl Fn(&str) -> Option<i64>,
+) -> Result<Asked, Problem> {
     let mut form = Form::read(body)?;
     let names = if style == Style::Ours { OURS } else { SEEDS };
     let mut said = Said {
@@ -156,6 +167,7 @@ pub fn read(body: &[u8], style: Style, courier: &dyn Courier) -> Result<Asked, P
         None => Vec::new(),
     };
     said.options = read_object(&mut form, "options");
+    said.reporters = read_reporters(&mut form, names.sources, style, source);
     let mut asked = Asked { said, contacts, max_attempts: 0, lost_after: None, webhooks: [None, None, None] };
     match style {
         Style::Ours => {
@@ -176,6 +188,48 @@ pub fn read(body: &[u8], style: Style, courier: &dyn Courier) -> Result<Asked, P
         }
     }
     Ok(asked)
+}
+
+/// The sources that may report on the batch. Left out, those that Dialgen's clients expect in its shape, and every one in
+/// ours.
+fn read_reporters(
+    form: &mut Form<'_>,
+    name: &'static str,
+    style: Style,
+    source: impl Fn(&str) -> Option<i64>,
+) -> Reporters {
+    let mut name = name;
+    let mut given = form.list(name);
+    // In Dialgen's shape unknown names are passed over, and a batch must not be open to all by the other spelling.
+    if style == Style::Seed && matches!(given, Given::Absent) {
+        name = OURS.sources;
+        given = form.list(name);
+    }
+    let Some(list) = given.value() else {
+        return if style == Style::Seed {
+            Reporters::of_dialect(DialectName::Dialgen)
+        } else {
+            Reporters::All
+        };
+    };
+    if list.is_empty() || list.len() > MOST_SOURCES {
+        form.wrong(name, "out_of_range", format!("Name 1 to {MOST_SOURCES} sources, or leave it out."));
+        return Reporters::All;
+    }
+    let mut sources = Vec::new();
+    for (at, element) in list.iter().enumerate() {
+        let id = element.text();
+        match id.as_ref().and_then(|id| source(&id.to_str())) {
+            Some(number) if sources.contains(&number) => {}
+            Some(number) => sources.push(number),
+            None => {
+                let detail =
+                    "This account has no such source. Give ids as GET /v1/sources shows them: src_....";
+                form.wrong(format!("{name}[{at}]"), "no_such_source", detail);
+            }
+        }
+    }
+    Reporters::Listed(sources)
 }
 
 /// Seed 002 `options`: checked against the ranges of that system's API, kept for the dialer.

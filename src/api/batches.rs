@@ -1,6 +1,8 @@
 //! `/v1/batches`: batches of contacts, given in one request and taken in step by step; how far they have come, whom to
 //! call, and their end. Refuses to know what a call does to them: that is the ledger's and the store's.
 
+use std::sync::Arc;
+
 use axum::Json as Answer;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
@@ -25,11 +27,12 @@ use super::shown_once::{Revealed, once};
 use crate::clock::random_bytes;
 use crate::model::batch::Statistics;
 use crate::model::endpoint::Scope;
-use crate::model::id::Kind;
+use crate::model::id::{self, Kind};
 use crate::model::json::Raw;
 use crate::model::{DialectName, Endpoint, EventType, Secret, Text, Time};
 use crate::store::batches::{
     BatchState, BatchView, CANCELLED, CONTACTS_IN_STEP, ContactView, Ended, Failure, NewBatch, Opened,
+    Reporters,
 };
 use crate::store::{EndpointRef, StoreError};
 
@@ -77,6 +80,10 @@ pub struct BatchRecord {
     metric_schema: Option<Raw>,
     #[schema(value_type = Option<Object>)]
     options: Option<Raw>,
+    /// The sources that may report on it, if it names them. What others say of its calls counts for nothing.
+    source_ids: Option<Vec<String>>,
+    /// If it names none: the dialect of the sources that may, also of those made later; `null` is every source.
+    source_dialect: Option<String>,
     /// The endpoints that were made with it. They go a week after its end.
     endpoint_ids: Vec<String>,
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -152,6 +159,7 @@ impl BatchRecord {
     fn of(caller: &Caller, view: BatchView, now: Time, secret: Option<Revealed>) -> Self {
         let status = status(&view, now);
         let (error, code) = view.failure.map(|why| (why.error, why.code)).unzip();
+        let (source_ids, source_dialect) = reporters(caller, &view.given.reporters);
         Self {
             id: caller.id(Kind::Batch, view.number),
             status,
@@ -165,6 +173,8 @@ impl BatchRecord {
             lost_after_minutes: view.lost_after.map(Minutes),
             metric_schema: view.given.metric_schema,
             options: view.given.options,
+            source_ids,
+            source_dialect,
             endpoint_ids: view
                 .given
                 .endpoints
@@ -200,6 +210,17 @@ impl ContactRecord {
             email: view.contact.email,
             company: view.contact.company,
             metadata: view.contact.metadata,
+        }
+    }
+}
+
+/// Who may report on a batch: the ids of the sources that it names, or the dialect of those that may.
+pub fn reporters(caller: &Caller, reporters: &Reporters) -> (Option<Vec<String>>, Option<String>) {
+    match reporters {
+        Reporters::All => (None, None),
+        Reporters::Dialect(name) => (None, Some(name.clone())),
+        Reporters::Listed(sources) => {
+            (Some(sources.iter().map(|&number| caller.id(Kind::Source, number)).collect()), None)
         }
     }
 }
@@ -240,14 +261,20 @@ pub async fn take_in(
 ) -> Result<(i64, Option<Secret>), Problem> {
     // The body is there: whoever is slow to send one keeps nobody waiting.
     let turn = state.intakes.take(caller.account).await;
+    let (config, tag) = (Arc::clone(&caller.config), caller.tag);
+    let source = move |id: &str| {
+        let (_, number) = id::parse(Kind::Source, id).filter(|(of, _)| *of == tag)?;
+        config.source(number).map(|source| source.number)
+    };
     let (state, caller) = (state.clone(), caller.clone());
     // A task of its own: a caller that hangs up shall not leave half a batch, nor let another one in beside it.
     let taken = tokio::spawn(async move {
         let _turn = turn;
         let reader = state.clone();
         // A large body takes a while to read, and somebody else's request may wait for this thread.
-        let read =
-            tokio::task::spawn_blocking(move || batch_form::read(&body, style, reader.courier.as_ref()));
+        let read = tokio::task::spawn_blocking(move || {
+            batch_form::read(&body, style, reader.courier.as_ref(), source)
+        });
         keep(&state, &caller, read.await.map_err(|_| Problem::internal())??).await
     });
     taken.await.map_err(|_| Problem::internal())?
@@ -314,7 +341,8 @@ fn fresh_secret() -> Secret {
 /// The answer comes when all of it is on disk; its contacts are then taken in step by step, each with a `call.requested`
 /// event, and the batch shows how far that is. It completes when every contact has had a completed call or its last
 /// allowed attempt. A call counts for a contact when its body names the batch (as batch or campaign) and the contact's
-/// number or id, or the contact's `con_..` id alone, as the contact's or the call's.
+/// number or id, or the contact's `con_..` id alone, as the contact's or the call's, and its source may report on the batch:
+/// `source_ids` names who may.
 #[utoipa::path(
     post, path = "/v1/batches", tag = "Batches", request_body = BatchForm,
     responses((status = 202, description = "All of it is on disk", body = BatchRecord)),

@@ -13,12 +13,13 @@ use super::ApiState;
 use super::analytics::moment;
 use super::auth::Caller;
 use super::body::Id;
-use super::calls;
+use super::calls::{self, CallName};
 use super::problem::Problem;
 use super::query::Query;
 use crate::model::call::{ASSISTANT, Turn, USER};
+use crate::model::id::Kind;
 use crate::model::time::Millis;
-use crate::model::{Call, Fields, Raw, Text, Time};
+use crate::model::{Call, DialectName, Fields, Raw, Text, Time};
 use crate::store::{CallFilter, CallView, Page};
 
 /// Recordings on a page unless asked, and at most (the first is the seed's).
@@ -27,6 +28,8 @@ const MOST: usize = 100;
 /// Calls that are looked through for one page, and in one reading: the newest ones.
 const MOST_LOOKED_AT: usize = 20_000;
 const AT_ONCE: usize = 500;
+/// Sources that an ambiguous id is answered with.
+const MOST_CANDIDATES: usize = 20;
 /// Seconds of a day.
 const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
@@ -193,22 +196,55 @@ fn response_time(turns: &[Turn]) -> Option<Millis> {
 
 /// Read the conversation log of a call, as seed 000 does
 ///
-/// The key comes in `x-api-key` or `Authorization: Bearer`.
+/// The key comes in `x-api-key` or `Authorization: Bearer`. Where several sources have a call of this id, the one of a source
+/// in the dialect `voicegenie` is meant.
 #[utoipa::path(
     get, path = "/getConversationLogs/{callId}", tag = "Doors",
-    params(("callId" = String, Path, description = "The vendor's id of the call")),
+    params(
+        ("callId" = String, Path, description = "The vendor's id of the call"),
+        ("source_id" = Option<String>, Query, description = "Whose call it is, where several sources have one of this id"),
+    ),
     responses(
         (status = 200, description = "What was said", body = SeedAnswer<ConversationLog>),
         (status = 404, description = "`{\"success\":false,\"message\":..}`: no such call in this account"),
+        (status = 409, description = "The same: several sources have one, and the message names them"),
     ),
 )]
-pub async fn read(State(state): State<ApiState>, caller: Caller, Id(id): Id) -> Result<Response, Problem> {
-    let Some(found) = calls::of_vendor_id(&state, &caller, &id, 1).await?.pop() else {
-        return Ok(refused(StatusCode::NOT_FOUND, "This account has no such call."));
+pub async fn read(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Id(id): Id,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let name = CallName::read(id, query.as_deref(), &caller)?;
+    let found = match only(&caller, calls::named(&state, &caller, &name, MOST_CANDIDATES).await?) {
+        Ok(found) => found,
+        Err(refused) => return Ok(refused),
     };
     let data = ConversationLog::of(found.call);
     let message = "Conversation logs retrieved successfully";
     Ok(Answer(SeedAnswer { success: true, message, data }).into_response())
+}
+
+/// The one call that is meant. These addresses are VoiceGenie's, so among several its own goes first.
+fn only(caller: &Caller, mut found: Vec<CallView>) -> Result<CallView, Response> {
+    if found.len() > 1 {
+        let is_own = |view: &CallView| {
+            caller.config.source(view.source).is_some_and(|source| source.dialect == DialectName::Voicegenie)
+        };
+        if found.iter().filter(|view| is_own(view)).count() == 1 {
+            found.retain(is_own);
+        }
+    }
+    if found.len() > 1 {
+        let sources: Vec<String> = found.iter().map(|view| caller.id(Kind::Source, view.source)).collect();
+        let message = format!(
+            "Several sources have a call of this id. Say which with ?source_id=: {}.",
+            sources.join(", ")
+        );
+        return Err(refused(StatusCode::CONFLICT, &message));
+    }
+    found.pop().ok_or_else(|| refused(StatusCode::NOT_FOUND, "This account has no such call."))
 }
 
 /// A page of recordings.
@@ -310,6 +346,7 @@ impl Wanted {
     get, path = "/callRecordings", tag = "Doors",
     params(
         ("campaign_id" = Option<String>, Query), ("call_uuid" = Option<String>, Query),
+        ("source_id" = Option<String>, Query, description = "Whose call `call_uuid` is"),
         ("start_date" = Option<String>, Query, description = "Calls from this date or time on"),
         ("end_date" = Option<String>, Query, description = "Calls up to the end of this date, or before this time"),
         ("page" = Option<u32>, Query, description = "1 and on"),
@@ -324,6 +361,14 @@ pub async fn recordings(
 ) -> Result<Response, Problem> {
     let mut query = Query::read(query.as_deref());
     let call_id = query.take("call_uuid").map(Text::from);
+    let source = query.id(&caller, "source_id", Kind::Source);
+    if source.is_some() && call_id.is_none() {
+        query.wrong(
+            "source_id",
+            calls::NEEDS_CALL_ID,
+            "It says whose call call_uuid is: give call_uuid too, or leave it out.",
+        );
+    }
     let since = moment(&mut query, "start_date");
     let ends_a_day = query.peek("end_date").is_some_and(|text| Time::parse(text).is_none());
     let until = moment(&mut query, "end_date").map(|end| if ends_a_day { end.after(DAY) } else { end });
@@ -341,8 +386,9 @@ pub async fn recordings(
 
     let (mut after, mut looked_at, mut total, mut recordings) = (None, 0, 0, Vec::new());
     let first = (page - 1).saturating_mul(limit);
-    loop {
-        let filter = CallFilter { call_id: call_id.clone(), ..CallFilter::default() };
+    // Of a source that the account does not have there is nothing.
+    while source != Some(None) {
+        let filter = CallFilter { call_id: call_id.clone(), source: source.flatten(), outcome: None };
         let part = state.store.calls(caller.account, filter, Page { after, limit: AT_ONCE }).await?;
         let is_last = part.len() < AT_ONCE;
         looked_at += part.len();

@@ -8,12 +8,12 @@ use utoipa::ToSchema;
 use super::ApiState;
 use super::auth::Caller;
 use super::body::{Id, Json};
-use super::calls;
+use super::calls::{self, CallName};
 use super::cursor::{List, Listed};
 use super::form::Form;
 use super::problem::Problem;
 use super::query::Query;
-use crate::model::id::{self, Kind};
+use crate::model::id::Kind;
 use crate::model::{Attempt, DeliveryState, Text, Time};
 use crate::store::{DeliveryFilter, DeliveryView, Page, Turned};
 
@@ -84,21 +84,13 @@ impl DeliveryRecord {
     }
 }
 
-/// A parameter that holds an id. One of another account is as one of nothing: `Some(None)`.
-fn filter_id(query: &mut Query, caller: &Caller, name: &'static str, kind: Kind) -> Option<Option<i64>> {
-    let text = query.take(name)?;
-    if id::parse(kind, &text).is_none() {
-        query.wrong(name, "bad_id", format!("Give an id as the API shows it: {}_...", kind.prefix()));
-    }
-    Some(caller.number(kind, &text))
-}
-
 /// List deliveries
 #[utoipa::path(
     get, path = "/v1/deliveries", tag = "Deliveries",
     params(
         ("endpoint_id" = Option<String>, Query), ("event_id" = Option<String>, Query),
-        ("call_id" = Option<String>, Query, description = "`call_..`, or the vendor's id"),
+        ("call_id" = Option<String>, Query, description = "`call_..`, or the vendor's id: then of every source's call of that id"),
+        ("source_id" = Option<String>, Query, description = "Whose call `call_id` is"),
         ("state" = Option<String>, Query, description = "pending, delivered, dead, cancelled"),
         ("cursor" = Option<String>, Query), ("limit" = Option<u32>, Query, description = "1 to 100, default 50"),
     ),
@@ -111,9 +103,9 @@ pub async fn list(
 ) -> Result<Answer<Listed<DeliveryRecord>>, Problem> {
     let (mut query, key) = (Query::read(query.as_deref()), state.store.link_key());
     let page = List::Deliveries.page(&mut query, key, caller.tag);
-    let endpoint = filter_id(&mut query, &caller, "endpoint_id", Kind::Endpoint);
-    let event = filter_id(&mut query, &caller, "event_id", Kind::Event);
-    let call_id = query.take("call_id");
+    let endpoint = query.id(&caller, "endpoint_id", Kind::Endpoint);
+    let event = query.id(&caller, "event_id", Kind::Event);
+    let call = CallName::read_filter(&mut query, &caller);
     let states = DeliveryState::ALL.map(DeliveryState::as_str);
     let wanted = query.word("state", DeliveryState::parse, &states);
     query.finish()?;
@@ -121,10 +113,10 @@ pub async fn list(
     let is_of_nothing = endpoint == Some(None) || event == Some(None);
     let filter =
         DeliveryFilter { endpoint: endpoint.flatten(), event: event.flatten(), call: None, state: wanted };
-    let found = match call_id {
+    let found = match call {
         _ if is_of_nothing => Vec::new(),
         None => state.store.deliveries(caller.account, filter, page).await?,
-        Some(call_id) => of_call(&state, &caller, filter, page, &call_id).await?,
+        Some(call) => of_call(&state, &caller, filter, page, &call).await?,
     };
     let (found, next_cursor) = List::Deliveries.cut(found, page, key, caller.tag, |view| view.number);
     let data = found.into_iter().map(|view| DeliveryRecord::of(&caller, view)).collect();
@@ -136,14 +128,11 @@ async fn of_call(
     caller: &Caller,
     filter: DeliveryFilter,
     page: Page,
-    call_id: &str,
+    call: &CallName,
 ) -> Result<Vec<DeliveryView>, Problem> {
-    let mut calls: Vec<i64> = caller.number(Kind::Call, call_id).into_iter().collect();
-    let named = calls::of_vendor_id(state, caller, call_id, MOST_CALLS).await?;
-    calls.extend(named.iter().map(|view| view.number));
     let mut found = Vec::new();
-    for call in calls {
-        let filter = DeliveryFilter { call: Some(call), ..filter.clone() };
+    for call in calls::named(state, caller, call, MOST_CALLS).await? {
+        let filter = DeliveryFilter { call: Some(call.number), ..filter.clone() };
         found.extend(state.store.deliveries(caller.account, filter, page).await?);
     }
     found.sort_by_key(|view| std::cmp::Reverse(view.number));

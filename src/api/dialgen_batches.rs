@@ -56,7 +56,8 @@ pub struct Links {
 /// Make a batch in Dialgen's shape
 ///
 /// As `POST /v1/batches`, with the names of seed 002: `agentId`, `userId`, `contacts` of `phoneNumber`, and `options` with
-/// `webhooks`, `retryStrategy.maxAttempts` (default 3) and `lostAfterMinutes`. The key may be in `x-api-key`.
+/// `webhooks`, `retryStrategy.maxAttempts` (default 3) and `lostAfterMinutes`. `sourceIds` names the sources that may report
+/// on it; left out, those in the dialect `dialgen` may, also if they are made later. The key may be in `x-api-key`.
 #[utoipa::path(
     post, path = "/api/v1/batch", tag = "Batches", request_body(content = Object),
     responses((status = 202, description = "All of it is on disk", body = Taken)),
@@ -185,6 +186,12 @@ pub struct DialgenBatch {
     statistics: DialgenNumbers,
     performance: Performance,
     timestamps: Timestamps,
+    /// The sources that may report on it, if it names them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_ids: Option<Vec<String>>,
+    /// If it names none: the dialect of those that may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_dialect: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     error: Option<Text>,
@@ -264,8 +271,11 @@ impl DialgenBatch {
     fn of(caller: &Caller, view: &BatchView, now: Time) -> Self {
         let numbers = view.tally.statistics();
         let (error, code) = view.failure.clone().map(|why| (why.error, why.code)).unzip();
+        let (source_ids, source_dialect) = batches::reporters(caller, &view.given.reporters);
         Self {
             success: true,
+            source_ids,
+            source_dialect,
             batch_id: caller.id(Kind::Batch, view.number),
             status: batches::status(view, now),
             agent_id: view.given.agent_id.clone(),

@@ -7,6 +7,7 @@ use serde::Serialize;
 use tracing::error;
 use utoipa::ToSchema;
 
+use crate::model::Time;
 use crate::store::StoreError;
 
 /// Why a request was refused.
@@ -16,6 +17,7 @@ pub struct Problem {
     code: &'static str,
     detail: String,
     errors: Vec<FieldError>,
+    candidates: Vec<Candidate>,
     retry_after: Option<u32>,
     closes: bool,
 }
@@ -30,6 +32,18 @@ pub struct FieldError {
     pub code: &'static str,
     /// What to do about it.
     pub detail: String,
+}
+
+/// One of the calls that an ambiguous id may mean.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Candidate {
+    /// Our id of the call, which is never ambiguous.
+    pub id: String,
+    /// The source that reported it.
+    pub source_id: String,
+    /// When something was last reported of it.
+    #[schema(value_type = String, format = DateTime)]
+    pub updated_at: Time,
 }
 
 /// A problem document (RFC 9457).
@@ -50,12 +64,16 @@ pub struct Document<'a> {
     /// Every wrong field.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
+    /// With the code `ambiguous_call`: the calls that may be meant, newest first, at most twenty.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    candidates: &'a [Candidate],
 }
 
 impl Problem {
     /// A problem of this status and code; `detail` tells the caller what to do.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), errors: Vec::new(), retry_after: None, closes: false }
+        let (errors, candidates) = Default::default();
+        Self { status, code, detail: detail.into(), errors, candidates, retry_after: None, closes: false }
     }
 
     /// A problem that goes away by itself: worth another try after so many seconds.
@@ -94,6 +112,13 @@ impl Problem {
     /// It is there, but not in a state for this.
     pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    /// Several calls have the vendor's id that was given.
+    pub fn ambiguous_call(candidates: Vec<Candidate>) -> Self {
+        let detail = "Several sources have a call of this id, see \"candidates\". Say which with ?source_id=src_..., or \
+                      give our own id of the call, call_....";
+        Self { candidates, ..Self::conflict("ambiguous_call", detail) }
     }
 
     /// No valid API key.
@@ -140,6 +165,7 @@ impl Problem {
             detail: &self.detail,
             code: self.code,
             errors: &self.errors,
+            candidates: &self.candidates,
         };
         serde_json::to_string(&document).unwrap_or_default()
     }

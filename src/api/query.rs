@@ -3,8 +3,10 @@
 
 use http::StatusCode;
 
+use super::auth::Caller;
 use super::form::{shorten, unknown_name};
 use super::problem::{FieldError, Problem};
+use crate::model::id::{self, Kind};
 
 /// The parameters of a query, each once.
 #[derive(Debug)]
@@ -73,9 +75,27 @@ impl Query {
         value
     }
 
+    /// The number behind an id. One of another account is as one of nothing: `Some(None)`.
+    pub fn id(&mut self, caller: &Caller, name: &'static str, kind: Kind) -> Option<Option<i64>> {
+        let text = self.take(name)?;
+        if id::parse(kind, &text).is_none() {
+            self.wrong(name, "bad_id", format!("Give an id as the API shows it: {}_...", kind.prefix()));
+        }
+        Some(caller.number(kind, &text))
+    }
+
     /// Puts a wrong parameter on record.
     pub fn wrong(&mut self, field: &str, code: &'static str, detail: impl Into<String>) {
         self.errors.push(FieldError { field: field.to_owned(), code, detail: detail.into() });
+    }
+
+    /// Ends the reading where other parameters have always been passed over.
+    ///
+    /// # Errors
+    /// 400 with everything that is wrong with those that were asked for.
+    pub fn finish_leniently(mut self) -> Result<(), Problem> {
+        self.given.clear();
+        self.finish()
     }
 
     /// Ends the reading: whatever is left was not asked for.

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::ApiState;
 use super::auth::Caller;
 use super::body::{Id, Json};
-use super::calls;
+use super::calls::{self, CallName};
 use super::cursor::{List, Listed};
 use super::form::{Form, Given};
 use super::problem::Problem;
@@ -36,6 +36,8 @@ pub struct ReplayForm {
     event_id: Option<String>,
     /// Events about one call: `call_..`, or the vendor's id.
     call_id: Option<String>,
+    /// Whose call `call_id` is, where several sources have one of the vendor's id.
+    source_id: Option<String>,
     /// About calls of this batch as their records are today, and about the batch itself.
     batch_id: Option<String>,
     /// About calls of this campaign as their records are today.
@@ -160,7 +162,10 @@ impl ReplayView {
     post, path = "/v1/replays", tag = "Replays", request_body = ReplayForm,
     responses(
         (status = 202, description = "It runs", body = ReplayView),
-        (status = 409, description = "`too_many_replays`, or `wrong_state` for a delivery that is pending"),
+        (
+            status = 409,
+            description = "`too_many_replays`; `wrong_state` for a delivery that is pending; `ambiguous_call`",
+        ),
     ),
 )]
 pub async fn create(
@@ -181,6 +186,10 @@ async fn read(state: &ApiState, caller: &Caller, body: &[u8]) -> Result<ReplayOr
     let mut form = Form::read(body)?;
     let delivery = number(&mut form, caller, "delivery_id", Kind::Delivery);
     let call_id = form.string("call_id").value();
+    let source = number(&mut form, caller, "source_id", Kind::Source);
+    if source.is_some() && call_id.is_none() {
+        form.wrong("source_id", calls::NEEDS_CALL_ID, calls::SOURCE_ALONE);
+    }
     let mut selection = Selection {
         event: number(&mut form, caller, "event_id", Kind::Event),
         endpoint: endpoint(&mut form, caller, "endpoint_id"),
@@ -234,7 +243,8 @@ async fn read(state: &ApiState, caller: &Caller, body: &[u8]) -> Result<ReplayOr
         (selection.event, selection.endpoint) = (Some(found.event), Some(found.endpoint));
     }
     if let Some(call_id) = call_id {
-        selection.call = Some(calls::find(state, caller, &call_id).await?.number);
+        let name = CallName::new(call_id, source.map(Some));
+        selection.call = Some(calls::find(state, caller, &name).await?.number);
     }
     Ok(ReplayOrder { selection, to, rate, dry_run })
 }

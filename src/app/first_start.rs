@@ -1,8 +1,6 @@
-//! The first start: what a new store needs, made once and shown once, however many nodes start on it at the same moment.
-//! Refuses to know which store it is.
+//! The first start: what a new store needs, made once, however many nodes start on it at the same moment, and written to
+//! files of the node that makes it. Does not know which store it is, nor what is printed.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,8 +11,8 @@ use crate::api;
 use crate::clock::{Clock, random_bytes};
 use crate::model::secret::{Credential, Secret};
 use crate::model::{AccountKey, DialectName, Rights, Source};
-use crate::store::vault::hash_api_key;
-use crate::store::{Idempotent, NewKey, Store, StoreError};
+use crate::store::vault::{ADMIN_KEY, DIALER_SECRET, hash_api_key};
+use crate::store::{Idempotent, NewKey, Store, StoreError, private_files};
 
 /// The shortest admin key that may be set by hand.
 const SHORTEST_KEY: usize = 16;
@@ -22,10 +20,12 @@ const SHORTEST_KEY: usize = 16;
 const TURN: &[u8] = b"\0first start";
 /// How long one node waits for another's first start, which takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The name of the source behind `POST /aiDialerCallbackWithData`.
+const DIALER: &str = "AI dialer callback";
 /// Wait between two looks at it.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What the first start made. Shown once, and not printed by any `Debug`.
+/// What the first start made. Not printed by any `Debug`.
 #[derive(Clone)]
 pub struct FirstStart {
     /// The admin key, unless it was given.
@@ -34,6 +34,8 @@ pub struct FirstStart {
     pub admin_key_file: Option<PathBuf>,
     /// The secret of the source behind `POST /aiDialerCallbackWithData`.
     pub dialer_secret: String,
+    /// Where it was written; `None` when that failed, which the log says.
+    pub dialer_secret_file: Option<PathBuf>,
 }
 
 /// Makes what a new store needs: the source of `POST /aiDialerCallbackWithData`, and an admin key. A key that was set by
@@ -108,11 +110,21 @@ async fn make(
         store.create_key(admin(name, key, clock)).await.map_err(trouble)?;
     }
     let Some(dialer_secret) = dialer_secret else { return Ok(None) };
-    let mut made = FirstStart { admin_key: None, admin_key_file: None, dialer_secret };
+    let file = data.join(DIALER_SECRET);
+    let dialer_secret_file = match write_private(&file, &dialer_secret) {
+        Ok(()) => Some(file),
+        // Who has set the admin key by hand can make another secret with it.
+        Err(error) if admin_key.is_some() => {
+            warn!(%error, "{} cannot be written; rotate the secret of the source \"{DIALER}\" to get one", file.display());
+            None
+        }
+        Err(error) => return Err(unwritten(&file, &error)),
+    };
+    let mut made = FirstStart { admin_key: None, admin_key_file: None, dialer_secret, dialer_secret_file };
     if admin_key.is_none() {
         let key = api::auth::new_api_key();
-        let file = data.join("admin.key");
-        write_private(&file, &key).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+        let file = data.join(ADMIN_KEY);
+        write_private(&file, &key).map_err(|error| unwritten(&file, &error))?;
         let name = "admin".to_owned();
         store.create_key(admin(name, &key, clock)).await.map_err(trouble)?;
         made.admin_key = Some(key);
@@ -140,7 +152,7 @@ async fn dialer_secret(store: &dyn Store, clock: &dyn Clock) -> Result<String, S
         account,
         number: 0,
         id: String::new(),
-        name: "AI dialer callback".to_owned(),
+        name: DIALER.to_owned(),
         dialect,
         credential: Credential::of_secret(Secret::new(secret.clone())),
         url_token: None,
@@ -151,9 +163,10 @@ async fn dialer_secret(store: &dyn Store, clock: &dyn Clock) -> Result<String, S
     Ok(secret)
 }
 
-fn write_private(path: &Path, key: &str) -> std::io::Result<()> {
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    writeln!(file, "{key}")?;
-    file.sync_all()
+fn write_private(path: &Path, secret: &str) -> std::io::Result<()> {
+    private_files::write_whole(path, format!("{secret}\n").as_bytes())
+}
+
+fn unwritten(path: &Path, error: &std::io::Error) -> String {
+    format!("cannot write {}: {error}", path.display())
 }

@@ -80,6 +80,9 @@ struct Create {
     /// After how many minutes without its end a call is given up as lost
     #[arg(long, value_name = "MINUTES")]
     lost_after: Option<f64>,
+    /// A source that may report on it: src_...; may be repeated. Left out, every source may
+    #[arg(long = "source", value_name = "ID")]
+    sources: Vec<String>,
     /// Told once, when every contact has closed
     #[arg(long, value_name = "URL")]
     on_batch_complete: Option<String>,
@@ -148,6 +151,9 @@ async fn make(client: &Client, create: &Create) -> Result<Value, String> {
         if let Some(value) = value {
             asked[field] = json!(value);
         }
+    }
+    if !create.sources.is_empty() {
+        asked["source_ids"] = json!(create.sources);
     }
     if let Some(most) = create.max_attempts {
         asked["max_attempts"] = json!(most);
@@ -235,6 +241,12 @@ fn described(batch: &Value) -> String {
     for (name, field) in [("made", "created_at"), ("started", "started_at"), ("ended", "ended_at")] {
         row(name, text(batch, field).to_owned());
     }
+    let sources = batch["source_ids"]
+        .as_array()
+        .map(|ids| ids.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n"));
+    let of_dialect =
+        batch["source_dialect"].as_str().map(|dialect| format!("every one in the dialect {dialect}"));
+    row("sources", sources.or(of_dialect).unwrap_or_else(|| "all".to_owned()));
     row("error", text(batch, "error").to_owned());
     row("code", text(batch, "code").to_owned());
     row("secret", text(batch, "secret").to_owned());

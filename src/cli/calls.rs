@@ -17,6 +17,9 @@ pub struct Calls {
     json: bool,
     /// One call: call_... or the vendor's id
     id: Option<String>,
+    /// Whose call it is, where several sources have one of the vendor's id: src_...
+    #[arg(long, value_name = "ID", requires = "id")]
+    source: Option<String>,
     /// Only calls that ended so: completed, voicemail, no_answer, busy, failed, canceled, lost
     #[arg(long, conflicts_with = "id")]
     outcome: Option<String>,
@@ -36,7 +39,7 @@ pub async fn run(calls: Calls) -> Result<ExitCode, String> {
     let client = calls.server.client()?;
     let limit = calls.limit.to_string();
     let asked = match &calls.id {
-        Some(id) => path("/v1/calls", id),
+        Some(id) => with_query(&path("/v1/calls", id), &[("source_id", calls.source.as_deref())]),
         None => with_query(
             "/v1/calls",
             &[

@@ -292,13 +292,17 @@ fn problem(status: u16, body: &[u8]) -> String {
         let text: String = String::from_utf8_lossy(body).chars().take(ENOUGH).collect();
         return format!("answered {status}: {}", text.trim());
     };
-    let fields: Vec<String> = document["errors"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|error| Some(format!("{}: {}", error["field"].as_str()?, error["detail"].as_str()?)))
-        .filter(|field| field != detail)
-        .collect();
+    let fields: Vec<String> =
+        document["errors"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|error| Some(format!("{}: {}", error["field"].as_str()?, error["detail"].as_str()?)))
+            .filter(|field| field != detail)
+            .chain(document["candidates"].as_array().into_iter().flatten().filter_map(|call| {
+                Some(format!("{} of {}", call["id"].as_str()?, call["source_id"].as_str()?))
+            }))
+            .collect();
     if fields.is_empty() { detail.to_owned() } else { format!("{detail} {}", fields.join(" ")) }
 }
 
@@ -313,6 +317,8 @@ mod tests {
         assert_eq!(problem(422, document), "Correct these fields: a, b. a: Give a text. b: Leave it out.");
         let single = br#"{"detail":"a: Give a text.","errors":[{"field":"a","detail":"Give a text."}]}"#;
         assert_eq!(problem(422, single), "a: Give a text.", "said once is enough");
+        let ambiguous = br#"{"detail":"Say which.","candidates":[{"id":"call_1","source_id":"src_1"}]}"#;
+        assert_eq!(problem(409, ambiguous), "Say which. call_1 of src_1");
         assert_eq!(problem(502, b"<html>Bad Gateway</html>\n"), "answered 502: <html>Bad Gateway</html>");
     }
 }

@@ -34,6 +34,9 @@ enum Action {
         /// Of this call: call_..., or the vendor's id
         #[arg(long, value_name = "ID")]
         call: Option<String>,
+        /// Whose call --call is, where several sources have one of the vendor's id: src_...
+        #[arg(long, value_name = "ID", requires = "call")]
+        source: Option<String>,
         /// In this state: pending, delivered, dead, cancelled
         #[arg(long)]
         state: Option<String>,
@@ -68,7 +71,7 @@ enum Action {
 pub async fn run(deliveries: Deliveries) -> Result<ExitCode, String> {
     let client = deliveries.server.client()?;
     let (answer, shown) = match deliveries.action {
-        Action::List { endpoint, event, call, state, limit, cursor } => {
+        Action::List { endpoint, event, call, source, state, limit, cursor } => {
             let limit = limit.to_string();
             let path = with_query(
                 "/v1/deliveries",
@@ -76,6 +79,7 @@ pub async fn run(deliveries: Deliveries) -> Result<ExitCode, String> {
                     ("endpoint_id", endpoint.as_deref()),
                     ("event_id", event.as_deref()),
                     ("call_id", call.as_deref()),
+                    ("source_id", source.as_deref()),
                     ("state", state.as_deref()),
                     ("limit", Some(&limit)),
                     ("cursor", cursor.as_deref()),

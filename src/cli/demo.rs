@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,13 +22,14 @@ use super::dialer::{Disorder, Script};
 use super::progress::Progress;
 use super::receivers::{Departures, Receiver};
 use super::terminal::{remark, say};
-use crate::api::auth::new_api_key;
 use crate::app::{App, Settings};
 use crate::clock::{Clock, System, random_bytes};
 use crate::config;
 use crate::dialect::{self, Proof};
 use crate::model::secret::Credential;
 use crate::model::{DialectName, Secret, Time};
+use crate::store::private_files;
+use crate::store::vault::ADMIN_KEY;
 
 /// Run everything on this machine: a server, six simulated vendors, seven receivers that verify
 #[derive(Debug, clap::Args)]
@@ -88,15 +89,15 @@ struct Cast {
 pub async fn run(demo: Demo) -> Result<ExitCode, String> {
     config::start_logging("error")?;
     let directory = Directory::make()?;
-    let key = new_api_key();
     let mut settings = Settings::new(demo.listen.unwrap_or_else(free_address), &directory.0);
-    settings.admin_key = Some(key.clone());
     settings.allow_networks = "127.0.0.0/8".parse().into_iter().collect();
     let app = App::start(settings).await?;
     let base = format!("http://{}", app.address());
+    let made = app.first_start().and_then(|first| first.admin_key.clone());
+    let key = made.ok_or("the demo's server made no admin key")?;
     say(&format!("postcall is at {base} and keeps its data in {}.\n\n", directory.0.display()))?;
     let done = tokio::select! {
-        done = show(&demo, &base, &key) => done,
+        done = show(&demo, &base, &key, &directory.0) => done,
         stopped = stopped() => match stopped {
             Ok(()) if demo.exit => Err("stopped before the end; nothing is proven".to_owned()),
             stopped => stopped.map(|()| ExitCode::SUCCESS),
@@ -120,7 +121,7 @@ async fn stopped() -> Result<(), String> {
 }
 
 /// The demo on a running server.
-async fn show(demo: &Demo, base: &str, key: &str) -> Result<ExitCode, String> {
+async fn show(demo: &Demo, base: &str, key: &str, directory: &Path) -> Result<ExitCode, String> {
     let client = Client::new(base, key)?;
     let cast = gather(&client).await?;
     say(&format!(
@@ -144,7 +145,7 @@ async fn show(demo: &Demo, base: &str, key: &str) -> Result<ExitCode, String> {
     if demo.exit {
         return Ok(if missing.is_empty() { ExitCode::SUCCESS } else { super::NO });
     }
-    say(&format!("{}\n", invitation(base, key, &cast)))?;
+    say(&format!("{}\n", invitation(base, directory, &cast)?))?;
     std::future::pending().await
 }
 
@@ -274,11 +275,14 @@ fn report(cast: &Cast, tallies: &[Tally], books: &Value, took: Duration) -> Repo
     Report { lines: lines.collect(), quarantined: books["quarantined"].as_u64().unwrap_or_default(), took }
 }
 
-/// What to try next.
-fn invitation(base: &str, key: &str, cast: &Cast) -> String {
+/// What to try next. Secrets are read from files: what is printed may be kept as a log.
+fn invitation(base: &str, directory: &Path, cast: &Cast) -> Result<String, String> {
     let mut lines = vec![
         format!("It stays up at {base} until you press ctrl-c. To go on:\n"),
-        format!("  export POSTCALL_URL={base} POSTCALL_KEY={key}"),
+        format!(
+            "  export POSTCALL_URL={base} POSTCALL_KEY=\"$(cat '{}')\"",
+            directory.join(ADMIN_KEY).display()
+        ),
         "  curl -sH \"Authorization: Bearer $POSTCALL_KEY\" \"$POSTCALL_URL/v1/reconciliation\"".to_owned(),
         "  curl -sH \"Authorization: Bearer $POSTCALL_KEY\" \"$POSTCALL_URL/v1/calls?limit=1\"".to_owned(),
     ];
@@ -289,14 +293,19 @@ fn invitation(base: &str, key: &str, cast: &Cast) -> String {
         ));
     }
     if let Some(vendor) = cast.vendors.first() {
+        let file = directory.join("vendor.secret");
+        private_files::write_whole(&file, vendor.secret.as_bytes())
+            .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
         lines.push(format!(
-            "  postcall simulate --dialect {} --url {} \\\n    --secret {} --seed 77",
-            vendor.target.dialect, vendor.target.url, vendor.secret
+            "  postcall simulate --dialect {} --url {} \\\n    --secret \"$(cat '{}')\" --seed 77",
+            vendor.target.dialect,
+            vendor.target.url,
+            file.display()
         ));
     }
     lines.push("  postcall keys list".to_owned());
     lines.push(format!("\nThe API is described at {base}/docs."));
-    lines.join("\n")
+    Ok(lines.join("\n"))
 }
 
 /// A directory of the demo's own, gone with it.
@@ -306,6 +315,7 @@ impl Directory {
     fn make() -> Result<Self, String> {
         let name = format!("postcall-demo-{}", HEXLOWER.encode(&random_bytes::<6>()));
         let path = std::env::temp_dir().join(name);
+        // Never one that is there already: the directory for temporary files is everybody's.
         let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
         made.map_err(|error| format!("cannot make the directory {}: {error}", path.display()))?;
         Ok(Self(path))

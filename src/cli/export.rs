@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::client::Server;
 use super::progress::Progress;
+use crate::store::private_files;
 
 /// How often a stream that broke off is taken up again without a line in between.
 const MOST_BREAKS: u32 = 5;
@@ -55,8 +56,7 @@ pub async fn run(export: Export) -> Result<ExitCode, String> {
     let client = export.server.client()?;
     let mut out: Box<dyn Write> = match &export.output {
         Some(path) => {
-            let file =
-                File::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+            let file = open(path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
             Box::new(BufWriter::new(file))
         }
         None => Box::new(BufWriter::new(std::io::stdout())),
@@ -123,6 +123,18 @@ pub async fn run(export: Export) -> Result<ExitCode, String> {
         super::say(&said)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the file of an export, which holds what people said whether or not secrets are in it: for its owner alone. What is
+/// no file, such as a pipe, stays as it is.
+fn open(path: &Path) -> std::io::Result<File> {
+    let file = private_files::create(path)?;
+    if file.metadata()?.is_file()
+        && let Err(error) = private_files::narrow(path)
+    {
+        eprintln!("  others may read {}: its mode cannot be changed ({error})", path.display());
+    }
+    Ok(file)
 }
 
 fn unwritten(error: std::io::Error) -> String {

@@ -41,6 +41,9 @@ struct Order {
     /// Events about this call: call_..., or the vendor's id
     #[arg(long, value_name = "ID")]
     call: Option<String>,
+    /// Whose call --call is, where several sources have one of the vendor's id: src_...
+    #[arg(long, value_name = "ID", requires = "call")]
+    source: Option<String>,
     /// About calls of this batch
     #[arg(long, value_name = "ID")]
     batch: Option<String>,
@@ -137,6 +140,7 @@ fn asked(order: &Order) -> Value {
         ("delivery_id", &order.delivery),
         ("event_id", &order.event),
         ("call_id", &order.call),
+        ("source_id", &order.source),
         ("batch_id", &order.batch),
         ("campaign_id", &order.campaign),
         ("agent_id", &order.agent),

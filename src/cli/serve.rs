@@ -1,5 +1,7 @@
 //! `postcall serve`: runs the server until it is told to stop.
 
+use std::fmt::Write;
+use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -113,7 +115,7 @@ pub async fn run(serve: Serve) -> Result<ExitCode, String> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let app = App::start(settings).await?;
     if let Some(first) = app.first_start() {
-        show(first, app.public_url());
+        super::say(&shown(first, app.public_url(), std::io::stdout().is_terminal()))?;
     }
     println!("listening on http://{}", app.address());
     if let Some(address) = app.metrics_address() {
@@ -127,14 +129,65 @@ pub async fn run(serve: Serve) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The only time that these are shown. On standard output, away from the log.
-fn show(first: &FirstStart, public_url: &str) {
-    println!("This is the first start.");
-    if let (Some(key), Some(file)) = (&first.admin_key, &first.admin_key_file) {
-        println!("  admin key      {key}");
-        println!("                 (also in {})", file.display());
+/// What is said of the first start on standard output, away from the log. The secrets themselves are for a person at a
+/// terminal alone: anything else may be a log that is kept.
+fn shown(first: &FirstStart, public_url: &str, is_terminal: bool) -> String {
+    let signs = format!("signs POST {public_url}/aiDialerCallbackWithData");
+    let secrets = [
+        ("admin key", first.admin_key.as_deref(), first.admin_key_file.as_deref(), None),
+        (
+            "dialer secret",
+            Some(first.dialer_secret.as_str()),
+            first.dialer_secret_file.as_deref(),
+            Some(signs),
+        ),
+    ];
+    let mut out = String::from("This is the first start. What it made:\n");
+    for (name, secret, file, remark) in secrets {
+        let Some(secret) = secret else { continue };
+        let place = match file {
+            Some(file) if is_terminal => format!("also in {}", file.display()),
+            Some(file) => format!("in {}", file.display()),
+            None if is_terminal => "in no file".to_owned(),
+            None => "in no file, as the log says: rotate it to get another one".to_owned(),
+        };
+        let notes = [Some(place), remark].into_iter().flatten().collect::<Vec<_>>().join("; ");
+        let _ = match is_terminal {
+            true => writeln!(out, "  {name:<14} {secret}\n{:17}({notes})", ""),
+            false => writeln!(out, "  {name:<14} {notes}"),
+        };
     }
-    println!("  dialer secret  {}", first.dialer_secret);
-    println!("                 (signs POST {public_url}/aiDialerCallbackWithData)");
-    println!("They are not shown again.");
+    out.push_str(match is_terminal {
+        true => "They are not shown again.\n",
+        false => "Only the owner of these files can read them.\n",
+    });
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_for_a_terminal_and_files_are_named_everywhere() {
+        let mut first = FirstStart {
+            admin_key: Some("pck_of_this_test".to_owned()),
+            admin_key_file: Some("data/admin.key".into()),
+            dialer_secret: "secret of this test".to_owned(),
+            dialer_secret_file: Some("data/dialer.secret".into()),
+        };
+        let secrets = ["pck_of_this_test", "secret of this test"];
+        for is_terminal in [true, false] {
+            let shown = shown(&first, "https://calls.example", is_terminal);
+            assert_eq!(secrets.map(|secret| shown.contains(secret)), [is_terminal; 2], "{shown}");
+            for named in
+                ["data/admin.key", "data/dialer.secret", "POST https://calls.example/aiDialerCallback"]
+            {
+                assert!(shown.contains(named), "{shown}");
+            }
+        }
+        (first.admin_key, first.admin_key_file, first.dialer_secret_file) = (None, None, None);
+        let shown = shown(&first, "https://calls.example", false);
+        assert!(!shown.contains("admin key") && shown.contains("rotate it"), "{shown}");
+    }
 }

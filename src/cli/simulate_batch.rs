@@ -62,6 +62,7 @@ pub async fn run(
     let address = format!("/v1/batches/{}", client::in_path(id)?);
     let mut batch = batches::wait(client, client.get(&address).await?).await?;
     may_be_called(id, &batch)?;
+    may_be_reported(id, &batch, &target)?;
     let before = numbers(&batch);
     let rounds = batch["max_attempts"].as_u64().unwrap_or(1);
     let (mut tally, mut played): (Option<Tally>, Played) = (None, Played::default());
@@ -104,6 +105,30 @@ fn may_be_called(id: &str, batch: &Value) -> Result<(), String> {
     if status == "scheduled" {
         let at = table::cell(&batch["scheduled_at"]);
         remark(&format!("  it is scheduled for {at}; its calls are played now"));
+    }
+    Ok(())
+}
+
+/// The sources that a batch names have to have the one of the URL, or all that is played counts for nothing.
+fn may_be_reported(id: &str, batch: &Value, target: &Target) -> Result<(), String> {
+    let source =
+        target.url.rsplit_once("/in/").map(|(_, rest)| rest.split(['.', '?']).next().unwrap_or(rest));
+    let listed = batch["source_ids"].as_array();
+    if let (Some(source), Some(listed)) = (source, listed)
+        && !listed.iter().any(|known| known.as_str() == Some(source))
+    {
+        let listed: Vec<&str> = listed.iter().filter_map(Value::as_str).collect();
+        return Err(format!(
+            "the batch {id} counts calls of {} alone, and --url is the source {source}'s",
+            listed.join(", ")
+        ));
+    }
+    let dialect = batch["source_dialect"].as_str();
+    if let Some(dialect) = dialect.filter(|dialect| *dialect != target.dialect.as_str()) {
+        return Err(format!(
+            "the batch {id} counts calls of sources in the dialect {dialect} alone; play --dialect {dialect}, or make a batch \
+             that names its sources"
+        ));
     }
     Ok(())
 }

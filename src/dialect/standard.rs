@@ -123,6 +123,8 @@ fn read_body(body: &[u8]) -> Taken<Reading> {
         return Ok(Reading::Events(vec![Heard::Batch(Box::new(HeardBatch { kind, at, batch }))]));
     }
     let mut call: Call = typed(&data)?;
+    // Another postcall's judgement of its own batches: kept as what it said, not as ours.
+    call.claimed_batch_id = None;
     require(&call.call_id, "data.call_id")?;
     unknown_members(&data, &call, &mut leftovers);
     leftovers.retain(|(name, _)| *name != *"data.changed");

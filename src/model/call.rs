@@ -224,6 +224,10 @@ pub struct Call {
     /// The batch that the call belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<Text>,
+    /// The batch of the account that the vendor named though the call's source may not report on it: the call counts for
+    /// nothing there. No dialect reads this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_batch_id: Option<Text>,
     /// The dialer's user (seed 002 `userId`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<Text>,
@@ -288,6 +292,7 @@ impl Call {
         judge.leaf("answered_by", &mut self.answered_by, said.answered_by);
         judge.leaf("transferred", &mut self.transferred, said.transferred);
         judge.leaf("batch_id", &mut self.batch_id, said.batch_id);
+        judge.leaf("claimed_batch_id", &mut self.claimed_batch_id, said.claimed_batch_id);
         judge.leaf("user_id", &mut self.user_id, said.user_id);
         judge.leaf("created_at", &mut self.created_at, said.created_at);
         judge.leaf("started_at", &mut self.started_at, said.started_at);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Answer, CallView, Page, StoreError};
 use crate::ledger::{ContactBook, Standing};
 use crate::model::json::Raw;
-use crate::model::{AccountKey, Endpoint, Secret, Text, Time};
+use crate::model::{AccountKey, DialectName, Endpoint, Secret, Text, Time};
 
 /// Bits of a contact's number that count it within its batch; those above are the batch's number.
 pub const CONTACT_BITS: u32 = 17;
@@ -49,6 +49,44 @@ pub struct Contact {
     pub metadata: Option<Raw>,
 }
 
+/// The sources that one batch may name.
+pub const MOST_SOURCES: usize = 100;
+
+/// The sources of an account that may report on a batch. Ids and numbers are names, not secrets: who may say what became of
+/// a contact is decided by this alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reporters {
+    /// Every source. What batches had that were made before they could name sources.
+    #[default]
+    All,
+    /// Those in a dialect, by its name, also if they are made later.
+    Dialect(String),
+    /// These, by number.
+    Listed(Vec<i64>),
+}
+
+impl Reporters {
+    /// The sources that speak a dialect.
+    pub fn of_dialect(dialect: DialectName) -> Self {
+        Self::Dialect(dialect.as_str().to_owned())
+    }
+
+    /// Whether it is every source.
+    pub fn is_all(&self) -> bool {
+        *self == Self::All
+    }
+
+    /// Whether a source is one of them; `dialect` is what it speaks, unless it is deleted.
+    pub fn include(&self, source: i64, dialect: Option<DialectName>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Dialect(name) => dialect.is_some_and(|dialect| dialect.as_str() == name),
+            Self::Listed(sources) => sources.contains(&source),
+        }
+    }
+}
+
 /// What the giver says of a batch as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Given {
@@ -70,6 +108,9 @@ pub struct Given {
     /// When the dialer shall begin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduled_at: Option<Time>,
+    /// The sources that may report on it.
+    #[serde(default, skip_serializing_if = "Reporters::is_all")]
+    pub reporters: Reporters,
     /// The endpoints that were made with it, by number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<i64>,

@@ -16,6 +16,7 @@ pub mod outage;
 pub mod packed;
 mod place;
 pub mod postgres;
+pub mod private_files;
 mod rooms;
 mod sql;
 pub mod sqlite;
@@ -320,6 +321,8 @@ pub struct Page {
 pub struct CallFilter {
     /// By the vendor's id.
     pub call_id: Option<Text>,
+    /// Of this source; with `call_id` only, as sources have no lists of their calls.
+    pub source: Option<i64>,
     /// By outcome.
     pub outcome: Option<Outcome>,
 }

@@ -52,7 +52,10 @@ pub struct BatchLine {
     /// The endpoints that were made with it, `ep_..`
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<String>,
-    /// What else was said of it.
+    /// Those that may report on it where it names them, `src_..`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_ids: Option<Vec<String>>,
+    /// What else was said of it; without the numbers of sources and endpoints.
     pub given: Given,
 }
 

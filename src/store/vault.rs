@@ -1,16 +1,23 @@
 //! Secrets at rest: sealed with ChaCha20-Poly1305 (RFC 8439) under a key that lives in a file beside the data, never
 //! in it. Also hashes API keys and derives the key of links. Refuses to know what it seals.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::{digest, hmac};
 
+use super::private_files;
 use crate::clock::random_bytes;
 use crate::model::Mac;
+
+/// The file of the key that seals secrets, in a data directory.
+pub const MASTER_KEY: &str = "master.key";
+/// The file of the admin key that a first start makes.
+pub const ADMIN_KEY: &str = "admin.key";
+/// The file of the secret that a first start makes for `POST /aiDialerCallbackWithData`.
+pub const DIALER_SECRET: &str = "dialer.secret";
+/// The files with keys in a data directory.
+pub const KEY_FILES: [&str; 3] = [MASTER_KEY, ADMIN_KEY, DIALER_SECRET];
 
 /// Why sealed bytes could not be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,7 +73,8 @@ impl Vault {
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let master = random_bytes::<32>();
-                write_whole(path, &master).map_err(|error| trouble(error.to_string()))?;
+                // Whole or not at all: nothing that is sealed under this key may outlive it.
+                private_files::write_whole(path, &master).map_err(|error| trouble(error.to_string()))?;
                 Ok(Self::new(master))
             }
             Err(error) => Err(trouble(error.to_string())),
@@ -104,17 +112,6 @@ impl Vault {
     pub fn link_key(&self) -> &hmac::Key {
         &self.link_key
     }
-}
-
-/// Makes a private file that is there whole or not at all, also after a power cut: nothing that is sealed under this key
-/// may outlive it.
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// The hash under which an API key is kept. The key has 256 bits of chance, so a plain SHA-256 is enough.

@@ -436,6 +436,37 @@ async fn batches_are_made_watched_and_stopped() {
     let again = expect(&run(&["batches", "fail", id, "--error", "x"], &environment, b"").await, 2);
     assert!(again.contains("This batch has ended"), "{again}");
 
+    // A batch may name who may report on it; the simulator does not play what would count for nothing.
+    let sources = [
+        client.source(json!({"name": "a", "dialect": "cllr"})).await,
+        client.source(json!({"name": "b", "dialect": "cllr"})).await,
+    ];
+    let [mine, other] = [0, 1].map(|at| sources[at]["id"].as_str().unwrap());
+    let made =
+        run(&["batches", "create", &table, "--source", mine, "--source", other, "--json"], &environment, b"")
+            .await;
+    let both: Value = serde_json::from_str(&expect(&made, 0)).unwrap();
+    assert_eq!(both["source_ids"], json!([mine, other]));
+    let made = expect(&run(&["batches", "create", &table, "--source", mine], &environment, b"").await, 0);
+    assert!(made.contains(mine) && !made.contains(other), "{made}");
+    let id = made.split_whitespace().find(|word| word.starts_with("bat_")).unwrap();
+    let door = sources[1]["url"].as_str().unwrap();
+    let simulate = ["simulate", "--url", door, "--dialect", "cllr", "--batch", id];
+    let refused = expect(&run(&simulate, &environment, b"").await, 2);
+    assert!(refused.contains(mine) && refused.contains(other), "{refused}");
+
+    // A vendor's id that two sources use is shown with both, and by one of them.
+    for source in &sources {
+        let path = source["url"].as_str().unwrap().strip_prefix(&url).unwrap();
+        client.post(path, json!({"callId": "c-1"})).await.expect(200);
+    }
+    let refused = expect(&run(&["calls", "c-1"], &environment, b"").await, 2);
+    assert!(refused.contains(mine) && refused.contains(other), "{refused}");
+    let shown = expect(&run(&["calls", "c-1", "--source", other], &environment, b"").await, 0);
+    assert!(shown.contains(other) && !shown.contains(mine), "{shown}");
+    let listed = run(&["deliveries", "list", "--call", "c-1", "--source", other], &environment, b"").await;
+    assert_eq!(listed.status.code(), Some(0));
+
     let wrong = file("wrong.json", r#"[{"phone":"+15550100"},{"name":"no number"}]"#);
     let refused = expect(&run(&["batches", "create", &wrong], &environment, b"").await, 2);
     assert!(refused.contains("contacts[1].phone"), "{refused}");

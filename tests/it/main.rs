@@ -1,6 +1,7 @@
 //! The one integration binary: behaviour through the public door.
 
 mod api_account;
+mod api_ambiguous;
 mod api_bad_input;
 mod api_batches;
 mod api_bodies;
@@ -12,6 +13,7 @@ mod api_lifetime;
 mod api_proofs;
 mod api_reading;
 mod api_replays;
+mod api_reporters;
 mod api_resources;
 mod api_rig;
 mod api_rights;
@@ -29,6 +31,7 @@ mod home;
 mod js_json;
 mod logs;
 mod made;
+mod private_files;
 mod programs;
 mod receivers;
 mod start;

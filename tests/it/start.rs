@@ -36,6 +36,10 @@ async fn settings_that_are_wrong_leave_the_first_start_to_the_next_one() {
         std::fs::read_to_string(home.data().join("admin.key")).unwrap().trim(),
         made.admin_key.unwrap()
     );
+    assert_eq!(
+        std::fs::read_to_string(home.data().join("dialer.secret")).unwrap().trim(),
+        made.dialer_secret
+    );
     let app = App::start(home.settings()).await.unwrap();
     assert!(app.first_start().is_none(), "shown once");
     app.stop().await;
@@ -69,14 +73,15 @@ async fn of_many_nodes_one_makes_the_first_start() {
             std::fs::create_dir(&data).unwrap();
             starting.spawn(async move {
                 let made = first_start(store.as_ref(), &System, &data, by_hand).await.unwrap();
-                (made, data.join("admin.key").exists())
+                (made, ["admin.key", "dialer.secret"].map(|file| data.join(file).exists()))
             });
         }
         let all = starting.join_all().await;
         let shown: Vec<_> = all.iter().filter_map(|(made, _)| made.as_ref()).collect();
         assert_eq!(shown.len(), 1, "shown by one");
         assert_eq!(shown[0].admin_key.is_some(), by_hand.is_none());
-        assert_eq!(all.iter().filter(|(_, has_key)| *has_key).count(), usize::from(by_hand.is_none()));
+        let written = [0, 1].map(|file| all.iter().filter(|(_, files)| files[file]).count());
+        assert_eq!(written, [usize::from(by_hand.is_none()), 1], "each by the node that made it");
         assert_eq!(store.keys(AccountKey::DEFAULT).await.unwrap().len(), 1);
         let sources = &store.config(AccountKey::DEFAULT).unwrap().sources;
         let secret = sources[0].credential.signing(System.now()).unwrap().expose();

@@ -26,6 +26,7 @@ use self::server::Server;
 use self::tenure::Tenure;
 use self::writer::Writer;
 use super::feed::Feeds;
+use super::private_files;
 use super::rooms::call_index::{CallIndex, Recent};
 use super::rooms::config::{self, Directory};
 use super::rooms::database::{Database, Desk, RoomStore};
@@ -34,7 +35,7 @@ use super::rooms::readers::Readers;
 use super::rooms::store::new_tag;
 use super::rooms::thread::{Lane, WriterThread};
 use super::sql::Connection;
-use super::vault::Vault;
+use super::vault::{KEY_FILES, MASTER_KEY, Vault};
 use super::{Answer, News, StoreError};
 
 /// How the store is opened.
@@ -153,7 +154,10 @@ impl PostgresStore {
         let server = Server::new(url, options.roots.as_deref())?;
         let trouble =
             |error: &dyn std::fmt::Display| format!("cannot use the database {}: {error}", server.place());
-        make_directory(data)?;
+        private_files::make_directory(data)
+            .map_err(|error| format!("cannot make {}: {error}", data.display()))?;
+        private_files::narrow_all(data, &KEY_FILES);
+        private_files::narrow_all(data, &[predecessor::FILE]);
         let db = server.open().map_err(|error| trouble(&error))?;
         let vault = Arc::new(vault_of(&db, data, &server)?);
         schema::migrate(&db).map_err(|error| trouble(&error))?;
@@ -213,18 +217,9 @@ impl PostgresStore {
     }
 }
 
-fn make_directory(data: &Path) -> Result<(), String> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(data)
-        .map_err(|error| format!("cannot make {}: {error}", data.display()))
-}
-
 /// The vault of the key file. It is made for a database without tables alone: a node that joins others needs theirs.
 fn vault_of(db: &Connection, data: &Path, server: &Server) -> Result<Vault, String> {
-    let file = data.join("master.key");
+    let file = data.join(MASTER_KEY);
     let has_tables = db
         .prepare_cached("SELECT 1 WHERE to_regclass('meta') IS NOT NULL")
         .and_then(|mut statement| statement.exists(()))

@@ -2,16 +2,18 @@
 //! this process is gone, so a node that was killed and starts again need not wait for the end of its own old lease.
 //! Refuses to know how a tenure is ended.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use tracing::debug;
 
+use crate::store::private_files;
+
 /// The file: the number of a tenure, and the name of its node.
-const FILE: &str = "tenure";
+pub const FILE: &str = "tenure";
 
 /// The notes in a data directory. Whoever has them locks them as long as it lives.
 #[derive(Debug)]
@@ -54,9 +56,8 @@ impl Notes {
 }
 
 fn take(path: &Path) -> Option<(File, Option<(i64, String)>)> {
-    let opened =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    let mut file = opened.inspect_err(|error| debug!(%error, "tenures are not noted")).ok()?;
+    let mut file =
+        private_files::open(path).inspect_err(|error| debug!(%error, "tenures are not noted")).ok()?;
     file.try_lock().ok()?;
     let mut noted = String::new();
     // What cannot be read names nobody.

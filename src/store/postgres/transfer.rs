@@ -12,6 +12,7 @@ use super::server::{self, Server};
 use super::tenure::transact;
 use crate::model::AccountKey;
 use crate::store::packed::damaged;
+use crate::store::private_files;
 use crate::store::rooms::{config, read};
 use crate::store::sql::bulk::Column;
 use crate::store::sql::{BEGINNING, Connection, OptionalExtension, Value, params};
@@ -161,7 +162,7 @@ fn here(
     place.is_done = true;
     finish(&to, &place).map_err(|error| trouble(&error))?;
     let moved = from.join(MOVED);
-    std::fs::write(&moved, format!("to {}\n", server.place())).map_err(|error| {
+    private_files::write_whole(&moved, format!("to {}\n", server.place()).as_bytes()).map_err(|error| {
         format!("everything is moved, but {} cannot be written: {error}", moved.display())
     })?;
     Ok(transferred)

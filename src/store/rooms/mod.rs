@@ -35,6 +35,7 @@ pub mod readers;
 pub mod record;
 mod replay_steps;
 pub mod replays;
+mod reporting;
 mod retention;
 mod retiring;
 mod rows;

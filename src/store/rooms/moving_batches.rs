@@ -16,7 +16,8 @@ use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, Text, Time};
 use crate::store::StoreError;
 use crate::store::batches::{
-    BatchState, Contact, Failure, Given, MOST_CONTACTS, batch_of, contact_number, write,
+    BatchState, Contact, Failure, Given, MOST_CONTACTS, MOST_SOURCES, Reporters, batch_of, contact_number,
+    write,
 };
 use crate::store::export::CallLine;
 use crate::store::moving::{BatchLine, ContactLine, TakenIn};
@@ -66,6 +67,13 @@ pub fn give_batches(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
         let asked = waiting.and_then(|waiting| waiting.told);
         let (error, code) = book.failure.map(|Failure { error, code }| (error, code)).unzip();
         let endpoints = book.given.endpoints.iter().map(|&it| leaving.id(Kind::Endpoint, it));
+        let (reporters, source_ids) = match &book.given.reporters {
+            Reporters::Listed(sources) => {
+                let ids = sources.iter().map(|&it| leaving.id(Kind::Source, it)).collect();
+                (Reporters::All, Some(ids))
+            }
+            other => (other.clone(), None),
+        };
         let fields = BatchLine {
             id: leaving.id(Kind::Batch, number),
             state: state.map_or("", |(_, word)| word).to_owned(),
@@ -84,7 +92,8 @@ pub fn give_batches(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
             error,
             code,
             endpoints: endpoints.collect(),
-            given: Given { endpoints: Vec::new(), ..Given::clone(&book.given) },
+            source_ids,
+            given: Given { endpoints: Vec::new(), reporters, ..Given::clone(&book.given) },
         };
         if !leaving.add("batch", number, &fields) {
             break;
@@ -209,7 +218,19 @@ pub fn take_batch(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refu
         return wrong("unknown_state", "Its state is none of: ingesting, sealed, completed, failed.");
     };
     let endpoints = line.endpoints.iter().map(|id| arriving.number(Kind::Endpoint, id));
-    let given = Given { endpoints: endpoints.collect::<Result<_, _>>()?, ..line.given };
+    let endpoints = endpoints.collect::<Result<_, _>>()?;
+    let sources = line.source_ids.map(|ids| {
+        let numbers = ids.iter().map(|id| arriving.number(Kind::Source, id));
+        numbers.collect::<Result<Vec<i64>, Refused>>()
+    });
+    let reporters = match sources.transpose()? {
+        Some(sources) if sources.len() > MOST_SOURCES => {
+            return wrong("malformed_line", "It names more sources than a batch may.");
+        }
+        Some(sources) => Reporters::Listed(sources),
+        None => line.given.reporters,
+    };
+    let given = Given { endpoints, reporters, ..line.given };
     let counts = [line.taken_in, line.succeeded, line.failed, line.lost_after.unwrap_or(0)];
     let is_fine = number <= LAST_BATCH
         && usize::try_from(line.total).is_ok_and(|total| total <= MOST_CONTACTS)

@@ -17,10 +17,10 @@ use crate::model::account::Account;
 use crate::model::id::{self, Kind};
 use crate::model::json::Raw;
 use crate::model::{AccountKey, Batch, Call, EventBody, EventType, Text, Time};
-use crate::store::StoreError;
 use crate::store::batches::{BatchState, Contact, Ended, Failure, Given, batch_of, contact_number};
 use crate::store::packed::damaged;
 use crate::store::told::ToldCall;
+use crate::store::{Incoming, StoreError};
 
 /// How long an ended batch keeps its endpoints: late corrections are owed to them, and every event is held against
 /// every endpoint of its account, so they cannot stay for ever.
@@ -109,19 +109,25 @@ impl Placed {
 /// Reads what a record names. Another account's ids name nothing, just as those of vendors; those that it had in another
 /// house still do, dialers go on saying them.
 pub fn named(call: &Call, account: &Account) -> Option<Named> {
-    let tags = [Some(account.tag), account.origin];
-    let number = |kind: Kind, text: Option<&Text>| {
-        let text = std::str::from_utf8(text?.as_bytes()).ok()?;
-        id::parse(kind, text).filter(|(of, _)| tags.contains(&Some(*of))).map(|(_, number)| number)
-    };
-    let contact = number(Kind::Contact, call.contact.id.as_ref())
-        .or_else(|| number(Kind::Contact, Some(&call.call_id)));
+    let contact = number(Kind::Contact, call.contact.id.as_ref(), account)
+        .or_else(|| number(Kind::Contact, Some(&call.call_id), account));
     if let Some(contact) = contact {
         return Some(Named { batch: batch_of(contact), contact: Some(contact) });
     }
-    let batch = number(Kind::Batch, call.batch_id.as_ref())
-        .or_else(|| number(Kind::Batch, call.campaign.id.as_ref()))?;
+    let batch = named_batch(call.batch_id.as_ref(), account)
+        .or_else(|| named_batch(call.campaign.id.as_ref(), account))?;
     Some(Named { batch, contact: None })
+}
+
+/// The number of a batch of this account.
+pub fn named_batch(id: Option<&Text>, account: &Account) -> Option<i64> {
+    number(Kind::Batch, id, account)
+}
+
+fn number(kind: Kind, text: Option<&Text>, account: &Account) -> Option<i64> {
+    let text = std::str::from_utf8(text?.as_bytes()).ok()?;
+    let is_own = |tag| tag == account.tag || Some(tag) == account.origin;
+    id::parse(kind, text).filter(|(tag, _)| is_own(*tag)).map(|(_, number)| number)
 }
 
 impl BatchBook {
@@ -221,13 +227,14 @@ impl Recording<'_> {
     /// contact was taken in is placed when all are there.
     pub(super) fn place(
         &mut self,
-        account: AccountKey,
+        incoming: &Incoming,
         call: i64,
         said: &Call,
         known: Option<&Call>,
         named: Named,
         is_first: bool,
     ) -> Result<Option<Placed>, StoreError> {
+        let account = incoming.account;
         let link = match is_first {
             true => None,
             false => match self.books.links.get(&pack(account, call)) {
@@ -247,6 +254,9 @@ impl Recording<'_> {
         }
         let is_known = link.is_some();
         let batch = link.map_or_else(|| pack(account, named.batch), |link| link.batch);
+        if !is_known && !self.may_report(account, named.batch, incoming.source)? {
+            return Ok(None);
+        }
         let Some(book) = self.batch(batch)? else { return Ok(None) };
         let may_come = book.state < BatchState::Sealed;
         let mut contact = self.find_contact(batch, said, named.contact)?;
@@ -515,16 +525,20 @@ impl Recording<'_> {
     }
 
     /// The vendor's word for the end of a batch that is the account's own: its failure counts, its completion does not,
-    /// for that the books know themselves. `None` when it is no batch of ours.
+    /// for that the books know themselves; of a source that may not report on it neither does. `None` when it is no batch of
+    /// ours.
     pub(super) fn hear_of_given(
         &mut self,
-        account: AccountKey,
+        incoming: &Incoming,
         heard: &crate::model::event::HeardBatch,
     ) -> Result<Option<bool>, StoreError> {
+        let account = incoming.account;
         let config = self.config(account)?;
-        let call = Call { batch_id: Some(heard.batch.batch_id.clone()), ..Call::default() };
-        let Some(named) = named(&call, &config.account) else { return Ok(None) };
-        let key = pack(account, named.batch);
+        let Some(batch) = named_batch(Some(&heard.batch.batch_id), &config.account) else { return Ok(None) };
+        if !self.may_report(account, batch, incoming.source)? {
+            return Ok(Some(false));
+        }
+        let key = pack(account, batch);
         if self.batch(key)?.is_none() {
             return Ok(None);
         }

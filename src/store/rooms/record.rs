@@ -165,13 +165,17 @@ impl<'a> Recording<'a> {
         let config = self.config(incoming.account)?;
         let own = &config.account;
         let known = loaded.book.as_ref().map(|book| &*book.call);
-        let names = named(&told.book.call, own).or_else(|| known.and_then(|call| named(call, own)));
+        let mut names = named(&told.book.call, own);
+        if let Some(all) = names {
+            told = self.with_claims(incoming, told, all)?;
+            names = named(&told.book.call, own);
+        }
+        let names = names.or_else(|| known.and_then(|call| named(call, own)));
         let placed = match names {
             None => None,
             Some(names) => {
                 let is_first = loaded.is_first();
-                let account = incoming.account;
-                let placed = self.place(account, loaded.number, &told.book.call, known, names, is_first)?;
+                let placed = self.place(incoming, loaded.number, &told.book.call, known, names, is_first)?;
                 if let Some(placed) = &placed {
                     told = self.fill(placed, &told, known)?;
                 }
@@ -267,7 +271,7 @@ impl<'a> Recording<'a> {
     }
 
     fn hear_batch(&mut self, incoming: &Incoming, heard: &HeardBatch) -> Result<Option<usize>, StoreError> {
-        if let Some(has_ended) = self.hear_of_given(incoming.account, heard)? {
+        if let Some(has_ended) = self.hear_of_given(incoming, heard)? {
             return Ok(has_ended.then_some(0));
         }
         let source = pack(incoming.account, incoming.source);

@@ -232,7 +232,7 @@ impl<D: Database> Store for RoomStore<D> {
     }
 
     fn calls(&self, account: AccountKey, filter: CallFilter, page: Page) -> Answer<'_, Vec<CallView>> {
-        let CallFilter { call_id, outcome } = filter;
+        let CallFilter { call_id, source: only, outcome } = filter;
         let Some(call_id) = call_id else {
             return self.database.read(move |db| read::calls(db, account, outcome, page));
         };
@@ -241,7 +241,10 @@ impl<D: Database> Store for RoomStore<D> {
                 let hash = call_hash(source, &call_id);
                 (source, hash, self.database.recent_calls().of(hash))
             };
-            let sources = self.database.read(move |db| read::sources(db, account)).await?;
+            let sources = match only {
+                Some(source) => vec![pack(account, source)],
+                None => self.database.read(move |db| read::sources(db, account)).await?,
+            };
             let sources = sources.into_iter().map(look).collect();
             self.database.read(move |db| read::calls_of_vendor_id(db, &call_id, sources, outcome, page)).await
         })

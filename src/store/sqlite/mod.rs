@@ -11,7 +11,6 @@ mod space;
 mod writer;
 
 use std::fs::{File, TryLockError};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,6 +19,7 @@ use rusqlite::{OpenFlags, OptionalExtension};
 use self::log::Log;
 use self::writer::Writer;
 use super::feed::Feeds;
+use super::private_files;
 use super::rooms::call_index::{self, CallIndex, Recent};
 use super::rooms::config::{self, Directory};
 use super::rooms::database::{Database, Desk, RoomStore};
@@ -29,7 +29,7 @@ use super::rooms::store::new_tag;
 use super::rooms::thread::{Lane, WriterThread};
 use super::rooms::upkeep;
 use super::sql::Connection;
-use super::vault::Vault;
+use super::vault::{KEY_FILES, MASTER_KEY, Vault};
 use super::{Answer, StoreError};
 use crate::model::Time;
 
@@ -53,6 +53,17 @@ impl Default for Options {
 /// The file that says that a store was moved elsewhere.
 pub const MOVED: &str = "moved";
 
+/// The files of the database. SQLite gives those that it makes the mode of the first.
+const FILES: [&str; 6] =
+    ["postcall.db", "postcall.db-wal", "postcall.db-shm", "postcall.db-journal", "lock", MOVED];
+
+/// Makes the database's file where it is missing, and takes from everybody but the owner what is there.
+fn make_private(dir: &Path) -> std::io::Result<()> {
+    private_files::narrow_all(dir, &FILES);
+    private_files::narrow_all(dir, &KEY_FILES);
+    private_files::open(&dir.join("postcall.db")).map(drop)
+}
+
 /// A store that is about to be moved, up to date and with nobody else in it.
 pub struct Moving {
     /// Its connection.
@@ -72,12 +83,13 @@ impl Moving {
         if !path.exists() {
             return Err(format!("there is no store in {}: {} is missing", dir.display(), path.display()));
         }
-        let key_file = dir.join("master.key");
+        let key_file = dir.join(MASTER_KEY);
         if !key_file.exists() {
             return Err(format!("{} is missing; without it nothing here can be read", key_file.display()));
         }
         let lock = lock(dir)?;
         let trouble = |error: &dyn std::fmt::Display| format!("cannot open {}: {error}", path.display());
+        make_private(dir).map_err(|error| trouble(&error))?;
         let vault = Vault::of_file(&key_file).map_err(|error| error.to_string())?;
         let mut db = rusqlite::Connection::open(&path).map_err(|error| trouble(&error))?;
         schema::configure(&db).map_err(|error| trouble(&error))?;
@@ -146,20 +158,18 @@ impl SqliteStore {
                 moved.display()
             ));
         }
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
+        private_files::make_directory(dir)
             .map_err(|error| format!("cannot make {}: {error}", dir.display()))?;
         let lock = lock(dir)?;
         let path = dir.join("postcall.db");
         let trouble = |error: &dyn std::fmt::Display| format!("cannot open {}: {error}", path.display());
-        let key_file = dir.join("master.key");
+        let key_file = dir.join(MASTER_KEY);
         if path.exists() && !key_file.exists() {
             // A new key would open nothing of what is there, and stand in the way of the old one's return.
             return Err(format!("{} is missing; without it nothing here can be read", key_file.display()));
         }
         let vault = Vault::of_file(&key_file).map_err(|error| error.to_string())?;
+        make_private(dir).map_err(|error| trouble(&error))?;
         let mut db = rusqlite::Connection::open(&path).map_err(|error| trouble(&error))?;
         db.execute_batch("PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;")
             .map_err(|error| trouble(&error))?;
@@ -209,7 +219,8 @@ fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
 
 fn lock(dir: &Path) -> Result<File, String> {
     let path = dir.join("lock");
-    let file = File::create(&path).map_err(|error| format!("cannot write in {}: {error}", dir.display()))?;
+    let file =
+        private_files::open(&path).map_err(|error| format!("cannot write in {}: {error}", dir.display()))?;
     file.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => {
             format!("{} is in use by another postcall; one process may have it", dir.display())

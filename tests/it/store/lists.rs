@@ -124,7 +124,7 @@ pub async fn calls_by_every_filter<F: Fixture>(mut scene: Scene<F>) {
     let ids = [None, Some("c-1"), Some("c-2"), Some("open"), Some("nobody")];
     for call_id in ids.map(|id| id.map(Text::from)) {
         for outcome in Outcome::ALL.into_iter().map(Some).chain([None]) {
-            let filter = CallFilter { call_id: call_id.clone(), outcome };
+            let filter = CallFilter { call_id: call_id.clone(), outcome, ..CallFilter::default() };
             let expected: Vec<i64> = all
                 .iter()
                 .filter(|view| call_id.as_ref().is_none_or(|id| view.call.call_id == *id))
@@ -219,9 +219,9 @@ pub async fn accounts_see_only_their_own<F: Fixture>(mut scene: Scene<F>) {
         assert_eq!(feed[0].call_id(), Some(&id));
         assert_eq!(store.call(account, 1).await.unwrap().unwrap().call.call_id, id);
         assert_eq!(store.calls(account, CallFilter::default(), page).await.unwrap().len(), 2);
-        let both = CallFilter { call_id: Some(Text::from("both")), outcome: None };
+        let both = CallFilter { call_id: Some(Text::from("both")), ..CallFilter::default() };
         assert_eq!(store.calls(account, both, page).await.unwrap().len(), 1);
-        let named = CallFilter { call_id: Some(id.clone()), outcome: Some(Outcome::Completed) };
+        let named = CallFilter { call_id: Some(id.clone()), outcome: Some(Outcome::Completed), source: None };
         assert_eq!(store.calls(account, named, page).await.unwrap().len(), 1);
         assert_eq!(store.delivery(account, 1).await.unwrap().unwrap().call_id, Some(id.clone()));
         let listed = store.deliveries(account, DeliveryFilter::default(), page).await.unwrap();

@@ -235,7 +235,7 @@ pub async fn values_survive_as_they_came<F: Fixture>(mut scene: Scene<F>) {
     let claimed = scene.claim(endpoint, 1).await;
     assert_eq!(*claimed[0].event, *said);
     assert_eq!(scene.delivery(1).await.call_id, Some(id.clone()));
-    let filter = postcall::store::CallFilter { call_id: Some(id), outcome: None };
+    let filter = postcall::store::CallFilter { call_id: Some(id), ..Default::default() };
     let found = scene.store.calls(scene.account, filter, Page { after: None, limit: 2 }).await.unwrap();
     assert_eq!(&found[0].call, call_of(&said.body));
     scene.settle(&claimed[0], Next::Delivered).await;
@@ -248,7 +248,7 @@ pub async fn sources_do_not_share_calls<F: Fixture>(scene: Scene<F>) {
     let from = |source| Incoming { source, ..scene.incoming(says("c-1", ENDED)) };
     let committed = scene.commit(vec![from(scene.source), from(other)], Vec::new()).await;
     assert_eq!(committed.recorded, [done(Recorded, 1), done(Recorded, 1)]);
-    let filter = postcall::store::CallFilter { call_id: Some(Text::from("c-1")), outcome: None };
+    let filter = postcall::store::CallFilter { call_id: Some(Text::from("c-1")), ..Default::default() };
     let found = scene.store.calls(scene.account, filter, Page { after: None, limit: 9 }).await.unwrap();
     assert_eq!(found.iter().map(|call| call.source).collect::<Vec<_>>(), [other, scene.source]);
     scene.finish().await;

@@ -350,7 +350,7 @@ impl<F: Fixture> Scene<F> {
 
     /// The call of a vendor's id.
     pub async fn call(&self, call_id: &str) -> CallView {
-        let filter = CallFilter { call_id: Some(Text::from(call_id)), outcome: None };
+        let filter = CallFilter { call_id: Some(Text::from(call_id)), ..CallFilter::default() };
         let mut found =
             self.store.calls(self.account, filter, Page { after: None, limit: 10 }).await.unwrap();
         assert_eq!(found.len(), 1, "one call of that id");

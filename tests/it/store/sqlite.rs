@@ -281,7 +281,7 @@ async fn a_call_is_found_wherever_it_lies() {
     scene.wait(105);
     scene.tidy_up().await;
     assert!(filed() <= 5, "{} of five", filed());
-    let filter = CallFilter { call_id: Some(Text::from("c-3")), outcome: None };
+    let filter = CallFilter { call_id: Some(Text::from("c-3")), ..CallFilter::default() };
     let page = Page { after: None, limit: 10 };
     assert!(scene.store.calls(scene.account, filter, page).await.unwrap().is_empty());
     for number in 115..120 {
