@@ -1,5 +1,5 @@
 //! Secrets at rest: sealed with ChaCha20-Poly1305 (RFC 8439) under a key that lives in a file beside the data, never
-//! in it. Also hashes API keys and derives the key of links. Refuses to know what it seals.
+//! in it. Also hashes API keys and derives the keys of links and of digests. Refuses to know what it seals.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -31,6 +31,7 @@ pub enum VaultError {
 pub struct Vault {
     key: LessSafeKey,
     link_key: hmac::Key,
+    repeat_key: hmac::Key,
 }
 
 impl std::fmt::Debug for Vault {
@@ -48,8 +49,13 @@ impl Vault {
         let master = hmac::Key::new(hmac::HMAC_SHA256, &master);
         let seal = hmac::sign(&master, b"postcall seal v1");
         let link = hmac::sign(&master, b"postcall link v1");
+        let repeat = hmac::sign(&master, b"postcall repeat v1");
         let key = UnboundKey::new(&CHACHA20_POLY1305, seal.as_ref()).expect("32 bytes");
-        Self { key: LessSafeKey::new(key), link_key: hmac::Key::new(hmac::HMAC_SHA256, link.as_ref()) }
+        Self {
+            key: LessSafeKey::new(key),
+            link_key: hmac::Key::new(hmac::HMAC_SHA256, link.as_ref()),
+            repeat_key: hmac::Key::new(hmac::HMAC_SHA256, repeat.as_ref()),
+        }
     }
 
     /// The vault of a key file; makes the file (mode 0600) when there is none.
@@ -102,6 +108,12 @@ impl Vault {
     /// The key that makes links unguessable.
     pub fn link_key(&self) -> &hmac::Key {
         &self.link_key
+    }
+
+    /// The key of the digests by which repeats are known of records that are removed: without it, who holds the database
+    /// cannot try which ids they were made of.
+    pub fn repeat_key(&self) -> &hmac::Key {
+        &self.repeat_key
     }
 }
 

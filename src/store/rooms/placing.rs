@@ -526,7 +526,8 @@ impl Recording<'_> {
         let Some(named) = named(&call, &config.account) else { return Ok(None) };
         let key = pack(account, named.batch);
         if self.batch(key)?.is_none() {
-            return Ok(None);
+            // Its numbers are handed out once, so one that is gone by its age is known for ever.
+            return Ok(self.was_given(account, named.batch)?.then_some(false));
         }
         if heard.kind != EventType::BatchFailed {
             return Ok(Some(false));
@@ -536,6 +537,15 @@ impl Recording<'_> {
             code: heard.batch.code.clone().unwrap_or_else(|| Text::from("DIALER_FAILED")),
         };
         Ok(Some(self.fail(key, failure)? == Ended::Done))
+    }
+
+    /// Whether a batch of this number was given once.
+    fn was_given(&self, account: AccountKey, number: i64) -> Result<bool, StoreError> {
+        let given: i64 = self
+            .db
+            .prepare_cached("SELECT batches FROM accounts WHERE account = ?")?
+            .query_row([account.0], |row| row.get(0))?;
+        Ok((1..=given).contains(&number))
     }
 
     /// Writes what changed.

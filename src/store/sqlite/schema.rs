@@ -8,7 +8,7 @@ use rusqlite::config::DbConfig;
 
 use crate::store::rooms::{
     arriving, batches, config, edges, erasure, holds, moving_batches, replays, scheduled, tallies,
-    transcripts,
+    tombstones, transcripts,
 };
 
 /// Every migration, oldest first; `user_version` counts those that were applied. Never edit one that was released.
@@ -132,6 +132,7 @@ UPDATE accounts SET calls_filed = calls;
     moving_batches::COLUMNS,
     scheduled::TABLES,
     edges::COLUMNS,
+    tombstones::TABLES,
 ];
 
 /// How long a statement waits for another connection.

@@ -192,6 +192,7 @@ impl Store for Troubled {
         fn create_account(name: String, now: Time) -> Answer<'_, Option<Account>>;
         fn set_retention(account: AccountKey, retention: Option<Duration>, now: Time) -> Answer<'_, Option<Account>>;
         fn set_transcript_retention(account: AccountKey, retention: Option<Duration>, now: Time) -> Answer<'_, Option<Account>>;
+        fn set_repeat_memory(account: AccountKey, length: Duration, now: Time) -> Answer<'_, Option<Account>>;
         fn create_key(account: AccountKey, name: String, admin: bool, hash: [u8; 32], now: Time) -> Answer<'_, ApiKey>;
         fn find_key(hash: [u8; 32]) -> Answer<'_, Option<ApiKey>>;
         fn keys(account: AccountKey) -> Answer<'_, Vec<ApiKey>>;
