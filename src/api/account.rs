@@ -15,6 +15,7 @@ use super::form::{Form, Given};
 use super::keys::AccountView;
 use super::problem::Problem;
 use crate::model::Right;
+use crate::model::account::{MOST_REPEAT_MEMORY, REPEAT_MEMORY};
 
 /// A hundred years: whoever wants more wants for ever, and that is `null`.
 pub const MOST_DAYS: f64 = 36_500.0;
@@ -57,6 +58,9 @@ pub struct AccountChange {
     /// For how many days what was said in calls is kept, where that is shorter; `null` is as long as the rest. Events and
     /// records keep everything else; links to an older transcript answer 410.
     transcript_retention_days: Option<f64>,
+    /// For how many days the repeat of a body is known as a duplicate after the call that it belongs to was removed, by its
+    /// age or because its person was erased: 0 to 366, fractions are allowed, `null` is 30. With 0 a repeat is a new call.
+    repeat_memory_days: Option<f64>,
     /// How many call minutes there are from now on, 0 to a billion; `null` is unlimited. Calls use them up; a batch for
     /// which none are left fails.
     call_minutes: Option<f64>,
@@ -90,6 +94,7 @@ pub async fn change(
     let mut form = Form::read(&body)?;
     let wanted = read_days(&mut form, "retention_days");
     let wanted_of_transcripts = read_days(&mut form, "transcript_retention_days");
+    let memory = read_memory(&mut form);
     let minutes = read_minutes(&mut form);
     form.finish()?;
     let known = &caller.config.account;
@@ -103,6 +108,9 @@ pub async fn change(
     if let Some(retention) = wanted_of_transcripts {
         let changed = state.store.set_transcript_retention(caller.account, retention, now).await?;
         changed.ok_or_else(missing)?;
+    }
+    if let Some(length) = memory {
+        state.store.set_repeat_memory(caller.account, length, now).await?.ok_or_else(missing)?;
     }
     if let Some(retention) = wanted {
         state.store.set_retention(caller.account, retention, now).await?.ok_or_else(missing)?;
@@ -128,6 +136,24 @@ fn read_minutes(form: &mut Form<'_>) -> Option<Option<i64>> {
             let remedy = format!("Give a number of minutes from 0 to {MOST_MINUTES}, or null for no limit.");
             form.wrong("call_minutes", "out_of_range", remedy);
             None
+        }
+    }
+}
+
+/// How long repeats are known; nothing when it is left out, the default for `null`.
+fn read_memory(form: &mut Form<'_>) -> Option<Duration> {
+    match form.number("repeat_memory_days") {
+        Given::Absent => None,
+        Given::Null => Some(REPEAT_MEMORY),
+        Given::Value(0.0) => Some(Duration::ZERO),
+        Given::Value(days) => {
+            let length = Days::read(days).filter(|&length| length <= MOST_REPEAT_MEMORY);
+            if length.is_none() {
+                let most = MOST_REPEAT_MEMORY.as_secs_f64() / SECONDS_OF_A_DAY;
+                let remedy = format!("Give a number of days from 0 to {most}, or null for the default.");
+                form.wrong("repeat_memory_days", "out_of_range", remedy);
+            }
+            length
         }
     }
 }

@@ -45,6 +45,9 @@ pub struct AccountView {
     /// For how many days it keeps what was said in calls; `null` is as long as the rest.
     #[schema(value_type = Option<f64>)]
     transcript_retention_days: Option<Days>,
+    /// For how many days a repeat is known as a duplicate after the call that it belongs to was removed.
+    #[schema(value_type = f64)]
+    repeat_memory_days: Days,
     /// The call minutes that are left; `null` is unlimited. Shown by `/v1/account` alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<f64>)]
@@ -131,6 +134,7 @@ impl AccountView {
             created_at: account.created_at,
             retention_days: account.retention.map(Days),
             transcript_retention_days: account.transcript_retention.map(Days),
+            repeat_memory_days: Days(account.repeat_memory),
             call_minutes: None,
             key,
         }

@@ -40,6 +40,16 @@ impl Marks {
     pub fn ended_at(&self) -> Option<Time> {
         self.terminals.first().and_then(|&(_, at)| at)
     }
+
+    /// The stages that were received.
+    pub fn stages(&self) -> &[Stage] {
+        &self.stages
+    }
+
+    /// Whether an end was received, and the call not only given up as lost.
+    pub fn has_real_end(&self) -> bool {
+        self.terminals.iter().any(|&(outcome, _)| outcome != Outcome::Lost)
+    }
 }
 
 /// One call in the books.

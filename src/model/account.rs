@@ -7,6 +7,12 @@ use super::id::Tag;
 use super::rights::Rights;
 use super::time::Time;
 
+/// How long a repeat is known as one after its record was removed, unless the account says otherwise.
+pub const REPEAT_MEMORY: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The longest that an account may say: each removed call takes some fifty bytes for so long.
+pub const MOST_REPEAT_MEMORY: Duration = Duration::from_secs(366 * 24 * 3600);
+
 /// The account inside: the first part of every key in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AccountKey(pub i64);
@@ -33,6 +39,8 @@ pub struct Account {
     pub retention: Option<Duration>,
     /// How long what was said in calls is kept, where that is shorter; `None` is as long as the rest.
     pub transcript_retention: Option<Duration>,
+    /// How long the repeat of a body is known as one when the record that it belongs to was removed; zero is not at all.
+    pub repeat_memory: Duration,
     /// Whether calls use up call minutes. How many are left is the store's to say.
     pub is_metered: bool,
 }

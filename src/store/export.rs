@@ -210,6 +210,9 @@ pub struct AccountLine {
     /// In microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transcript_retention: Option<i64>,
+    /// In microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat_memory: Option<i64>,
     /// The last event.
     pub position: i64,
     /// The last call.

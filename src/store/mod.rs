@@ -535,6 +535,14 @@ pub trait Store: batches::Batches + books::Books + Send + Sync {
         retention: Option<Duration>,
         now: Time,
     ) -> Answer<'_, Option<Account>>;
+    /// Sets for how long a repeat is known as one after the record that it belongs to was removed; zero is not at all.
+    /// Counts from the removal, also of what was removed before. Gives the account, or `None` if there is none.
+    fn set_repeat_memory(
+        &self,
+        account: AccountKey,
+        length: Duration,
+        now: Time,
+    ) -> Answer<'_, Option<Account>>;
     /// Makes a key from its hash.
     fn create_key(&self, key: NewKey) -> Answer<'_, ApiKey>;
     /// The key of a hash, unless revoked. Whether its time is over is for the caller to judge.

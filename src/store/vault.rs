@@ -1,5 +1,5 @@
 //! Secrets at rest: sealed with ChaCha20-Poly1305 (RFC 8439) under a key that lives in a file beside the data, never
-//! in it. Also hashes API keys and derives the key of links. Refuses to know what it seals.
+//! in it. Also hashes API keys and derives the keys of links and of digests. Refuses to know what it seals.
 
 use std::path::Path;
 
@@ -39,6 +39,7 @@ pub enum VaultError {
 pub struct Vault {
     key: LessSafeKey,
     link_key: hmac::Key,
+    repeat_key: hmac::Key,
 }
 
 impl std::fmt::Debug for Vault {
@@ -56,8 +57,13 @@ impl Vault {
         let master = hmac::Key::new(hmac::HMAC_SHA256, &master);
         let seal = Mac::over(&master, &[b"postcall seal v1"]);
         let link = Mac::over(&master, &[b"postcall link v1"]);
+        let repeat = Mac::over(&master, &[b"postcall repeat v1"]);
         let key = UnboundKey::new(&CHACHA20_POLY1305, seal.as_bytes()).expect("32 bytes");
-        Self { key: LessSafeKey::new(key), link_key: hmac::Key::new(hmac::HMAC_SHA256, link.as_bytes()) }
+        Self {
+            key: LessSafeKey::new(key),
+            link_key: hmac::Key::new(hmac::HMAC_SHA256, link.as_bytes()),
+            repeat_key: hmac::Key::new(hmac::HMAC_SHA256, repeat.as_bytes()),
+        }
     }
 
     /// The vault of a key file; makes the file (mode 0600) when there is none.
@@ -111,6 +117,12 @@ impl Vault {
     /// The key that makes links unguessable.
     pub fn link_key(&self) -> &hmac::Key {
         &self.link_key
+    }
+
+    /// The key of the digests by which repeats are known of records that are removed: without it, who holds the database
+    /// cannot try which ids they were made of.
+    pub fn repeat_key(&self) -> &hmac::Key {
+        &self.repeat_key
     }
 }
 

@@ -34,6 +34,7 @@ use super::rooms::mentioned::Remembered;
 use super::rooms::readers::Readers;
 use super::rooms::store::new_tag;
 use super::rooms::thread::{Lane, WriterThread};
+use super::rooms::tombstones::Tombstones;
 use super::sql::Connection;
 use super::vault::{KEY_FILES, MASTER_KEY, Vault};
 use super::{Answer, News, StoreError};
@@ -184,6 +185,7 @@ impl PostgresStore {
                 feeds: Arc::clone(&feeds),
                 call_index: CallIndex::in_the_table(),
                 remembered: Remembered::default(),
+                tombstones: Tombstones::default(),
                 quarantine_quota: options.quarantine_quota,
                 tenure: tenure.number(),
             };

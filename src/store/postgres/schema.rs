@@ -29,8 +29,11 @@ struct Migration {
 
 /// Every migration, oldest first. Never edit one that was released. A new one only adds what a node that does not know of
 /// it can leave alone; what takes something away comes a version later than the last node that needs it.
-const MIGRATIONS: &[Migration] =
-    &[Migration { sql: first, reads_from: 1 }, Migration { sql: || RIGHTS.to_owned(), reads_from: 1 }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { sql: first, reads_from: 1 },
+    Migration { sql: || RIGHTS.to_owned(), reads_from: 1 },
+    Migration { sql: || TOMBSTONES.to_owned(), reads_from: 1 },
+];
 
 /// The tables that have partitions.
 pub(super) const PARTITIONED: [&str; 2] = ["events", "settled"];
@@ -244,6 +247,19 @@ $$;
 const RIGHTS: &str = "
 ALTER TABLE api_keys ADD COLUMN rights BIGINT, ADD COLUMN expires_at BIGINT, ADD COLUMN last_used_at BIGINT;
 DELETE FROM idempotency WHERE status IS NOT NULL;
+";
+
+/// What is left of removed records; see the rooms' `tombstones`.
+const TOMBSTONES: &str = r"
+CREATE TABLE tombstones (
+    id BIGINT NOT NULL, account BIGINT NOT NULL, hash BIGINT NOT NULL, rest BIGINT NOT NULL,
+    received BIGINT NOT NULL, removed_at BIGINT NOT NULL, PRIMARY KEY (id, account)
+);
+CREATE INDEX tombstones_by_hash ON tombstones (hash);
+ALTER TABLE accounts ADD COLUMN repeat_memory BIGINT NOT NULL DEFAULT 2592000000000;
+ALTER TABLE accounts ADD COLUMN tombstones BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE accounts ADD COLUMN tombstones_at BIGINT;
+CREATE INDEX accounts_with_tombstones ON accounts (tombstones_at) WHERE tombstones_at IS NOT NULL;
 ";
 
 /// Brings the tables up to date, and makes the partitions of the weeks to come.

@@ -44,6 +44,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("quarantine", &["id"]),
     ("idempotency", &["account", "name"]),
     ("slots", &["account", "ends"]),
+    ("tombstones", &["id"]),
     ("erasures", &["id"]),
     ("erasure_calls", &["erasure", "call"]),
     ("out_of_credit", &["account"]),

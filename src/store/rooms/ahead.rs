@@ -13,6 +13,8 @@ use super::placing::{
     BATCH_COLUMNS, BatchBook, CONTACT_COLUMNS, LoadedContact, Placed, id_hash, named, phone_hash,
 };
 use super::record::Recording;
+use super::tombstones::{self, Digest, Of, Tombstone};
+use crate::ledger::Received;
 use crate::model::{AccountKey, Text};
 use crate::store::sql::Rows;
 use crate::store::told::Told;
@@ -41,6 +43,8 @@ pub struct Ahead {
     settling: HashMap<i64, OpenRow>,
     /// The deliveries that were asked for: what is not in `settling` is not open.
     asked: HashSet<i64>,
+    /// The tombstones of each hash that was asked for.
+    tombstones: HashMap<i64, Vec<Tombstone>>,
 }
 
 /// Whether something is there, where that is known.
@@ -61,6 +65,11 @@ impl Ahead {
         }
     }
 
+    /// The tombstones of a hash.
+    pub fn tombstones(&self, hash: i64) -> Known<Vec<Tombstone>> {
+        self.tombstones.get(&hash).cloned().map_or(Known::Unknown, Known::Is)
+    }
+
     /// A call was made, and nothing is open of it.
     pub fn call_made(&mut self, call: i64) {
         if !self.hashes.is_empty() {
@@ -75,6 +84,16 @@ impl Ahead {
         }
         let mut line = self.lines.range((call, endpoint, i64::MIN)..=(call, endpoint, i64::MAX));
         Known::Is(line.next().map(|(&(_, _, id), &state)| (id, state)))
+    }
+
+    fn take_tombstones(&mut self, asked: Vec<i64>, mut found: Rows<'static>) -> Result<(), StoreError> {
+        self.tombstones.extend(asked.into_iter().map(|hash| (hash, Vec::new())));
+        while let Some(row) = found.next()? {
+            let received = Received::from_bits(row.get(2)?);
+            let tombstone = Tombstone { rest: row.get(1)?, received, removed_at: row.get(3)? };
+            self.tombstones.entry(row.get(0)?).or_default().push(tombstone);
+        }
+        Ok(())
     }
 
     /// A delivery joined its line, or its state changed.
@@ -136,26 +155,40 @@ impl Recording<'_> {
             settling.push(pack(account, settlement.delivery));
             calls.extend(settlement.ordered_call.map(|call| pack(account, call)));
         }
+        let with_tombstones: BTreeSet<AccountKey> =
+            accounts.iter().copied().filter(|&account| self.known.tombstones.are_in(account)).collect();
+        let digests = self.digests_of(group, |account| with_tombstones.contains(&account));
         let accounts: Vec<i64> = accounts.into_iter().map(|account| account.0).collect();
         let heads = format!(
             "SELECT {COLUMNS}, account FROM accounts WHERE account = ANY(?) ORDER BY account FOR UPDATE"
         );
-        let questions: [(&str, &[&[i64]]); 5] = [
+        let questions: [(&str, &[&[i64]]); 6] = [
             (&heads, &[&accounts]),
             (CALLS, &[&hashes, &accounts]),
             (LINES_OF_HASHES, &[&hashes, &accounts]),
             (LINES_OF_CALLS, &[&calls]),
             (SETTLING, &[&settling]),
+            (tombstones::OF_HASHES, &[&digests, &accounts]),
         ];
         let Some(answers) = self.db.fetch(&questions)? else { return Ok(()) };
-        let Ok([mut heads, mut found, mut of_hashes, mut of_calls, mut open]) =
-            <[Rows<'static>; 5]>::try_from(answers)
+        let Ok([mut heads, mut found, mut of_hashes, mut of_calls, mut open, removed]) =
+            <[Rows<'static>; 6]>::try_from(answers)
         else {
             return Ok(());
         };
         while let Some(row) = heads.next()? {
             let (head, revision) = Head::of(&row)?;
-            self.head_taken(AccountKey(row.get(6)?), head, revision)?;
+            self.head_taken(AccountKey(row.get(7)?), head, revision)?;
+        }
+        self.ahead.take_tombstones(digests, removed)?;
+        // Of an account whose first tombstones are new to this thread.
+        let tombstones = self.known.tombstones;
+        let late = |account| tombstones.are_in(account) && !with_tombstones.contains(&account);
+        let digests = self.digests_of(group, late);
+        if let Some(removed) = self.db.fetch(&[(tombstones::OF_HASHES, &[&digests, &accounts])])?
+            && let Some(removed) = removed.into_iter().next()
+        {
+            self.ahead.take_tombstones(digests, removed)?;
         }
         let ahead = &mut self.ahead;
         while let Some(row) = found.next()? {
@@ -179,6 +212,23 @@ impl Recording<'_> {
         ahead.hashes.extend(hashes);
         ahead.asked.extend(settling);
         self.prepare_batches(group)
+    }
+
+    /// The hashes under which tombstones of what a group tells would be found, in some of its accounts.
+    fn digests_of(&self, group: &Group, is_asked: impl Fn(AccountKey) -> bool) -> Vec<i64> {
+        let mut hashes = Vec::new();
+        for incoming in group.incoming.iter().filter(|incoming| is_asked(incoming.account)) {
+            let What::Heard(all) = &incoming.what else { continue };
+            let source = pack(incoming.account, incoming.source);
+            hashes.extend(all.iter().map(|told| {
+                let of = match told {
+                    Told::Call(told) => Of::Call(told.call_id()),
+                    Told::Batch(heard) => Of::Batch(&heard.batch.batch_id),
+                };
+                Digest::of(self.known.vault, source, of).hash
+            }));
+        }
+        hashes
     }
 
     /// Fetches what calls that name a batch of their account need. Groups without such calls pay nothing.

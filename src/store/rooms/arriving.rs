@@ -21,11 +21,13 @@ use super::read;
 use super::retention;
 use super::sealed::{self, SealedCredential, SealedEndpoint, SealedSource};
 use super::tallies::{self, Table};
+use super::tombstones;
 use super::transcripts;
 use super::{moving_batches, moving_replays};
 use crate::clock::random_bytes;
 use crate::dialect::{self, Proof};
 use crate::ledger::merge::Marks;
+use crate::model::account::MOST_REPEAT_MEMORY;
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, Call, DialectName, Event, EventBody, EventType, Outcome, Time};
 use crate::store::export::{
@@ -355,6 +357,9 @@ fn begin(
     }
     retention::set(db, account, kept[0], now)?;
     transcripts::set(db, account, kept[1], now)?;
+    if let Some(micros) = line.repeat_memory {
+        tombstones::set(db, account, retention::length(micros).min(MOST_REPEAT_MEMORY), now)?;
+    }
     changed.push(Changed::Everything(account));
     Ok(Taken::Added)
 }

@@ -7,16 +7,15 @@
 //! page takes many at once. What is recent is never on its way anywhere: it is filed in the same transaction as
 //! everything else, and a call that a crash left in both places is filed once more, which changes nothing.
 //!
-//! Most calls are new, so a filter knows which hashes were surely never filed. It lives in memory; after a start, and when
-//! it has become too small, another is read from the index in small steps.
+//! Most calls are new, so a filter in memory knows which hashes were surely never filed (`index_filter`).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::store::sql::{Connection, OptionalExtension, params};
+use crate::store::sql::{Connection, params};
 
-use super::filter::Filter;
+use super::index_filter::{HashIndex, IndexFilter};
 use super::keys::{pack, unpack};
 use crate::model::{AccountKey, Text};
 use crate::store::StoreError;
@@ -32,10 +31,12 @@ const STRETCH_BITS: u32 = STRETCHES.ilog2();
 /// Bits of a filed hash: enough that a wrong call is looked at once in thousands of times in a store of a million.
 const HASH_BITS: u32 = 32;
 
-/// Filed hashes that one step reads: a few milliseconds.
-const STEP: i64 = 10_000;
-/// How many of the least hashes tell how many there are, as they are spread evenly.
-const SAMPLE: i64 = 1000;
+/// How filed hashes are read.
+const FILED: HashIndex = HashIndex {
+    page: "SELECT hash FROM call_hashes WHERE hash > ? ORDER BY hash LIMIT ?",
+    nth: "SELECT hash FROM call_hashes ORDER BY hash LIMIT 1 OFFSET ?",
+    bits: HASH_BITS,
+};
 
 /// A hash, cut short, and a call's key.
 type Entry = (i64, i64);
@@ -101,10 +102,8 @@ pub struct CallIndex {
     heads: BTreeMap<AccountKey, i64>,
     /// The same for earlier stretches, a round at the most; the oldest first.
     passed: VecDeque<BTreeMap<AccountKey, i64>>,
-    /// What was never filed; nothing is known until it was read.
-    filter: Option<Filter>,
-    /// Its successor, and up to which hash that was read.
-    next: Option<(Filter, i64)>,
+    /// What was never filed.
+    filter: IndexFilter,
 }
 
 /// What a transaction changes. It comes about with the commit, and without one there is no trace of it.
@@ -169,8 +168,7 @@ impl CallIndex {
             hand: (short(i64::MIN), i64::MIN),
             heads,
             passed: VecDeque::new(),
-            filter: None,
-            next: None,
+            filter: IndexFilter::of(FILED),
         };
         index.tend(db)?;
         Ok(index)
@@ -184,8 +182,7 @@ impl CallIndex {
             hand: (short(i64::MIN), i64::MIN),
             heads: BTreeMap::new(),
             passed: VecDeque::new(),
-            filter: None,
-            next: None,
+            filter: IndexFilter::of(FILED),
         }
     }
 
@@ -203,10 +200,9 @@ impl CallIndex {
         mut look: impl FnMut(i64) -> Result<Option<T>, StoreError>,
     ) -> Result<Option<T>, StoreError> {
         let found = self.recent.of(hash).into_iter().find_map(|call| look(call).transpose());
-        let may_be_filed = || self.filter.as_ref().is_none_or(|filter| filter.may_have(short(hash)));
         match found {
             Some(found) => found.map(Some),
-            None if !may_be_filed() => Ok(None),
+            None if !self.filter.may_have(short(hash)) => Ok(None),
             None => filed(db, hash, source)?.into_iter().find_map(|call| look(call).transpose()).transpose(),
         }
     }
@@ -248,10 +244,7 @@ impl CallIndex {
             let head = self.heads.entry(account).or_default();
             *head = number.max(*head);
         }
-        let filters = self.filter.iter_mut().chain(self.next.as_mut().map(|(filter, _)| filter));
-        for filter in filters {
-            changes.filed.iter().for_each(|&(hash, _)| filter.add(hash));
-        }
+        changes.filed.iter().for_each(|&(hash, _)| self.filter.add(hash));
         let mut recent = self.recent.entries();
         for entry in changes.filed.iter().chain(&changes.removed) {
             recent.remove(entry);
@@ -261,43 +254,10 @@ impl CallIndex {
 }
 
 impl CallIndex {
-    /// One step towards a filter that knows more; true when there is more to read. What is filed meanwhile is added to
-    /// the old and the new one as it is filed, wherever the reading has got to.
+    /// One step towards a filter that knows more; true when there is more to read.
     pub fn tend(&mut self, db: &Connection) -> Result<bool, StoreError> {
-        if self.next.is_none() {
-            if self.filter.as_ref().is_some_and(|filter| !filter.is_crowded()) {
-                return Ok(false);
-            }
-            self.next = Some((Filter::of(estimate(db)?), i64::MIN));
-        }
-        let Some((filter, read)) = &mut self.next else { return Ok(false) };
-        let mut statement =
-            db.prepare_cached("SELECT hash FROM call_hashes WHERE hash > ? ORDER BY hash LIMIT ?")?;
-        let mut rows = statement.query(params![*read, STEP])?;
-        let (mut count, mut last) = (0, *read);
-        while let Some(row) = rows.next()? {
-            // Those of the last hash may go on beyond the step, and are the same to the filter.
-            last = row.get(0)?;
-            filter.add(last);
-            count += 1;
-        }
-        *read = last;
-        if count < STEP {
-            self.filter = self.next.take().map(|(filter, _)| filter);
-        }
-        Ok(count == STEP)
+        self.filter.tend(db)
     }
-}
-
-/// About how many calls are filed.
-fn estimate(db: &Connection) -> Result<usize, StoreError> {
-    let hash: Option<i64> = db
-        .prepare_cached("SELECT hash FROM call_hashes ORDER BY hash LIMIT 1 OFFSET ?")?
-        .query_row([SAMPLE], |row| row.get(0))
-        .optional()?;
-    let Some(hash) = hash else { return Ok(0) };
-    let width = (hash - short(i64::MIN)).max(1);
-    Ok(usize::try_from((SAMPLE << HASH_BITS) / width).unwrap_or(0))
 }
 
 fn file<'a>(db: &Connection, entries: impl IntoIterator<Item = &'a Entry>) -> Result<(), StoreError> {
@@ -322,6 +282,7 @@ fn mark(db: &Connection, heads: &BTreeMap<AccountKey, i64>) -> Result<(), StoreE
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::index_filter::STEP;
     use super::*;
     use crate::store::sqlite::migrated;
 
@@ -490,16 +451,11 @@ mod tests {
     fn a_filter_is_read_while_calls_come() {
         let mut books = Books::new();
         let mut hashes = (1i64..).map(|n| n.wrapping_mul(0x5851_f42d_4c95_7f2d));
-        let steps = 3;
-        for _ in 0..steps {
+        for _ in 0..3 {
             let many: Vec<i64> = hashes.by_ref().take(usize::try_from(STEP).unwrap()).collect();
             books.write(&many, &[], true);
         }
-        books.index.filter = None;
-        let known = estimate(&books.db).unwrap();
-        assert!((18_000..22_000).contains(&known), "two steps are filed, one is recent: {known}");
         books.start();
-        assert!(books.index.filter.is_none(), "a step does not read all");
         let mut taken = 0;
         loop {
             let many: Vec<i64> = hashes.by_ref().take(50).collect();
@@ -509,12 +465,11 @@ mod tests {
                 break;
             }
         }
-        assert!(taken >= 2 && books.index.filter.is_some());
+        assert!(taken >= 2, "a step does not read all");
         for (&call, &hash) in &books.hashes {
             assert_eq!(books.found(hash), [call]);
         }
-        let strange =
-            hashes.take(1000).filter(|&hash| books.index.filter.as_ref().unwrap().may_have(short(hash)));
+        let strange = hashes.take(1000).filter(|&hash| books.index.filter.may_have(short(hash)));
         assert!(strange.count() < 100, "most are known to be new");
     }
 

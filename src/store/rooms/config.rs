@@ -127,7 +127,8 @@ pub fn load(db: &Connection, vault: &Vault, key: AccountKey) -> Result<AccountCo
 
 fn account_of(db: &Connection, key: AccountKey) -> Result<(Account, i64), StoreError> {
     let mut statement = db.prepare_cached(
-        "SELECT account, tag, name, created_at, retention, transcript_retention, call_credit IS NOT NULL, revision, origin
+        "SELECT account, tag, name, created_at, retention, transcript_retention, call_credit IS NOT NULL, revision, origin,
+             repeat_memory
              FROM accounts WHERE account = ?",
     )?;
     let account = statement.query_row([key.0], |row| {
@@ -141,6 +142,7 @@ fn account_of(db: &Connection, key: AccountKey) -> Result<(Account, i64), StoreE
             created_at: Time::from_micros(row.get(3)?),
             retention: row.get::<Option<i64>>(4)?.map(retention::length),
             transcript_retention: row.get::<Option<i64>>(5)?.map(retention::length),
+            repeat_memory: retention::length(row.get(9)?),
             is_metered: row.get(6)?,
         };
         Ok((account, row.get(7)?))

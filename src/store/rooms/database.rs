@@ -11,6 +11,7 @@ use super::config::{self, Changed, Directory};
 use super::mentioned::Remembered;
 use super::record::{Memory, Recording};
 use super::thread::Lane;
+use super::tombstones::Tombstones;
 use crate::model::Time;
 use crate::store::feed::Feeds;
 use crate::store::sql::Connection;
@@ -77,6 +78,8 @@ pub struct Desk {
     pub call_index: CallIndex,
     /// Campaigns and agents that have records.
     pub remembered: Remembered,
+    /// What was removed and may be repeated.
+    pub tombstones: Tombstones,
     /// Bodies that one source may have in quarantine.
     pub quarantine_quota: i64,
     /// The tenure under which deliveries are owned; 0 where one process has the database to itself.
@@ -89,6 +92,7 @@ impl Desk {
         let known = Memory {
             call_index: &self.call_index,
             remembered: &self.remembered,
+            tombstones: &self.tombstones,
             vault: &self.vault,
             tenure: self.tenure,
         };

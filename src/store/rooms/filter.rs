@@ -1,6 +1,6 @@
 //! Which hashes are surely not in an index: most calls are new, and a large index answers that only with a page from
 //! somewhere in it. A Bloom filter in memory answers it at once, and is wrong now and then in one direction only.
-//! Refuses to know where the hashes come from.
+//! Refuses to know where the hashes come from: that is `index_filter`.
 
 /// Bits for each hash in a new filter: enough that it may double before it has too few.
 const ROOMY: usize = 16;

@@ -13,6 +13,8 @@ pub struct Head {
     pub deliveries: i64,
     pub quarantined: i64,
     pub slot_ends: i64,
+    /// Whether something of the account was removed that may be repeated.
+    pub has_tombstones: bool,
 }
 
 impl Head {
@@ -35,6 +37,7 @@ impl Head {
             deliveries: row.get(2)?,
             quarantined: row.get(3)?,
             slot_ends: row.get(4)?,
+            has_tombstones: row.get(6)?,
         };
         Ok((head, row.get(5)?))
     }
@@ -49,4 +52,5 @@ impl Head {
 }
 
 /// The columns of [`Head::of`].
-pub const COLUMNS: &str = "position, calls, deliveries, quarantined, slot_ends, revision";
+pub const COLUMNS: &str =
+    "position, calls, deliveries, quarantined, slot_ends, revision, tombstones_at IS NOT NULL";

@@ -162,7 +162,7 @@ struct Head {
 fn head(db: &Connection, vault: &Vault, account: AccountKey, secrets: Secrets) -> Result<Head, StoreError> {
     let mut statement = db.prepare_cached(
         "SELECT tag, name, created_at, retention, transcript_retention, position, calls, deliveries, sources, endpoints,
-             purged, transcripts_gone, batches, replays, call_credit, batch_secret FROM accounts WHERE account = ?",
+             purged, transcripts_gone, batches, replays, call_credit, batch_secret, repeat_memory FROM accounts WHERE account = ?",
     )?;
     let (mut head, secret) = statement.query_row([account.0], |row| {
         let tag = Tag::from_random(row.get::<i64>(0)?.cast_unsigned());
@@ -173,6 +173,7 @@ fn head(db: &Connection, vault: &Vault, account: AccountKey, secrets: Secrets) -
             created_at: Time::from_micros(row.get(2)?),
             retention: row.get(3)?,
             transcript_retention: row.get(4)?,
+            repeat_memory: row.get(16)?,
             position: row.get(5)?,
             calls: row.get(6)?,
             deliveries: row.get(7)?,

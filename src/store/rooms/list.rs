@@ -21,10 +21,11 @@ use super::record::OWNED;
 use super::replays;
 use super::settle::reference;
 use super::tallies;
+use super::tombstones::Of;
 use super::upkeep;
 use super::{moving_batches, moving_deliveries, moving_names, moving_replays};
-use crate::ledger::CallBook;
 use crate::ledger::tally::Dimension;
+use crate::ledger::{CallBook, Received};
 use crate::model::id::{Kind, Tag};
 use crate::model::{AccountKey, Call, Erased, EventBody, EventType, Mention, Text};
 use crate::store::export::Keys::{self, Names, Numbers};
@@ -297,16 +298,20 @@ fn erase_record(erasing: &mut Erasing<'_, '_>, call: i64, alias: &Text) -> Resul
     // What it adds to the numbers changes with what was felt and what it cost.
     let before = tallies::of_call(db, id).unwrap_or_default();
     let book = book.without_person();
+    let received = Received::of_call(&book.marks);
     let marks = serde_json::to_vec(&book.marks).map_err(damaged)?;
     // The snapshot of its last event, which follows in this transaction, is the record again.
     db.prepare_cached("UPDATE calls SET marks = ?, record = NULL WHERE id = ? /*! AND account = @2 */")?
         .execute(params![marks, id])?;
     if erasing.person.is_in(&vendor_id) {
-        let (known_by, hash) = (call_hash(source, &Text::from_bytes(vendor_id)), call_hash(source, alias));
+        let call_id = Text::from_bytes(vendor_id);
+        let (known_by, hash) = (call_hash(source, &call_id), call_hash(source, alias));
         db.prepare_cached("UPDATE calls SET hash = ?, vendor_id = ? WHERE id = ? /*! AND account = @3 */")?
             .execute(params![hash, alias.as_bytes(), id])?;
         erasing.recording.found.remove(db, known_by, id)?;
         erasing.recording.found.add(hash, id);
+        // Nothing else is left by which a body with that id is known.
+        erasing.recording.bury(source, Of::Call(&call_id), received)?;
     }
     // Also where the record differed from it, or the step ends before it.
     rewrite(db, pack(erasing.account, event), |body| {

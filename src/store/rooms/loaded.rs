@@ -6,7 +6,7 @@ use crate::store::sql::Connection;
 
 use super::keys::{pack, unpack};
 use super::tallies;
-use crate::ledger::{CallBook, Contribution};
+use crate::ledger::{CallBook, Contribution, Received};
 use crate::model::Text;
 use crate::store::StoreError;
 use crate::store::packed::{damaged, unpack_text};
@@ -79,6 +79,11 @@ impl Loaded {
     /// What the call adds to the numbers.
     pub fn contribution(&self) -> Option<Contribution> {
         tallies::counted(self.book.as_ref(), self.counted)
+    }
+
+    /// The steps that it went through.
+    pub fn received(&self) -> Received {
+        self.book.as_ref().map(|book| Received::of_call(&book.marks)).unwrap_or_default()
     }
 
     pub fn is_first(&self) -> bool {

@@ -540,7 +540,8 @@ impl Recording<'_> {
         }
         let key = pack(account, batch);
         if self.batch(key)?.is_none() {
-            return Ok(None);
+            // Its numbers are handed out once, so one that is gone by its age is known for ever.
+            return Ok(self.was_given(account, batch)?.then_some(false));
         }
         if heard.kind != EventType::BatchFailed {
             return Ok(Some(false));
@@ -550,6 +551,15 @@ impl Recording<'_> {
             code: heard.batch.code.clone().unwrap_or_else(|| Text::from("DIALER_FAILED")),
         };
         Ok(Some(self.fail(key, failure)? == Ended::Done))
+    }
+
+    /// Whether a batch of this number was given once.
+    pub(super) fn was_given(&self, account: AccountKey, number: i64) -> Result<bool, StoreError> {
+        let given: i64 = self
+            .db
+            .prepare_cached("SELECT batches FROM accounts WHERE account = ?")?
+            .query_row([account.0], |row| row.get(0))?;
+        Ok((1..=given).contains(&number))
     }
 
     /// Writes what changed.

@@ -2,7 +2,7 @@
 //! Loads each call once per group, folds its events in order, writes each row once. The rules are the ledger's;
 //! this file only fetches what they need and writes what they say.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::store::sql::{Connection, OptionalExtension, params};
@@ -22,8 +22,9 @@ use super::placing::{Books, Placed, named};
 use super::retention;
 use super::rows::{ADD_TO_SUM, INSERT_CALL, INSERT_EVENT, INSERT_OPEN, UPDATE_CALL};
 use super::tallies::{Changes, Table};
+use super::tombstones::{Digest, Of, Tombstones};
 use crate::dialect::ReceiptKind;
-use crate::ledger::{self, BatchBook, Change, Contribution};
+use crate::ledger::{self, BatchBook, Change, Contribution, Received};
 use crate::model::event::{CORRECTED, HeardBatch};
 use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, Call, Event, EventBody, EventType, Text, Time};
@@ -41,6 +42,8 @@ pub struct Memory<'a> {
     pub call_index: &'a CallIndex,
     /// The campaigns and agents that have records.
     pub remembered: &'a Remembered,
+    /// What was removed and may be repeated.
+    pub tombstones: &'a Tombstones,
     /// Opens what is sealed.
     pub vault: &'a Vault,
     /// The tenure under which deliveries are owned.
@@ -75,6 +78,8 @@ pub struct Recording<'a> {
     pub(super) books: Books,
     /// What calls used up of call minutes, in milliseconds.
     used: HashMap<AccountKey, i64>,
+    /// What is removed, and what was received of it.
+    pub(super) buried: BTreeMap<AccountKey, Vec<(Digest, Received)>>,
 }
 
 impl<'a> Recording<'a> {
@@ -107,6 +112,7 @@ impl<'a> Recording<'a> {
             woken: HashSet::new(),
             books: Books::default(),
             used: HashMap::new(),
+            buried: BTreeMap::new(),
         }
     }
 
@@ -120,7 +126,7 @@ impl<'a> Recording<'a> {
                 let (mut kind, mut planned, mut booked) = (ReceiptKind::Duplicate, 0, Booked::default());
                 for heard in all {
                     let events = match heard {
-                        Told::Call(told) => self.hear_call(incoming, told, &mut booked)?,
+                        Told::Call(told) => self.hear_call(incoming, told, Said::ByTheSource, &mut booked)?,
                         Told::Batch(heard) => self.hear_batch(incoming, heard)?,
                     };
                     if let Some(deliveries) = events {
@@ -149,18 +155,38 @@ impl<'a> Recording<'a> {
         }
     }
 
+    /// Records a step that no body says: what a source left out for too long.
+    pub(super) fn give_up(&mut self, incoming: &Incoming, told: &Arc<ToldCall>) -> Result<(), StoreError> {
+        self.config(incoming.account)?;
+        self.hear_call(incoming, told, Said::ByUs, &mut Booked::default()).map(drop)
+    }
+
     /// Folds a call's step into the books. Gives the deliveries planned, or `None` for a duplicate.
     fn hear_call(
         &mut self,
         incoming: &Incoming,
         told: &Arc<ToldCall>,
+        said: Said,
         booked: &mut Booked,
     ) -> Result<Option<usize>, StoreError> {
         let mut told = Arc::clone(told);
         let key = (pack(incoming.account, incoming.source), told.call_id().clone());
-        let mut loaded = match self.calls.remove(&key) {
+        let found = match self.calls.remove(&key) {
+            Some(loaded) => Some(loaded),
+            None => self.find_call(&key)?,
+        };
+        let is_news = found.as_ref().is_none_or(|loaded| !loaded.received().has_step(told.step));
+        // A call that was removed may be there once more, by a step that was not received before: the others stay repeats.
+        if is_news
+            && said == Said::ByTheSource
+            && self.received_before(key.0, Of::Call(&key.1))?.has_step(told.step)
+        {
+            found.into_iter().for_each(|loaded| drop(self.calls.insert(key.clone(), loaded)));
+            return Ok(None);
+        }
+        let mut loaded = match found {
             Some(loaded) => loaded,
-            None => self.load_call(incoming.account, &key)?,
+            None => self.new_call(incoming.account)?,
         };
         let config = self.config(incoming.account)?;
         let own = &config.account;
@@ -288,6 +314,9 @@ impl<'a> Recording<'a> {
             .optional()?
             .unwrap_or_default();
         let Some(kind) = book.hear(heard) else { return Ok(None) };
+        if self.received_before(source, Of::Batch(&heard.batch.batch_id))?.has_end(kind) {
+            return Ok(None);
+        }
         self.db
             .prepare_cached(
                 "INSERT INTO batches (source, vendor_id, completed, failed /*!, account */)
@@ -536,6 +565,7 @@ impl<'a> Recording<'a> {
         revision: i64,
     ) -> Result<(), StoreError> {
         self.heads.insert(account, (head, head));
+        self.known.tombstones.note(account, head.has_tombstones);
         if self.directory.get(account).is_none_or(|known| known.revision != revision) {
             self.directory.put(config::load(self.db, self.known.vault, account)?);
         }
@@ -548,7 +578,7 @@ impl<'a> Recording<'a> {
         self.head(account).map(drop)
     }
 
-    fn head(&mut self, account: AccountKey) -> Result<&mut Head, StoreError> {
+    pub(super) fn head(&mut self, account: AccountKey) -> Result<&mut Head, StoreError> {
         if !self.heads.contains_key(&account) {
             let (head, revision) = Head::take(self.db, account)?;
             self.head_taken(account, head, revision)?;
@@ -556,16 +586,16 @@ impl<'a> Recording<'a> {
         Ok(&mut self.heads.get_mut(&account).expect("inserted above").1)
     }
 
-    fn load_call(&mut self, account: AccountKey, key: &(i64, Text)) -> Result<Loaded, StoreError> {
+    fn find_call(&mut self, key: &(i64, Text)) -> Result<Option<Loaded>, StoreError> {
         let db = self.db;
         let look = |call| Loaded::known(db, call, key);
-        let known = match self.ahead.take_call(key) {
-            Known::Is(known) => known,
-            Known::Unknown => self.known.call_index.find(db, call_hash(key.0, &key.1), key.0, look)?,
-        };
-        if let Some(known) = known {
-            return Ok(known);
+        match self.ahead.take_call(key) {
+            Known::Is(known) => Ok(known),
+            Known::Unknown => self.known.call_index.find(db, call_hash(key.0, &key.1), key.0, look),
         }
+    }
+
+    fn new_call(&mut self, account: AccountKey) -> Result<Loaded, StoreError> {
         let head = self.head(account)?;
         head.calls += 1;
         let number = head.calls;
@@ -587,6 +617,7 @@ impl<'a> Recording<'a> {
         self.load_taken()?;
         self.committed.wake = self.woken.drain().collect();
         self.write_batches()?;
+        self.write_tombstones()?;
         let now = self.now.as_micros();
         for ((source, call_id), loaded) in &self.calls {
             let Some(book) = loaded.book.as_ref().filter(|_| loaded.dirty) else { continue };
@@ -650,6 +681,15 @@ impl<'a> Recording<'a> {
         self.known.call_index.settle(self.db, &mut self.found)?;
         Ok((self.committed, self.found))
     }
+}
+
+/// Who says a step of a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Said {
+    /// A body, which may come once more.
+    ByTheSource,
+    /// We do, of a call that is there.
+    ByUs,
 }
 
 /// What an event stands beside.

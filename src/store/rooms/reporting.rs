@@ -21,11 +21,7 @@ impl Recording<'_> {
         source: i64,
     ) -> Result<bool, StoreError> {
         let Some(book) = self.batch(pack(account, batch))? else {
-            let newest: i64 = self
-                .db
-                .prepare_cached("SELECT batches FROM accounts WHERE account = ?")?
-                .query_row([account.0], |row| row.get(0))?;
-            return Ok(batch <= newest);
+            return self.was_given(account, batch);
         };
         let given = Arc::clone(&book.given);
         let config = self.config(account)?;

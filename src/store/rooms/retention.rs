@@ -19,9 +19,10 @@ use super::record::{OWNED, Recording};
 use super::replays;
 use super::settle::reference;
 use super::tallies::{self, Changes, Table};
+use super::tombstones::Of;
 use super::{batches, upkeep};
-use crate::ledger::Contribution;
-use crate::model::{AccountKey, DeliveryState, EventBody, EventType, Time};
+use crate::ledger::{BatchBook, Contribution, Received};
+use crate::model::{AccountKey, DeliveryState, EventBody, EventType, Text, Time};
 use crate::store::packed::unpack_text;
 use crate::store::{StoreError, Sum};
 
@@ -499,7 +500,7 @@ impl Purge<'_, '_> {
     }
 
     /// Removes an event whose deliveries are gone. A call goes with its last event, and so does what is remembered of a
-    /// batch: if somebody tells of it again, it is news again.
+    /// batch. A tombstone is left of both.
     fn remove_event(&mut self, event: &Row) -> Result<(), StoreError> {
         let db = self.recording.db;
         self.forget_batch(event)?;
@@ -510,15 +511,34 @@ impl Purge<'_, '_> {
         db.prepare_cached("DELETE FROM events WHERE id = ? /*! AND account = @1 */")?.execute([event.id])?;
         if let Some(call) = event.call {
             let id = pack(self.account, call);
-            let gone: Option<i64> = db
+            let gone: Option<(i64, i64, Vec<u8>, Vec<u8>)> = db
                 .prepare_cached(
-                    "DELETE FROM calls WHERE id = ? /*! AND account = @1 */ AND event = ? RETURNING hash",
+                    "DELETE FROM calls WHERE id = ? /*! AND account = @1 */ AND event = ?
+                     RETURNING hash, source, vendor_id, marks",
                 )?
-                .query_row([id, unpack(event.id).1], |row| row.get(0))
+                .query_row([id, unpack(event.id).1], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                })
                 .optional()?;
-            gone.map_or(Ok(()), |hash| self.recording.found.remove(db, hash, id))?;
+            if let Some((hash, source, vendor_id, marks)) = gone {
+                self.recording.found.remove(db, hash, id)?;
+                self.bury_call(source, vendor_id, &marks)?;
+            }
         }
         Ok(())
+    }
+
+    /// Leaves a tombstone of a call that is gone.
+    pub(super) fn bury_call(
+        &mut self,
+        source: i64,
+        vendor_id: Vec<u8>,
+        marks: &[u8],
+    ) -> Result<(), StoreError> {
+        // A damaged one must not keep everything else from going.
+        let received = serde_json::from_slice(marks).map(|marks| Received::of_call(&marks));
+        let call_id = Text::from_bytes(vendor_id);
+        self.recording.bury(source, Of::Call(&call_id), received.unwrap_or_default())
     }
 
     /// A call that ended goes on counting when it is gone with its last event; one that never did is in progress no more.
@@ -546,7 +566,7 @@ impl Purge<'_, '_> {
     }
 
     /// Forgets of a batch that it ended, if this event tells so.
-    pub(super) fn forget_batch(&self, row: &Row) -> Result<(), StoreError> {
+    pub(super) fn forget_batch(&mut self, row: &Row) -> Result<(), StoreError> {
         let (db, event) = (self.recording.db, row.id);
         let (Some(kind), Some(source)) = (EventType::from_code(row.kind), row.source) else { return Ok(()) };
         if !matches!(kind, EventType::BatchCompleted | EventType::BatchFailed) {
@@ -569,7 +589,9 @@ impl Purge<'_, '_> {
              WHERE source = ? /*! AND account = @1 */ AND vendor_id = ? AND completed = 0 AND failed = 0",
         )?
         .execute(params![source, batch.batch_id.as_bytes()])?;
-        Ok(())
+        let is_completed = kind == EventType::BatchCompleted;
+        let told = BatchBook { completed: is_completed, failed: !is_completed };
+        self.recording.bury(source, Of::Batch(&batch.batch_id), Received::of_batch(told))
     }
 
     /// Books what is gone, in the transaction in which it goes.

@@ -27,7 +27,7 @@ const FORGET_CALLS: &str = "DELETE FROM calls c
      USING unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[])) AS last (call, event), events e
      WHERE c.id = last.call AND c.account = last.call >> 40 AND c.account = ANY(CAST(@1 AS BIGINT[]))
          AND e.account = c.account AND c.event = last.event - (last.event >> 40 << 40) AND e.id = last.event
-     RETURNING c.marks, COALESCE(c.record, e.body), c.counted";
+     RETURNING c.marks, COALESCE(c.record, e.body), c.counted, c.source, c.vendor_id";
 
 impl Purge<'_, '_> {
     /// Moves the edges over some of the oldest events of the feed, up to the first young one. True when there may be more.
@@ -132,6 +132,7 @@ impl Purge<'_, '_> {
             // A damaged one must not keep everything else from going.
             let adds = tallies::of_row(row.blob(0)?, row.blob(1)?, row.get(2)?).unwrap_or_default();
             self.book_gone(adds);
+            self.bury_call(row.get(3)?, row.get(4)?, row.blob(0)?)?;
         }
         Ok(())
     }

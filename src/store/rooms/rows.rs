@@ -44,6 +44,13 @@ pub static UPDATE_CALL: Bulk = Bulk {
                AS t (outcome, event, marks, record, updated_at, counted, id)
            WHERE calls.id = t.id AND calls.account = ANY(@7)",
 };
+/// A tombstone is left of what is removed.
+pub static INSERT_TOMBSTONE: Bulk = Bulk {
+    one: "INSERT INTO tombstones (id, hash, rest, received, removed_at) VALUES (?, ?, ?, ?, ?)",
+    many: "INSERT INTO tombstones (id, hash, rest, received, removed_at, account)
+           SELECT *, id >> 40 FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
+               CAST(? AS BIGINT[]), CAST(? AS BIGINT[])) AS t (id)",
+};
 /// What became of an endpoint's deliveries.
 pub static ADD_TO_SUM: Bulk = Bulk {
     one: "UPDATE endpoint_sums SET owed = owed + ?, delivered = delivered + ?, pending = pending + ?,

@@ -12,7 +12,9 @@ use super::database::{Database, NoQueues, RoomStore, Writing};
 use super::keys::pack;
 use super::record::Recording;
 use super::thread::Lane;
-use super::{api_keys, arriving, erasure, leaving, owning, read, replays, retention, transcripts, upkeep};
+use super::{
+    api_keys, arriving, erasure, leaving, owning, read, replays, retention, tombstones, transcripts, upkeep,
+};
 use crate::clock::random_bytes;
 use crate::model::account::Account;
 use crate::model::id::Tag;
@@ -135,6 +137,15 @@ impl<D: Database> Store for RoomStore<D> {
         now: Time,
     ) -> Answer<'_, Option<Account>> {
         self.set_account(account, move |db| transcripts::set(db, account, retention, now))
+    }
+
+    fn set_repeat_memory(
+        &self,
+        account: AccountKey,
+        length: Duration,
+        now: Time,
+    ) -> Answer<'_, Option<Account>> {
+        self.set_account(account, move |db| tombstones::set(db, account, length, now))
     }
 
     fn create_key(&self, key: NewKey) -> Answer<'_, ApiKey> {

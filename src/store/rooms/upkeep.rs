@@ -6,7 +6,7 @@ use crate::store::sql::{Connection, OptionalExtension, params};
 use super::erasure;
 use super::keys::pack;
 use super::record::Recording;
-use super::{batches, credit, replay_steps, retention, scheduled, transcripts, watchdog};
+use super::{batches, credit, replay_steps, retention, scheduled, tombstones, transcripts, watchdog};
 use crate::model::{AccountKey, Time};
 use crate::store::vault::Vault;
 use crate::store::{Idempotent, StoreError};
@@ -105,12 +105,14 @@ pub const FIRST: &[Chore] = &[
 ];
 
 /// Of these the first that has something to do: what deleted endpoints are owed is called off, persons are erased, what is
-/// past its account's retention is removed, and what was said past that for transcripts.
+/// past its account's retention is removed, what was said past that for transcripts, and what is left of removed records
+/// when its time is over.
 pub const THEN: &[Chore] = &[
     |recording, _| sweep(recording),
     erasure::step,
     |recording, _| retention::step(recording),
     |recording, _| transcripts::step(recording),
+    |recording, _| tombstones::step(recording),
 ];
 
 /// A step of all of it. True when there is more.

@@ -11,8 +11,9 @@ use bytes::Bytes;
 use super::keys::{pack, unpack};
 use super::placing::Placed;
 use super::record::{About, Recording};
-use crate::model::event::{EventBody, EventType, Heard, HeardCall, Outcome, Stage, Step};
+use crate::model::event::{EventBody, EventType, HeardCall, Outcome, Stage, Step};
 use crate::model::{AccountKey, Call, Text};
+use crate::store::told::ToldCall;
 use crate::store::{Incoming, StoreError, What};
 
 /// Calls and requests that one step gives up: each is an event.
@@ -81,10 +82,9 @@ fn give_up_call(recording: &mut Recording<'_>, key: i64) -> Result<(), StoreErro
         received_at: recording.now,
         raw: Bytes::new(),
         content_type: None,
-        what: What::heard([Heard::Call(Box::new(heard))]),
+        what: What::Heard(Vec::new()),
     };
-    recording.record(&incoming)?;
-    Ok(())
+    recording.give_up(&incoming, &Arc::new(ToldCall::of(heard)))
 }
 
 /// A contact was asked for and nobody called, or nobody called again: an attempt is lost.

@@ -27,6 +27,7 @@ use super::rooms::mentioned::Remembered;
 use super::rooms::readers::Readers;
 use super::rooms::store::new_tag;
 use super::rooms::thread::{Lane, WriterThread};
+use super::rooms::tombstones::Tombstones;
 use super::rooms::upkeep;
 use super::sql::Connection;
 use super::vault::{KEY_FILES, MASTER_KEY, Vault};
@@ -199,6 +200,7 @@ impl SqliteStore {
             feeds: Arc::clone(&feeds),
             call_index,
             remembered: Remembered::default(),
+            tombstones: Tombstones::default(),
             quarantine_quota: options.quarantine_quota,
             tenure: 0,
         };

@@ -8,7 +8,7 @@ use rusqlite::config::DbConfig;
 
 use crate::store::rooms::{
     api_keys, arriving, batches, config, edges, erasure, holds, moving_batches, replays, scheduled, tallies,
-    transcripts,
+    tombstones, transcripts,
 };
 
 /// Every migration, oldest first; `user_version` counts those that were applied. Never edit one that was released.
@@ -133,6 +133,7 @@ UPDATE accounts SET calls_filed = calls;
     scheduled::TABLES,
     edges::COLUMNS,
     api_keys::RIGHTS,
+    tombstones::TABLES,
 ];
 
 /// How long a statement waits for another connection.

@@ -136,8 +136,9 @@ impl Writing for Writer {
         // An erasure has it on; everything else pays for it with pages that it would not write.
         self.db().pragma_update(None, "secure_delete", "FAST")?;
         let (more, Committed { wake, called_off, has_leisure, .. }) = done?;
-        let Desk { call_index, db, .. } = &mut self.desk;
+        let Desk { call_index, tombstones, db, .. } = &mut self.desk;
         let more = call_index.tend(db)? || more;
+        let more = tombstones.tend(db)? || more;
         let more = more || self.finish_erasure(now)? || self.give_back()?;
         Ok(Progress { more, wake, called_off, has_leisure })
     }

@@ -20,6 +20,7 @@ mod partitions;
 mod postgres;
 mod random;
 mod recording;
+mod repeats;
 mod replays;
 mod retention;
 mod scene;
@@ -65,7 +66,24 @@ macro_rules! suite {
                 super::analytics::numbers_agree_with_a_recount_in_any_order::<$fixture>();
             }
 
+            #[test]
+            fn no_call_ends_twice_while_it_is_remembered() {
+                super::repeats::no_call_ends_twice_while_it_is_remembered::<$fixture>();
+            }
+
             tests! { $fixture:
+                repeats {
+                    a_repeat_of_what_was_removed_is_a_duplicate_for_thirty_days
+                    a_step_that_was_not_received_is_recorded_and_the_others_stay_repeats
+                    the_real_end_of_a_lost_call_may_come_after_its_removal
+                    a_removed_call_that_comes_late_can_be_given_up
+                    each_source_and_account_remembers_its_own
+                    a_test_is_recorded_each_time
+                    a_repeat_counts_for_no_batch_and_uses_no_minutes
+                    the_end_of_a_removed_batch_is_a_repeat
+                    an_account_says_how_long_it_remembers
+                    many_are_forgotten_in_steps
+                }
                 batches {
                     a_crash_breaks_no_intake
                 }
@@ -177,7 +195,6 @@ macro_rules! suite {
                     old_quarantine_makes_room
                     a_feed_says_when_it_has_a_gap
                     accounts_keep_as_long_as_each_says
-                    what_is_gone_is_news_again
                     a_purge_in_steps_loses_nothing_younger
                     an_event_for_very_many_goes_in_steps
                     what_is_gone_is_gone_for_everybody_who_asks

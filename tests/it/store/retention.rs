@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use postcall::dialect::ReceiptKind::{Duplicate, Quarantined, Recorded};
 use postcall::ledger::Next;
-use postcall::model::event::{Heard, HeardBatch};
+use postcall::model::event::Heard;
 use postcall::model::replay::{ReplayOrder, ReplayState, Selection};
 use postcall::model::{DeliveryState, EventType, Outcome, Step, Time};
 use postcall::store::export::Secrets;
@@ -324,28 +324,6 @@ pub async fn accounts_keep_as_long_as_each_says<F: Fixture>(mut scene: Scene<F>)
         }
     }
     assert_eq!(scene.store.sums(third, false).await.unwrap()[0].cancelled, 1);
-    scene.finish().await;
-}
-
-pub async fn what_is_gone_is_news_again<F: Fixture>(mut scene: Scene<F>) {
-    let number = scene.endpoint(|_| {}).await;
-    scene.keep(100).await;
-    let batch = |kind| {
-        let batch = postcall::model::Batch { batch_id: "batch".into(), ..Default::default() };
-        What::heard(vec![Heard::Batch(Box::new(HeardBatch { kind, at: None, batch }))])
-    };
-    scene.hear([says("a", ENDED), batch(EventType::BatchFailed)]).await;
-    scene.wait(60);
-    scene.hear([batch(EventType::BatchCompleted)]).await;
-    let before = scene.call("a").await.number;
-    scene.store.release(scene.account, vec![1, 2, 3]).await.unwrap();
-    scene.wait(40 + A_LITTLE);
-    scene.tidy_up().await;
-    let again = [says("a", ENDED), batch(EventType::BatchFailed), batch(EventType::BatchCompleted)];
-    let recorded = scene.hear(again).await.recorded;
-    assert_eq!(recorded, [done(Recorded, 1), done(Recorded, 1), done(Duplicate, 0)]);
-    assert_ne!(scene.call("a").await.number, before, "another call of the same name");
-    assert_eq!(scene.sum(number).await.owed, 5);
     scene.finish().await;
 }
 

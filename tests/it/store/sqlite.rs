@@ -417,7 +417,9 @@ async fn older_data_gets_an_age() {
     let dir = scene.place.dir.path().to_owned();
     let db = rusqlite::Connection::open(dir.join("postcall.db")).unwrap();
     db.execute_batch(
-        "ALTER TABLE accounts DROP COLUMN purged_deliveries; ALTER TABLE accounts DROP COLUMN retention_set_at;
+        "DROP TABLE tombstones; DROP INDEX accounts_with_tombstones; ALTER TABLE accounts DROP COLUMN repeat_memory;
+         ALTER TABLE accounts DROP COLUMN tombstones; ALTER TABLE accounts DROP COLUMN tombstones_at;
+         ALTER TABLE accounts DROP COLUMN purged_deliveries; ALTER TABLE accounts DROP COLUMN retention_set_at;
          DROP TABLE scheduled; ALTER TABLE accounts DROP COLUMN imported_at;
          DROP TABLE held; DROP TABLE rendered; ALTER TABLE open DROP COLUMN snapshot;
          DROP INDEX open_by_replay; DROP INDEX open_behind; ALTER TABLE open DROP COLUMN replay;

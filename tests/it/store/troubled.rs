@@ -192,6 +192,7 @@ impl Store for Troubled {
         fn create_account(name: String, now: Time) -> Answer<'_, Option<Account>>;
         fn set_retention(account: AccountKey, retention: Option<Duration>, now: Time) -> Answer<'_, Option<Account>>;
         fn set_transcript_retention(account: AccountKey, retention: Option<Duration>, now: Time) -> Answer<'_, Option<Account>>;
+        fn set_repeat_memory(account: AccountKey, length: Duration, now: Time) -> Answer<'_, Option<Account>>;
         fn create_key(key: NewKey) -> Answer<'_, ApiKey>;
         fn note_key_uses(uses: Vec<KeyUse>) -> Answer<'_, ()>;
         fn find_key(hash: [u8; 32]) -> Answer<'_, Option<ApiKey>>;
