@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 
+use crate::attacks::{Attacker, Attempt};
 use crate::database::Store;
 use crate::measures;
 
@@ -26,6 +27,10 @@ pub struct Arguments {
 pub enum What {
     /// Measure, print a table, write target/bench/report.json and report.svg
     Run(Run),
+    /// Try the attacks of strangers and of other tenants, each beside honest users; fail where these suffer
+    Attack(Attempt),
+    /// Make one attack until told to end
+    Attacker(Attacker),
     /// Answer 200 and count
     Sink,
     /// Pass every POST on to a URL, as a server is written

@@ -65,7 +65,11 @@ impl Bodies {
 
     /// The next call.
     pub fn next(&self) -> Call {
-        let number = self.taken.replace(self.taken.get() + 1);
+        self.call(self.taken.replace(self.taken.get() + 1))
+    }
+
+    /// The call of a number.
+    pub fn call(&self, number: u64) -> Call {
         let text = &self.texts[usize::try_from(number % TEXTS).unwrap_or_default()];
         let tail = format!(r#""call_uuid":"{}"}}"#, id(number, self.campaign));
         let mut hashed = text.hashed.clone();
@@ -76,7 +80,7 @@ impl Bodies {
 }
 
 /// As long and as random as a vendor's, with the number in it.
-fn id(number: u64, campaign: &str) -> String {
+pub fn id(number: u64, campaign: &str) -> String {
     let salt = campaign.bytes().fold(0u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
     format!("{MARK}{number:010}-{:016x}", scramble(number ^ salt.rotate_left(40)))
 }

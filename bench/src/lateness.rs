@@ -21,6 +21,12 @@ pub struct Quantiles {
 /// A histogram of microseconds.
 pub struct Lateness(Option<Histogram<u64>>);
 
+impl Default for Lateness {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Lateness {
     /// An empty one. Its bounds are given: a histogram that finds its own would clamp at two milliseconds.
     pub fn new() -> Self {

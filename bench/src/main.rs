@@ -3,6 +3,7 @@
 //! Knows HTTP, clocks and processes; but for the measures of the store itself it refuses to know how postcall works inside.
 
 mod arguments;
+mod attacks;
 mod backlog;
 mod billion;
 mod bodies;
@@ -31,7 +32,7 @@ mod tables;
 mod thinnest;
 mod wire;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use ::postcall::clock::{Clock, System};
@@ -76,24 +77,31 @@ async fn perform(what: What) -> Result<ExitCode, String> {
         What::Thinnest { url } => thinnest::run(&url).await?,
         What::Hang => hang::run().await?,
         What::Busy => busy::run().await?,
-        What::Run(run) => return until_interrupted(run).await,
+        What::Attacker(attacker) => attacks::attacker(attacker).await?,
+        What::Attack(attempt) => return until_interrupted(attacks::run(attempt, &root())).await,
+        What::Run(run) => return until_interrupted(measure(run)).await,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Interrupted, it drops what it was doing, and with it every process and every directory that belongs to it.
-async fn until_interrupted(run: Run) -> Result<ExitCode, String> {
+async fn until_interrupted(work: impl Future<Output = Result<ExitCode, String>>) -> Result<ExitCode, String> {
     let listen = |kind| signal(kind).map_err(|error| error.to_string());
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     tokio::select! {
-        done = measure(run) => done,
+        done = work => done,
         _ = interrupt.recv() => Ok(ExitCode::from(INTERRUPTED)),
         _ = terminate.recv() => Ok(ExitCode::from(INTERRUPTED)),
     }
 }
 
+/// The root of the repository.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
 async fn measure(run: Run) -> Result<ExitCode, String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = root();
     if run.publish {
         return publish::publish(&root, run.store).map(|()| ExitCode::SUCCESS);
     }

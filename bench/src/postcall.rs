@@ -49,9 +49,14 @@ pub struct Sum {
 impl Postcall {
     /// Starts it on its data and waits until it is ready.
     pub async fn start(binary: &Path, data: &Data) -> Result<Self, String> {
+        Self::start_with(binary, data, &[]).await
+    }
+
+    /// The same with more options.
+    pub async fn start_with(binary: &Path, data: &Data, options: &[String]) -> Result<Self, String> {
         let mut command = Command::new(binary);
         command.args(["serve", "--listen", "127.0.0.1:0", "--allow-network", "127.0.0.0/8", "--data"]);
-        command.arg(data.path());
+        command.arg(data.path()).args(options);
         if let Some(database) = data.database() {
             command.arg("--database-url").arg(database.url());
         }
@@ -69,6 +74,11 @@ impl Postcall {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// Its admin key.
+    pub fn key(&self) -> &'static str {
+        KEY
     }
 
     /// Finishes what is in flight and ends.
@@ -114,8 +124,12 @@ impl Postcall {
 
     /// Makes a signed source; gives the path of its door.
     pub async fn source(&self) -> Result<String, String> {
-        let source = json!({"name": "bench", "dialect": "voicegenie", "secret": SECRET});
-        let source = self.api("POST", "/v1/sources", Some(source)).await?;
+        self.source_of(json!({"name": "bench", "dialect": "voicegenie", "secret": SECRET})).await
+    }
+
+    /// Makes any source; gives the path of its ingest URL.
+    pub async fn source_of(&self, form: Value) -> Result<String, String> {
+        let source = self.api("POST", "/v1/sources", Some(form)).await?;
         wire::split(source["url"].as_str().ok_or("the source has no URL")?).map(|(_, path)| path)
     }
 
@@ -195,8 +209,13 @@ impl Postcall {
 
     /// Attempts since the process started, delivered or not.
     pub async fn attempts(&self) -> Result<u64, String> {
+        Ok(total(&self.metrics().await?, "attempts_total"))
+    }
+
+    /// Its metrics, in OpenMetrics text.
+    pub async fn metrics(&self) -> Result<String, String> {
         let (_, text) = wire::once("GET", &format!("{}/metrics", self.url), &[], String::new()).await?;
-        Ok(total(&String::from_utf8_lossy(&text), "attempts_total"))
+        Ok(String::from_utf8_lossy(&text).into_owned())
     }
 }
 

@@ -47,11 +47,22 @@ impl Process {
 
     /// Asks it to finish what is in flight and waits until it has.
     pub async fn stop(&mut self) -> Result<(), String> {
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw).ok_or("not a process id")?;
-        kill_process(pid, Signal::TERM).map_err(|error| error.to_string())?;
+        self.terminate()?;
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         let status = ended.map_err(|_| "a process does not end")?.map_err(|error| error.to_string())?;
         if status.success() { Ok(()) } else { Err(format!("a process ended with {status}")) }
+    }
+
+    /// The next line that it prints, once it does.
+    pub async fn line(&mut self) -> Result<String, String> {
+        let line = self.output.next_line().await.map_err(|error| error.to_string())?;
+        line.ok_or_else(|| "a process ended before it said what it had to".to_owned())
+    }
+
+    /// Asks it to end; does not wait.
+    pub fn terminate(&self) -> Result<(), String> {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw).ok_or("not a process id")?;
+        kill_process(pid, Signal::TERM).map_err(|error| error.to_string())
     }
 
     /// Ends it at once, as a crash would.

@@ -80,24 +80,28 @@ where
     A: Future<Output = Response<Full<Bytes>>> + 'static,
 {
     let listener = listen().await?;
-    let local = tokio::task::LocalSet::new();
-    local
-        .run_until(async move {
-            loop {
-                let (stream, _) = listener.accept().await.map_err(|error| error.to_string())?;
-                stream.set_nodelay(true).map_err(|error| error.to_string())?;
-                let respond = respond.clone();
-                tokio::task::spawn_local(async move {
-                    let service = service_fn(move |request| {
-                        let answer = respond(request);
-                        async move { Ok::<_, Infallible>(answer.await) }
-                    });
-                    // A client that hangs up ends its connection; there is nobody to tell.
-                    let _ = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
-                });
-            }
-        })
-        .await
+    tokio::task::LocalSet::new().run_until(serve(listener, respond)).await
+}
+
+/// Answers for ever on a port, as local tasks of the one thread that this runs on.
+pub async fn serve<F, A>(listener: TcpListener, respond: F) -> Result<(), String>
+where
+    F: Fn(Request<Incoming>) -> A + Clone + 'static,
+    A: Future<Output = Response<Full<Bytes>>> + 'static,
+{
+    loop {
+        let (stream, _) = listener.accept().await.map_err(|error| error.to_string())?;
+        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        let respond = respond.clone();
+        tokio::task::spawn_local(async move {
+            let service = service_fn(move |request| {
+                let answer = respond(request);
+                async move { Ok::<_, Infallible>(answer.await) }
+            });
+            // A client that hangs up ends its connection; there is nobody to tell.
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
 }

@@ -1,4 +1,4 @@
-//! Chores of the repository: `cargo xtask test`, `cargo xtask bench`, `cargo xtask audit`.
+//! Chores of the repository: `cargo xtask test`, `cargo xtask bench`, `cargo xtask attack`, `cargo xtask audit`.
 //! Knows which commands to run; refuses to know how postcall works inside.
 
 mod audit;
@@ -15,13 +15,17 @@ const USAGE: &str = "usage: cargo xtask <command>
   bench              measure postcall beside a bare relay on this machine, everything on loopback; `--quick` takes
                      less than a minute, `--only NAME,NAME` runs single measures, `--publish` writes the last whole
                      run into docs/performance.md; `--store postgres` does each of them over PostgreSQL
+  attack             try on a server of this machine what strangers and other tenants may try, each attack beside honest
+                     users, and fail where these wait, are refused or get no answer; `--quick` takes short windows,
+                     `--only NAME,NAME` makes single attacks, `--store postgres` makes them over PostgreSQL
   audit              check licences, duplicate versions and sources of all dependencies";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match args.first().map(String::as_str) {
         Some("test") => test(&args[1..]).map(|()| ExitCode::SUCCESS),
-        Some("bench") => bench(&args[1..]),
+        Some("bench") => measure("run", &args[1..]),
+        Some("attack") => measure("attack", &args[1..]),
         Some("audit") => audit::run().map(|()| ExitCode::SUCCESS),
         _ => Err(USAGE.to_owned()),
     };
@@ -70,9 +74,9 @@ fn test(rest: &[String]) -> Result<(), String> {
     run(again.args(WITHOUT_CHOICE.iter().flat_map(|tests| ["--skip", tests])))
 }
 
-/// Builds both in release and measures; the benchmark's status is the command's. Nothing is asserted: a machine may be
-/// busy.
-fn bench(rest: &[String]) -> Result<ExitCode, String> {
+/// Builds both in release, and has the benchmark measure (`run`, which asserts nothing: a machine may be busy) or attack; its
+/// status is the command's.
+fn measure(what: &str, rest: &[String]) -> Result<ExitCode, String> {
     run(Command::new("cargo").args([
         "build",
         "--release",
@@ -85,7 +89,7 @@ fn bench(rest: &[String]) -> Result<ExitCode, String> {
     ]))?;
     let binaries = root().join("target/release");
     let mut command = Command::new(binaries.join("bench"));
-    command.arg("run").arg(binaries.join("postcall")).args(rest).current_dir(root());
+    command.arg(what).arg(binaries.join("postcall")).args(rest).current_dir(root());
     let status = command.status().map_err(|error| format!("cannot start {command:?}: {error}"))?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
