@@ -146,7 +146,7 @@ impl Caller {
 pub fn lacking(right: Right) -> Problem {
     let remedy = match right {
         Right::Admin => {
-            "Only admin keys of the account \"default\" have it: use the key that the first start of postcall made."
+            "Use the key that the first start of postcall made: only admin keys of the account \"default\" have it."
         }
         _ => "Use a key that has it; POST /v1/keys makes one.",
     };

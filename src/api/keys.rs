@@ -259,6 +259,7 @@ fn read_rights(form: &mut Form<'_>, own: Rights) -> (Rights, &'static str) {
         }
         if !own.has(Right::Admin) {
             form.wrong("admin", "not_allowed", "Only an admin key may make another one.");
+            return (rights, "rights");
         }
         return (rights.with(Right::Admin), "admin");
     };

@@ -233,14 +233,14 @@ fn measured() -> OpenApiRouter<ApiState> {
 }
 
 /// What a key with this right opens. A route is reached only through one of these lists, so each has a right.
-fn keyed(right: Right) -> OpenApiRouter<ApiState> {
+fn keyed(right: Right) -> Option<OpenApiRouter<ApiState>> {
     match right {
-        Right::Read => reading(),
+        Right::Read => Some(reading()),
         // By the key alone events come in through a door, which has no layers: it judges the right itself.
-        Right::Ingest => OpenApiRouter::default(),
-        Right::Write => writing(),
-        Right::Erase => erasing(),
-        Right::Admin => OpenApiRouter::default().routes(routes!(keys::accounts, keys::create_account)),
+        Right::Ingest => None,
+        Right::Write => Some(writing()),
+        Right::Erase => Some(erasing()),
+        Right::Admin => Some(OpenApiRouter::default().routes(routes!(keys::accounts, keys::create_account))),
     }
 }
 
@@ -332,13 +332,12 @@ pub fn router(state: ApiState) -> Router {
         routes.route_layer(from_fn_with_state((state.clone(), right), auth::guard))
     };
     let opened_by = |right| {
-        let routes =
-            Router::from(keyed(right)).route_layer(from_fn_with_state(state.clone(), idempotency::once));
-        guard(routes, right)
+        let routes = Router::from(keyed(right)?);
+        Some(guard(routes.route_layer(from_fn_with_state(state.clone(), idempotency::once)), right))
     };
     let seed = guard(Router::from(seed_reading()), Right::Read);
     let seed = seed.route_layer(map_response(conversation_logs::in_its_shape));
-    let keyed = Right::ALL.into_iter().map(opened_by).fold(seed, Router::merge);
+    let keyed = Right::ALL.into_iter().filter_map(opened_by).fold(seed, Router::merge);
     let mut counted = keyed.merge(Router::from(open()));
     if !state.settings.hides_metrics {
         counted = counted.merge(Router::from(measured()));

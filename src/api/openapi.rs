@@ -12,7 +12,6 @@ use utoipa::openapi::{HttpMethod, ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::ApiState;
 use super::problem::{Document, FieldError};
 use crate::model::Right;
 
@@ -44,11 +43,9 @@ fn document() -> OpenApi {
     }
     api.merge(callback);
     for right in Right::ALL {
-        let routes: OpenApiRouter<ApiState> = match right {
-            Right::Read => super::keyed(right).merge(super::seed_reading()),
-            _ => super::keyed(right),
-        };
-        let mut opened = routes.into_openapi();
+        let seed = (right == Right::Read).then(super::seed_reading);
+        let routes = super::keyed(right).into_iter().chain(seed);
+        let mut opened = routes.fold(OpenApiRouter::default(), OpenApiRouter::merge).into_openapi();
         for ((method, _), operation) in operations(&mut opened) {
             need(operation, right);
             complete_keyed(operation, &method);

@@ -1,11 +1,17 @@
 //! `Idempotency-Key`: sent twice, done once; and what is kept of the answer is for nobody else, and nothing secret.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use postcall::clock::{Clock, System};
 use postcall::model::{AccountKey, Right, Rights};
 use postcall::store::Idempotent;
 use serde_json::{Value, json};
 
-use crate::api_rig::{House, Reply, new_key};
+use crate::api_reading::attempt_answered;
+use crate::api_rig::{House, PATIENCE, Reply, cllr_body, new_key};
+use crate::home::Home;
+use crate::store::troubled::Troubled;
 
 async fn post(house: &House, key: &str, idempotency_key: &str, path: &str, body: &Value) -> Reply {
     let key = format!("Bearer {key}");
@@ -173,12 +179,38 @@ async fn what_an_older_version_kept_by_account_is_answered_to_nobody() {
 #[tokio::test]
 async fn an_answer_that_is_too_large_to_be_kept_reaches_its_caller() {
     let house = House::open().await;
+    let source = house.source(&house.key, "cllr").await;
+    house.endpoint(&house.key, "cllr").await;
+    assert_eq!(house.bring(&source, &cllr_body("c1")).await.status, 200);
     let long = "x".repeat(2 << 20);
-    let body = json!({ "contacts": [{ "phone": "+15550100" }], "options": { "note": long } });
-    let first = post(&house, &house.key, "k", "/v1/batches", &body).await;
-    assert_eq!((first.status, &first.json()["options"]["note"]), (202, &json!(long)));
-    let again = post(&house, &house.key, "k", "/v1/batches", &body).await;
-    assert_eq!((again.status, again.header("idempotency-replayed")), (202, Some("true")));
-    assert!(again.json()["repeat"].as_str().unwrap().contains("too large"), "{again:?}");
-    assert_eq!(house.get("/v1/batches").await.json()["data"].as_array().unwrap().len(), 1);
+    attempt_answered(&house, 500, &long).await;
+    let dead = house.get("/v1/deliveries").await.json()["data"][0].clone();
+    let path = format!("/v1/deliveries/{}/retry", dead["id"].as_str().unwrap());
+    let first = post(&house, &house.key, "k", &path, &json!({})).await;
+    assert_eq!(first.status, 200);
+    let shown = first.json()["attempts"][0]["response_body"] == *long;
+    assert!(shown, "{} bytes", first.body.len());
+    let again = post(&house, &house.key, "k", &path, &json!({})).await;
+    assert_eq!((again.status, again.header("idempotency-replayed")), (200, Some("true")));
+    assert!(again.json()["repeat"].as_str().unwrap().contains("too large"), "{} bytes", again.body.len());
+}
+
+#[tokio::test]
+async fn an_answer_that_could_not_be_kept_is_kept_when_the_store_is_back() {
+    let home = Home::new();
+    let troubled = Troubled::over(home.open(10), []);
+    let house = House::over(Arc::clone(&troubled) as _, home, |_| {}).await;
+    troubled.keep_no_answer(1);
+    assert_eq!(make(&house, &house.key, "k", "n").await.status, 201, "the caller has its answer");
+    let start = Instant::now();
+    let replayed = loop {
+        let again = make(&house, &house.key, "k", "n").await;
+        if again.status != 409 {
+            break again;
+        }
+        assert!(start.elapsed() < PATIENCE, "it is under way for ever");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!((replayed.status, replayed.header("idempotency-replayed")), (201, Some("true")));
+    assert_eq!(sources(&house).await, 1);
 }

@@ -24,6 +24,11 @@ fn at<'a>(value: &'a Value, name: &str) -> &'a str {
 
 /// Makes one attempt of everything that the first endpoint is owed, by hand, with this outcome.
 async fn attempt(house: &House, status: u16) {
+    attempt_answered(house, status, "said so").await;
+}
+
+/// The same; the receiver says this.
+pub async fn attempt_answered(house: &House, status: u16, said: &str) {
     let endpoint = EndpointRef { account: AccountKey::DEFAULT, number: 1 };
     let (taken, bytes) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let places = (0..8).map(|_| Place::take((&taken, 8), (&bytes, 1 << 20), 0).unwrap()).take(4).collect();
@@ -35,7 +40,7 @@ async fn attempt(house: &House, status: u16) {
             latency_ms: 12.5,
             status: Some(status),
             error: None,
-            response_body: Some("said so".to_owned()),
+            response_body: Some(said.to_owned()),
             slow: false,
         };
         let outcome = settle::Outcome { number: owned.attempt, status: Some(status), retry_after: None };

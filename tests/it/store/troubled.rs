@@ -47,6 +47,8 @@ pub struct Troubled {
     faults: Mutex<VecDeque<Fault>>,
     gate: Semaphore,
     groups: Mutex<Vec<usize>>,
+    /// So many kept answers are not written before one is.
+    unfinished: Mutex<usize>,
     lease: Mutex<Duration>,
     news: Mutex<Option<UnboundedReceiver<News>>>,
     tell: UnboundedSender<News>,
@@ -64,6 +66,7 @@ impl Troubled {
             faults,
             gate: Semaphore::new(0),
             groups: Mutex::default(),
+            unfinished: Mutex::default(),
             lease: Mutex::new(Duration::MAX),
             news: Mutex::new(Some(news)),
             tell,
@@ -79,6 +82,11 @@ impl Troubled {
     /// Knows of no change to an account from now on, until it is told to catch up.
     pub fn fall_behind(&self, account: AccountKey) {
         *self.remembered.lock().unwrap() = self.store.config(account);
+    }
+
+    /// Writes none of the next answers that are to be kept.
+    pub fn keep_no_answer(&self, times: usize) {
+        *self.unfinished.lock().unwrap() = times;
     }
 
     /// Tells news.
@@ -184,6 +192,20 @@ impl Store for Troubled {
         })
     }
 
+    fn finish_idempotent(
+        &self,
+        account: AccountKey,
+        key: Vec<u8>,
+        answer: Option<(u16, Vec<u8>)>,
+    ) -> Answer<'_, ()> {
+        let mut unfinished = self.unfinished.lock().unwrap();
+        if *unfinished > 0 {
+            *unfinished -= 1;
+            return Box::pin(async { Err(StoreError::Unavailable("told to be".to_owned())) });
+        }
+        self.store.finish_idempotent(account, key, answer)
+    }
+
     pass_on! {
         fn accounts() -> Vec<Arc<AccountConfig>>;
         fn claim(endpoint: EndpointRef, now: Time, places: Vec<Place>) -> Answer<'_, Claimed>;
@@ -227,7 +249,6 @@ impl Store for Troubled {
         fn erasure(account: AccountKey, number: i64) -> Answer<'_, Option<Erasure>>;
         fn erasures(account: AccountKey, page: Page) -> Answer<'_, Vec<Erasure>>;
         fn begin_idempotent(account: AccountKey, key: Vec<u8>, fingerprint: [u8; 32], now: Time) -> Answer<'_, Idempotent>;
-        fn finish_idempotent(account: AccountKey, key: Vec<u8>, answer: Option<(u16, Vec<u8>)>) -> Answer<'_, ()>;
         fn chore(now: Time) -> Answer<'_, Progress>;
         fn ready() -> Answer<'_, ()>;
         fn close() -> Answer<'_, ()>;
