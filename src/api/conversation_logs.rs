@@ -219,7 +219,7 @@ pub async fn read(
     let name = CallName::read(id, query.as_deref(), &caller)?;
     let found = match only(&caller, calls::named(&state, &caller, &name, MOST_CANDIDATES).await?) {
         Ok(found) => found,
-        Err(refused) => return Ok(refused),
+        Err((status, message)) => return Ok(refused(status, &message)),
     };
     let data = ConversationLog::of(found.call);
     let message = "Conversation logs retrieved successfully";
@@ -227,7 +227,7 @@ pub async fn read(
 }
 
 /// The one call that is meant. These addresses are VoiceGenie's, so among several its own goes first.
-fn only(caller: &Caller, mut found: Vec<CallView>) -> Result<CallView, Response> {
+fn only(caller: &Caller, mut found: Vec<CallView>) -> Result<CallView, (StatusCode, String)> {
     if found.len() > 1 {
         let is_own = |view: &CallView| {
             caller.config.source(view.source).is_some_and(|source| source.dialect == DialectName::Voicegenie)
@@ -242,9 +242,9 @@ fn only(caller: &Caller, mut found: Vec<CallView>) -> Result<CallView, Response>
             "Several sources have a call of this id. Say which with ?source_id=: {}.",
             sources.join(", ")
         );
-        return Err(refused(StatusCode::CONFLICT, &message));
+        return Err((StatusCode::CONFLICT, message));
     }
-    found.pop().ok_or_else(|| refused(StatusCode::NOT_FOUND, "This account has no such call."))
+    found.pop().ok_or_else(|| (StatusCode::NOT_FOUND, "This account has no such call.".to_owned()))
 }
 
 /// A page of recordings.

@@ -93,6 +93,7 @@ async fn a_source_that_a_batch_does_not_name_counts_for_nothing_of_it() {
         dialgen_call(&house, &stranger, call, says).await;
     }
     let of_campaign = json!({ "call_id": "s-4", "outcome": "completed", "campaign": { "id": id },
+                              "claimed_batch_id": "bat_of_another_postcall",
                               "contact": { "phone": "+15550100" }, "duration_seconds": 600 });
     tell(&house, &other, "call.ended", of_campaign).await;
     for (kind, source) in [("batch.failed", &other), ("batch.completed", &other)] {
@@ -116,6 +117,8 @@ async fn a_source_that_a_batch_does_not_name_counts_for_nothing_of_it() {
         assert_eq!((&shown["claimed_batch_id"], &shown["batch_id"]), (&json!(id), &Value::Null), "{shown}");
         assert_eq!(shown["campaign"]["id"], Value::Null, "{shown}");
     }
+    let chained = house.get("/v1/calls/s-4").await.json();
+    assert_eq!(chained["metadata"]["data.claimed_batch_id"], "bat_of_another_postcall", "its word, not ours");
     let deliveries = async |endpoint: &Value| {
         list(&house, &format!("/v1/deliveries?endpoint_id={}&limit=100", endpoint.as_str().unwrap())).await
     };

@@ -60,6 +60,29 @@ async fn a_first_start_that_broke_off_begins_anew() {
     assert_ne!(first.admin_key, second.admin_key);
 }
 
+/// A directory that cannot be written keeps a start from making an admin key that nobody would ever read, and does not matter
+/// to one that has been given its own.
+#[tokio::test]
+async fn a_secret_that_cannot_be_written_stops_the_first_start_unless_a_key_was_given() {
+    for by_hand in [None, Some("an admin key set by hand")] {
+        let home = Home::new();
+        let (store, data) = (home.open(10_000), home.beside().join("node"));
+        std::fs::create_dir_all(data.join("dialer.secret").join("in the way")).unwrap();
+        let made = first_start(store.as_ref(), &System, &data, by_hand).await;
+        match by_hand {
+            None => {
+                assert!(made.unwrap_err().contains("dialer.secret"));
+                assert!(
+                    store.keys(AccountKey::DEFAULT).await.unwrap().is_empty(),
+                    "the next start begins anew"
+                );
+            }
+            Some(_) => assert_eq!(made.unwrap().expect("the first start").dialer_secret_file, None),
+        }
+        store.close().await.unwrap();
+    }
+}
+
 /// Nodes that start on an empty store at the same moment, each with a directory of its own for its keys.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_nodes_one_makes_the_first_start() {

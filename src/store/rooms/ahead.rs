@@ -277,6 +277,7 @@ impl Recording<'_> {
         while let Some(row) = given.next()? {
             books.batches.insert(row.get(0)?, BatchBook::of(&row)?);
         }
+        books.missing.extend(batches.iter().filter(|batch| !books.batches.contains_key(batch)));
         books.contacts.extend(contacts.into_iter().map(|contact| (contact, None)));
         while let Some(row) = named.next()? {
             books.contacts.insert(row.get(0)?, Some(LoadedContact::of(&row)?));

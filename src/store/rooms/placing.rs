@@ -2,7 +2,7 @@
 //! batch, in the caller's transaction. The rules are the ledger's. Accounts whose bodies name no batch of theirs pay
 //! nothing here. Refuses to know how a batch is given and taken in.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +30,10 @@ const RELEASED_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 #[derive(Default)]
 pub struct Books {
     pub batches: HashMap<i64, BatchBook>,
+    /// Those that were looked for and are not there.
+    pub missing: HashSet<i64>,
+    /// The last batch of an account, where that was asked for.
+    pub newest: HashMap<AccountKey, i64>,
     pub contacts: HashMap<i64, Option<LoadedContact>>,
     /// What calls count for, as far as that was fetched ahead.
     pub links: HashMap<i64, Option<Placed>>,
@@ -199,13 +203,19 @@ fn hash(batch: i64, what: &[u8], text: &[u8]) -> i64 {
 impl Recording<'_> {
     /// The batch of a key, to be changed.
     pub fn batch(&mut self, key: i64) -> Result<Option<&mut BatchBook>, StoreError> {
+        if self.books.missing.contains(&key) {
+            return Ok(None);
+        }
         if !self.books.batches.contains_key(&key) {
             self.enter(unpack(key).0)?;
             let sql =
                 format!("SELECT {BATCH_COLUMNS} FROM given_batches WHERE id = ? /*! AND account = @1 */");
             let mut statement = self.db.prepare_cached(&sql)?;
             let mut rows = statement.query([key])?;
-            let Some(row) = rows.next()? else { return Ok(None) };
+            let Some(row) = rows.next()? else {
+                self.books.missing.insert(key);
+                return Ok(None);
+            };
             self.books.batches.insert(key, BatchBook::of(&row)?);
         }
         Ok(self.books.batches.get_mut(&key))
@@ -551,15 +561,6 @@ impl Recording<'_> {
             code: heard.batch.code.clone().unwrap_or_else(|| Text::from("DIALER_FAILED")),
         };
         Ok(Some(self.fail(key, failure)? == Ended::Done))
-    }
-
-    /// Whether a batch of this number was given once.
-    pub(super) fn was_given(&self, account: AccountKey, number: i64) -> Result<bool, StoreError> {
-        let given: i64 = self
-            .db
-            .prepare_cached("SELECT batches FROM accounts WHERE account = ?")?
-            .query_row([account.0], |row| row.get(0))?;
-        Ok((1..=given).contains(&number))
     }
 
     /// Writes what changed.

@@ -192,8 +192,10 @@ impl<'a> Recording<'a> {
         let own = &config.account;
         let known = loaded.book.as_ref().map(|book| &*book.call);
         let mut names = named(&told.book.call, own);
-        if let Some(all) = names {
-            told = self.with_claims(incoming, told, all)?;
+        if let Some(all) = names
+            && let Some(claiming) = self.with_claims(incoming, &told, all)?
+        {
+            told = claiming;
             names = named(&told.book.call, own);
         }
         let names = names.or_else(|| known.and_then(|call| named(call, own)));

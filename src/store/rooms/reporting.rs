@@ -23,19 +23,40 @@ impl Recording<'_> {
         let Some(book) = self.batch(pack(account, batch))? else {
             return self.was_given(account, batch);
         };
+        if book.given.reporters.is_all() {
+            return Ok(true);
+        }
         let given = Arc::clone(&book.given);
         let config = self.config(account)?;
         Ok(given.reporters.include(source, config.source(source).map(|source| source.dialect)))
     }
 
+    /// Whether a batch of this number was given once: it is there, or gone by its age.
+    pub(super) fn was_given(&mut self, account: AccountKey, number: i64) -> Result<bool, StoreError> {
+        Ok((1..=self.newest_batch(account)?).contains(&number))
+    }
+
+    /// The last number of a batch that the account has handed out.
+    fn newest_batch(&mut self, account: AccountKey) -> Result<i64, StoreError> {
+        if let Some(&newest) = self.books.newest.get(&account) {
+            return Ok(newest);
+        }
+        let newest = self
+            .db
+            .prepare_cached("SELECT batches FROM accounts WHERE account = ?")?
+            .query_row([account.0], |row| row.get(0))?;
+        self.books.newest.insert(account, newest);
+        Ok(newest)
+    }
+
     /// What a body says of a call, with a batch that its source may not report on as a claim. Batch and campaign are taken out
-    /// before anything follows from them: scopes of endpoints, numbers and replays go by these.
+    /// before anything follows from them: scopes of endpoints, numbers and replays go by these. `None` when there is none.
     pub(super) fn with_claims(
         &mut self,
         incoming: &Incoming,
-        told: Arc<ToldCall>,
+        told: &ToldCall,
         names: Named,
-    ) -> Result<Arc<ToldCall>, StoreError> {
+    ) -> Result<Option<Arc<ToldCall>>, StoreError> {
         let (account, config) = (incoming.account, self.config(incoming.account)?);
         let mut is_claim = |batch: Option<i64>| match batch {
             Some(batch) => self.may_report(account, batch, incoming.source).map(|may| !may),
@@ -46,13 +67,13 @@ impl Recording<'_> {
         let of_campaign = is_claim(named_batch(call.campaign.id.as_ref(), &config.account))?;
         let of_contact = is_claim(names.contact.map(|_| names.batch))?;
         if !of_batch && !of_campaign && !of_contact {
-            return Ok(told);
+            return Ok(None);
         }
         let mut heard = told.heard();
         let batch = heard.call.batch_id.take_if(|_| of_batch);
         let campaign = heard.call.campaign.id.take_if(|_| of_campaign);
         let contacts = || id::format(Kind::Batch, config.account.tag, names.batch).into();
         heard.call.claimed_batch_id = batch.or(campaign).or_else(|| of_contact.then(contacts));
-        Ok(Arc::new(ToldCall::of(heard)))
+        Ok(Some(Arc::new(ToldCall::of(heard))))
     }
 }

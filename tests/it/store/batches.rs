@@ -1,5 +1,5 @@
 //! A batch whatever happens in whatever order: calls of two sources heard early, late, twice and against each other,
-//! some never, between the steps of the intake, with and without a watchdog, across crashes. Its numbers are a recount of
+//! some never, of sources that may report and that may not, between the steps of the intake, with and without a watchdog, across crashes. Its numbers are a recount of
 //! its contacts and calls, and its end is told exactly once.
 
 use std::collections::BTreeMap;
@@ -9,9 +9,9 @@ use postcall::ledger::{ContactBook, Counted};
 use postcall::model::event::{Heard, HeardCall};
 use postcall::model::id::{self, Kind};
 use postcall::model::{Call, EventBody, EventType, Outcome, Secret, Step, Text, Time};
-use postcall::store::batches::{BatchState, BatchView, Contact, Failure, Given, NewBatch, Opened};
+use postcall::store::batches::{BatchState, BatchView, Contact, Failure, Given, NewBatch, Opened, Reporters};
 use postcall::store::export::Secrets;
-use postcall::store::{CallFilter, Incoming, Page, What};
+use postcall::store::{CallFilter, CallView, Incoming, Page, What};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -67,16 +67,19 @@ struct Run<F> {
     scene: Scene<F>,
     sources: [i64; 2],
     batch: i64,
+    /// Whether the batch names the first source, so that calls of the second count for nothing.
+    names_first: bool,
     has_failed: bool,
 }
 
 impl<F: Fixture> Run<F> {
-    async fn new(max_attempts: i64, lost_after: Option<u64>) -> Self {
+    async fn new(max_attempts: i64, lost_after: Option<u64>, names_first: bool) -> Self {
         let scene = Scene::<F>::new().await;
         let second = scene.store.put_source(source(scene.account)).await.unwrap().unwrap().number;
+        let reporters = if names_first { Reporters::Listed(vec![scene.source]) } else { Reporters::All };
         let opened = scene.store.open_batch(NewBatch {
             account: scene.account,
-            given: Given::default(),
+            given: Given { reporters, ..Given::default() },
             contacts: i64::try_from(CONTACTS).unwrap(),
             max_attempts,
             lost_after: lost_after.map(Duration::from_secs),
@@ -90,7 +93,7 @@ impl<F: Fixture> Run<F> {
             scene.store.begin_batch(scene.account, batch, Vec::new(), Secret::new("s")).await.unwrap();
         assert_eq!(secret, None, "without endpoints none is needed");
         let sources = [scene.source, second];
-        Self { scene, sources, batch, has_failed: false }
+        Self { scene, sources, batch, names_first, has_failed: false }
     }
 
     fn says(&self, (second, name, step, at): (bool, usize, Step, Option<i64>)) -> Incoming {
@@ -172,7 +175,11 @@ impl<F: Fixture> Run<F> {
     ) {
         let calls = self.scene.store.calls(self.scene.account, CallFilter::default(), ALL).await.unwrap();
         let mut expected: BTreeMap<Text, ContactBook> = BTreeMap::new();
-        for view in &calls {
+        let is_claim = |view: &&CallView| self.names_first && view.source == self.sources[1];
+        for view in calls.iter().filter(is_claim) {
+            assert!(view.call.batch_id.is_none() && view.call.claimed_batch_id.is_some(), "{view:?}");
+        }
+        for view in calls.iter().filter(|view| !is_claim(view)) {
             let book = expected.entry(view.call.contact.phone.clone().unwrap()).or_default();
             book.count(None, Counted::of(&view.call), i64::MAX);
         }
@@ -210,10 +217,10 @@ impl<F: Fixture> Run<F> {
 pub fn a_batch_whatever_happens<F: Fixture>() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let config = Config { cases: 60 / F::CASES_OF, failure_persistence: None, ..Config::default() };
-    let runs = (prop::collection::vec(action(), 1..40), 1..4i64, prop::option::of(5..10u64));
-    let run = TestRunner::new(config).run(&runs, |(actions, max_attempts, lost_after)| {
+    let runs = (prop::collection::vec(action(), 1..40), 1..4i64, prop::option::of(5..10u64), any::<bool>());
+    let run = TestRunner::new(config).run(&runs, |(actions, max_attempts, lost_after, names_first)| {
         runtime.block_on(async {
-            let mut run = Run::<F>::new(max_attempts, lost_after).await;
+            let mut run = Run::<F>::new(max_attempts, lost_after, names_first).await;
             for action in &actions {
                 run.act(action).await;
                 run.check().await;

@@ -1,6 +1,7 @@
 //! What happens to the tables on PostgreSQL beside the work: an embedded store moves in, a newer version changes them while
 //! nodes of this one serve.
 
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use postcall::ledger::Next;
@@ -97,6 +98,11 @@ async fn an_embedded_store_moves_in_whatever_breaks_off() {
 
     let left = postcall::store::sqlite::SqliteStore::open(&dir, scene.now, Default::default()).err().unwrap();
     assert!(left.contains("moved"), "{left}");
+    for file in std::fs::read_dir(&dir).unwrap() {
+        let file = file.unwrap();
+        let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{:?}", file.file_name());
+    }
     let taken = transfer(&dir, &database.url(), None, |_, _| {}).unwrap_err();
     assert!(taken.contains("already"), "{taken}");
 }
