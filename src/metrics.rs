@@ -143,6 +143,11 @@ pub struct Metrics {
     retries: Counter,
     in_flight: Gauge,
     queued: Gauge,
+    lookups: Counter,
+    lookups_failed: Counter,
+    lookups_under_way: Gauge,
+    floods: Counter,
+    host_waits: Counter,
     api_requests: Family<ApiRequest, Counter>,
     api_latency: Histogram,
 }
@@ -218,6 +223,14 @@ impl Metrics {
         let groups_failed = count("groups_failed", "Group commits that were not written");
         let planned = count("deliveries_planned", "Deliveries that recorded events owe");
         let retries = count("retries_scheduled", "Attempts that will be made again");
+        let lookups = count("name_lookups", "Names that name servers were asked for");
+        let lookups_failed = count("name_lookups_failed", "Look-ups of names that got no answer");
+        let floods =
+            count("attempts_flooded", "Attempts that ended for too many informational answers (1xx)");
+        let host_waits = count(
+            "host_waits",
+            "Times that an endpoint waited because its account had enough requests under way to one host",
+        );
 
         let mut measure = |name: &str, help: &str, unit: Option<Unit>, bounds: &[f64]| {
             let histogram = Histogram::new(bounds.iter().copied());
@@ -240,6 +253,7 @@ impl Metrics {
         };
         let in_flight = gauge("attempts_in_flight", "Attempts under way");
         let queued = gauge("deliveries_queued", "Deliveries in memory that wait for their attempt");
+        let lookups_under_way = gauge("name_lookups_under_way", "Look-ups of names under way");
 
         Self {
             registry,
@@ -256,6 +270,11 @@ impl Metrics {
             retries,
             in_flight,
             queued,
+            lookups,
+            lookups_failed,
+            lookups_under_way,
+            floods,
+            host_waits,
             api_requests,
             api_latency,
         }
@@ -318,6 +337,28 @@ impl Metrics {
     /// Deliveries left the memory queues.
     pub fn unqueued(&self, deliveries: usize) {
         self.queued.dec_by(i64::try_from(deliveries).unwrap_or(i64::MAX));
+    }
+
+    /// A name is looked up.
+    pub fn lookup_began(&self) {
+        self.lookups.inc();
+        self.lookups_under_way.inc();
+    }
+
+    /// Its look-up ended; a failure says nothing about the name.
+    pub fn lookup_ended(&self, is_failure: bool) {
+        self.lookups_under_way.dec();
+        self.lookups_failed.inc_by(u64::from(is_failure));
+    }
+
+    /// An attempt ended for too many informational answers.
+    pub fn flooded(&self) {
+        self.floods.inc();
+    }
+
+    /// An endpoint waits for a request to its host to end.
+    pub fn host_waited(&self) {
+        self.host_waits.inc();
     }
 
     /// An API request was answered. `route` is the template, never the path: ids would make a series each.

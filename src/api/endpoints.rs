@@ -76,7 +76,7 @@ pub struct EndpointView {
     created_at: Time,
     /// What to look at once more.
     #[serde(skip_serializing_if = "Option::is_none")]
-    warning: Option<&'static str>,
+    warning: Option<String>,
     #[serde(flatten)]
     shown: Shown,
 }
@@ -131,13 +131,29 @@ impl EndpointView {
             public_key: newest
                 .and_then(|dated| signature::public_key(&String::from_utf8_lossy(dated.secret.expose()))),
             created_at: endpoint.created_at,
-            warning: warning(endpoint),
+            warning: plain_warning(endpoint).map(str::to_owned),
             shown,
         }
     }
 }
 
-fn warning(endpoint: &Endpoint) -> Option<&'static str> {
+/// What the answer to who made or changed an endpoint shows beside the endpoint: that another one has the same URL.
+fn with_namesake(view: EndpointView, state: &ApiState, endpoint: &Endpoint) -> EndpointView {
+    let config = state.store.config(endpoint.account);
+    let is_same = |other: &&Arc<Endpoint>| {
+        other.number != endpoint.number && !other.of_batch && other.url == endpoint.url
+    };
+    let namesake = config.as_ref().filter(|_| !endpoint.of_batch);
+    let Some(other) = namesake.and_then(|config| config.endpoints.iter().find(is_same)) else { return view };
+    let doubled = format!(
+        "The endpoint {} has the same URL: what both are owed arrives there twice. Delete one of them if that is not meant.",
+        other.id
+    );
+    let warning = view.warning.iter().chain([&doubled]).map(String::as_str).collect::<Vec<_>>().join(" ");
+    EndpointView { warning: Some(warning), ..view }
+}
+
+fn plain_warning(endpoint: &Endpoint) -> Option<&'static str> {
     let is_plain = endpoint.url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:"));
     (is_plain && endpoint.dialect != DialectName::Cllr).then_some(
         "This URL is http: everybody on the way can read the calls. Use https if the receiver has it.",
@@ -180,7 +196,8 @@ pub async fn create(
     let (endpoint, shown) =
         endpoint_form::create(&body, caller.account, state.clock.now(), state.courier.as_ref())?;
     let made = put(&state, endpoint).await?;
-    Ok((StatusCode::CREATED, Answer(EndpointView::of(&made, shown))))
+    let view = with_namesake(EndpointView::of(&made, shown), &state, &made);
+    Ok((StatusCode::CREATED, Answer(view)))
 }
 
 /// List endpoints
@@ -235,7 +252,8 @@ pub async fn change(
     let _changing = state.changing.lock().await;
     let current = find(&state, &caller, &id)?;
     let (endpoint, shown) = endpoint_form::change(&body, &current, state.courier.as_ref())?;
-    Ok(Answer(EndpointView::of(&*put(&state, endpoint).await?, shown)))
+    let changed = put(&state, endpoint).await?;
+    Ok(Answer(with_namesake(EndpointView::of(&changed, shown), &state, &changed)))
 }
 
 /// Delete an endpoint

@@ -15,7 +15,7 @@ use super::body::{Id, Json};
 use super::form::{Form, Given};
 use super::minutes::Minutes;
 use super::problem::Problem;
-use crate::model::account::Account;
+use crate::model::account::{Account, Limited};
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, ApiKey, Time};
 use crate::store::vault::hash_api_key;
@@ -34,6 +34,12 @@ pub struct AccountView {
     /// For how many days it keeps what was said in calls; `null` is as long as the rest.
     #[schema(value_type = Option<f64>)]
     transcript_retention_days: Option<Days>,
+    /// How many endpoints it may have, beside those that batches bring along.
+    endpoint_limit: u32,
+    /// How many sources it may have.
+    source_limit: u32,
+    /// How many API keys it may have.
+    key_limit: u32,
     /// The call minutes that are left; `null` is unlimited. Shown by `/v1/account` alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<f64>)]
@@ -100,6 +106,9 @@ impl AccountView {
             created_at: account.created_at,
             retention_days: account.retention.map(Days),
             transcript_retention_days: account.transcript_retention.map(Days),
+            endpoint_limit: account.limits.of(Limited::Endpoints),
+            source_limit: account.limits.of(Limited::Sources),
+            key_limit: account.limits.of(Limited::Keys),
             call_minutes: None,
             key,
         }

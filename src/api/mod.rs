@@ -3,6 +3,7 @@
 //! through `store::Queues` and the [`Courier`].
 
 pub mod account;
+mod account_limits;
 pub mod agents;
 pub mod analytics;
 pub mod auth;
@@ -194,6 +195,7 @@ fn open() -> OpenApiRouter<ApiState> {
 fn keyed() -> OpenApiRouter<ApiState> {
     OpenApiRouter::default()
         .routes(routes!(keys::accounts, keys::create_account))
+        .routes(routes!(account_limits::change))
         .routes(routes!(account::read, account::change))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::revoke))

@@ -37,7 +37,7 @@ pub use self::news::News;
 pub use self::place::{Place, SharedBody};
 use self::told::Told;
 use crate::dialect::ReceiptKind;
-use crate::model::account::Account;
+use crate::model::account::{Account, Limited, Limits};
 use crate::model::endpoint::Shape;
 use crate::model::event::Heard;
 use crate::model::replay::{Replay, ReplayOrder};
@@ -64,6 +64,9 @@ pub enum StoreError {
     /// This node's lease lapsed: nothing was written, and what it owned is no longer its own. Not to be tried again.
     #[error("the lease of this node is over: {0}")]
     Lapsed(String),
+    /// The account has as many of a kind as it may have.
+    #[error("the account has {1} {name} and may have no more", name = .0.name())]
+    LimitReached(Limited, u32),
 }
 
 /// An endpoint of an account.
@@ -503,6 +506,8 @@ pub trait Store: batches::Batches + books::Books + Send + Sync {
         retention: Option<Duration>,
         now: Time,
     ) -> Answer<'_, Option<Account>>;
+    /// Sets how much an account may have. Gives the account, or `None` if there is none.
+    fn set_limits(&self, account: AccountKey, limits: Limits) -> Answer<'_, Option<Account>>;
     /// Makes a key from its hash.
     fn create_key(
         &self,

@@ -29,7 +29,8 @@ struct Migration {
 
 /// Every migration, oldest first. Never edit one that was released. A new one only adds what a node that does not know of
 /// it can leave alone; what takes something away comes a version later than the last node that needs it.
-const MIGRATIONS: &[Migration] = &[Migration { sql: first, reads_from: 1 }];
+const MIGRATIONS: &[Migration] =
+    &[Migration { sql: first, reads_from: 1 }, Migration { sql: limits, reads_from: 1 }];
 
 /// The tables that have partitions.
 pub(super) const PARTITIONED: [&str; 2] = ["events", "settled"];
@@ -44,6 +45,11 @@ fn first() -> String {
         )
     };
     [TABLES, &tallies("tallies"), &tallies("tallies_gone")].concat()
+}
+
+/// What accounts may have, and which endpoints a batch brought along. A node that does not know of it counts nothing.
+fn limits() -> String {
+    crate::store::rooms::limits::COLUMNS.replace("INTEGER", "BIGINT")
 }
 
 const TABLES: &str = r"

@@ -7,9 +7,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use crate::store::sql::{Connection, OptionalExtension, Row, params};
 
 use super::keys::{MOST_ACCOUNTS, pack, unpack};
+use super::limits;
 use super::retention;
 use super::sealed::{self, SealedEndpoint, SealedSource};
-use crate::model::account::Account;
+use crate::model::account::{Account, Limited};
 use crate::model::endpoint::{Delivering, EndpointState, Scope};
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, ApiKey, Endpoint, EventType, Source, Time};
@@ -98,7 +99,7 @@ impl Changed {
 }
 
 const SOURCE_COLUMNS: &str = "id, dialect, sealed, created_at";
-const ENDPOINT_COLUMNS: &str = "id, revision, sealed, disabled, created_at";
+const ENDPOINT_COLUMNS: &str = "id, revision, sealed, disabled, created_at, of_batch";
 
 /// Reads an account with all that is configured in it.
 pub fn load(db: &Connection, vault: &Vault, key: AccountKey) -> Result<AccountConfig, StoreError> {
@@ -126,10 +127,11 @@ pub fn load(db: &Connection, vault: &Vault, key: AccountKey) -> Result<AccountCo
 }
 
 fn account_of(db: &Connection, key: AccountKey) -> Result<(Account, i64), StoreError> {
-    let mut statement = db.prepare_cached(
-        "SELECT account, tag, name, created_at, retention, transcript_retention, call_credit IS NOT NULL, revision, origin
-             FROM accounts WHERE account = ?",
-    )?;
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT account, tag, name, created_at, retention, transcript_retention, call_credit IS NOT NULL, revision, origin,
+             {} FROM accounts WHERE account = ?",
+        limits::OF_ACCOUNT
+    ))?;
     let account = statement.query_row([key.0], |row| {
         let tag = Tag::from_random(row.get::<i64>(1)?.cast_unsigned());
         let origin = row.get::<Option<i64>>(8)?.map(|mark| Tag::from_random(mark.cast_unsigned()));
@@ -142,6 +144,7 @@ fn account_of(db: &Connection, key: AccountKey) -> Result<(Account, i64), StoreE
             retention: row.get::<Option<i64>>(4)?.map(retention::length),
             transcript_retention: row.get::<Option<i64>>(5)?.map(retention::length),
             is_metered: row.get(6)?,
+            limits: limits::read(row, 9)?,
         };
         Ok((account, row.get(7)?))
     })?;
@@ -251,6 +254,7 @@ fn endpoint_of(row: &Row<'_>, vault: &Vault, tag: Tag) -> Result<Endpoint, Store
             None => EndpointState::Active,
             Some(reason) => EndpointState::Disabled { reason },
         },
+        of_batch: row.get(5)?,
         created_at: Time::from_micros(row.get(4)?),
     })
 }
@@ -289,6 +293,7 @@ pub fn put_source(db: &Connection, vault: &Vault, source: &Source) -> Result<Opt
     let sealed = sealed::seal(vault, &SealedSource::of(source))?;
     if source.number == 0 {
         let Some(number) = next_number(db, source.account, "sources")? else { return Ok(None) };
+        limits::check(db, source.account, Limited::Sources)?;
         db.execute(
             "INSERT INTO sources (id, dialect, sealed, created_at /*!, account */)
              VALUES (?, ?, ?, ? /*!, @1 */)",
@@ -315,6 +320,9 @@ pub fn put_endpoint(db: &Connection, vault: &Vault, endpoint: &Endpoint) -> Resu
     let is_new = endpoint.number == 0;
     let number = if is_new {
         let Some(number) = next_number(db, endpoint.account, "endpoints")? else { return Ok(None) };
+        if !endpoint.of_batch {
+            limits::check(db, endpoint.account, Limited::Endpoints)?;
+        }
         number
     } else {
         endpoint.number
@@ -359,9 +367,9 @@ pub fn put_endpoint(db: &Connection, vault: &Vault, endpoint: &Endpoint) -> Resu
     };
     if is_new {
         db.execute(
-            "INSERT INTO endpoints (id, revision, sealed, disabled, created_at /*!, account */)
-             VALUES (?, ?, ?, ?, ? /*!, @1 */)",
-            params![key, revision, sealed, disabled, endpoint.created_at.as_micros()],
+            "INSERT INTO endpoints (id, revision, sealed, disabled, created_at, of_batch /*!, account */)
+             VALUES (?, ?, ?, ?, ?, ? /*!, @1 */)",
+            params![key, revision, sealed, disabled, endpoint.created_at.as_micros(), endpoint.of_batch],
         )?;
         db.execute(
             "INSERT INTO endpoint_sums (endpoint, owed, delivered, pending, dead, cancelled /*!, account */)
@@ -414,6 +422,7 @@ pub fn create_key(
 ) -> Result<ApiKey, StoreError> {
     let number = next_number(db, account, "keys")?
         .ok_or_else(|| StoreError::Data("a key for an account that does not exist".to_owned()))?;
+    limits::check(db, account, Limited::Keys)?;
     db.execute(
         "INSERT INTO api_keys (id, name, admin, hash, created_at) VALUES (?, ?, ?, ?, ?)",
         params![pack(account, number), name, admin, hash, now.as_micros()],

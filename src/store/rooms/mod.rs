@@ -20,6 +20,7 @@ mod head;
 pub mod holds;
 pub mod keys;
 pub mod leaving;
+pub mod limits;
 mod list;
 mod loaded;
 pub mod mentioned;

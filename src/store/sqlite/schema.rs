@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use crate::store::rooms::{
-    arriving, batches, config, edges, erasure, holds, moving_batches, replays, scheduled, tallies,
+    arriving, batches, config, edges, erasure, holds, limits, moving_batches, replays, scheduled, tallies,
     transcripts,
 };
 
@@ -132,6 +132,7 @@ UPDATE accounts SET calls_filed = calls;
     moving_batches::COLUMNS,
     scheduled::TABLES,
     edges::COLUMNS,
+    limits::COLUMNS,
 ];
 
 /// How long a statement waits for another connection.

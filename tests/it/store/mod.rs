@@ -145,6 +145,7 @@ macro_rules! suite {
                     keys_open_until_they_are_revoked
                     sources_are_kept_whole
                     endpoints_are_kept_whole
+                    an_account_has_no_more_than_it_may
                     a_disabled_endpoint_is_owed_and_waits
                     changes_count_from_the_next_event_on
                 }

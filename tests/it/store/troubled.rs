@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use postcall::ledger::Tally;
 use postcall::ledger::tally::Dimension;
-use postcall::model::account::Account;
+use postcall::model::account::{Account, Limits};
 use postcall::model::id::Tag;
 use postcall::model::replay::{Replay, ReplayOrder};
 use postcall::model::{AccountKey, ApiKey, Endpoint, Mention, Secret, Source, Text, Time};
@@ -192,6 +192,7 @@ impl Store for Troubled {
         fn create_account(name: String, now: Time) -> Answer<'_, Option<Account>>;
         fn set_retention(account: AccountKey, retention: Option<Duration>, now: Time) -> Answer<'_, Option<Account>>;
         fn set_transcript_retention(account: AccountKey, retention: Option<Duration>, now: Time) -> Answer<'_, Option<Account>>;
+        fn set_limits(account: AccountKey, limits: Limits) -> Answer<'_, Option<Account>>;
         fn create_key(account: AccountKey, name: String, admin: bool, hash: [u8; 32], now: Time) -> Answer<'_, ApiKey>;
         fn find_key(hash: [u8; 32]) -> Answer<'_, Option<ApiKey>>;
         fn keys(account: AccountKey) -> Answer<'_, Vec<ApiKey>>;
