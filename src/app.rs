@@ -30,11 +30,13 @@ use crate::api::{self, ApiState, Courier, Sent};
 use crate::clock::{Clock, System};
 use crate::config;
 use crate::delivery::attempt::Attempter;
-use crate::delivery::dispatcher::Dispatcher;
+use crate::delivery::dispatcher::{Dispatcher, MOST_TO_HOST};
 use crate::delivery::guard::Guard;
+use crate::delivery::names::Names;
+use crate::delivery::resolver::SystemResolver;
 use crate::delivery::wire::{Exchange, Target, Wire, check_header};
 use crate::metrics::Metrics;
-use crate::model::Time;
+use crate::model::{AccountKey, Time};
 use crate::store::group::GroupWriter;
 use crate::store::outage::Outage;
 use crate::store::postgres::{self, PostgresStore};
@@ -79,6 +81,10 @@ pub struct Settings {
     pub metrics_listen: Option<SocketAddr>,
     /// A PEM file of root certificates to trust beside the public ones, of endpoints and of the database.
     pub extra_roots: Option<PathBuf>,
+    /// Name servers to ask for endpoints' names in place of the system's.
+    pub name_servers: Vec<SocketAddr>,
+    /// Requests that one account may have under way to one host.
+    pub max_in_flight_per_host: usize,
 }
 
 impl Settings {
@@ -99,6 +105,8 @@ impl Settings {
             max_connections_per_address: limits.connections_per_address,
             metrics_listen: None,
             extra_roots: None,
+            name_servers: Vec::new(),
+            max_in_flight_per_host: MOST_TO_HOST,
         }
     }
 }
@@ -128,7 +136,9 @@ impl App {
         settings.public_url.as_deref().map_or(Ok(()), check_public_url)?;
         let guard = Guard::new(settings.allow_networks.clone());
         let roots = settings.extra_roots.as_deref().map(read_roots).transpose()?;
-        let wire = Wire::new(guard.clone(), roots.as_deref()).map_err(|error| error.to_string())?;
+        let names = Names::new(SystemResolver::new(settings.name_servers.clone()), Arc::clone(&metrics));
+        let wire = Wire::with_names(guard.clone(), names, roots.as_deref());
+        let wire = wire.map_err(|error| error.to_string())?;
         let (listener, address) = listen(settings.listen, "--listen").await?;
         let metrics_listener = match settings.metrics_listen {
             Some(address) => Some(listen(address, "--metrics-listen").await?),
@@ -154,8 +164,13 @@ impl App {
             store: Arc::clone(&store),
             public_url: api.public_url.clone(),
         };
-        let dispatcher =
-            Dispatcher::new(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&metrics), attempter);
+        let dispatcher = Dispatcher::with_most_to_host(
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+            attempter,
+            settings.max_in_flight_per_host,
+        );
         let queues: Arc<dyn Queues> = Arc::new(dispatcher.clone());
         let (writer, _) = GroupWriter::start(
             Arc::clone(&store),
@@ -364,13 +379,15 @@ impl Courier for WireCourier {
 
     fn send<'a>(
         &'a self,
+        account: AccountKey,
         url: &'a str,
         headers: Vec<(HeaderName, HeaderValue)>,
         body: Bytes,
         timeout: Duration,
     ) -> Pin<Box<dyn Future<Output = Sent> + Send + 'a>> {
         Box::pin(async move {
-            let answer = self.wire.post(Exchange { target: Target::of(url), headers, body, timeout }).await;
+            let target = Target::of(url);
+            let answer = self.wire.post(Exchange { target, headers, body, timeout, account }).await;
             let mut sent = Sent { latency: answer.latency, ..Sent::default() };
             match answer.result {
                 Ok(response) => {

@@ -217,6 +217,11 @@ pub struct Metrics {
     connections_turned: [Counter; Turned::ALL.len()],
     connections_cut: [Counter; Cut::ALL.len()],
     keys_limited: Counter,
+    lookups: Counter,
+    lookups_failed: Counter,
+    lookups_under_way: Gauge,
+    floods: Counter,
+    host_waits: Counter,
     api_requests: Family<ApiRequest, Counter>,
     api_latency: Histogram,
 }
@@ -332,6 +337,14 @@ impl Metrics {
             count("keys_limited", "Requests refused because their address sent too many wrong API keys");
         let planned = count("deliveries_planned", "Deliveries that recorded events owe");
         let retries = count("retries_scheduled", "Attempts that will be made again");
+        let lookups = count("name_lookups", "Names that name servers were asked for");
+        let lookups_failed = count("name_lookups_failed", "Look-ups of names that got no answer");
+        let floods =
+            count("attempts_flooded", "Attempts that ended for too many informational answers (1xx)");
+        let host_waits = count(
+            "host_waits",
+            "Times that an endpoint waited because its account had enough requests under way to one host",
+        );
 
         let mut measure = |name: &str, help: &str, unit: Option<Unit>, bounds: &[f64]| {
             let histogram = Histogram::new(bounds.iter().copied());
@@ -355,6 +368,7 @@ impl Metrics {
         let in_flight = gauge("attempts_in_flight", "Attempts under way");
         let queued = gauge("deliveries_queued", "Deliveries in memory that wait for their attempt");
         let connections = gauge("connections", "Connections that are open");
+        let lookups_under_way = gauge("name_lookups_under_way", "Look-ups of names under way");
 
         Self {
             registry,
@@ -378,6 +392,11 @@ impl Metrics {
             connections_turned,
             connections_cut,
             keys_limited,
+            lookups,
+            lookups_failed,
+            lookups_under_way,
+            floods,
+            host_waits,
             api_requests,
             api_latency,
         }
@@ -478,6 +497,28 @@ impl Metrics {
     /// An inbound body was not read to its end.
     pub fn body_refused(&self, share: BodyShare, why: BodyRefusal) {
         self.bodies_refused[share as usize][why as usize].inc();
+    }
+
+    /// A name is looked up.
+    pub fn lookup_began(&self) {
+        self.lookups.inc();
+        self.lookups_under_way.inc();
+    }
+
+    /// Its look-up ended; a failure says nothing about the name.
+    pub fn lookup_ended(&self, is_failure: bool) {
+        self.lookups_under_way.dec();
+        self.lookups_failed.inc_by(u64::from(is_failure));
+    }
+
+    /// An attempt ended for too many informational answers.
+    pub fn flooded(&self) {
+        self.floods.inc();
+    }
+
+    /// An endpoint waits for a request to its host to end.
+    pub fn host_waited(&self) {
+        self.host_waits.inc();
     }
 
     /// An API request was answered. `route` is the template, never the path: ids would make a series each.

@@ -125,6 +125,7 @@ impl Embedded {
             delivering: Delivering::default(),
             credential: credential(),
             state: EndpointState::Active,
+            of_batch: false,
             created_at: now(),
         };
         let source = store.put_source(source).await.map_err(text)?.ok_or("no account")?.number;

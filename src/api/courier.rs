@@ -8,6 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
+use crate::model::AccountKey;
+
 /// Sends at once, and checks settings by the rules that sending keeps.
 pub trait Courier: Send + Sync {
     /// Whether this URL may be sent to.
@@ -22,9 +24,10 @@ pub trait Courier: Send + Sync {
     /// Why not, in a sentence for the caller.
     fn check_header(&self, name: &str, value: &str) -> Result<(), String>;
 
-    /// POSTs once, by the rules of every attempt.
+    /// POSTs once, by the rules of every attempt, for an account.
     fn send<'a>(
         &'a self,
+        account: AccountKey,
         url: &'a str,
         headers: Vec<(HeaderName, HeaderValue)>,
         body: Bytes,

@@ -253,9 +253,12 @@ async fn take_in(
             error!(%why, "a body could not be stored at all");
             (Arrival::Unavailable, Problem::unavailable().into_response())
         }
-        Err(StoreError::Unavailable(_) | StoreError::Unknown(_) | StoreError::Lapsed(_)) => {
-            (Arrival::Unavailable, Problem::unavailable().into_response())
-        }
+        Err(
+            StoreError::Unavailable(_)
+            | StoreError::Unknown(_)
+            | StoreError::Lapsed(_)
+            | StoreError::LimitReached(..),
+        ) => (Arrival::Unavailable, Problem::unavailable().into_response()),
     }
 }
 

@@ -12,7 +12,9 @@ use super::problem::{Problem, sentence};
 use super::redact;
 use super::sources::read_dialect;
 use crate::dialect;
-use crate::model::endpoint::{Delivering, Endpoint, EndpointState, Part, Scope, Shape, Wait};
+use crate::model::endpoint::{
+    Delivering, Endpoint, EndpointState, Part, SHORTEST_TIMEOUT, Scope, Shape, Wait,
+};
 use crate::model::json::Text;
 use crate::model::{AccountKey, DialectName, EventType, Time};
 
@@ -60,9 +62,10 @@ pub struct EndpointForm {
     /// Headers to add to every request.
     #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
     headers: Option<()>,
-    /// For the whole exchange; above 0, at most 300. Default by dialect.
+    /// For the whole exchange; 1 to 300. Default by dialect.
     timeout_seconds: Option<f64>,
-    /// Waits after each failed attempt, at most 50 of at most seven days; `[]` means once. Default by dialect.
+    /// Waits after each failed attempt, at most 50 of at most seven days; `[]` means once. One below 0.1 counts as 0.1.
+    /// Default by dialect.
     retry_delays_seconds: Option<Vec<f64>>,
     /// Attempts at the same time, 1 to 1000, from each node. Default 32.
     max_in_flight: Option<u32>,
@@ -93,6 +96,7 @@ pub fn blank(account: AccountKey, now: Time) -> Endpoint {
         delivering: Delivering::default(),
         credential: <_>::default(),
         state: EndpointState::Active,
+        of_batch: false,
         created_at: now,
     }
 }
@@ -291,7 +295,8 @@ fn read_wait(form: &mut Form<'_>, wait: &mut Option<Wait>) {
 }
 
 fn read_delivering(form: &mut Form<'_>, delivering: &mut Delivering) {
-    delivering.timeout = form.seconds("timeout_seconds", LONGEST_TIMEOUT).over(delivering.timeout);
+    delivering.timeout =
+        form.seconds("timeout_seconds", SHORTEST_TIMEOUT, LONGEST_TIMEOUT).over(delivering.timeout);
     delivering.max_in_flight = form.whole("max_in_flight", 1, MOST_IN_FLIGHT).over(delivering.max_in_flight);
     delivering.rate_limit = match form.number("rate_limit_per_second") {
         Given::Value(rate) if rate > 0.0 => Some(rate),

@@ -78,7 +78,7 @@ pub struct EndpointView {
     created_at: Time,
     /// What to look at once more.
     #[serde(skip_serializing_if = "Option::is_none")]
-    warning: Option<&'static str>,
+    warning: Option<String>,
     #[serde(flatten)]
     shown: Shown,
 }
@@ -133,13 +133,29 @@ impl EndpointView {
             public_key: newest
                 .and_then(|dated| signature::public_key(&String::from_utf8_lossy(dated.secret.expose()))),
             created_at: endpoint.created_at,
-            warning: warning(endpoint),
+            warning: plain_warning(endpoint).map(str::to_owned),
             shown,
         }
     }
 }
 
-fn warning(endpoint: &Endpoint) -> Option<&'static str> {
+/// What the answer to who made or changed an endpoint shows beside the endpoint: that another one has the same URL.
+fn with_namesake(view: EndpointView, state: &ApiState, endpoint: &Endpoint) -> EndpointView {
+    let config = state.store.config(endpoint.account);
+    let is_same = |other: &&Arc<Endpoint>| {
+        other.number != endpoint.number && !other.of_batch && other.url == endpoint.url
+    };
+    let namesake = config.as_ref().filter(|_| !endpoint.of_batch);
+    let Some(other) = namesake.and_then(|config| config.endpoints.iter().find(is_same)) else { return view };
+    let doubled = format!(
+        "The endpoint {} has the same URL: what both are owed arrives there twice. Delete one of them if that is not meant.",
+        other.id
+    );
+    let warning = view.warning.iter().chain([&doubled]).map(String::as_str).collect::<Vec<_>>().join(" ");
+    EndpointView { warning: Some(warning), ..view }
+}
+
+fn plain_warning(endpoint: &Endpoint) -> Option<&'static str> {
     let is_plain = endpoint.url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:"));
     (is_plain && endpoint.dialect != DialectName::Cllr).then_some(
         "This URL is http: everybody on the way can read the calls. Use https if the receiver has it.",
@@ -182,7 +198,9 @@ pub async fn create(
     let (endpoint, made) =
         endpoint_form::create(&body, caller.account, state.clock.now(), state.courier.as_ref())?;
     let endpoint = put(&state, endpoint).await?;
-    Ok(once(StatusCode::CREATED, |reveal| EndpointView::of(&endpoint, made.shown(reveal))))
+    Ok(once(StatusCode::CREATED, |reveal| {
+        with_namesake(EndpointView::of(&endpoint, made.shown(reveal)), &state, &endpoint)
+    }))
 }
 
 /// List endpoints
@@ -238,7 +256,9 @@ pub async fn change(
     let current = find(&state, &caller, &id)?;
     let (endpoint, made) = endpoint_form::change(&body, &current, state.courier.as_ref())?;
     let endpoint = put(&state, endpoint).await?;
-    Ok(once(StatusCode::OK, |reveal| EndpointView::of(&endpoint, made.shown(reveal))))
+    Ok(once(StatusCode::OK, |reveal| {
+        with_namesake(EndpointView::of(&endpoint, made.shown(reveal)), &state, &endpoint)
+    }))
 }
 
 /// Delete an endpoint

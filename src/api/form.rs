@@ -150,14 +150,14 @@ impl<'a> Form<'a> {
         self.read_as(name, "a number", |value| serde_json::from_str(value.get()).ok())
     }
 
-    /// A length of time above zero, up to `most` seconds; fractions are allowed.
-    pub fn seconds(&mut self, name: &'static str, most: u32) -> Given<Duration> {
+    /// A length of time from `least` up to `most` seconds; fractions are allowed.
+    pub fn seconds(&mut self, name: &'static str, least: Duration, most: u32) -> Given<Duration> {
         let given = self.number(name);
         self.convert(
             name,
             given,
-            |seconds| duration(seconds, most).filter(|span| !span.is_zero()),
-            || format!("Give a number of seconds above 0, at most {most}."),
+            |seconds| duration(seconds, most).filter(|span| *span >= least),
+            || format!("Give a number of seconds from {} to {most}.", least.as_secs_f64()),
         )
     }
 
@@ -310,7 +310,7 @@ mod tests {
         let given = form.text("url");
         form.required("url", given);
         form.boolean("ordered");
-        form.seconds("timeout_seconds", 300);
+        form.seconds("timeout_seconds", Duration::from_secs(1), 300);
         form.whole("max", 1, 10);
         let given = form.text("dialect");
         form.required("dialect", given);
@@ -338,12 +338,18 @@ mod tests {
 
     #[test]
     fn numbers_keep_to_their_bounds() {
-        for (text, expected) in
-            [("0.25", Some(250)), ("300", Some(300_000)), ("0", None), ("-1", None), ("301", None)]
-        {
+        for (text, expected) in [
+            ("1", Some(1000)),
+            ("1.25", Some(1250)),
+            ("300", Some(300_000)),
+            ("0.999", None),
+            ("0", None),
+            ("-1", None),
+            ("301", None),
+        ] {
             let body = format!("{{\"timeout_seconds\":{text}}}");
             let mut form = Form::read(body.as_bytes()).unwrap();
-            let given = form.seconds("timeout_seconds", 300).value();
+            let given = form.seconds("timeout_seconds", Duration::from_secs(1), 300).value();
             assert_eq!(given.map(|span| span.as_millis()), expected, "{text}");
             assert_eq!(form.finish().is_ok(), expected.is_some(), "{text}");
         }

@@ -18,14 +18,12 @@ use super::form::{Form, Given};
 use super::minutes::Minutes;
 use super::problem::Problem;
 use super::shown_once::{Revealed, once};
-use crate::model::account::Account;
+use crate::model::account::{Account, Limited};
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, ApiKey, Right, Rights, Secret, Time};
 use crate::store::NewKey;
 use crate::store::vault::hash_api_key;
 
-/// Keys that an account may have, expired ones among them, so that their list is one page.
-const MOST_KEYS: usize = 1000;
 /// Rights that a request may name: each once, and a repeat or two.
 const MOST_NAMED: usize = 2 * Right::ALL.len();
 /// How far ahead a key may end: whoever wants more leaves it out.
@@ -48,6 +46,12 @@ pub struct AccountView {
     /// For how many days a repeat is known as a duplicate after the call that it belongs to was removed.
     #[schema(value_type = f64)]
     repeat_memory_days: Days,
+    /// How many endpoints it may have, beside those that batches bring along.
+    endpoint_limit: u32,
+    /// How many sources it may have.
+    source_limit: u32,
+    /// How many API keys it may have.
+    key_limit: u32,
     /// The call minutes that are left; `null` is unlimited. Shown by `/v1/account` alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<f64>)]
@@ -135,6 +139,9 @@ impl AccountView {
             retention_days: account.retention.map(Days),
             transcript_retention_days: account.transcript_retention.map(Days),
             repeat_memory_days: Days(account.repeat_memory),
+            endpoint_limit: account.limits.of(Limited::Endpoints),
+            source_limit: account.limits.of(Limited::Sources),
+            key_limit: account.limits.of(Limited::Keys),
             call_minutes: None,
             key,
         }
@@ -241,10 +248,6 @@ pub async fn create(
     }
     form.finish()?;
     let _changing = state.changing.lock().await;
-    if state.store.keys(account).await?.len() >= MOST_KEYS {
-        let detail = format!("The account has {MOST_KEYS} keys. Revoke those that expired or are not used.");
-        return Err(Problem::conflict("too_many_keys", detail));
-    }
     let (made, key) = make(&state, account, name.unwrap_or_default(), rights, expires_at).await?;
     Ok(once(StatusCode::CREATED, |reveal| KeyView::of(made.clone(), tag, reveal.secret(&key))))
 }

@@ -3,6 +3,7 @@
 //! through `store::Queues` and the [`Courier`].
 
 pub mod account;
+mod account_limits;
 pub mod agents;
 pub mod analytics;
 pub mod auth;
@@ -240,7 +241,7 @@ fn keyed(right: Right) -> Option<OpenApiRouter<ApiState>> {
         Right::Ingest => None,
         Right::Write => Some(writing()),
         Right::Erase => Some(erasing()),
-        Right::Admin => Some(OpenApiRouter::default().routes(routes!(keys::accounts, keys::create_account))),
+        Right::Admin => Some(administering()),
     }
 }
 
@@ -317,6 +318,12 @@ fn writing() -> OpenApiRouter<ApiState> {
 /// What destroys something that is recorded.
 fn erasing() -> OpenApiRouter<ApiState> {
     OpenApiRouter::default().routes(routes!(quarantine::discard)).routes(routes!(erasures::create))
+}
+
+fn administering() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::default()
+        .routes(routes!(keys::accounts, keys::create_account))
+        .routes(routes!(account_limits::change))
 }
 
 /// Seed 000's own paths, whose refusals have a shape of their own.

@@ -184,6 +184,9 @@ pub const BAD_CURSOR: &str = "bad_cursor";
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
+        if let StoreError::LimitReached(kind, most) = error {
+            return Self::conflict(kind.code(), kind.refusal(most));
+        }
         error!(%error, "the store failed on an API request");
         match error {
             StoreError::Data(_) => {
@@ -191,9 +194,10 @@ impl From<StoreError> for Problem {
                     "A value in this request cannot be stored. Remove control characters and try again.";
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", detail)
             }
-            StoreError::Unavailable(_) | StoreError::Unknown(_) | StoreError::Lapsed(_) => {
-                Self::unavailable()
-            }
+            StoreError::Unavailable(_)
+            | StoreError::Unknown(_)
+            | StoreError::Lapsed(_)
+            | StoreError::LimitReached(..) => Self::unavailable(),
         }
     }
 }

@@ -76,10 +76,10 @@ pub async fn test(
     let outgoing = Outgoing { event_id: &event_id, at: now, body: &body };
     let mut headers = custom_headers(&endpoint);
     headers.extend(dialect.sign(&outgoing, &endpoint.credential));
-    let timeout = endpoint.delivering.timeout.unwrap_or(dialect.policy().timeout);
+    let timeout = endpoint.delivering.timeout_or(dialect.policy().timeout);
     let request = Message { headers: shown(&headers), body: String::from_utf8_lossy(&body).into_owned() };
     let credentials = credentials(&endpoint, &headers);
-    let sent = state.courier.send(&endpoint.url, headers, body, timeout).await;
+    let sent = state.courier.send(caller.account, &endpoint.url, headers, body, timeout).await;
     Ok(Answer(tested(sent, request, &credentials)))
 }
 

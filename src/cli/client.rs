@@ -13,6 +13,7 @@ use crate::clock::random_bytes;
 use crate::config;
 use crate::delivery::guard::Guard;
 use crate::delivery::wire::{Exchange, Opened, Target, Wire};
+use crate::model::AccountKey;
 
 /// For the head of an answer, and for the rest of it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -216,7 +217,8 @@ impl Client {
         body: Bytes,
         timeout: Duration,
     ) -> Result<Opened, String> {
-        let exchange = Exchange { target: Target::of(url), headers, body, timeout };
+        let account = AccountKey::DEFAULT;
+        let exchange = Exchange { target: Target::of(url), headers, body, timeout, account };
         self.wire.open(method.clone(), exchange).await.map_err(|trouble| {
             let option = self.option;
             format!("{url} does not answer: {trouble}. Is postcall running there? {option} says where it is")

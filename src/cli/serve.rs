@@ -15,6 +15,7 @@ use tracing::warn;
 use crate::api::server::Limits;
 use crate::app::{App, DatabaseUrl, FirstStart, LEASE, Settings};
 use crate::config;
+use crate::delivery::dispatcher::MOST_TO_HOST;
 
 /// Run the server.
 #[derive(Args)]
@@ -59,6 +60,14 @@ pub struct Serve {
     /// PEM file of root certificates that endpoints and the database may be signed by, beside the public ones.
     #[arg(long, value_name = "FILE")]
     extra_roots: Option<PathBuf>,
+    /// A name server to ask for endpoints' names in place of the system's, such as 10.0.0.2 or 10.0.0.2:5353. May be given
+    /// more than once.
+    #[arg(long = "name-server", value_name = "ADDR", value_parser = name_server)]
+    name_servers: Vec<SocketAddr>,
+    /// Requests that one account may have under way to one host, all its endpoints there together; one endpoint takes half
+    /// of them at the most.
+    #[arg(long, value_name = "COUNT", default_value_t = MOST_TO_HOST, value_parser = places)]
+    max_in_flight_per_host: usize,
 }
 
 /// A network, or an address as the network of itself.
@@ -82,6 +91,18 @@ fn within_files(max_connections: usize, files: u64) -> usize {
         );
     }
     max_connections.min(half)
+}
+
+/// The address of a name server; the port is 53 unless it is said.
+fn name_server(text: &str) -> Result<SocketAddr, String> {
+    let usual = || text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 53));
+    let address = text.parse().ok().or_else(usual);
+    address.ok_or_else(|| "give an address such as 10.0.0.2, 10.0.0.2:5353 or [::1]:53".to_owned())
+}
+
+fn places(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=100_000).contains(count));
+    count.ok_or_else(|| "give a number from 1 to 100000".to_owned())
 }
 
 /// Runs until SIGINT or SIGTERM, then finishes what is in flight.
@@ -110,6 +131,8 @@ pub async fn run(serve: Serve) -> Result<ExitCode, String> {
         max_connections_per_address: serve.max_connections_per_address,
         metrics_listen: serve.metrics_listen,
         extra_roots: serve.extra_roots,
+        name_servers: serve.name_servers,
+        max_in_flight_per_host: serve.max_in_flight_per_host,
     };
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;

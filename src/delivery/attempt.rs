@@ -77,7 +77,8 @@ impl Attempter {
         let mut headers = recipient.headers.clone();
         headers.extend(dialect.sign(&outgoing, &recipient.endpoint.credential));
         let target = recipient.target.clone();
-        let exchange = Exchange { target, headers, body: body.clone(), timeout: policy.timeout };
+        let account = owned.endpoint.account;
+        let exchange = Exchange { target, headers, body: body.clone(), timeout: policy.timeout, account };
         let answer = self.wire.post(exchange).await;
         self.settlement(owned, policy, at, answer, body)
     }
@@ -124,6 +125,9 @@ impl Attempter {
             }
             Err(trouble) => {
                 self.metrics.attempted(owned.dialect, kind_of(&trouble), latency);
+                if matches!(trouble, Trouble::Informational) {
+                    self.metrics.flooded();
+                }
                 attempt.error = Some(trouble.to_string());
             }
         }
@@ -175,7 +179,9 @@ fn kind_of(trouble: &Trouble) -> AttemptResult {
         Trouble::Timeout { .. } => AttemptResult::Timeout,
         Trouble::Refused(_) | Trouble::UrlInvalid(_) => AttemptResult::Refused,
         Trouble::Resolve(_) | Trouble::Connect(_) | Trouble::Tls(_) => AttemptResult::Connect,
-        Trouble::Reset(_) | Trouble::Protocol(_) | Trouble::Internal => AttemptResult::Broken,
+        Trouble::Reset(_) | Trouble::Protocol(_) | Trouble::Informational | Trouble::Internal => {
+            AttemptResult::Broken
+        }
     }
 }
 

@@ -4,15 +4,16 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tracing::warn;
 
 use super::attempt::{Attempted, Attempter};
 use super::called_off::CalledOff;
+use super::hosts::{Freed, HostPlace, Hosts};
 use super::lane::{CLAIM, Lane, State};
 use super::parallelism::Parallelism;
 use super::recipient::Recipient;
@@ -24,12 +25,17 @@ use crate::store::group::GroupWriter;
 use crate::store::outage::Outage;
 use crate::store::{Claimed, EndpointRef, News, Owned, Place, Queues, Store, StoreError};
 
+pub use super::hosts::MOST_TO_HOST;
+
 /// Bytes in all queues together: bounds memory however many endpoints there are and however large their events.
 const HOUSE: usize = 64 << 20;
 /// Requests that an endpoint may have under way whatever the others do.
 const SURE: usize = 2;
 /// Wait before the next claim after one that failed, and for a lease that is long enough.
 const CLAIM_PAUSE: Duration = Duration::from_millis(500);
+
+/// How often queues give memory back that they have no use for.
+const REST: Duration = Duration::from_secs(10);
 
 /// How the log calls what is asked of the store here.
 const WORK: &str = "taking deliveries from the store";
@@ -54,6 +60,8 @@ struct Inner {
     outage: Outage,
     /// Requests under way to all endpoints together.
     parallelism: Parallelism,
+    /// Those of each account to each host.
+    hosts: Hosts,
     /// Deliveries between the start of their request and the end of their settlement.
     busy: AtomicUsize,
     /// Rung when there are none.
@@ -61,14 +69,27 @@ struct Inner {
 }
 
 impl Dispatcher {
-    /// A dispatcher of the current runtime. It sends nothing before [`Self::start`].
+    /// A dispatcher of the current runtime, with [`MOST_TO_HOST`] requests to one host. It sends nothing before
+    /// [`Self::start`].
     pub fn new(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         attempter: Attempter,
     ) -> Self {
-        Self(Arc::new(Inner {
+        Self::with_most_to_host(store, clock, metrics, attempter, MOST_TO_HOST)
+    }
+
+    /// Like [`Self::new`], with so many requests of one account to one host at a time.
+    pub fn with_most_to_host(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        attempter: Attempter,
+        most_to_host: usize,
+    ) -> Self {
+        let (freed, mut told) = unbounded_channel();
+        let dispatcher = Self(Arc::new(Inner {
             store,
             clock,
             metrics,
@@ -82,9 +103,17 @@ impl Dispatcher {
             called_off: CalledOff::default(),
             outage: Outage::default(),
             parallelism: Parallelism::default(),
+            hosts: Hosts::new(most_to_host, freed),
             busy: AtomicUsize::new(0),
             idle: Notify::new(),
-        }))
+        }));
+        let inner = Arc::downgrade(&dispatcher.0);
+        dispatcher.0.runtime.spawn(async move {
+            while let Some(freed) = told.recv().await {
+                inner.upgrade().inspect(|inner| inner.told(freed));
+            }
+        });
+        dispatcher
     }
 
     /// Takes the way to settle, and wakes every endpoint for what an earlier run left open.
@@ -93,6 +122,7 @@ impl Dispatcher {
         if let Some(news) = self.0.store.news() {
             self.0.runtime.spawn(self.clone().listen(news));
         }
+        self.0.runtime.spawn(rest(Arc::downgrade(&self.0)));
         self.wake_all();
     }
 
@@ -139,6 +169,15 @@ impl Dispatcher {
             lane.state().queue.clear();
         }
         idle.is_ok()
+    }
+}
+
+/// Has queues give memory back that they have no use for, for as long as there is a dispatcher.
+async fn rest(dispatcher: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(REST).await;
+        let Some(inner) = dispatcher.upgrade() else { return };
+        inner.rest();
     }
 }
 
@@ -279,6 +318,17 @@ impl Inner {
 
     /// Starts whatever may start now: requests, a claim, the timer of the rate limit.
     fn pump(self: &Arc<Self>, lane: &Arc<Lane>) {
+        self.pump_with(lane, None);
+    }
+
+    /// The same for an endpoint that waited for a request to its host to end. A place that is not used goes to who is next.
+    fn told(self: &Arc<Self>, freed: Freed) {
+        let Some(lane) = self.known_lane(freed.endpoint()) else { return };
+        let place = lane.state().told(freed);
+        self.pump_with(&lane, place);
+    }
+
+    fn pump_with(self: &Arc<Self>, lane: &Arc<Lane>, place: Option<HostPlace>) {
         if self.stopping.load(Ordering::Acquire) {
             return;
         }
@@ -288,11 +338,11 @@ impl Inner {
             None => return self.forget(lane),
         };
         let mut state = lane.state();
-        self.start_requests(lane, &mut state, &endpoint);
+        self.start_requests(lane, &mut state, &endpoint, place);
         let most = state.breaker.claim(CLAIM);
         let is_low = state.queue.len() < most / 2;
         if state.backlog && !state.claiming && state.returning == 0 && is_low {
-            if !self.outlasts(&state.recipient(&endpoint), endpoint.dialect) {
+            if !self.outlasts(&state.recipient(&endpoint, &self.hosts).0, endpoint.dialect) {
                 return self.pump_later(lane, &mut state, CLAIM_PAUSE);
             }
             let places = state.places((&self.house, HOUSE), most);
@@ -308,19 +358,40 @@ impl Inner {
         }
     }
 
-    fn start_requests(self: &Arc<Self>, lane: &Arc<Lane>, state: &mut State, endpoint: &Arc<Endpoint>) {
+    fn start_requests(
+        self: &Arc<Self>,
+        lane: &Arc<Lane>,
+        state: &mut State,
+        endpoint: &Arc<Endpoint>,
+        mut freed: Option<HostPlace>,
+    ) {
         let wanted = endpoint.delivering.max_in_flight.unwrap_or(DEFAULT_MAX_IN_FLIGHT);
         let limit = state.breaker.limit(usize::try_from(wanted).unwrap_or(usize::MAX));
         while state.in_flight < limit && !state.queue.is_empty() {
+            let Some(dialect) = state.queue.front().map(|owned| owned.dialect) else { return };
+            let (recipient, share) = state.recipient(endpoint, &self.hosts);
             // Another request of this endpoint comes by when one of its own is done.
-            if state.in_flight >= SURE && !self.parallelism.has_room() {
+            if state.in_flight >= SURE && !self.parallelism.has_room(share.of_account()) {
                 return;
             }
-            let Some(dialect) = state.queue.front().map(|owned| owned.dialect) else { return };
-            let recipient = state.recipient(endpoint);
             if !self.outlasts(&recipient, dialect) {
                 return self.pump_later(lane, state, CLAIM_PAUSE);
             }
+            let place = match freed.take().filter(|place| place.is_of(&share)) {
+                Some(place) => place,
+                None => {
+                    let before = state.waits;
+                    match share.ask(lane.target, state.in_flight, &mut state.waits) {
+                        Some(place) => place,
+                        None => {
+                            if state.waits != before {
+                                self.metrics.host_waited();
+                            }
+                            return;
+                        }
+                    }
+                }
+            };
             let rate = state.breaker.rate(endpoint.delivering.rate_limit);
             if let Err(wait) = state.pace.admit(self.clock.now(), rate) {
                 self.pump_later(lane, state, wait);
@@ -329,12 +400,13 @@ impl Inner {
             let Some(owned) = state.queue.pop_front() else { return };
             self.metrics.unqueued(1);
             if self.called_off.has(owned.endpoint, owned.delivery) {
+                freed = Some(place);
                 continue;
             }
             state.in_flight += 1;
             self.parallelism.begin();
             self.busy.fetch_add(1, Ordering::AcqRel);
-            self.runtime.spawn(Arc::clone(self).deliver(Arc::clone(lane), recipient, owned));
+            self.runtime.spawn(Arc::clone(self).deliver(Arc::clone(lane), recipient, owned, place));
         }
     }
 
@@ -358,7 +430,13 @@ impl Inner {
 
     /// One delivery's attempt. The connection is free for the next one before the settlement is on disk; the place is
     /// not.
-    async fn deliver(self: Arc<Self>, lane: Arc<Lane>, recipient: Arc<Recipient>, owned: Owned) {
+    async fn deliver(
+        self: Arc<Self>,
+        lane: Arc<Lane>,
+        recipient: Arc<Recipient>,
+        owned: Owned,
+        place: HostPlace,
+    ) {
         self.metrics.in_flight().inc();
         let Attempted { settlement, answered, latency } = self.attempter.attempt(&recipient, &owned).await;
         self.metrics.in_flight().dec();
@@ -367,6 +445,10 @@ impl Inner {
             let mut state = lane.state();
             state.in_flight -= 1;
             state.breaker.note(answered);
+        }
+        // Who waits at the host goes first; this endpoint asks again behind it.
+        if let Some(freed) = place.give_up() {
+            self.told(freed);
         }
         self.pump(&lane);
         if let Some(writer) = self.writer.get() {
@@ -477,6 +559,17 @@ impl Inner {
             // It may have been claimed for before these were there to be claimed.
             Dispatcher(inner).wake(vec![lane.target]);
         });
+    }
+
+    /// Gives memory back that queues have no use for, and those of endpoints that are gone.
+    fn rest(&self) {
+        self.attempter.wire.tidy();
+        for lane in self.all_lanes() {
+            match self.endpoint(lane.target) {
+                Some(_) => lane.state().rest(),
+                None => self.forget(&lane),
+            }
+        }
     }
 
     /// The endpoint was deleted: a chore calls its deliveries off.

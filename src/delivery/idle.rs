@@ -15,6 +15,9 @@ const LIFE: Duration = Duration::from_secs(50);
 /// As many as there are requests under way: under load no connection is closed only to be opened again.
 const MOST: usize = super::parallelism::MOST;
 
+/// Of one origin, so that one receiver's do not take the places of all others.
+const MOST_OF_ORIGIN: usize = MOST / 4;
+
 /// A connection turns around as soon as its task has run once more. One that still writes a request that was
 /// answered early is not worth waiting for.
 const TURN_AROUND: Duration = Duration::from_millis(50);
@@ -61,14 +64,19 @@ impl Idle {
 
     /// Keeps a connection whose answer was read to its end, if it stays open and there is room.
     pub(super) async fn keep(&self, origin: &str, mut sender: Sender) {
-        if !matches!(timeout(TURN_AROUND, sender.ready()).await, Ok(Ok(()))) {
+        if !matches!(timeout(TURN_AROUND, sender.ready()).await, Ok(true)) {
             return;
         }
         let now = Instant::now();
         let mut shelf = self.shelf();
-        shelf.sweep(now);
-        if shelf.count >= MOST {
+        if now.duration_since(shelf.swept) >= LIFE / 10 {
+            shelf.sweep(now);
+        }
+        if shelf.by_origin.get(origin).is_some_and(|waiting| waiting.len() >= MOST_OF_ORIGIN) {
             return;
+        }
+        if shelf.count >= MOST {
+            shelf.close_oldest();
         }
         if !shelf.by_origin.contains_key(origin) {
             shelf.by_origin.insert(origin.to_owned(), Vec::new());
@@ -79,23 +87,36 @@ impl Idle {
         }
     }
 
+    /// Closes what has waited too long.
+    pub(super) fn tidy(&self) {
+        self.shelf().sweep(Instant::now());
+    }
+
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Shelf {
-    /// Now and then closes what has waited too long. Riding on `keep` spares a task and a timer; a process that
-    /// sends nothing at all leaves the closing to the servers.
+    /// Closes what has waited too long.
     fn sweep(&mut self, now: Instant) {
-        if now.duration_since(self.swept) < LIFE / 10 {
-            return;
-        }
         self.swept = now;
         self.by_origin.retain(|_, waiting| {
             waiting.retain(|one| one.is_usable(now));
             !waiting.is_empty()
         });
         self.count = self.by_origin.values().map(Vec::len).sum();
+    }
+
+    /// Closes the connection that has waited longest: whoever sent last is likelier to send again.
+    fn close_oldest(&mut self) {
+        let since = |waiting: &Vec<Waiting>| waiting.first().map(|oldest| oldest.since);
+        let oldest = self.by_origin.values().filter_map(since).min();
+        let holder =
+            self.by_origin.values_mut().find(|waiting| since(waiting) == oldest && !waiting.is_empty());
+        if let Some(waiting) = holder {
+            drop(waiting.remove(0));
+            self.count -= 1;
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::task::AbortHandle;
 
 use super::breaker::Breaker;
+use super::hosts::{Freed, HostPlace, Hosts, Share, Waits};
 use super::pace::Pace;
 use super::recipient::Recipient;
 use crate::model::{Endpoint, Time};
@@ -55,16 +56,65 @@ pub struct State {
     pub pace: Pace,
     /// The endpoint's health.
     pub breaker: Breaker,
+    /// What the endpoint waits for at its host.
+    pub waits: Waits,
     /// The endpoint as it was when something was last sent to it.
-    recipient: Option<Arc<Recipient>>,
+    ready: Option<Ready>,
+    /// Whether anything was sent since the last rest.
+    is_used: bool,
+}
+
+/// An endpoint made ready, with its account's share of its host.
+struct Ready {
+    recipient: Arc<Recipient>,
+    share: Arc<Share>,
 }
 
 impl State {
-    /// The endpoint made ready, anew when its settings have changed.
-    pub fn recipient(&mut self, endpoint: &Arc<Endpoint>) -> Arc<Recipient> {
-        match &self.recipient {
-            Some(ready) if Arc::ptr_eq(&ready.endpoint, endpoint) => Arc::clone(ready),
-            _ => Arc::clone(self.recipient.insert(Arc::new(Recipient::of(Arc::clone(endpoint))))),
+    /// The endpoint made ready, anew when its settings have changed, and the share of its host.
+    pub fn recipient(&mut self, endpoint: &Arc<Endpoint>, hosts: &Hosts) -> (Arc<Recipient>, Arc<Share>) {
+        self.is_used = true;
+        let ready = match self.ready.take() {
+            Some(ready) if Arc::ptr_eq(&ready.recipient.endpoint, endpoint) => ready,
+            earlier => {
+                let recipient = Arc::new(Recipient::of(Arc::clone(endpoint)));
+                let share = hosts.share(endpoint.account, recipient.target.host());
+                if !earlier.is_some_and(|earlier| Arc::ptr_eq(&earlier.share, &share)) {
+                    self.waits = Waits::default();
+                }
+                Ready { recipient, share }
+            }
+        };
+        let ready = self.ready.insert(ready);
+        (Arc::clone(&ready.recipient), Arc::clone(&ready.share))
+    }
+
+    /// Takes note of what the endpoint was told that waited. Gives the place, if it is of the host that the endpoint has now;
+    /// dropped, any other goes to who is next there.
+    pub fn told(&mut self, freed: Freed) -> Option<HostPlace> {
+        let share = self.ready.as_ref().map(|ready| &ready.share)?;
+        match freed {
+            Freed::Place(_, place) if place.is_of(share) => {
+                self.waits.first = false;
+                Some(place)
+            }
+            Freed::Room(_, of) if Arc::ptr_eq(&of, share) => {
+                self.waits.more = false;
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Gives memory back that the queue has no use for now: room for deliveries that are gone, and what was made ready for
+    /// an endpoint to which nothing was sent since the last time. Called now and then.
+    pub fn rest(&mut self) {
+        if self.queue.is_empty() {
+            self.queue.shrink_to_fit();
+        }
+        let is_idle = self.queue.is_empty() && self.in_flight == 0 && self.waits == Waits::default();
+        if is_idle && !std::mem::take(&mut self.is_used) {
+            self.ready = None;
         }
     }
 
@@ -112,5 +162,97 @@ impl Lane {
             state.backlog = true;
         }
         place
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::size_of;
+    use std::sync::Arc;
+
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+    use crate::model::endpoint::EndpointState;
+    use crate::model::{AccountKey, DialectName, Event, EventBody, EventType};
+
+    fn endpoint() -> Arc<Endpoint> {
+        Arc::new(Endpoint {
+            account: AccountKey::DEFAULT,
+            number: 1,
+            id: String::new(),
+            revision: 1,
+            url: "https://crm.example/hook".to_owned(),
+            dialect: DialectName::Standard,
+            shape: <_>::default(),
+            events: None,
+            scope: <_>::default(),
+            completed_only: false,
+            ordered: true,
+            headers: Vec::new(),
+            delivering: <_>::default(),
+            credential: <_>::default(),
+            state: EndpointState::Active,
+            of_batch: false,
+            created_at: Time::from_micros(0),
+        })
+    }
+
+    fn owned(lane: &Lane, house: &Arc<AtomicUsize>) -> Owned {
+        let disabled =
+            crate::model::event::EndpointDisabled { endpoint_id: String::new(), reason: String::new() };
+        let event = Event {
+            id: String::new(),
+            position: 1,
+            kind: EventType::EndpointDisabled,
+            at: Time::from_micros(0),
+            test: false,
+            source_id: None,
+            body: EventBody::Endpoint(disabled),
+        };
+        Owned {
+            endpoint: lane.target,
+            delivery: 1,
+            ordered_call: None,
+            attempt: 1,
+            event: Arc::new(event),
+            dialect: DialectName::Standard,
+            shape: <_>::default(),
+            revision: 1,
+            call: None,
+            body: <_>::default(),
+            place: lane.reserve((house, usize::MAX), 0).unwrap(),
+        }
+    }
+
+    /// Bytes that a queue holds by itself: what stays for each endpoint when nothing is to be sent to it.
+    fn held(lane: &Lane) -> usize {
+        let state = lane.state();
+        let ready = state.ready.as_ref().map_or(0, |_| size_of::<Recipient>() + size_of::<Share>());
+        size_of::<Lane>() + state.queue.capacity() * size_of::<Owned>() + ready
+    }
+
+    #[test]
+    fn an_idle_queue_holds_little() {
+        let (freed, _told) = unbounded_channel();
+        let (hosts, house, endpoint) = (Hosts::new(8, freed), Arc::default(), endpoint());
+        let lane = Lane::new(EndpointRef { account: AccountKey::DEFAULT, number: 1 });
+        for _ in 0..100 {
+            let delivery = owned(&lane, &house);
+            assert!(lane.state().enqueue(delivery).is_none());
+        }
+        lane.state().recipient(&endpoint, &hosts);
+        lane.state().rest();
+        assert_eq!(lane.state().queue.len(), 100, "what waits stays");
+        lane.state().queue.clear();
+        let after_a_burst = held(&lane);
+        assert!(after_a_burst > 100 * size_of::<Owned>(), "{after_a_burst}");
+
+        lane.state().rest();
+        assert!(lane.state().ready.is_some(), "it was used since the last time");
+        lane.state().rest();
+        assert!(lane.state().ready.is_none());
+        assert!(held(&lane) < 512, "{after_a_burst} bytes before, {} now", held(&lane));
+        assert_eq!(house.load(std::sync::atomic::Ordering::SeqCst), 0);
     }
 }

@@ -14,6 +14,11 @@ const RATE: u64 = 10_000;
 const LEAST: usize = 64;
 /// However far: within the memory and the files that a small machine has.
 pub const MOST: usize = 1024;
+/// Each account may have one part in so many of the limit under way, whatever the others have: one account whose receivers
+/// all hang does not take everybody's.
+const ACCOUNT_PART: usize = 4;
+/// However many accounts there are.
+const MOST_OF_ALL_ACCOUNTS: usize = 2 * MOST;
 /// How much of the remembered latency one request changes: one part in so many.
 const SMOOTHING: u64 = 64;
 
@@ -41,9 +46,10 @@ impl Parallelism {
         self.latency.store(smoothed, Ordering::Relaxed);
     }
 
-    /// Whether one more is worth starting.
-    pub fn has_room(&self) -> bool {
-        self.under_way.load(Ordering::Relaxed) < self.limit()
+    /// Whether one more is worth starting for an account that has so many under way.
+    pub fn has_room(&self, of_account: usize) -> bool {
+        let (under_way, limit) = (self.under_way.load(Ordering::Relaxed), self.limit());
+        under_way < limit || (of_account < limit / ACCOUNT_PART && under_way < MOST_OF_ALL_ACCOUNTS)
     }
 
     fn limit(&self) -> usize {
@@ -68,8 +74,22 @@ mod tests {
             assert!(found.abs_diff(limit) <= limit / 20, "{latency} ms: {found}");
         }
         (0..LEAST + 10).for_each(|_| parallelism.begin());
-        assert!(!parallelism.has_room());
+        assert!(!parallelism.has_room(LEAST + 10));
         (0..11).for_each(|_| parallelism.end(None));
-        assert!(parallelism.has_room(), "what was not answered changes no latency");
+        assert!(parallelism.has_room(LEAST - 1), "what was not answered changes no latency");
+    }
+
+    #[test]
+    fn an_account_has_its_part_whatever_the_others_have() {
+        let parallelism = Parallelism::default();
+        (0..LEAST).for_each(|_| parallelism.begin());
+        assert!(!parallelism.has_room(LEAST), "whose requests they are has no room for more");
+        for own in 0..LEAST / ACCOUNT_PART {
+            assert!(parallelism.has_room(own));
+            parallelism.begin();
+        }
+        assert!(!parallelism.has_room(LEAST / ACCOUNT_PART));
+        (0..MOST_OF_ALL_ACCOUNTS).for_each(|_| parallelism.begin());
+        assert!(!parallelism.has_room(0), "all accounts together are bounded");
     }
 }

@@ -47,12 +47,46 @@ impl Recipient {
 /// jitter.
 pub fn policy(endpoint: &Endpoint, dialect: DialectName) -> Policy {
     let mut policy = dialect::get(dialect).policy();
-    if let Some(timeout) = endpoint.delivering.timeout {
-        policy.timeout = timeout;
-    }
+    policy.timeout = endpoint.delivering.timeout_or(policy.timeout);
     if let Some(delays) = &endpoint.delivering.retry_delays {
         policy.retry_delays.clone_from(delays);
         policy.jitter = false;
     }
     policy
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::{AccountKey, Time};
+
+    #[test]
+    fn a_timeout_of_less_than_a_second_counts_as_one() {
+        let mut endpoint = Endpoint {
+            account: AccountKey::DEFAULT,
+            number: 1,
+            id: String::new(),
+            revision: 1,
+            url: "https://crm.example/hook".to_owned(),
+            dialect: DialectName::Cllr,
+            shape: <_>::default(),
+            events: None,
+            scope: <_>::default(),
+            completed_only: false,
+            ordered: true,
+            headers: Vec::new(),
+            delivering: <_>::default(),
+            credential: <_>::default(),
+            state: crate::model::endpoint::EndpointState::Active,
+            of_batch: false,
+            created_at: Time::from_micros(0),
+        };
+        for (given, expected) in [(Some(2), 1000), (Some(1000), 1000), (Some(1500), 1500), (None, 10_000)] {
+            endpoint.delivering.timeout = given.map(Duration::from_millis);
+            let found = policy(&endpoint, endpoint.dialect).timeout;
+            assert_eq!(found, Duration::from_millis(expected), "{given:?}");
+        }
+    }
 }

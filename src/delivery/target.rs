@@ -30,6 +30,11 @@ impl Target {
         Self(Arc::new(Parts::of(url)))
     }
 
+    /// The host's name or address; empty when nothing can be sent.
+    pub fn host(&self) -> &str {
+        self.parts().ok().and_then(|parts| parts.url.host_str()).unwrap_or_default()
+    }
+
     pub(super) fn parts(&self) -> Result<&Parts, Trouble> {
         Result::as_ref(&self.0).map_err(Clone::clone)
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::guard::Refused;
+use super::meter::{MOST_BEFORE_ANSWER, MOST_INFORMATIONAL};
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +38,13 @@ pub enum Trouble {
     /// What came back is not HTTP/1, or a head of more than 64 KiB.
     #[error("what came back cannot be read as HTTP/1: {0}")]
     Protocol(String),
+    /// Too many informational answers (1xx) came in place of one.
+    #[error(
+        "more than {MOST_INFORMATIONAL} informational answers (1xx) or {} KiB of them came before an answer, so the connection \
+         was closed; send a final status such as 200",
+        MOST_BEFORE_ANSWER / 1024
+    )]
+    Informational,
     /// A defect of postcall broke the attempt off.
     #[error("postcall itself failed to make this attempt; its log says more")]
     Internal,
@@ -56,6 +64,7 @@ impl Trouble {
             Self::Tls(_) => "tls",
             Self::Reset(_) => "reset",
             Self::Protocol(_) => "protocol",
+            Self::Informational => "informational",
             Self::Internal => "internal",
             Self::UrlInvalid(_) => "url_invalid",
         }

@@ -14,10 +14,15 @@ use tokio::time::Instant;
 use super::connect::{Connector, Sender};
 use super::guard::Guard;
 use super::idle::Idle;
+use super::names::Names;
+use super::resolver::SystemResolver;
 use super::target::Parts as TargetParts;
 use super::trouble::Limit;
+use crate::metrics::Metrics;
+use crate::model::AccountKey;
 
 pub use super::connect::BadRoots;
+pub use super::meter::{MOST_BEFORE_ANSWER, MOST_INFORMATIONAL};
 pub use super::target::Target;
 pub use super::trouble::{Phase, Trouble};
 
@@ -39,6 +44,8 @@ pub struct Exchange {
     pub body: Bytes,
     /// For everything: resolving, connecting, TLS, the request, the answer with its body.
     pub timeout: Duration,
+    /// Whose look-up it is, should the target's name have to be looked up.
+    pub account: AccountKey,
 }
 
 /// What came of it.
@@ -105,12 +112,27 @@ struct Parts {
 
 impl Wire {
     /// A wire that speaks to whom the guard lets through and trusts Mozilla's roots, beside them those in
-    /// `extra_roots` (PEM, one or more certificates).
+    /// `extra_roots` (PEM, one or more certificates). Names are looked up as the system is configured.
     ///
     /// # Errors
     /// When `extra_roots` holds no certificate or one that cannot be used.
     pub fn new(guard: Guard, extra_roots: Option<&[u8]>) -> Result<Self, BadRoots> {
-        Ok(Self(Arc::new(Parts { connector: Connector::new(guard, extra_roots)?, idle: Idle::new() })))
+        let names = Names::new(SystemResolver::new(Vec::new()), Arc::new(Metrics::new()));
+        Self::with_names(guard, names, extra_roots)
+    }
+
+    /// Like [`Self::new`], with names of the caller's.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn with_names(guard: Guard, names: Names, extra_roots: Option<&[u8]>) -> Result<Self, BadRoots> {
+        let connector = Connector::new(guard, names, extra_roots)?;
+        Ok(Self(Arc::new(Parts { connector, idle: Idle::new() })))
+    }
+
+    /// Closes the connections that have waited too long for a request.
+    pub fn tidy(&self) {
+        self.0.idle.tidy();
     }
 
     /// Posts once. Never fails: trouble is part of the answer.
@@ -131,7 +153,7 @@ impl Wire {
     pub async fn open(&self, method: Method, exchange: Exchange) -> Result<Opened, Trouble> {
         let limit = Limit::from(Instant::now(), exchange.timeout);
         let target = exchange.target.parts()?;
-        let mut sender = self.0.connector.open(&target.url, limit).await?;
+        let mut sender = self.0.connector.open(&target.url, exchange.account, limit).await?;
         let (head, body) = ask(&mut sender, request(target, &method, &exchange), limit).await?.into_parts();
         Ok(Opened { status: head.status.as_u16(), body, _sender: sender })
     }
@@ -172,14 +194,14 @@ impl Parts {
         let was_idle = kept_open.is_some();
         let mut sender = match kept_open {
             Some(sender) => sender,
-            None => self.connector.open(&target.url, limit).await?,
+            None => self.connector.open(&target.url, exchange.account, limit).await?,
         };
         let head = match ask(&mut sender, request(target, method, exchange), limit).await {
             // The server closed an idle connection while the request was on its way. That says nothing about the
             // endpoint and must not cost it an attempt; a receiver that had begun to work is told twice, which at
             // least once allows.
             Err(Trouble::Reset(_)) if was_idle => {
-                sender = self.connector.open(&target.url, limit).await?;
+                sender = self.connector.open(&target.url, exchange.account, limit).await?;
                 ask(&mut sender, request(target, method, exchange), limit).await?
             }
             outcome => outcome?,
@@ -207,7 +229,7 @@ async fn ask(
     request: Request<Full<Bytes>>,
     limit: Limit,
 ) -> Result<http::Response<Incoming>, Trouble> {
-    limit.hold(Phase::Answer, sender.send_request(request)).await?.map_err(|e| Trouble::of_connection(&e))
+    limit.hold(Phase::Answer, sender.send(request)).await?
 }
 
 /// Reads into `kept` until the body ends or no more is kept; says whether it ended.
@@ -315,6 +337,7 @@ mod tests {
             ],
             body: Bytes::new(),
             timeout: Duration::ZERO,
+            account: AccountKey::DEFAULT,
         };
         let request = request(exchange.target.parts().unwrap(), &Method::POST, &exchange);
         assert_eq!(request.headers()[HOST], "example.com:8443");

@@ -40,6 +40,10 @@ pub struct Decision {
 /// The most that chance adds to a wait, as a part of it.
 const JITTER: f64 = 0.1;
 
+/// The shortest wait between two attempts. Without it an endpoint with fifty waits of zero costs fifty attempts in the time
+/// that a refused connection takes.
+pub const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+
 /// Decides after an attempt that ended at `now`. Every non-2xx is retried but 410 (`docs/dialects.md`). `Retry-After` on 429
 /// and 503 may lengthen a wait, to the following step's at most. `dice` is between 0 and 1.
 pub fn decide(outcome: Outcome, policy: &Policy, now: Time, dice: f64) -> Decision {
@@ -56,7 +60,7 @@ pub fn decide(outcome: Outcome, policy: &Policy, now: Time, dice: f64) -> Decisi
 
 fn wait(outcome: Outcome, policy: &Policy, dice: f64) -> Option<Duration> {
     let step = usize::try_from(outcome.number.checked_sub(1)?).ok()?;
-    let scheduled = *policy.retry_delays.get(step)?;
+    let scheduled = (*policy.retry_delays.get(step)?).max(SHORTEST_WAIT);
     let scheduled =
         if policy.jitter { scheduled.mul_f64(1.0 + JITTER * dice.clamp(0.0, 1.0)) } else { scheduled };
     let asked = match outcome.status {
@@ -120,6 +124,24 @@ mod tests {
         assert_eq!(wait(1, 429, Some(0)), 1);
         assert_eq!(wait(3, 429, Some(300)), 25);
         assert_eq!(wait(1, 500, Some(3)), 1, "only 429 and 503");
+    }
+
+    /// Fifty waits of zero would be fifty attempts in the time that a refused connection takes.
+    #[test]
+    fn waits_below_a_tenth_of_a_second_count_as_that() {
+        let now = Time::from_seconds(0).unwrap();
+        let hasty =
+            Policy { retry_delays: [0, 1, 99, 100, 101].map(Duration::from_millis).into(), ..policy(&[]) };
+        for (number, millis) in [(1, 100), (2, 100), (3, 100), (4, 100), (5, 101)] {
+            let next = decide(after(number, Some(500), None), &hasty, now, 0.0).next;
+            assert_eq!(next, Next::RetryAt(now.after(Duration::from_millis(millis))), "{number}");
+        }
+        let next = decide(after(1, Some(429), Some(0)), &hasty, now, 0.0).next;
+        assert_eq!(
+            next,
+            Next::RetryAt(now.after(Duration::from_millis(100))),
+            "also where the receiver asks for none"
+        );
     }
 
     #[test]

@@ -43,6 +43,83 @@ pub struct Account {
     pub repeat_memory: Duration,
     /// Whether calls use up call minutes. How many are left is the store's to say.
     pub is_metered: bool,
+    /// How much it may have, as far as somebody set it.
+    pub limits: Limits,
+}
+
+/// What an account may have so many of and no more: each costs memory, and each endpoint a little of every event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limited {
+    /// Endpoints, beside those that batches bring along.
+    Endpoints,
+    /// Sources.
+    Sources,
+    /// Keys that are not revoked.
+    Keys,
+}
+
+impl Limited {
+    /// How many, unless somebody set it.
+    pub const USUAL: u32 = 1000;
+
+    /// What they are called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Endpoints => "endpoints",
+            Self::Sources => "sources",
+            Self::Keys => "API keys",
+        }
+    }
+
+    /// The setting in the API.
+    pub fn setting(self) -> &'static str {
+        match self {
+            Self::Endpoints => "endpoint_limit",
+            Self::Sources => "source_limit",
+            Self::Keys => "key_limit",
+        }
+    }
+
+    /// The code of an error that says that there are as many as may be.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Endpoints => "endpoint_limit_reached",
+            Self::Sources => "source_limit_reached",
+            Self::Keys => "key_limit_reached",
+        }
+    }
+
+    /// What a caller is told who would have one more than `most`.
+    pub fn refusal(self, most: u32) -> String {
+        let (name, setting) = (self.name(), self.setting());
+        format!(
+            "This account may have {most} {name} and has as many. Delete one that is not needed any more, or have an \
+             admin raise its {setting}: PATCH /v1/accounts/{{id}}."
+        )
+    }
+}
+
+/// How much an account may have; `None` is [`Limited::USUAL`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Endpoints.
+    pub endpoints: Option<u32>,
+    /// Sources.
+    pub sources: Option<u32>,
+    /// Keys.
+    pub keys: Option<u32>,
+}
+
+impl Limits {
+    /// The limit of a kind.
+    pub fn of(&self, kind: Limited) -> u32 {
+        let own = match kind {
+            Limited::Endpoints => self.endpoints,
+            Limited::Sources => self.sources,
+            Limited::Keys => self.keys,
+        };
+        own.unwrap_or(Limited::USUAL)
+    }
 }
 
 impl Account {

@@ -41,6 +41,10 @@ impl Default for Shape {
 /// overrun a slow one.
 pub const DEFAULT_MAX_IN_FLIGHT: u32 = 32;
 
+/// The shortest time that an exchange has. A connection over a continent with TLS takes a good part of it; an endpoint with
+/// less would only ever fail, and each failure costs a connection.
+pub const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// What vendors often send after the end of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -96,6 +100,14 @@ pub struct Delivering {
     pub wait: Option<Wait>,
 }
 
+impl Delivering {
+    /// The time that an exchange has, given the dialect's. Endpoints that were stored with less than [`SHORTEST_TIMEOUT`]
+    /// get that.
+    pub fn timeout_or(&self, usual: Duration) -> Duration {
+        self.timeout.map_or(usual, |timeout| timeout.max(SHORTEST_TIMEOUT))
+    }
+}
+
 /// Whether an endpoint is being sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EndpointState {
@@ -141,6 +153,8 @@ pub struct Endpoint {
     pub credential: Credential,
     /// Active or disabled.
     pub state: EndpointState,
+    /// Whether a batch brought it along. It goes with its batch.
+    pub of_batch: bool,
     /// When it was made.
     pub created_at: Time,
 }

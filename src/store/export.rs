@@ -279,6 +279,9 @@ pub struct EndpointLine {
     /// Why it is not sent to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<String>,
+    /// Whether a batch brought it along.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub of_batch: bool,
     /// Whether it signs.
     pub has_secret: bool,
     /// The revision of dialect and shape.

@@ -319,7 +319,9 @@ impl Committer {
                     match error {
                         // What no store can keep in any form is given up: its attempt is made again after the next start.
                         // So is what attempts of an earlier tenure came to: whoever owns their deliveries now makes them.
-                        StoreError::Data(_) | StoreError::Lapsed(_) => self.queues.settled(part.settled),
+                        StoreError::Data(_) | StoreError::Lapsed(_) | StoreError::LimitReached(..) => {
+                            self.queues.settled(part.settled);
+                        }
                         StoreError::Unavailable(_) | StoreError::Unknown(_) => {
                             left.settlements.append(&mut part.settlements);
                             left.settled.append(&mut part.settled);

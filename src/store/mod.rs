@@ -39,7 +39,7 @@ pub use self::news::News;
 pub use self::place::{Place, SharedBody};
 use self::told::Told;
 use crate::dialect::ReceiptKind;
-use crate::model::account::Account;
+use crate::model::account::{Account, Limited, Limits};
 use crate::model::endpoint::Shape;
 use crate::model::event::Heard;
 use crate::model::replay::{Replay, ReplayOrder};
@@ -66,6 +66,9 @@ pub enum StoreError {
     /// This node's lease lapsed: nothing was written, and what it owned is no longer its own. Not to be tried again.
     #[error("the lease of this node is over: {0}")]
     Lapsed(String),
+    /// The account has as many of a kind as it may have.
+    #[error("the account has {1} {name} and may have no more", name = .0.name())]
+    LimitReached(Limited, u32),
 }
 
 /// An endpoint of an account.
@@ -535,6 +538,8 @@ pub trait Store: batches::Batches + books::Books + Send + Sync {
         retention: Option<Duration>,
         now: Time,
     ) -> Answer<'_, Option<Account>>;
+    /// Sets how much an account may have. Gives the account, or `None` if there is none.
+    fn set_limits(&self, account: AccountKey, limits: Limits) -> Answer<'_, Option<Account>>;
     /// Sets for how long a repeat is known as one after the record that it belongs to was removed; zero is not at all.
     /// Counts from the removal, also of what was removed before. Gives the account, or `None` if there is none.
     fn set_repeat_memory(

@@ -55,6 +55,8 @@ async fn every_wrong_field_of_an_endpoint_is_named() {
         (endpoint(json!({ "completed_only": "yes" })), vec!["completed_only wrong_type"]),
         (endpoint(json!({ "timeout_seconds": -1 })), vec!["timeout_seconds out_of_range"]),
         (endpoint(json!({ "timeout_seconds": 0 })), vec!["timeout_seconds out_of_range"]),
+        (endpoint(json!({ "timeout_seconds": 0.002 })), vec!["timeout_seconds out_of_range"]),
+        (endpoint(json!({ "timeout_seconds": 0.999 })), vec!["timeout_seconds out_of_range"]),
         (endpoint(json!({ "timeout_seconds": 300.1 })), vec!["timeout_seconds out_of_range"]),
         (endpoint(json!({ "timeout_seconds": "20" })), vec!["timeout_seconds wrong_type"]),
         (endpoint(json!({ "retry_delays_seconds": 5 })), vec!["retry_delays_seconds wrong_type"]),

@@ -368,7 +368,7 @@ async fn an_account_has_so_many_keys_and_no_more() {
         house.store.create_key(new_key(&format!("key-number-{number}"), "k", Rights::PLAIN)).await.unwrap();
     }
     let refused = make(&house, &house.key, json!({ "name": "one more" })).await;
-    assert_eq!(refused.problem().1, "too_many_keys");
+    assert_eq!(refused.problem().1, "key_limit_reached");
     let id = text(&house.get("/v1/keys").await.json()["data"][7], "id").to_owned();
     assert_eq!(house.delete(&format!("/v1/keys/{id}")).await.status, 204);
     assert_eq!(make(&house, &house.key, json!({ "name": "one more" })).await.status, 201);

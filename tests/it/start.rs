@@ -71,7 +71,7 @@ async fn a_secret_that_cannot_be_written_stops_the_first_start_unless_a_key_was_
         let made = first_start(store.as_ref(), &System, &data, by_hand).await;
         match by_hand {
             None => {
-                assert!(made.unwrap_err().contains("dialer.secret"));
+                assert!(made.is_err_and(|why| why.contains("dialer.secret")));
                 assert!(
                     store.keys(AccountKey::DEFAULT).await.unwrap().is_empty(),
                     "the next start begins anew"

@@ -8,8 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use postcall::delivery::guard::Guard;
 use postcall::delivery::wire::{
-    Answer, BadRoots, Exchange, MOST_KEPT, Phase, Response, Target, Trouble, Wire,
+    Answer, BadRoots, Exchange, MOST_BEFORE_ANSWER, MOST_INFORMATIONAL, MOST_KEPT, Phase, Response, Target,
+    Trouble, Wire,
 };
+use postcall::model::AccountKey;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
@@ -128,7 +130,8 @@ fn guard(networks: &[&str]) -> Guard {
 
 async fn post_within(wire: &Wire, url: impl Into<String>, timeout: Duration) -> Answer {
     let body = Bytes::from_static(br#"{"event":"call.ended"}"#);
-    wire.post(Exchange { target: Target::of(&url.into()), headers: Vec::new(), body, timeout }).await
+    let (target, account) = (Target::of(&url.into()), AccountKey::DEFAULT);
+    wire.post(Exchange { target, headers: Vec::new(), body, timeout, account }).await
 }
 
 async fn post(wire: &Wire, url: impl Into<String>) -> Result<Response, Trouble> {
@@ -154,6 +157,7 @@ async fn a_request_says_what_it_must_and_no_more() {
         ],
         body: Bytes::from_static(b"{\"a\":1}"),
         timeout: PATIENCE,
+        account: AccountKey::DEFAULT,
     };
     let response = wire().post(exchange).await.result.unwrap();
     assert_eq!((response.status, response.body.as_slice(), response.truncated), (200, &b"ok"[..], false));
@@ -194,6 +198,34 @@ async fn requests_at_the_same_time_have_a_connection_each_and_keep_them() {
     assert_eq!(server.accepted(), 8);
 }
 
+/// Connections that wait for their next request are bounded for each origin, so that one receiver leaves room for others.
+#[tokio::test]
+async fn connections_that_wait_are_bounded_for_each_origin() {
+    const AT_ONCE: usize = 300;
+    let together = Arc::new(tokio::sync::Barrier::new(AT_ONCE));
+    let server = Server::start(move |_, mut stream| {
+        let together = Arc::clone(&together);
+        async move {
+            while request(&mut stream).await.is_some() {
+                together.wait().await;
+                if stream.write_all(OK).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    let wire = wire();
+    for _ in 0..2 {
+        let posts = (0..AT_ONCE).map(|_| post(&wire, server.url()));
+        for result in futures_util::future::join_all(posts).await {
+            assert_eq!(result.unwrap().status, 200);
+        }
+    }
+    // A quarter of all that may wait was kept of the first three hundred.
+    assert!(server.accepted() >= AT_ONCE + AT_ONCE - 256, "{} connections", server.accepted());
+}
+
 #[tokio::test]
 async fn a_redirect_is_an_answer() {
     let elsewhere = Server::answering(OK).await;
@@ -211,6 +243,83 @@ async fn a_redirect_is_an_answer() {
 async fn interim_answers_are_passed_over() {
     let server = Server::answering([b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n", OK].concat()).await;
     assert_eq!(post(&wire(), server.url()).await.unwrap().status, 200);
+}
+
+/// On loopback the kernel takes some megabytes off the sender's hands before anybody reads them.
+const KERNEL: usize = 16 << 20;
+
+#[tokio::test]
+async fn informational_answers_without_end_are_cut_and_their_connection_closed() {
+    for flood in [
+        "HTTP/1.1 103 Early Hints\r\n\r\n".to_owned(),
+        format!("HTTP/1.1 103 Early Hints\r\nLink: <{}>\r\n\r\n", "a".repeat(32_000)),
+    ] {
+        let (sent, mut sends) = mpsc::unbounded_channel();
+        let server = Server::start(move |_, mut stream| {
+            let (sent, flood) = (sent.clone(), flood.clone());
+            async move {
+                request(&mut stream).await;
+                let mut bytes = 0;
+                while stream.write_all(flood.as_bytes()).await.is_ok() {
+                    bytes += flood.len();
+                }
+                sent.send(bytes).unwrap();
+            }
+        })
+        .await;
+        let trouble = post(&wire(), server.url()).await.unwrap_err();
+        assert_eq!(trouble.code(), "informational", "{trouble}");
+        assert!(trouble.to_string().contains("send a final status"), "{trouble}");
+        let bytes = sends.recv().await.unwrap();
+        assert!(bytes <= MOST_BEFORE_ANSWER + KERNEL, "{bytes} bytes");
+    }
+}
+
+#[tokio::test]
+async fn a_number_of_informational_answers_is_passed_over_and_one_more_is_not() {
+    let answer = |count: usize| [&b"HTTP/1.1 102 Processing\r\n\r\n".repeat(count), OK].concat();
+    let server = Server::answering(answer(MOST_INFORMATIONAL)).await;
+    let wire = wire();
+    for _ in 0..3 {
+        assert_eq!(post(&wire, server.url()).await.unwrap().status, 200, "counted for each request anew");
+    }
+    assert_eq!(server.accepted(), 1);
+    let server = Server::answering(answer(MOST_INFORMATIONAL + 1)).await;
+    assert_eq!(post(&wire, server.url()).await.unwrap_err().code(), "informational");
+}
+
+/// What else a receiver may send without end, in place of an answer or in it.
+#[tokio::test]
+async fn heads_and_framing_without_end_are_cut() {
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (begins, goes_on, what) in [
+        ("HTTP/1.1 200 OK\r\nX-A: ", "aaaaaaaaaaaaaaaa".to_owned(), "a header"),
+        ("HTTP/1.1 200 OK\r\n", "X-A: a\r\n".to_owned(), "headers"),
+        ("HTTP/1.1 ", "2".to_owned(), "a status"),
+        (chunked, "1;".to_owned() + &"a".repeat(100), "a chunk's extension"),
+        (chunked, format!("1;{}\r\na\r\n", "a".repeat(1000)), "chunks with extensions"),
+        (&format!("{chunked}0\r\n"), "X-A: a\r\n".to_owned(), "trailers"),
+    ] {
+        let (sent, mut sends) = mpsc::unbounded_channel();
+        let (first, rest) = (begins.to_owned(), goes_on.repeat(64));
+        let server = Server::start(move |_, mut stream| {
+            let (sent, first, rest) = (sent.clone(), first.clone(), rest.clone());
+            async move {
+                request(&mut stream).await;
+                let mut bytes = first.len();
+                let _ = stream.write_all(first.as_bytes()).await;
+                while stream.write_all(rest.as_bytes()).await.is_ok() {
+                    bytes += rest.len();
+                }
+                sent.send(bytes).unwrap();
+            }
+        })
+        .await;
+        let trouble = post(&wire(), server.url()).await.expect_err(what);
+        assert!(matches!(trouble.code(), "protocol" | "reset"), "{what}: {trouble}");
+        let bytes = sends.recv().await.unwrap();
+        assert!(bytes <= MOST_BEFORE_ANSWER + KERNEL, "{what}: {bytes} bytes");
+    }
 }
 
 #[tokio::test]

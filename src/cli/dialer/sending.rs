@@ -16,8 +16,8 @@ use super::{Plan, Said};
 use crate::clock::{Clock, System};
 use crate::delivery::wire::{self, Answer, Exchange, Wire};
 use crate::dialect::{self, Outgoing, js_json};
-use crate::model::DialectName;
 use crate::model::secret::Credential;
+use crate::model::{AccountKey, DialectName};
 
 /// Requests under way at a time.
 const MOST_AT_ONCE: usize = 64;
@@ -171,5 +171,6 @@ fn request(target: &Target, said: &Said) -> Exchange {
         headers: dialect::get(target.dialect).sign(&outgoing, &target.credential),
         body: Bytes::copy_from_slice(body),
         timeout: PATIENCE,
+        account: AccountKey::DEFAULT,
     }
 }

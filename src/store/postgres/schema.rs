@@ -33,6 +33,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { sql: first, reads_from: 1 },
     Migration { sql: || RIGHTS.to_owned(), reads_from: 1 },
     Migration { sql: || TOMBSTONES.to_owned(), reads_from: 1 },
+    Migration { sql: limits, reads_from: 1 },
 ];
 
 /// The tables that have partitions.
@@ -48,6 +49,11 @@ fn first() -> String {
         )
     };
     [TABLES, &tallies("tallies"), &tallies("tallies_gone")].concat()
+}
+
+/// What accounts may have, and which endpoints a batch brought along. A node that does not know of it counts nothing.
+fn limits() -> String {
+    crate::store::rooms::limits::COLUMNS.replace("INTEGER", "BIGINT")
 }
 
 const TABLES: &str = r"

@@ -3,6 +3,8 @@
 
 use super::config::next_number;
 use super::keys::{pack, unpack};
+use super::limits;
+use crate::model::account::Limited;
 use crate::model::{AccountKey, ApiKey, Rights, Time};
 use crate::store::sql::{Connection, OptionalExtension, Row, params};
 use crate::store::{KeyUse, NewKey, StoreError};
@@ -22,6 +24,7 @@ pub fn create(db: &Connection, new: &NewKey) -> Result<ApiKey, StoreError> {
     let NewKey { account, name, rights, expires_at, hash, created_at } = new;
     let number = next_number(db, *account, "keys")?
         .ok_or_else(|| StoreError::Data("a key for an account that does not exist".to_owned()))?;
+    limits::check(db, *account, Limited::Keys)?;
     db.execute(
         "INSERT INTO api_keys (id, name, admin, hash, created_at, rights, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
         params![

@@ -15,6 +15,7 @@ use super::config::Changed;
 use super::edges::Edges;
 use super::head::Head;
 use super::keys::pack;
+use super::limits;
 use super::list::ROOMS;
 use super::mentioned::{Mentions, Remembered};
 use super::read;
@@ -27,7 +28,7 @@ use super::{moving_batches, moving_replays};
 use crate::clock::random_bytes;
 use crate::dialect::{self, Proof};
 use crate::ledger::merge::Marks;
-use crate::model::account::MOST_REPEAT_MEMORY;
+use crate::model::account::{Limited, MOST_REPEAT_MEMORY};
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, Call, DialectName, Event, EventBody, EventType, Outcome, Time};
 use crate::store::export::{
@@ -70,7 +71,10 @@ pub enum Refused {
 
 impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
-        Self::Store(error)
+        match error {
+            StoreError::LimitReached(kind, most) => Self::Line(kind.code(), kind.refusal(most)),
+            error => Self::Store(error),
+        }
     }
 }
 
@@ -417,6 +421,9 @@ pub fn source(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused>
         (None, None) => unknown_source(line.name, dialect)?,
     };
     settings.credential.open().or_else(|_| wrong("malformed_line", "Its credential cannot be read."))?;
+    if line.deleted_at.is_none() {
+        limits::check(db, arriving.account, Limited::Sources)?;
+    }
     db.prepare_cached(
         "INSERT INTO sources (id, dialect, sealed, created_at, deleted_at /*!, account */)
          VALUES (?1, ?2, ?3, ?4, ?5 /*!, @1 */)
@@ -488,11 +495,17 @@ pub fn endpoint(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refuse
     {
         return wrong("malformed_line", "Its counts or its revisions cannot be.");
     }
+    let of_batch = line.of_batch && settings.batch_id.is_some();
+    match (line.deleted_at, of_batch) {
+        (Some(_), _) => {}
+        (None, false) => limits::check(db, arriving.account, Limited::Endpoints)?,
+        (None, true) => limits::check_of_batch(db, arriving.account)?,
+    }
     db.prepare_cached(
-        "INSERT INTO endpoints (id, revision, sealed, disabled, created_at, deleted_at /*!, account */)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6 /*!, @1 */)
+        "INSERT INTO endpoints (id, revision, sealed, disabled, created_at, deleted_at, of_batch /*!, account */)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7 /*!, @1 */)
          ON CONFLICT (id /*!, account */) DO UPDATE SET
-             revision = ?2, sealed = ?3, disabled = ?4, created_at = ?5, deleted_at = ?6, swept = 0",
+             revision = ?2, sealed = ?3, disabled = ?4, created_at = ?5, deleted_at = ?6, of_batch = ?7, swept = 0",
     )?
     .execute(params![
         key,
@@ -500,7 +513,8 @@ pub fn endpoint(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refuse
         sealed::seal(arriving.vault, &settings)?,
         disabled,
         line.created_at.as_micros(),
-        line.deleted_at.map(Time::as_micros)
+        line.deleted_at.map(Time::as_micros),
+        of_batch
     ])?;
     db.prepare_cached("DELETE FROM shapes WHERE endpoint = ? /*! AND account = @1 */")?.execute([key])?;
     for shape in &line.shapes {

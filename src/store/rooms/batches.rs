@@ -119,6 +119,7 @@ impl<D: Database> Batches for RoomStore<D> {
                 let mut numbers = Vec::new();
                 for mut endpoint in endpoints {
                     endpoint.credential = Credential::of_secret(secret.clone());
+                    endpoint.of_batch = true;
                     numbers.extend(config::put_endpoint(db, &writer.vault, &endpoint)?);
                 }
                 let changed = |&number: &i64| Changed::Endpoint(EndpointRef { account, number });

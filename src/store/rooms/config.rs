@@ -7,9 +7,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use crate::store::sql::{Connection, OptionalExtension, Row, params};
 
 use super::keys::{MOST_ACCOUNTS, pack, unpack};
+use super::limits;
 use super::retention;
 use super::sealed::{self, SealedEndpoint, SealedSource};
-use crate::model::account::Account;
+use crate::model::account::{Account, Limited};
 use crate::model::endpoint::{Delivering, EndpointState, Scope};
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, Endpoint, EventType, Source, Time};
@@ -98,7 +99,7 @@ impl Changed {
 }
 
 const SOURCE_COLUMNS: &str = "id, dialect, sealed, created_at";
-const ENDPOINT_COLUMNS: &str = "id, revision, sealed, disabled, created_at";
+const ENDPOINT_COLUMNS: &str = "id, revision, sealed, disabled, created_at, of_batch";
 
 /// Reads an account with all that is configured in it.
 pub fn load(db: &Connection, vault: &Vault, key: AccountKey) -> Result<AccountConfig, StoreError> {
@@ -126,11 +127,11 @@ pub fn load(db: &Connection, vault: &Vault, key: AccountKey) -> Result<AccountCo
 }
 
 fn account_of(db: &Connection, key: AccountKey) -> Result<(Account, i64), StoreError> {
-    let mut statement = db.prepare_cached(
+    let mut statement = db.prepare_cached(&format!(
         "SELECT account, tag, name, created_at, retention, transcript_retention, call_credit IS NOT NULL, revision, origin,
-             repeat_memory
-             FROM accounts WHERE account = ?",
-    )?;
+             repeat_memory, {} FROM accounts WHERE account = ?",
+        limits::OF_ACCOUNT
+    ))?;
     let account = statement.query_row([key.0], |row| {
         let tag = Tag::from_random(row.get::<i64>(1)?.cast_unsigned());
         let origin = row.get::<Option<i64>>(8)?.map(|mark| Tag::from_random(mark.cast_unsigned()));
@@ -144,6 +145,7 @@ fn account_of(db: &Connection, key: AccountKey) -> Result<(Account, i64), StoreE
             transcript_retention: row.get::<Option<i64>>(5)?.map(retention::length),
             repeat_memory: retention::length(row.get(9)?),
             is_metered: row.get(6)?,
+            limits: limits::read(row, 10)?,
         };
         Ok((account, row.get(7)?))
     })?;
@@ -253,6 +255,7 @@ fn endpoint_of(row: &Row<'_>, vault: &Vault, tag: Tag) -> Result<Endpoint, Store
             None => EndpointState::Active,
             Some(reason) => EndpointState::Disabled { reason },
         },
+        of_batch: row.get(5)?,
         created_at: Time::from_micros(row.get(4)?),
     })
 }
@@ -291,6 +294,7 @@ pub fn put_source(db: &Connection, vault: &Vault, source: &Source) -> Result<Opt
     let sealed = sealed::seal(vault, &SealedSource::of(source))?;
     if source.number == 0 {
         let Some(number) = next_number(db, source.account, "sources")? else { return Ok(None) };
+        limits::check(db, source.account, Limited::Sources)?;
         db.execute(
             "INSERT INTO sources (id, dialect, sealed, created_at /*!, account */)
              VALUES (?, ?, ?, ? /*!, @1 */)",
@@ -317,6 +321,9 @@ pub fn put_endpoint(db: &Connection, vault: &Vault, endpoint: &Endpoint) -> Resu
     let is_new = endpoint.number == 0;
     let number = if is_new {
         let Some(number) = next_number(db, endpoint.account, "endpoints")? else { return Ok(None) };
+        if !endpoint.of_batch {
+            limits::check(db, endpoint.account, Limited::Endpoints)?;
+        }
         number
     } else {
         endpoint.number
@@ -361,9 +368,9 @@ pub fn put_endpoint(db: &Connection, vault: &Vault, endpoint: &Endpoint) -> Resu
     };
     if is_new {
         db.execute(
-            "INSERT INTO endpoints (id, revision, sealed, disabled, created_at /*!, account */)
-             VALUES (?, ?, ?, ?, ? /*!, @1 */)",
-            params![key, revision, sealed, disabled, endpoint.created_at.as_micros()],
+            "INSERT INTO endpoints (id, revision, sealed, disabled, created_at, of_batch /*!, account */)
+             VALUES (?, ?, ?, ?, ?, ? /*!, @1 */)",
+            params![key, revision, sealed, disabled, endpoint.created_at.as_micros(), endpoint.of_batch],
         )?;
         db.execute(
             "INSERT INTO endpoint_sums (endpoint, owed, delivered, pending, dead, cancelled /*!, account */)

@@ -243,7 +243,7 @@ pub fn sources(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
 pub fn endpoints(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
     let db = leaving.db;
     let mut statement = db.prepare_cached(
-        "SELECT id, revision, sealed, disabled, created_at, deleted_at FROM endpoints
+        "SELECT id, revision, sealed, disabled, created_at, deleted_at, of_batch FROM endpoints
          WHERE id > ? AND id <= ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
     )?;
     let mut rows = statement.query(leaving.range(i64::MAX))?;
@@ -268,6 +268,7 @@ pub fn endpoints(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
             created_at: Time::from_micros(row.get(4)?),
             deleted_at: time(row.get(5)?),
             disabled: row.get(3)?,
+            of_batch: row.get(6)?,
             has_secret,
             revision: row.get(1)?,
             shapes: shapes(db, id)?,

@@ -22,6 +22,7 @@ pub mod holds;
 mod index_filter;
 pub mod keys;
 pub mod leaving;
+pub mod limits;
 mod list;
 mod loaded;
 pub mod mentioned;

@@ -16,7 +16,7 @@ use super::{
     api_keys, arriving, erasure, leaving, owning, read, replays, retention, tombstones, transcripts, upkeep,
 };
 use crate::clock::random_bytes;
-use crate::model::account::Account;
+use crate::model::account::{Account, Limits};
 use crate::model::id::Tag;
 use crate::model::replay::{Replay, ReplayOrder};
 use crate::model::{AccountKey, ApiKey, Endpoint, Mention, Source, Time};
@@ -137,6 +137,10 @@ impl<D: Database> Store for RoomStore<D> {
         now: Time,
     ) -> Answer<'_, Option<Account>> {
         self.set_account(account, move |db| transcripts::set(db, account, retention, now))
+    }
+
+    fn set_limits(&self, account: AccountKey, limits: Limits) -> Answer<'_, Option<Account>> {
+        self.set_account(account, move |db| super::limits::set(db, account, limits))
     }
 
     fn set_repeat_memory(

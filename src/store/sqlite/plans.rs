@@ -78,6 +78,7 @@ async fn endpoint(store: &SqliteStore, events: Vec<EventType>) -> i64 {
         delivering: Delivering::default(),
         credential: Credential::default(),
         state: EndpointState::Active,
+        of_batch: false,
         created_at: now(),
     });
     made.await.unwrap().unwrap().number

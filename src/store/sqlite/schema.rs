@@ -7,8 +7,8 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use crate::store::rooms::{
-    api_keys, arriving, batches, config, edges, erasure, holds, moving_batches, replays, scheduled, tallies,
-    tombstones, transcripts,
+    api_keys, arriving, batches, config, edges, erasure, holds, limits, moving_batches, replays, scheduled,
+    tallies, tombstones, transcripts,
 };
 
 /// Every migration, oldest first; `user_version` counts those that were applied. Never edit one that was released.
@@ -134,6 +134,7 @@ UPDATE accounts SET calls_filed = calls;
     edges::COLUMNS,
     api_keys::RIGHTS,
     tombstones::TABLES,
+    limits::COLUMNS,
 ];
 
 /// How long a statement waits for another connection.

@@ -123,7 +123,8 @@ impl Writing for Writer {
     fn roll_back(&mut self, why: &StoreError) {
         self.desk.db.roll_back();
         // Data that does not fit says nothing about the store.
-        self.proven = self.proven_before.filter(|_| matches!(why, StoreError::Data(_)));
+        self.proven =
+            self.proven_before.filter(|_| matches!(why, StoreError::Data(_) | StoreError::LimitReached(..)));
     }
 
     fn waited(&self) -> Duration {

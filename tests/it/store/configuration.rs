@@ -1,13 +1,17 @@
 //! Accounts, keys, sources and endpoints: kept as they were given, shown at once, and still there after a crash.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use postcall::ledger::Next;
+use postcall::model::account::{Limited, Limits};
 use postcall::model::endpoint::{Delivering, EndpointState, Part, Scope, Shape, Wait};
 use postcall::model::secret::{Credential, DatedSecret};
 use postcall::model::{
     AccountKey, DialectName, Endpoint, EventType, Outcome, Right, Rights, Secret, Source, Step, Text,
 };
+use postcall::store::batches::{Given, NewBatch, Opened};
 use postcall::store::{EndpointRef, KeyUse, NewKey, StoreError};
 
 use super::scene::{Fixture, Scene, endpoint, new_key, numbers, says, source};
@@ -142,6 +146,55 @@ pub async fn sources_are_kept_whole<F: Fixture>(mut scene: Scene<F>) {
     scene.crash().await;
     let config = scene.store.config(scene.account).unwrap();
     assert_eq!(config.sources.iter().map(|source| source.number).collect::<Vec<_>>(), [1, 3]);
+    scene.finish().await;
+}
+
+/// Also with as many askers at a time as there are, and after a crash; what a batch brings along is beside it.
+pub async fn an_account_has_no_more_than_it_may<F: Fixture>(mut scene: Scene<F>) {
+    let limits = Limits { endpoints: Some(3), sources: Some(2), keys: Some(2) };
+    let account = scene.store.set_limits(scene.account, limits).await.unwrap().unwrap();
+    assert_eq!(account.limits, limits);
+    assert_eq!(scene.store.set_limits(AccountKey(77), limits).await, Ok(None));
+    let there = scene.store.config(scene.account).unwrap();
+    let (endpoints, sources) = (there.endpoints.len(), there.sources.len());
+    let keys = scene.store.keys(scene.account).await.unwrap().len();
+    let store = Arc::clone(&scene.store);
+    let asked = (0..10).map(|_| store.put_endpoint(endpoint(scene.account)));
+    let made = join_all(asked).await.into_iter().filter(Result::is_ok).count();
+    assert_eq!(endpoints + made, 3);
+    scene.crash().await;
+    let more = scene.store.put_endpoint(endpoint(scene.account)).await;
+    assert_eq!(more, Err(StoreError::LimitReached(Limited::Endpoints, 3)));
+    for _ in sources..2 {
+        scene.store.put_source(source(scene.account)).await.unwrap().unwrap();
+    }
+    let more = scene.store.put_source(source(scene.account)).await;
+    assert_eq!(more, Err(StoreError::LimitReached(Limited::Sources, 2)));
+    let key = async |chance: u8| {
+        scene.store.create_key(new_key(scene.account, "k", Rights::PLAIN, [chance; 32])).await
+    };
+    for number in keys..2 {
+        key(u8::try_from(number).unwrap()).await.unwrap();
+    }
+    assert_eq!(key(200).await, Err(StoreError::LimitReached(Limited::Keys, 2)));
+
+    let opened = scene.store.open_batch(NewBatch {
+        account: scene.account,
+        given: Given::default(),
+        contacts: 1,
+        max_attempts: 1,
+        lost_after: None,
+        created_at: scene.now,
+    });
+    let Opened::As(batch) = opened.await.unwrap() else { panic!("there is room") };
+    let brought = vec![endpoint(scene.account), endpoint(scene.account)];
+    scene.store.begin_batch(scene.account, batch, brought, Secret::new("s")).await.unwrap();
+    let config = scene.store.config(scene.account).unwrap();
+    assert_eq!(config.endpoints.iter().filter(|endpoint| endpoint.of_batch).count(), 2);
+    let first = config.endpoints.iter().find(|endpoint| !endpoint.of_batch).unwrap().number;
+    assert_eq!(scene.store.delete_endpoint(scene.account, first, scene.now).await, Ok(true));
+    assert!(scene.store.put_endpoint(endpoint(scene.account)).await.is_ok(), "one goes, one comes");
+    assert!(scene.store.put_endpoint(endpoint(scene.account)).await.is_err());
     scene.finish().await;
 }
 

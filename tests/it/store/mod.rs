@@ -164,6 +164,7 @@ macro_rules! suite {
                     the_last_use_of_a_key_is_kept
                     sources_are_kept_whole
                     endpoints_are_kept_whole
+                    an_account_has_no_more_than_it_may
                     a_disabled_endpoint_is_owed_and_waits
                     changes_count_from_the_next_event_on
                 }

@@ -160,6 +160,7 @@ pub fn endpoint(account: AccountKey) -> Endpoint {
         delivering: Delivering::default(),
         credential: Credential::of_secret(Secret::new("whsec")),
         state: EndpointState::Active,
+        of_batch: false,
         created_at: some_time(),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use postcall::ledger::Tally;
 use postcall::ledger::tally::Dimension;
-use postcall::model::account::Account;
+use postcall::model::account::{Account, Limits};
 use postcall::model::id::Tag;
 use postcall::model::replay::{Replay, ReplayOrder};
 use postcall::model::{AccountKey, ApiKey, Endpoint, Mention, Secret, Source, Text, Time};
@@ -214,6 +214,7 @@ impl Store for Troubled {
         fn create_account(name: String, now: Time) -> Answer<'_, Option<Account>>;
         fn set_retention(account: AccountKey, retention: Option<Duration>, now: Time) -> Answer<'_, Option<Account>>;
         fn set_transcript_retention(account: AccountKey, retention: Option<Duration>, now: Time) -> Answer<'_, Option<Account>>;
+        fn set_limits(account: AccountKey, limits: Limits) -> Answer<'_, Option<Account>>;
         fn set_repeat_memory(account: AccountKey, length: Duration, now: Time) -> Answer<'_, Option<Account>>;
         fn create_key(key: NewKey) -> Answer<'_, ApiKey>;
         fn note_key_uses(uses: Vec<KeyUse>) -> Answer<'_, ()>;

@@ -1,0 +1,122 @@
+//! What a receiver may send before its answer: informational answers (1xx) and the answer's head, in number and in bytes.
+//! hyper reads over informational answers for as long as they come; the meter ends that. Does not depend on HTTP itself: it is
+//! told when an answer is waited for and when it is there.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::connect::MOST_BUFFERED;
+
+/// Informational answers to one request. RFC 9110 knows no use for more than a few; a receiver that shows its progress by
+/// them every ten seconds stays below it for as long as any exchange may take.
+pub const MOST_INFORMATIONAL: usize = 32;
+/// Bytes that may come before an answer: informational answers and the head, each as long as a head may be, and what of the
+/// body came along with it.
+pub const MOST_BEFORE_ANSWER: usize = 3 * MOST_BUFFERED;
+
+/// Counts what comes on one connection while an answer is waited for.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    is_waiting: AtomicBool,
+    bytes: AtomicUsize,
+    informational: AtomicUsize,
+    is_flooded: AtomicBool,
+}
+
+impl Meter {
+    /// A request is about to be sent.
+    pub(super) fn begin(&self) {
+        self.bytes.store(0, Ordering::Relaxed);
+        self.informational.store(0, Ordering::Relaxed);
+        self.is_waiting.store(true, Ordering::Release);
+    }
+
+    /// Its answer is there. What follows is its body, which is bounded by who reads it.
+    pub(super) fn end(&self) {
+        self.is_waiting.store(false, Ordering::Release);
+    }
+
+    /// An informational answer came.
+    pub(super) fn informational(&self) {
+        if self.informational.fetch_add(1, Ordering::Relaxed) >= MOST_INFORMATIONAL {
+            self.is_flooded.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether more came than may come. The connection is of no use any more then.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.is_flooded.load(Ordering::Acquire)
+    }
+
+    fn read(&self, bytes: usize) -> io::Result<()> {
+        if !self.is_waiting.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > MOST_BEFORE_ANSWER {
+            self.is_flooded.store(true, Ordering::Release);
+        }
+        match self.is_flooded() {
+            true => Err(io::Error::other("too much came before the answer")),
+            false => Ok(()),
+        }
+    }
+}
+
+/// A stream whose incoming bytes are counted.
+pub(super) struct Metered<S> {
+    stream: S,
+    meter: Arc<Meter>,
+}
+
+impl<S> Metered<S> {
+    /// Counts what comes on a stream.
+    pub(super) fn new(stream: S, meter: Arc<Meter>) -> Self {
+        Self { stream, meter }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if matches!(polled, Poll::Ready(Ok(()))) {
+            self.meter.read(buffer.filled().len() - before)?;
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
