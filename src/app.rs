@@ -24,7 +24,7 @@ use url::Url;
 pub use self::database_url::DatabaseUrl;
 pub use self::first_start::FirstStart;
 use self::first_start::first_start;
-use crate::api::{self, ApiState, Courier, Sent};
+use crate::api::{self, ApiState, BODY_MEMORY, Courier, Sent};
 use crate::clock::{Clock, System};
 use crate::config;
 use crate::delivery::attempt::Attempter;
@@ -67,6 +67,8 @@ pub struct Settings {
     pub admin_key: Option<String>,
     /// The largest inbound body in bytes.
     pub max_body: usize,
+    /// The memory that the bodies of all requests together may take, in bytes.
+    pub body_memory: usize,
     /// A PEM file of root certificates to trust beside the public ones, of endpoints and of the database.
     pub extra_roots: Option<PathBuf>,
 }
@@ -83,6 +85,7 @@ impl Settings {
             allow_networks: Vec::new(),
             admin_key: None,
             max_body: 1 << 20,
+            body_memory: BODY_MEMORY,
             extra_roots: None,
         }
     }
@@ -124,7 +127,7 @@ impl App {
         let mut api = api::Settings::new(settings.public_url.as_deref(), address);
         api.max_body = settings.max_body;
         // Also the largest body has to fit, and a few beside it.
-        api.max_load = api.max_load.max(settings.max_body.saturating_mul(4));
+        api.max_load = settings.body_memory.max(settings.max_body.saturating_mul(4));
 
         let attempter = Attempter {
             wire: wire.clone(),

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
 
+use crate::api::BODY_MEMORY;
 use crate::app::{App, DatabaseUrl, FirstStart, LEASE, Settings};
 use crate::config;
 
@@ -39,6 +40,10 @@ pub struct Serve {
     /// The largest body that a door takes, in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
     max_body: usize,
+    /// The memory that the bodies of all requests together may take, in bytes; at the least four of the largest. Past that
+    /// the slowest loses its place. A batch of contacts may be as large as nine sixteenths of it, up to 64 MiB.
+    #[arg(long, value_name = "BYTES", default_value_t = BODY_MEMORY)]
+    body_memory: usize,
     /// PEM file of root certificates that endpoints and the database may be signed by, beside the public ones.
     #[arg(long, value_name = "FILE")]
     extra_roots: Option<PathBuf>,
@@ -70,6 +75,7 @@ pub async fn run(serve: Serve) -> Result<ExitCode, String> {
         allow_networks: serve.allow_networks,
         admin_key: config::variable(config::ADMIN_KEY),
         max_body: serve.max_body,
+        body_memory: serve.body_memory,
         extra_roots: serve.extra_roots,
     };
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
