@@ -26,7 +26,7 @@ pub use self::database_url::DatabaseUrl;
 pub use self::first_start::FirstStart;
 use self::first_start::first_start;
 use crate::api::server::{Limits, serve};
-use crate::api::{self, ApiState, Courier, Sent};
+use crate::api::{self, ApiState, BODY_MEMORY, Courier, Sent};
 use crate::clock::{Clock, System};
 use crate::config;
 use crate::delivery::attempt::Attempter;
@@ -71,6 +71,8 @@ pub struct Settings {
     pub admin_key: Option<String>,
     /// The largest inbound body in bytes.
     pub max_body: usize,
+    /// The memory that the bodies of all requests together may take, in bytes.
+    pub body_memory: usize,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Connections at the same time.
@@ -100,6 +102,7 @@ impl Settings {
             allow_networks: Vec::new(),
             admin_key: None,
             max_body: 1 << 20,
+            body_memory: BODY_MEMORY,
             trusted_proxies: Vec::new(),
             max_connections: limits.connections,
             max_connections_per_address: limits.connections_per_address,
@@ -155,7 +158,7 @@ impl App {
         api.trusted_proxies = settings.trusted_proxies;
         api.hides_metrics = metrics_listener.is_some();
         // Also the largest body has to fit, and a few beside it.
-        api.max_load = api.max_load.max(settings.max_body.saturating_mul(4));
+        api.max_load = settings.body_memory.max(settings.max_body.saturating_mul(4));
 
         let attempter = Attempter {
             wire: wire.clone(),

@@ -519,3 +519,232 @@ fn grown(current: usize, needed: usize, most: usize) -> usize {
     let roomy = current + current.clamp(LEAST, LARGEST_STEP);
     roomy.min(most).max(needed)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    fn budget(limits: Limits) -> (Arc<Budget>, Arc<Metrics>) {
+        let metrics = Arc::new(Metrics::new());
+        (Budget::new(limits, Arc::clone(&metrics)), metrics)
+    }
+
+    fn shown(metrics: &Metrics) -> [usize; 3] {
+        BodyShare::ALL.map(|share| count(metrics.body_bytes(share).get()))
+    }
+
+    /// A body that is waited for and holds so many bytes.
+    fn stalled(budget: &Arc<Budget>, share: Share, bytes: usize) -> Result<Waiting, Refused> {
+        let waiting = budget.wait(share)?;
+        waiting.push(&vec![0; bytes], bytes)?;
+        waiting.begin_wait(Duration::ZERO);
+        Ok(waiting)
+    }
+
+    fn is_lost(waiting: &Waiting) -> bool {
+        lock(&waiting.slot.buffer).is_lost
+    }
+
+    #[test]
+    fn the_default_memory_is_divided_so_that_each_has_some() {
+        let limits = Limits::of(128 * MIB, MIB);
+        assert_eq!((limits.unproven, limits.accounts), (16 * MIB, 80 * MIB));
+        assert_eq!(limits.account, 72 * MIB, "the largest batch and the largest line fit");
+        assert!(limits.unproven + limits.accounts <= 96 * MIB, "a quarter is for proven bodies alone");
+        assert_eq!(Limits::of(4 * MIB, MIB).unproven, 2 * MIB, "two bodies of strangers at the least");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_holds_much_for_long_makes_way_and_the_new_one_is_taken() {
+        let (budget, metrics) = budget(Limits::of(64 * MIB, MIB));
+        let mut large = Vec::new();
+        for _ in 0..7 {
+            large.push(stalled(&budget, Share::Unproven, MIB).unwrap());
+            tokio::time::advance(Duration::from_millis(10)).await;
+        }
+        // An honest phone that has sent a little and is slow with the rest.
+        let small = stalled(&budget, Share::Unproven, 1000).unwrap();
+        for at in 0..100 {
+            tokio::time::advance(Duration::from_millis(10)).await;
+            large.push(stalled(&budget, Share::Unproven, MIB).unwrap());
+            assert!(shown(&metrics)[0] <= budget.limits().unproven);
+            assert!(!is_lost(&small), "{at}");
+            if at > 0 {
+                assert!(is_lost(&large[at]) && !is_lost(&large[at + 1]), "whoever waits for the longest");
+            }
+        }
+        let text = metrics.text();
+        assert!(
+            text.contains("bodies_refused_total{share=\"unproven\",reason=\"displaced\"} 100\n"),
+            "{text}"
+        );
+        let lost = &large[0];
+        assert_eq!(lost.len(), 0, "its bytes are gone before it knows");
+        assert_eq!(lost.push(b"more", 4), Err(Refused::Displaced));
+        lost.displaced().await;
+        drop((large, small));
+        assert_eq!(shown(&metrics), [0, 0, 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_the_server_is_busy_with_does_not_make_way() {
+        let (budget, metrics) = budget(Limits::of(8 * MIB, MIB));
+        let whole: Vec<_> =
+            (0..2).map(|_| budget.hold(Share::Unproven, vec![0; MIB].into()).unwrap()).collect();
+        assert_eq!(budget.hold(Share::Unproven, vec![0].into()).map(drop), Err(Refused::Full));
+        assert_eq!(budget.wait(Share::Unproven).map(drop), Err(Refused::Full));
+        let vendor = budget.hold(Share::Proven, vec![0; MIB].into()).unwrap();
+        assert_eq!(shown(&metrics), [2 * MIB, MIB, 0]);
+        drop(whole);
+        let mut stranger = budget.hold(Share::Unproven, vec![0; MIB].into()).unwrap();
+        stranger.permit.prove();
+        assert_eq!(shown(&metrics), [0, 2 * MIB, 0]);
+        let counted = stranger.into_counted();
+        let part = counted.slice(5..6);
+        drop((vendor, counted));
+        assert_eq!(shown(&metrics), [0, MIB, 0], "a part of it holds all of it");
+        drop(part);
+        assert_eq!(shown(&metrics), [0, 0, 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn proven_bodies_that_stall_make_way_for_everybody() {
+        let (budget, metrics) = budget(Limits::of(8 * MIB, MIB));
+        let drips: Vec<_> = (0..8).map(|_| stalled(&budget, Share::Proven, MIB).unwrap()).collect();
+        for share in [Share::Proven, Share::Unproven, Share::Account(AccountKey(1))] {
+            budget.hold(share, vec![0; MIB].into()).unwrap();
+        }
+        assert_eq!(drips.iter().filter(|drip| is_lost(drip)).count(), 1, "one place was enough for all");
+        assert_eq!(shown(&metrics), [0, 7 * MIB, 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_account_makes_way_for_one_that_holds_much_less_and_for_no_other() {
+        let (budget, metrics) = budget(Limits::of(16 * MIB, MIB));
+        let [large, medium, small] = [1, 2, 3].map(AccountKey).map(Share::Account);
+        let drips: Vec<_> = (0..9).map(|_| stalled(&budget, large, MIB).unwrap()).collect();
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(stalled(&budget, large, 1).map(drop), Err(Refused::AccountFull), "nor for itself");
+        let first = stalled(&budget, medium, MIB).unwrap();
+        let second = stalled(&budget, medium, MIB).unwrap();
+        assert_eq!(drips.iter().filter(|drip| is_lost(drip)).count(), 1);
+        let third = stalled(&budget, medium, MIB).map(drop);
+        assert_eq!(third, Err(Refused::Full), "eight are not four times as much as three");
+        let other = stalled(&budget, small, MIB).unwrap();
+        assert!(!is_lost(&first) && !is_lost(&second) && !is_lost(&other));
+        // A stranger's body and requests with a key do not meet.
+        let stranger = stalled(&budget, Share::Unproven, MIB).unwrap();
+        assert!(!is_lost(&stranger));
+        drop((drips, first, second, other, stranger));
+        assert_eq!(shown(&metrics), [0, 0, 0]);
+        assert!(lock(&budget.accounts).is_empty() && lock(&budget.waiting).is_empty());
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Wait(u8),
+        Push(usize, usize),
+        Cut(usize, usize),
+        Discard(usize),
+        Finish(usize),
+        Hold(u8, usize),
+        Prove(usize),
+        Drop(usize),
+        Tick,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let (at, bytes) = (0_usize..8, 0_usize..200_000);
+        prop_oneof![
+            (0_u8..4).prop_map(Step::Wait),
+            (at.clone(), bytes.clone()).prop_map(|(at, bytes)| Step::Push(at, bytes)),
+            (at.clone(), bytes.clone()).prop_map(|(at, bytes)| Step::Cut(at, bytes)),
+            at.clone().prop_map(Step::Discard),
+            at.clone().prop_map(Step::Finish),
+            (0_u8..4, bytes).prop_map(|(share, bytes)| Step::Hold(share, bytes)),
+            at.clone().prop_map(Step::Prove),
+            at.prop_map(Step::Drop),
+            Just(Step::Tick),
+        ]
+    }
+
+    fn share(of: u8) -> Share {
+        match of {
+            0 => Share::Unproven,
+            1 => Share::Proven,
+            account => Share::Account(AccountKey(account.into())),
+        }
+    }
+
+    proptest! {
+        /// Whatever is done: what is counted covers what is held, is within the limits, and is nothing in the end.
+        #[test]
+        fn what_is_counted_covers_what_is_held(steps in prop::collection::vec(step(), 1..60)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+            runtime.unwrap().block_on(async {
+                let limits = Limits::of(MIB, 64 * 1024);
+                let (budget, metrics) = budget(limits);
+                let (mut waiting, mut held): (Vec<Waiting>, Vec<Held>) = Default::default();
+                for step in steps {
+                    let at = |len: usize, at: usize| (len > 0).then(|| at % len.max(1));
+                    match step {
+                        Step::Wait(of) => waiting.extend(budget.wait(share(of))),
+                        Step::Push(which, bytes) => {
+                            if let Some(at) = at(waiting.len(), which) {
+                                let _ = waiting[at].push(&vec![b'x'; bytes], 150_000);
+                                waiting[at].begin_wait(Duration::ZERO);
+                            }
+                        }
+                        Step::Cut(which, bytes) => {
+                            if let Some(at) = at(waiting.len(), which) {
+                                let length = bytes.min(waiting[at].len().saturating_sub(1));
+                                if let Ok(line) = waiting[at].cut(length, 1) {
+                                    assert_eq!(line.bytes.len(), length);
+                                    held.push(line);
+                                }
+                            }
+                        }
+                        Step::Discard(which) => {
+                            if let Some(at) = at(waiting.len(), which) {
+                                waiting[at].discard();
+                            }
+                        }
+                        Step::Finish(which) => {
+                            if let Some(at) = at(waiting.len(), which) {
+                                held.extend(waiting.remove(at).finish());
+                            }
+                        }
+                        Step::Hold(of, bytes) => held.extend(budget.hold(share(of), vec![0; bytes].into())),
+                        Step::Prove(which) => {
+                            if let Some(at) = at(held.len(), which) {
+                                held[at].permit.prove();
+                            }
+                        }
+                        Step::Drop(which) => {
+                            if let Some(at) = at(held.len(), which) {
+                                held.remove(at);
+                            }
+                        }
+                        Step::Tick => tokio::time::advance(Duration::from_millis(7)).await,
+                    }
+                    let buffers = waiting.iter().map(|waiting| lock(&waiting.slot.buffer).bytes.capacity());
+                    let there = buffers.sum::<usize>() + held.iter().map(|held| held.bytes.len()).sum::<usize>();
+                    let [unproven, proven, accounts] = shown(&metrics);
+                    assert!(there <= unproven + proven + accounts, "{there} of {:?}", shown(&metrics));
+                    assert_eq!(budget.all.load(Ordering::Acquire), unproven + proven + accounts);
+                    assert_eq!(lock(&budget.accounts).values().sum::<usize>(), accounts);
+                    assert!(unproven <= limits.unproven && accounts <= limits.accounts);
+                    assert!(unproven + proven + accounts <= limits.all);
+                    assert!(lock(&budget.accounts).values().all(|&held| held <= limits.account));
+                }
+                drop((waiting, held));
+                assert_eq!(shown(&metrics), [0, 0, 0]);
+                assert_eq!(budget.all.load(Ordering::Acquire), 0);
+            });
+        }
+    }
+}

@@ -78,6 +78,9 @@ use crate::store::{Queues, Store};
 use pace::Speed;
 use problem::Problem;
 
+/// The memory that the bodies of all requests together may take unless set, in bytes.
+pub const BODY_MEMORY: usize = 128 << 20;
+
 /// What can be set about the API.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -110,7 +113,7 @@ impl Settings {
         Self {
             public_url,
             max_body: 1 << 20,
-            max_load: 128 << 20,
+            max_load: BODY_MEMORY,
             body_speed: Speed::default(),
             heartbeat: Duration::from_secs(15),
             limits: server::Limits::default(),

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
 
+use crate::api::BODY_MEMORY;
 use crate::api::server::Limits;
 use crate::app::{App, DatabaseUrl, FirstStart, LEASE, Settings};
 use crate::config;
@@ -43,6 +44,10 @@ pub struct Serve {
     /// The largest body that a door takes, in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
     max_body: usize,
+    /// The memory that the bodies of all requests together may take, in bytes; at the least four of the largest. Past that
+    /// the slowest loses its place. A batch of contacts may be as large as nine sixteenths of it, up to 64 MiB.
+    #[arg(long, value_name = "BYTES", default_value_t = BODY_MEMORY)]
+    body_memory: usize,
     /// A proxy whose X-Forwarded-For says whom a request comes from: its address, or its network. May be given more than
     /// once. Nobody else is believed.
     #[arg(long = "trusted-proxy", value_name = "CIDR", value_parser = network)]
@@ -126,6 +131,7 @@ pub async fn run(serve: Serve) -> Result<ExitCode, String> {
         allow_networks: serve.allow_networks,
         admin_key: config::variable(config::ADMIN_KEY),
         max_body: serve.max_body,
+        body_memory: serve.body_memory,
         trusted_proxies: serve.trusted_proxies,
         max_connections: within_files(serve.max_connections, files),
         max_connections_per_address: serve.max_connections_per_address,
