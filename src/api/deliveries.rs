@@ -94,6 +94,8 @@ fn filter_id(query: &mut Query, caller: &Caller, name: &'static str, kind: Kind)
 }
 
 /// List deliveries
+///
+/// A page ends at its limit or at 4 MiB of answers, whichever comes first.
 #[utoipa::path(
     get, path = "/v1/deliveries", tag = "Deliveries",
     params(
@@ -126,7 +128,10 @@ pub async fn list(
         None => state.store.deliveries(caller.account, filter, page).await?,
         Some(call_id) => of_call(&state, &caller, filter, page, &call_id).await?,
     };
-    let (found, next_cursor) = List::Deliveries.cut(found, page, key, caller.tag, |view| view.number);
+    let body = |attempt: &Attempt| attempt.response_body.as_ref().map_or(0, String::len);
+    let size = |view: &DeliveryView| view.attempts.iter().map(body).sum();
+    let (found, next_cursor) =
+        List::Deliveries.cut_by_size(found, page, key, caller.tag, |view| view.number, size);
     let data = found.into_iter().map(|view| DeliveryRecord::of(&caller, view)).collect();
     Ok(Answer(Listed { data, next_cursor }))
 }

@@ -35,6 +35,8 @@ const BY_HAND: &str = "disabled by hand";
 #[schema(as = Endpoint)]
 pub struct EndpointView {
     id: String,
+    /// The values of its query are hidden, but in the answer to who has just set it; sent back as shown, they stay as they
+    /// are.
     url: String,
     /// `voicegenie`, `cllr`, `dialgen`, `aloro`, `air` or `standard`.
     dialect: &'static str,
@@ -52,7 +54,7 @@ pub struct EndpointView {
     completed_only: bool,
     include_recording: bool,
     ordered: bool,
-    /// Values that may be credentials are hidden; sent back as shown, they stay as they are.
+    /// Values are hidden, unless they were given as plain; sent back as shown, they stay as they are.
     headers: BTreeMap<String, String>,
     #[schema(value_type = f64)]
     timeout_seconds: Seconds,
@@ -104,12 +106,15 @@ impl EndpointView {
             EndpointState::Disabled { reason } => ("disabled", Some(reason.clone())),
         };
         let events = endpoint.events.as_deref().unwrap_or(dialect.triggers());
-        let show = |(name, value): &(String, String)| (name.clone(), redact::header(name, value));
+        let show = |(name, value): &(String, String)| {
+            let value = if endpoint.shows_header(name) { value.as_str() } else { redact::HIDDEN };
+            (name.clone(), value.to_owned())
+        };
         let newest = endpoint.credential.secrets.last();
         let delays = delivering.retry_delays.as_ref().unwrap_or(&policy.retry_delays);
         Self {
             id: endpoint.id.clone(),
-            url: endpoint.url.clone(),
+            url: redact::url(&endpoint.url),
             dialect: endpoint.dialect.as_str(),
             state,
             disabled_reason,
@@ -134,6 +139,11 @@ impl EndpointView {
             warning: warning(endpoint),
             shown,
         }
+    }
+
+    /// As it is shown to who has just set its URL: with the whole of it.
+    pub fn with_url(self, endpoint: &Endpoint) -> Self {
+        Self { url: endpoint.url.clone(), ..self }
     }
 }
 
@@ -180,7 +190,7 @@ pub async fn create(
     let (endpoint, shown) =
         endpoint_form::create(&body, caller.account, state.clock.now(), state.courier.as_ref())?;
     let made = put(&state, endpoint).await?;
-    Ok((StatusCode::CREATED, Answer(EndpointView::of(&made, shown))))
+    Ok((StatusCode::CREATED, Answer(EndpointView::of(&made, shown).with_url(&made))))
 }
 
 /// List endpoints
@@ -235,7 +245,9 @@ pub async fn change(
     let _changing = state.changing.lock().await;
     let current = find(&state, &caller, &id)?;
     let (endpoint, shown) = endpoint_form::change(&body, &current, state.courier.as_ref())?;
-    Ok(Answer(EndpointView::of(&*put(&state, endpoint).await?, shown)))
+    let changed = put(&state, endpoint).await?;
+    let view = EndpointView::of(&changed, shown);
+    Ok(Answer(if changed.url == current.url { view } else { view.with_url(&changed) }))
 }
 
 /// Delete an endpoint

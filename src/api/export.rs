@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 use super::ApiState;
 use super::auth::{Caller, require_admin};
 use super::keys::named_account;
-use super::problem::{BAD_CURSOR, FieldError, Problem};
+use super::problem::{BAD_CURSOR, Problem, WrongFields};
 use super::query::Query;
 use crate::model::AccountKey;
 use crate::model::id::Tag;
@@ -32,8 +32,6 @@ const STEP: usize = 200;
 const STEP_BYTES: usize = 512 << 10;
 /// The longest line in bytes: the largest record that a store keeps, as JSON writes it.
 const LONGEST: usize = 80 << 20;
-/// Wrong lines that are named in an answer.
-const MOST_WRONG: usize = 100;
 
 /// What became of an import.
 #[derive(Debug, Default, Serialize, ToSchema)]
@@ -166,8 +164,14 @@ pub async fn import(
         }
     };
     query.finish()?;
-    let mut taking =
-        Taking { state: &state, account, deliver, may_end, sum: ImportView::default(), wrong: Vec::new() };
+    let mut taking = Taking {
+        state: &state,
+        account,
+        deliver,
+        may_end,
+        sum: ImportView::default(),
+        wrong: WrongFields::default(),
+    };
     let mut lines = Lines { body: request.into_body(), buffer: BytesMut::new(), scanned: 0, is_over: false };
     let (mut number, mut gathered, mut bytes) = (first, Vec::new(), 0);
     while let Some(line) = lines.next(&state).await? {
@@ -175,11 +179,9 @@ pub async fn import(
             bytes += line.len();
             match String::from_utf8(line.into()) {
                 Ok(line) => gathered.push((number, line)),
-                Err(_) => taking.wrong.push(Wrong {
-                    line: number,
-                    code: "malformed_line",
-                    detail: "It is not UTF-8.".to_owned(),
-                }),
+                Err(_) => {
+                    taking.wrong.push(format!("line {number}"), "malformed_line", "It is not UTF-8.");
+                }
             }
         }
         number += 1;
@@ -199,7 +201,7 @@ struct Taking<'a> {
     deliver: bool,
     may_end: bool,
     sum: ImportView,
-    wrong: Vec<Wrong>,
+    wrong: WrongFields,
 }
 
 impl Taking<'_> {
@@ -213,15 +215,17 @@ impl Taking<'_> {
         let may_end = self.may_end && self.wrong.is_empty();
         let import = Import { lines, deliver, may_end, now };
         let done = self.state.store.import(self.account, import).await?;
-        let Imported { added, unchanged, wrong, ended, stopped } = done;
+        let Imported { added, unchanged, mut wrong, ended, stopped } = done;
         for (kind, count) in added {
             *self.sum.added.entry(kind).or_default() += count;
         }
         self.sum.unchanged += unchanged;
         self.sum.ended |= ended;
-        self.wrong.extend(wrong);
-        if stopped && let Some(Wrong { line, code, detail }) = self.wrong.pop() {
+        if stopped && let Some(Wrong { line, code, detail }) = wrong.pop() {
             return Err(Problem::conflict(code, format!("Line {line}: {detail}")));
+        }
+        for Wrong { line, code, detail } in wrong {
+            self.wrong.push(format!("line {line}"), code, detail);
         }
         if ended && let Some(config) = self.state.store.config(self.account) {
             let target = |number| EndpointRef { account: self.account, number };
@@ -234,12 +238,7 @@ impl Taking<'_> {
         if self.wrong.is_empty() {
             return Ok(self.sum);
         }
-        let errors = self.wrong.into_iter().take(MOST_WRONG).map(|Wrong { line, code, detail }| FieldError {
-            field: format!("line {line}"),
-            code,
-            detail,
-        });
-        Err(Problem::of_fields(StatusCode::UNPROCESSABLE_ENTITY, errors.collect()))
+        Err(Problem::of_fields(StatusCode::UNPROCESSABLE_ENTITY, self.wrong))
     }
 }
 

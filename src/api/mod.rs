@@ -38,6 +38,7 @@ pub mod reconciliation;
 mod redact;
 pub mod replays;
 pub mod rotate;
+mod security_headers;
 pub mod server;
 pub mod sources;
 pub mod stream;
@@ -53,6 +54,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use http::StatusCode;
+use tower::util::MapResponseLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -262,6 +264,7 @@ pub fn router(state: ApiState) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(CatchPanicLayer::custom(|_| axum::response::IntoResponse::into_response(Problem::internal())))
+        .layer(MapResponseLayer::new(security_headers::put))
         .with_state(state)
 }
 

@@ -4,21 +4,21 @@
 use http::StatusCode;
 
 use super::form::{shorten, unknown_name};
-use super::problem::{FieldError, Problem};
+use super::problem::{MOST_LISTED, Problem, WrongFields};
 
 /// The parameters of a query, each once.
 #[derive(Debug)]
 pub struct Query {
     given: Vec<(String, String)>,
     asked: Vec<&'static str>,
-    errors: Vec<FieldError>,
+    errors: WrongFields,
 }
 
 impl Query {
     /// Opens a query.
     pub fn read(query: Option<&str>) -> Self {
         let given = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect();
-        Self { given, asked: Vec::new(), errors: Vec::new() }
+        Self { given, asked: Vec::new(), errors: WrongFields::default() }
     }
 
     /// A parameter; an empty one counts as absent.
@@ -75,7 +75,7 @@ impl Query {
 
     /// Puts a wrong parameter on record.
     pub fn wrong(&mut self, field: &str, code: &'static str, detail: impl Into<String>) {
-        self.errors.push(FieldError { field: field.to_owned(), code, detail: detail.into() });
+        self.errors.push(field, code, detail);
     }
 
     /// Ends the reading: whatever is left was not asked for.
@@ -83,7 +83,8 @@ impl Query {
     /// # Errors
     /// 400 with everything that is wrong.
     pub fn finish(mut self) -> Result<(), Problem> {
-        for (name, _) in std::mem::take(&mut self.given) {
+        self.errors.count(self.given.len().saturating_sub(MOST_LISTED));
+        for (name, _) in std::mem::take(&mut self.given).into_iter().take(MOST_LISTED) {
             let detail = if self.asked.contains(&name.as_str()) {
                 "Give it once.".to_owned()
             } else {

@@ -48,7 +48,7 @@ pub struct Tested {
 /// Headers and body of one direction.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub struct Message {
-    /// Values that may be credentials are hidden.
+    /// Of a request, the values of the endpoint's own headers are hidden, unless they were given as plain.
     headers: BTreeMap<String, String>,
     body: String,
 }
@@ -77,7 +77,8 @@ pub async fn test(
     let mut headers = custom_headers(&endpoint);
     headers.extend(dialect.sign(&outgoing, &endpoint.credential));
     let timeout = endpoint.delivering.timeout.unwrap_or(dialect.policy().timeout);
-    let request = Message { headers: shown(&headers), body: String::from_utf8_lossy(&body).into_owned() };
+    let request =
+        Message { headers: shown(&endpoint, &headers), body: String::from_utf8_lossy(&body).into_owned() };
     let sent = state.courier.send(&endpoint.url, headers, body, timeout).await;
     Ok(Answer(tested(sent, request)))
 }
@@ -115,12 +116,16 @@ fn custom_headers(endpoint: &Endpoint) -> Vec<(HeaderName, HeaderValue)> {
     endpoint.headers.iter().filter_map(parse).collect()
 }
 
-/// The headers as they went out: of a name that comes twice the later one stands.
-fn shown(headers: &[(HeaderName, HeaderValue)]) -> BTreeMap<String, String> {
+/// The headers as they went out, the endpoint's own with their values hidden: of a name that comes twice the later one
+/// stands.
+fn shown(endpoint: &Endpoint, headers: &[(HeaderName, HeaderValue)]) -> BTreeMap<String, String> {
     let kind = ("content-type".to_owned(), "application/json".to_owned());
+    let is_own = |name: &str| endpoint.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
     let given = headers.iter().map(|(name, value)| {
-        let value = String::from_utf8_lossy(value.as_bytes());
-        (name.to_string(), redact::header(name.as_str(), &value))
+        let is_hidden =
+            value.is_sensitive() || is_own(name.as_str()) && !endpoint.shows_header(name.as_str());
+        let value = if is_hidden { redact::HIDDEN.into() } else { String::from_utf8_lossy(value.as_bytes()) };
+        (name.to_string(), value.into_owned())
     });
     std::iter::once(kind).chain(given).collect()
 }
