@@ -64,3 +64,45 @@ pub fn start_logging(usual: &str) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_of_the_log_is_printed_and_never_obeyed() {
+        let written = Written::default();
+        let writer = written.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .compact()
+            .fmt_fields(fields())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let nasty = "a\u{1b}[2J\u{9b}1m\u{7f}\u{202e}b\nforged\r";
+            tracing::warn!(shown = %nasty, quoted = ?nasty, text = nasty, "said {nasty}");
+        });
+        let written = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let line = written.strip_suffix('\n').unwrap();
+        assert!(!line.contains(|c: char| c.is_control() || c == '\u{202e}'), "{line:?}");
+        let plain = r"a\u001b[2J\u009b1m\u007f\u202eb\u000aforged\u000d";
+        assert!(line.contains(&format!("said {plain} shown={plain} ")), "{line}");
+    }
+}

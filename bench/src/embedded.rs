@@ -122,6 +122,7 @@ impl Embedded {
             completed_only: false,
             ordered: true,
             headers: Vec::new(),
+            plain_headers: <_>::default(),
             delivering: Delivering::default(),
             credential: credential(),
             state: EndpointState::Active,

@@ -18,8 +18,8 @@ use super::body::{Id, Json};
 use super::campaigns::{Progress, find, make, page, read_id, read_name};
 use super::cursor::{List, Listed};
 use super::form::{Form, Given};
-use super::problem::{Problem, sentence};
-use super::{endpoint_form, endpoints};
+use super::problem::Problem;
+use super::{endpoint_form, endpoints, redact};
 use crate::ledger::tally::Dimension;
 use crate::model::endpoint::Scope;
 use crate::model::{AccountKey, DialectName, Endpoint, Text, Time};
@@ -91,7 +91,7 @@ fn view(state: &ApiState, account: AccountKey, mentioned: Mentioned) -> AgentVie
     let endpoint = post_call(state, account, &mentioned.id);
     AgentView {
         webhooks: Webhooks {
-            post_call: endpoint.as_ref().map(|endpoint| endpoint.url.clone()),
+            post_call: endpoint.as_ref().map(|endpoint| redact::url(&endpoint.url)),
             endpoint_id: endpoint.map(|endpoint| endpoint.id.clone()),
         },
         progress: Progress::of(&mentioned),
@@ -102,8 +102,16 @@ fn view(state: &ApiState, account: AccountKey, mentioned: Mentioned) -> AgentVie
     }
 }
 
-/// Reads `webhooks.postCall`: left out it stays, `null` or empty it goes.
-fn read_post_call(state: &ApiState, form: &mut Form<'_>) -> Given<String> {
+impl AgentView {
+    /// As it is shown to who has just set its URL: with the whole of it.
+    fn with_url(mut self, set: Option<String>) -> Self {
+        self.webhooks.post_call = set.or(self.webhooks.post_call);
+        self
+    }
+}
+
+/// Reads `webhooks.postCall`: left out it stays, and so it does as it was shown; `null` or empty it goes.
+fn read_post_call(state: &ApiState, account: AccountKey, agent: &Text, form: &mut Form<'_>) -> Given<String> {
     let Given::Value(mut webhooks) = form.object("webhooks") else { return Given::Absent };
     let is_said = webhooks.peek("postCall").is_some();
     let url = match webhooks.take("postCall").map(|token| serde_json::from_str::<String>(token.get())) {
@@ -116,10 +124,13 @@ fn read_post_call(state: &ApiState, form: &mut Form<'_>) -> Given<String> {
             return Given::Absent;
         }
     };
-    match state.courier.check_url(&url) {
+    if post_call(state, account, agent).is_some_and(|known| url == redact::url(&known.url)) {
+        return Given::Absent;
+    }
+    match endpoint_form::check_url(&url, state.courier.as_ref()) {
         Ok(()) => Given::Value(url),
         Err(why) => {
-            form.wrong("webhooks.postCall", "url_refused", sentence(&why));
+            form.wrong("webhooks.postCall", "url_refused", why);
             Given::Absent
         }
     }
@@ -167,12 +178,13 @@ pub async fn create(
     let _changing = state.changing.lock().await;
     let (mut form, account) = (Form::read(&body)?, caller.account);
     let id = read_id(&mut form, "agent_id").unwrap_or_default();
-    let (name, url) = (read_name(&mut form), read_post_call(&state, &mut form));
+    let (name, url) = (read_name(&mut form), read_post_call(&state, account, &id, &mut form));
     form.finish()?;
     let setting = Setting { id: id.clone(), name, expected_calls: None };
     let made = make(&state, account, Dimension::Agent, setting).await?;
+    let set = url.clone().value();
     put_post_call(&state, account, &id, url).await?;
-    Ok((StatusCode::CREATED, Answer(view(&state, account, made))))
+    Ok((StatusCode::CREATED, Answer(view(&state, account, made).with_url(set))))
 }
 
 /// List agents
@@ -222,7 +234,7 @@ pub async fn change(
     let _changing = state.changing.lock().await;
     let known = find(&state, caller.account, Dimension::Agent, Text::from(id)).await?;
     let mut form = Form::read(&body)?;
-    let (name, url) = (read_name(&mut form), read_post_call(&state, &mut form));
+    let (name, url) = (read_name(&mut form), read_post_call(&state, caller.account, &known.id, &mut form));
     form.finish()?;
     put(&state, caller.account, known.id, name, url).await.map(Answer)
 }
@@ -236,8 +248,9 @@ async fn put(
 ) -> Result<AgentView, Problem> {
     let setting = Setting { id: id.clone(), name, expected_calls: None };
     state.store.put_mentioned(account, Dimension::Agent, setting, state.clock.now()).await?;
+    let set = url.clone().value();
     put_post_call(state, account, &id, url).await?;
-    Ok(view(state, account, find(state, account, Dimension::Agent, id).await?))
+    Ok(view(state, account, find(state, account, Dimension::Agent, id).await?).with_url(set))
 }
 
 /// Set an agent's post-call webhook, as seed 001 does
@@ -257,12 +270,13 @@ pub async fn put_seed(
 ) -> Result<Answer<AgentView>, Problem> {
     let _changing = state.changing.lock().await;
     let mut form = Form::read(&body)?;
-    let (name, url) = (read_name(&mut form), read_post_call(&state, &mut form));
+    let agent = Text::from(id.as_str());
+    let (name, url) = (read_name(&mut form), read_post_call(&state, caller.account, &agent, &mut form));
     if id.len() > LONGEST_ID {
         form.wrong("id", "too_long", format!("Shorten it to {LONGEST_ID} bytes."));
     }
     form.finish_leniently()?;
-    put(&state, caller.account, Text::from(id), name, url).await.map(Answer)
+    put(&state, caller.account, agent, name, url).await.map(Answer)
 }
 
 /// The longest id in bytes.

@@ -7,9 +7,10 @@ use std::time::Duration;
 use utoipa::ToSchema;
 
 use super::courier::Courier;
+use super::endpoint_form::check_url;
 use super::form::{Form, Given};
 use super::minutes;
-use super::problem::{Problem, sentence};
+use super::problem::Problem;
 use crate::model::{DialectName, Object, Raw, Text, Token};
 use crate::model::{Time, phone};
 use crate::store::batches::{Contact, Given as Said, MOST_CONTACTS, MOST_SOURCES, Reporters};
@@ -161,7 +162,7 @@ pub fn read(
         metric_schema: read_object(&mut form, names.schema),
         ..Said::default()
     };
-    let given = form.list("contacts");
+    let given = form.list("contacts", MOST_CONTACTS);
     let contacts = match form.required("contacts", given) {
         Some(list) => read_contacts(&mut form, list, &names, style),
         None => Vec::new(),
@@ -199,11 +200,11 @@ fn read_reporters(
     source: impl Fn(&str) -> Option<i64>,
 ) -> Reporters {
     let mut name = name;
-    let mut given = form.list(name);
+    let mut given = form.list(name, MOST_SOURCES);
     // In Dialgen's shape unknown names are passed over, and a batch must not be open to all by the other spelling.
     if style == Style::Seed && matches!(given, Given::Absent) {
         name = OURS.sources;
-        given = form.list(name);
+        given = form.list(name, MOST_SOURCES);
     }
     let Some(list) = given.value() else {
         return if style == Style::Seed {
@@ -212,7 +213,7 @@ fn read_reporters(
             Reporters::All
         };
     };
-    if list.is_empty() || list.len() > MOST_SOURCES {
+    if list.is_empty() {
         form.wrong(name, "out_of_range", format!("Name 1 to {MOST_SOURCES} sources, or leave it out."));
         return Reporters::All;
     }
@@ -305,14 +306,15 @@ fn read_webhooks(
             form.wrong(field, "wrong_type", "Give a text.");
             return None;
         };
-        if let Err(why) = courier.check_url(&url) {
-            form.wrong(field, "url_refused", sentence(&why));
+        if let Err(why) = check_url(&url, courier) {
+            form.wrong(field, "url_refused", why);
         }
         Some(url)
     });
     if style == Style::Ours {
         let known = names.webhooks;
-        for (name, _) in hooks.rest().filter(|(name, _)| known.iter().all(|known| *name != **known)) {
+        let is_unknown = |(name, _): &(Text, _)| known.iter().all(|known| *name != **known);
+        for (name, _) in hooks.rest().filter(is_unknown).take(MOST_NAMED) {
             let field = format!("{path}.{}", super::form::shorten(&name.to_str()));
             form.wrong(field, "unknown_field", format!("Give {}.", known.join(", ")));
         }
@@ -321,10 +323,8 @@ fn read_webhooks(
 }
 
 fn read_contacts(form: &mut Form<'_>, list: Vec<Token<'_>>, names: &Names, style: Style) -> Vec<Contact> {
-    if list.is_empty() || list.len() > MOST_CONTACTS {
-        let code = if list.is_empty() { "empty" } else { "too_many" };
-        let detail = format!("Give 1 to {MOST_CONTACTS} contacts; these are {}.", list.len());
-        form.wrong("contacts", code, detail);
+    if list.is_empty() {
+        form.wrong("contacts", "empty", format!("Give 1 to {MOST_CONTACTS} contacts."));
         return Vec::new();
     }
     let (mut phones, mut ids) = (HashSet::new(), HashSet::new());
@@ -414,6 +414,9 @@ fn read_contact(mut element: Token<'_>, names: &Names, style: Style, wrong: &mut
     let known = [names.phone, "id", "name", "email", "company", "metadata"];
     if style == Style::Ours {
         for (name, _) in fields.rest() {
+            if wrong.len() > MOST_NAMED {
+                break;
+            }
             if !known.iter().any(|known| known.as_bytes() == name.as_bytes()) {
                 let name = super::form::shorten(&name.to_str());
                 wrong.push((name, "unknown_field", "A contact has no such field; put it into \"metadata\"."));

@@ -17,7 +17,7 @@ use super::auth::Caller;
 use super::batch_form::{self, Asked, BatchForm, Style};
 use super::body::{Id, Json};
 use super::calls::CallRecord;
-use super::cursor::{List, Listed};
+use super::cursor::{List, Listed, json_size};
 use super::endpoint_form;
 use super::form::Form;
 use super::minutes::Minutes;
@@ -444,7 +444,14 @@ pub async fn calls(
     let page = List::BatchCalls.page(&mut query, key, caller.tag);
     query.finish()?;
     let found = state.store.batch_calls(caller.account, batch, page).await?;
-    let (found, next_cursor) = List::BatchCalls.cut(found, page, key, caller.tag, |view| view.number);
+    let (found, next_cursor) = List::BatchCalls.cut_by_size(
+        found,
+        page,
+        key,
+        caller.tag,
+        |view| view.number,
+        |view| json_size(&view.call),
+    );
     let data = found.into_iter().map(|view| CallRecord::of(&caller, view)).collect();
     Ok(Answer(Listed { data, next_cursor }))
 }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::ApiState;
 use super::auth::Caller;
 use super::body::Id;
-use super::cursor::{List, Listed};
+use super::cursor::{List, Listed, json_size};
 use super::problem::{Candidate, Problem};
 use super::query::Query;
 use super::transcripts::TranscriptView;
@@ -151,6 +151,8 @@ pub async fn find(state: &ApiState, caller: &Caller, name: &CallName) -> Result<
 }
 
 /// List calls
+///
+/// A page ends at its limit or at 4 MiB, whichever comes first.
 #[utoipa::path(
     get, path = "/v1/calls", tag = "Calls",
     params(
@@ -180,7 +182,9 @@ pub async fn list(
         Some(filter) => state.store.calls(caller.account, filter, page).await?,
         None => Vec::new(),
     };
-    let (found, next_cursor) = List::Calls.cut(found, page, key, caller.tag, |view| view.number);
+    let size = |view: &CallView| json_size(&view.call);
+    let (found, next_cursor) =
+        List::Calls.cut_by_size(found, page, key, caller.tag, |view| view.number, size);
     let data = found.into_iter().map(|view| CallRecord::of(&caller, view)).collect();
     Ok(Answer(Listed { data, next_cursor }))
 }

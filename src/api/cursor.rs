@@ -124,18 +124,61 @@ impl List {
     /// Cuts a page to its limit, with the cursor of its end when there is more.
     pub fn cut<T>(
         self,
-        mut found: Vec<T>,
+        found: Vec<T>,
         page: Page,
         key: &hmac::Key,
         account: Tag,
         number: impl Fn(&T) -> i64,
     ) -> (Vec<T>, Option<String>) {
-        let limit = page.limit.saturating_sub(1);
+        self.cut_by_size(found, page, key, account, number, |_| 0)
+    }
+
+    /// The same for records that may be large: a page ends at [`MOST_BYTES`] too, but holds one record at least.
+    pub fn cut_by_size<T>(
+        self,
+        mut found: Vec<T>,
+        page: Page,
+        key: &hmac::Key,
+        account: Tag,
+        number: impl Fn(&T) -> i64,
+        size: impl Fn(&T) -> usize,
+    ) -> (Vec<T>, Option<String>) {
+        let mut bytes = 0_usize;
+        let fits = |record: &T| {
+            bytes = bytes.saturating_add(size(record));
+            bytes <= MOST_BYTES
+        };
+        let fitting = found.iter().map(fits).take_while(|fits| *fits).count().max(1);
+        let limit = page.limit.saturating_sub(1).min(fitting);
         let has_more = found.len() > limit;
         found.truncate(limit);
         let end = found.last().filter(|_| has_more).map(|last| self.seal(key, account, number(last)));
         (found, end)
     }
+}
+
+/// The bytes after which a page of large records ends, whatever its limit.
+pub const MOST_BYTES: usize = 4 << 20;
+
+/// How large a record is as JSON.
+pub fn json_size(record: &impl Serialize) -> usize {
+    struct Counted(usize);
+
+    impl std::io::Write for Counted {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut counted = Counted(0);
+    // Whatever cannot be written is not written later either.
+    let _ = serde_json::to_writer(&mut counted, record);
+    counted.0
 }
 
 /// How many records a list shows unless asked.
@@ -166,5 +209,24 @@ mod tests {
         for broken in ["", "77", "AAAA", &cursor[1..], &format!("{cursor}A")] {
             assert_eq!(List::Calls.open(&key, Tag(1), broken), None, "{broken}");
         }
+    }
+
+    #[test]
+    fn a_page_ends_at_its_bytes_too_and_goes_on_from_there() {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, b"key");
+        let page = Page { after: None, limit: 5 };
+        let cut = |sizes: &[usize]| {
+            let found = (0..).zip(sizes.iter().copied()).collect::<Vec<(i64, usize)>>();
+            let (kept, end) = List::Calls.cut_by_size(found, page, &key, Tag(1), |it| it.0, |it| it.1);
+            (kept.len(), end.map(|end| List::Calls.open(&key, Tag(1), &end).unwrap()))
+        };
+        assert_eq!(cut(&[1; 4]), (4, None));
+        assert_eq!(cut(&[1; 5]), (4, Some(3)), "by its limit");
+        assert_eq!(cut(&[MOST_BYTES / 2; 3]), (2, Some(1)), "by its bytes");
+        assert_eq!(cut(&[MOST_BYTES / 2; 2]), (2, None));
+        assert_eq!(cut(&[2 * MOST_BYTES, 1]), (1, Some(0)), "one at least");
+        assert_eq!(cut(&[2 * MOST_BYTES]), (1, None));
+        assert_eq!(cut(&[]), (0, None));
+        assert_eq!(json_size(&["a", "\n"]), 10);
     }
 }

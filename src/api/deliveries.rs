@@ -85,6 +85,8 @@ impl DeliveryRecord {
 }
 
 /// List deliveries
+///
+/// A page ends at its limit or at 4 MiB of answers, whichever comes first.
 #[utoipa::path(
     get, path = "/v1/deliveries", tag = "Deliveries",
     params(
@@ -118,7 +120,10 @@ pub async fn list(
         None => state.store.deliveries(caller.account, filter, page).await?,
         Some(call) => of_call(&state, &caller, filter, page, &call).await?,
     };
-    let (found, next_cursor) = List::Deliveries.cut(found, page, key, caller.tag, |view| view.number);
+    let body = |attempt: &Attempt| attempt.response_body.as_ref().map_or(0, String::len);
+    let size = |view: &DeliveryView| view.attempts.iter().map(body).sum();
+    let (found, next_cursor) =
+        List::Deliveries.cut_by_size(found, page, key, caller.tag, |view| view.number, size);
     let data = found.into_iter().map(|view| DeliveryRecord::of(&caller, view)).collect();
     Ok(Answer(Listed { data, next_cursor }))
 }

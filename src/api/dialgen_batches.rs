@@ -15,6 +15,7 @@ use super::batches::{self, find, take_in};
 use super::body::Json;
 use super::problem::Problem;
 use super::query::Query;
+use super::redact;
 use super::shown_once::{Revealed, once};
 use crate::model::id::Kind;
 use crate::model::json::Raw;
@@ -308,7 +309,7 @@ fn webhooks(caller: &Caller, view: &BatchView) -> Vec<DialgenWebhook> {
         let endpoint = caller.config.endpoint(*number)?;
         Some(DialgenWebhook {
             endpoint_id: endpoint.id.clone(),
-            url: endpoint.url.clone(),
+            url: redact::url(&endpoint.url),
             events: endpoint.events.iter().flatten().map(|kind| kind.as_str()).collect(),
         })
     };

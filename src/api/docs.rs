@@ -5,10 +5,13 @@ use std::fmt::Write;
 use std::sync::LazyLock;
 
 use axum::response::{Html, IntoResponse, Response};
+use data_encoding::BASE64;
 use http::{HeaderValue, header};
+use ring::digest::{SHA256, digest};
 use serde_json::Value;
 
 use super::openapi;
+use super::security_headers::SHARED;
 
 /// The page. An unreadable document cannot be: it was written by us a line before.
 static PAGE: LazyLock<String> = LazyLock::new(|| {
@@ -23,6 +26,16 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;mar
     td,th{border:1px solid #ddd;padding:.3rem .6rem;text-align:left;vertical-align:top}\
     .method{display:inline-block;min-width:4.5rem;font-weight:700}section{margin-bottom:2rem}nav a{margin-right:1rem}";
 
+/// What a browser may do for the page: take the one style that is in it, and an empty picture as its icon.
+static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let style = BASE64.encode(digest(&SHA256, STYLE.as_bytes()).as_ref());
+    let policy = format!(
+        "default-src 'none'; style-src 'sha256-{style}'; img-src data:; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'"
+    );
+    HeaderValue::try_from(policy).unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'"))
+});
+
 /// The OpenAPI document
 #[utoipa::path(
     get, path = "/openapi.json", tag = "Operations",
@@ -30,7 +43,8 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;mar
 )]
 pub async fn document() -> Response {
     let kind = HeaderValue::from_static("application/json");
-    ([(header::CONTENT_TYPE, kind)], openapi::JSON.as_str()).into_response()
+    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, SHARED)];
+    (headers, openapi::JSON.as_str()).into_response()
 }
 
 /// This page
@@ -38,8 +52,9 @@ pub async fn document() -> Response {
     get, path = "/docs", tag = "Operations",
     responses((status = 200, description = "The documentation as a page", body = String, content_type = "text/html")),
 )]
-pub async fn page() -> Html<&'static str> {
-    Html(PAGE.as_str())
+pub async fn page() -> Response {
+    let headers = [(header::CONTENT_SECURITY_POLICY, POLICY.clone()), (header::CACHE_CONTROL, SHARED)];
+    (headers, Html(PAGE.as_str())).into_response()
 }
 
 /// In the order in which somebody new needs them.
@@ -66,7 +81,7 @@ fn render(document: &Value) -> String {
     put(
         &mut page,
         format_args!(
-            "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title} API</title><style>{STYLE}</style>\
+            "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title} API</title><link rel=\"icon\" href=\"data:,\"><style>{STYLE}</style>\
          <h1>{title} API {}</h1>{about}<nav>",
             escape(text(&document["info"]["version"])),
         ),

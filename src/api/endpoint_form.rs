@@ -1,6 +1,7 @@
 //! The settings of an endpoint, from a request to the model: every rule of what may be set, each with its remedy.
 //! Refuses to know the store; the rules of the wire are the courier's.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use utoipa::ToSchema;
@@ -16,7 +17,7 @@ use crate::model::endpoint::{
     Delivering, Endpoint, EndpointState, Part, SHORTEST_TIMEOUT, Scope, Shape, Wait,
 };
 use crate::model::json::Text;
-use crate::model::{AccountKey, DialectName, EventType, Time};
+use crate::model::{AccountKey, DialectName, EventType, Time, Token};
 
 /// The longest timeout in seconds.
 const LONGEST_TIMEOUT: u32 = 300;
@@ -24,6 +25,8 @@ const LONGEST_TIMEOUT: u32 = 300;
 const LONGEST_DELAY: u32 = 7 * 24 * 3600;
 /// The most waits.
 const MOST_DELAYS: usize = 50;
+/// The most names in a list of them, repeated ones counted.
+pub const MOST_NAMES: usize = 50;
 /// The most headers.
 const MOST_HEADERS: usize = 32;
 /// The longest wait for what comes after the end of a call, in minutes: a day.
@@ -59,8 +62,9 @@ pub struct EndpointForm {
     secret: Option<String>,
     /// The token of `Authorization: Bearer`, for `air`; at least 16 characters. Left out, one is made.
     bearer_token: Option<String>,
-    /// Headers to add to every request.
-    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
+    /// Headers to add to every request, at most 32. Their values are write-only: they are shown as `***`, and stay as they
+    /// are when they come back so. One that is given as `{"value": "sales", "plain": true}` is shown.
+    #[schema(value_type = Option<std::collections::BTreeMap<String, HeaderForm>>)]
     headers: Option<()>,
     /// For the whole exchange; 1 to 300. Default by dialect.
     timeout_seconds: Option<f64>,
@@ -78,6 +82,22 @@ pub struct EndpointForm {
     up_to_minutes: Option<f64>,
 }
 
+/// The value of a header.
+#[derive(serde::Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "the form of a request in the documentation; `read_header` is what reads it")]
+pub enum HeaderForm {
+    /// The value. It is write-only, unless the header is plain already.
+    Value(String),
+    /// The value, and whether it is shown.
+    Marked {
+        /// The value.
+        value: String,
+        /// Whether it is shown. Left out, it stays as it is; a new header's is not.
+        plain: Option<bool>,
+    },
+}
+
 /// What a new endpoint starts from.
 pub fn blank(account: AccountKey, now: Time) -> Endpoint {
     Endpoint {
@@ -93,6 +113,7 @@ pub fn blank(account: AccountKey, now: Time) -> Endpoint {
         completed_only: false,
         ordered: true,
         headers: Vec::new(),
+        plain_headers: <_>::default(),
         delivering: Delivering::default(),
         credential: <_>::default(),
         state: EndpointState::Active,
@@ -136,9 +157,11 @@ fn read(
     match form.string("url") {
         Given::Absent if !is_new => {}
         given => {
-            if let Some(url) = form.required("url", given) {
-                if let Err(why) = courier.check_url(&url) {
-                    form.wrong("url", "url_refused", sentence(&why));
+            // What was shown with its values hidden comes back so when somebody changes something else.
+            let given = form.required("url", given).filter(|url| *url != redact::url(&endpoint.url));
+            if let Some(url) = given {
+                if let Err(why) = check_url(&url, courier) {
+                    form.wrong("url", "url_refused", why);
                 }
                 endpoint.url = url;
             }
@@ -160,7 +183,7 @@ fn read(
     ] {
         *field = form.boolean(name).over_default(*field, default);
     }
-    read_headers(&mut form, &mut endpoint.headers, courier);
+    read_headers(&mut form, &mut endpoint, courier);
     read_delivering(&mut form, &mut endpoint.delivering);
     read_wait(&mut form, &mut endpoint.delivering.wait);
     let wanted = credential::read(&mut form, dialect, Side::Endpoint);
@@ -175,7 +198,7 @@ fn read(
 
 /// Also when only the dialect changes, what was chosen before has to be what the dialect says.
 fn read_events(form: &mut Form<'_>, events: &mut Option<Vec<EventType>>, dialect: Option<DialectName>) {
-    let given = form.list("events");
+    let given = form.list("events", MOST_NAMES);
     if let Given::Value(list) = &given {
         let mut chosen = Vec::new();
         if list.is_empty() {
@@ -210,23 +233,49 @@ fn read_events(form: &mut Form<'_>, events: &mut Option<Vec<EventType>>, dialect
     }
 }
 
-fn read_headers(form: &mut Form<'_>, headers: &mut Vec<(String, String)>, courier: &dyn Courier) {
+/// Whether this URL may be sent to.
+///
+/// # Errors
+/// Why not, in a sentence for the caller.
+pub fn check_url(url: &str, courier: &dyn Courier) -> Result<(), String> {
+    if redact::hides_a_value(url) {
+        let why = format!(
+            "Write the value itself in place of {}: this is another URL than before.",
+            redact::HIDDEN
+        );
+        return Err(why);
+    }
+    courier.check_url(url).map_err(|why| sentence(&why))
+}
+
+fn read_headers(form: &mut Form<'_>, endpoint: &mut Endpoint, courier: &dyn Courier) {
     let object = match form.object("headers") {
         Given::Value(object) => object,
-        Given::Null => return headers.clear(),
+        Given::Null => {
+            endpoint.headers.clear();
+            return endpoint.plain_headers.clear();
+        }
         Given::Absent => return,
     };
-    let mut read: Vec<(String, String)> = Vec::new();
+    if object.len() > MOST_HEADERS {
+        return form.wrong("headers", "too_many", format!("Give at most {MOST_HEADERS}."));
+    }
+    let (mut read, mut plain): (Vec<(String, String)>, BTreeSet<String>) = <_>::default();
     for (name, value) in object.rest() {
         let (name, field) = (name.to_str(), format!("headers.{}", shorten(&name.to_str())));
-        let Ok(value) = serde_json::from_str::<String>(value.get()) else {
-            form.wrong(field, "wrong_type", "Give a text.");
+        let Some((value, is_plain)) = read_header(value) else {
+            form.wrong(field, "wrong_type", "Give a text, or {\"value\": \"a text\", \"plain\": true}.");
             continue;
         };
-        // What was shown without its secret comes back so when somebody changes something else.
-        let known = headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(&name));
+        let known = endpoint.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(&name));
+        let was_plain = known.is_some() && endpoint.shows_header(&name);
+        let is_plain = is_plain.unwrap_or(was_plain);
         let value = match known {
-            Some((name, secret)) if redact::header(name, secret) == value => secret.clone(),
+            Some((_, secret)) if !is_plain && redact::is_hidden(&value, secret) => secret.clone(),
+            _ if value == redact::HIDDEN => {
+                form.wrong(field, "hidden_value", "Write the value itself: nothing here stands for it.");
+                continue;
+            }
             _ => value,
         };
         if let Err(why) = courier.check_header(&name, &value) {
@@ -234,13 +283,23 @@ fn read_headers(form: &mut Form<'_>, headers: &mut Vec<(String, String)>, courie
         } else if read.iter().any(|(known, _)| known.eq_ignore_ascii_case(&name)) {
             form.wrong(field, "repeated", "Give each header once; case does not tell two apart.");
         } else {
+            if is_plain {
+                plain.insert(name.to_ascii_lowercase());
+            }
             read.push((name.into_owned(), value));
         }
     }
-    if read.len() > MOST_HEADERS {
-        form.wrong("headers", "too_many", format!("Give at most {MOST_HEADERS}."));
-    }
-    *headers = read;
+    (endpoint.headers, endpoint.plain_headers) = (read, plain);
+}
+
+/// A header's value, and whether it is to be shown, where that is said.
+fn read_header(given: &Token<'_>) -> Option<(String, Option<bool>)> {
+    let Some(mut object) = given.clone().object() else {
+        return serde_json::from_str(given.get()).ok().map(|value| (value, None));
+    };
+    let value = serde_json::from_str(object.take("value")?.get()).ok()?;
+    let plain = object.take("plain").map(|plain| serde_json::from_str(plain.get())).transpose().ok()?;
+    object.is_empty().then_some((value, plain))
 }
 
 fn read_wait(form: &mut Form<'_>, wait: &mut Option<Wait>) {
@@ -261,7 +320,7 @@ fn read_wait(form: &mut Form<'_>, wait: &mut Option<Wait>) {
     };
     let current = wait.take();
     let mut parts = current.as_ref().map(|wait| wait.parts.clone()).unwrap_or_default();
-    match form.list("wait_for") {
+    match form.list("wait_for", MOST_NAMES) {
         Given::Absent => {}
         Given::Null => parts.clear(),
         Given::Value(list) => {
@@ -306,15 +365,12 @@ fn read_delivering(form: &mut Form<'_>, delivering: &mut Delivering) {
         }
         given => given.over(delivering.rate_limit),
     };
-    match form.list("retry_delays_seconds") {
+    match form.list("retry_delays_seconds", MOST_DELAYS) {
         Given::Absent => {}
         Given::Null => delivering.retry_delays = None,
         Given::Value(list) => {
-            if list.len() > MOST_DELAYS {
-                form.wrong("retry_delays_seconds", "too_many", format!("Give at most {MOST_DELAYS}."));
-            }
             let mut delays: Vec<Duration> = Vec::new();
-            for (at, element) in list.iter().take(MOST_DELAYS).enumerate() {
+            for (at, element) in list.iter().enumerate() {
                 let seconds = serde_json::from_str(element.get()).ok();
                 match seconds.and_then(|seconds| duration(seconds, LONGEST_DELAY)) {
                     Some(delay) => delays.push(delay),

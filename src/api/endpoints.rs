@@ -37,6 +37,8 @@ const BY_HAND: &str = "disabled by hand";
 #[schema(as = Endpoint)]
 pub struct EndpointView {
     id: String,
+    /// The values of its query are hidden, but in the answer to who has just set it; sent back as shown, they stay as they
+    /// are.
     url: String,
     /// `voicegenie`, `cllr`, `dialgen`, `aloro`, `air` or `standard`.
     dialect: &'static str,
@@ -54,7 +56,7 @@ pub struct EndpointView {
     completed_only: bool,
     include_recording: bool,
     ordered: bool,
-    /// Values that may be credentials are hidden; sent back as shown, they stay as they are.
+    /// Values are hidden, unless they were given as plain; sent back as shown, they stay as they are.
     headers: BTreeMap<String, String>,
     #[schema(value_type = f64)]
     timeout_seconds: Seconds,
@@ -106,12 +108,15 @@ impl EndpointView {
             EndpointState::Disabled { reason } => ("disabled", Some(reason.clone())),
         };
         let events = endpoint.events.as_deref().unwrap_or(dialect.triggers());
-        let show = |(name, value): &(String, String)| (name.clone(), redact::header(name, value));
+        let show = |(name, value): &(String, String)| {
+            let value = if endpoint.shows_header(name) { value.as_str() } else { redact::HIDDEN };
+            (name.clone(), value.to_owned())
+        };
         let newest = endpoint.credential.secrets.last();
         let delays = delivering.retry_delays.as_ref().unwrap_or(&policy.retry_delays);
         Self {
             id: endpoint.id.clone(),
-            url: endpoint.url.clone(),
+            url: redact::url(&endpoint.url),
             dialect: endpoint.dialect.as_str(),
             state,
             disabled_reason,
@@ -136,6 +141,11 @@ impl EndpointView {
             warning: plain_warning(endpoint).map(str::to_owned),
             shown,
         }
+    }
+
+    /// As it is shown to who has just set its URL: with the whole of it.
+    pub fn with_url(self, endpoint: &Endpoint) -> Self {
+        Self { url: endpoint.url.clone(), ..self }
     }
 }
 
@@ -199,7 +209,8 @@ pub async fn create(
         endpoint_form::create(&body, caller.account, state.clock.now(), state.courier.as_ref())?;
     let endpoint = put(&state, endpoint).await?;
     Ok(once(StatusCode::CREATED, |reveal| {
-        with_namesake(EndpointView::of(&endpoint, made.shown(reveal)), &state, &endpoint)
+        let view = EndpointView::of(&endpoint, made.shown(reveal)).with_url(&endpoint);
+        with_namesake(view, &state, &endpoint)
     }))
 }
 
@@ -255,9 +266,11 @@ pub async fn change(
     let _changing = state.changing.lock().await;
     let current = find(&state, &caller, &id)?;
     let (endpoint, made) = endpoint_form::change(&body, &current, state.courier.as_ref())?;
-    let endpoint = put(&state, endpoint).await?;
+    let changed = put(&state, endpoint).await?;
     Ok(once(StatusCode::OK, |reveal| {
-        with_namesake(EndpointView::of(&endpoint, made.shown(reveal)), &state, &endpoint)
+        let view = EndpointView::of(&changed, made.shown(reveal));
+        let view = if changed.url == current.url { view } else { view.with_url(&changed) };
+        with_namesake(view, &state, &changed)
     }))
 }
 

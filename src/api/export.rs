@@ -21,7 +21,7 @@ use super::body::{self, Unread};
 use super::budget::{Held, Share};
 use super::keys::named_account;
 use super::lines::Lines;
-use super::problem::{BAD_CURSOR, FieldError, Problem};
+use super::problem::{BAD_CURSOR, Problem, WrongFields};
 use super::query::Query;
 use crate::model::id::Tag;
 use crate::model::{AccountKey, Right};
@@ -39,8 +39,6 @@ const TURN_PATIENCE: Duration = Duration::from_secs(15);
 /// The longest line in bytes. A record is kept up to 64 MiB and stands in its line as it is; a body that is kept for a
 /// delivery, in base64, is smaller than that.
 const LONGEST: usize = 66 << 20;
-/// Wrong lines that are named in an answer.
-const MOST_WRONG: usize = 100;
 
 /// What became of an import.
 #[derive(Debug, Default, Serialize, ToSchema)]
@@ -179,8 +177,8 @@ pub async fn import(
             "Another import into this account is under way. Wait for its end, then send this one again.";
         return Err(Problem::conflict("import_under_way", detail).closing());
     };
-    let mut taking =
-        Taking { state: &state, account, deliver, may_end, sum: ImportView::default(), wrong: Vec::new() };
+    let (sum, wrong) = Default::default();
+    let mut taking = Taking { state: &state, account, deliver, may_end, sum, wrong };
     let share = Share::Account(caller.account);
     let (speed, longest) = (state.settings.body_speed, LONGEST.min(state.budget.limits().account));
     let unread = |unread: Unread| {
@@ -223,16 +221,12 @@ struct Taking<'a> {
     deliver: bool,
     may_end: bool,
     sum: ImportView,
-    wrong: Vec<Wrong>,
+    wrong: WrongFields,
 }
 
 impl Taking<'_> {
-    /// Notes a line that is no text. However many they are, only some are named.
     fn malformed(&mut self, line: u64) {
-        if self.wrong.len() < MOST_WRONG {
-            let detail = "It is not UTF-8.".to_owned();
-            self.wrong.push(Wrong { line, code: "malformed_line", detail });
-        }
+        self.wrong.push(format!("line {line}"), "malformed_line", "It is not UTF-8.");
     }
 
     /// Hands lines to the store.
@@ -245,18 +239,17 @@ impl Taking<'_> {
         let may_end = self.may_end && self.wrong.is_empty();
         let import = Import { lines, deliver, may_end, now };
         let done = self.state.store.import(self.account, import).await?;
-        let Imported { added, unchanged, wrong, ended, stopped } = done;
+        let Imported { added, unchanged, mut wrong, ended, stopped } = done;
         for (kind, count) in added {
             *self.sum.added.entry(kind).or_default() += count;
         }
         self.sum.unchanged += unchanged;
         self.sum.ended |= ended;
-        // The last one says why it stopped.
-        let named = MOST_WRONG.saturating_sub(self.wrong.len()).max(usize::from(stopped));
-        let skipped = if stopped { wrong.len().saturating_sub(named) } else { 0 };
-        self.wrong.extend(wrong.into_iter().skip(skipped).take(named));
-        if stopped && let Some(Wrong { line, code, detail }) = self.wrong.pop() {
+        if stopped && let Some(Wrong { line, code, detail }) = wrong.pop() {
             return Err(Problem::conflict(code, format!("Line {line}: {detail}")));
+        }
+        for Wrong { line, code, detail } in wrong {
+            self.wrong.push(format!("line {line}"), code, detail);
         }
         if ended && let Some(config) = self.state.store.config(self.account) {
             let target = |number| EndpointRef { account: self.account, number };
@@ -269,11 +262,6 @@ impl Taking<'_> {
         if self.wrong.is_empty() {
             return Ok(self.sum);
         }
-        let errors = self.wrong.into_iter().take(MOST_WRONG).map(|Wrong { line, code, detail }| FieldError {
-            field: format!("line {line}"),
-            code,
-            detail,
-        });
-        Err(Problem::of_fields(StatusCode::UNPROCESSABLE_ENTITY, errors.collect()))
+        Err(Problem::of_fields(StatusCode::UNPROCESSABLE_ENTITY, self.wrong))
     }
 }

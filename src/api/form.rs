@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::problem::{FieldError, Problem};
+use super::problem::{MOST_LISTED, Problem, WrongFields};
 use crate::model::{Object, Raw, Text, Time, Token};
 
 /// The longest text in a setting, in bytes.
@@ -55,7 +55,7 @@ impl<T> Given<T> {
 pub struct Form<'a> {
     fields: Object<'a>,
     asked: Vec<&'static str>,
-    errors: Vec<FieldError>,
+    errors: WrongFields,
 }
 
 impl<'a> Form<'a> {
@@ -73,7 +73,7 @@ impl<'a> Form<'a> {
             };
             Problem::new(StatusCode::BAD_REQUEST, "malformed_json", detail)
         })?;
-        Ok(Self { fields, asked: Vec::new(), errors: Vec::new() })
+        Ok(Self { fields, asked: Vec::new(), errors: WrongFields::default() })
     }
 
     /// Whether nothing is wrong so far.
@@ -83,7 +83,7 @@ impl<'a> Form<'a> {
 
     /// Puts a wrong field on record.
     pub fn wrong(&mut self, field: impl Into<String>, code: &'static str, detail: impl Into<String>) {
-        self.errors.push(FieldError { field: field.into(), code, detail: detail.into() });
+        self.errors.push(field, code, detail);
     }
 
     /// A field as it stands.
@@ -99,7 +99,7 @@ impl<'a> Form<'a> {
 
     /// A field that has to be there.
     pub fn required<T>(&mut self, name: &str, given: Given<T>) -> Option<T> {
-        let was_wrong = self.errors.iter().any(|error| error.field == name);
+        let was_wrong = self.errors.lists(name);
         let value = given.value();
         if value.is_none() && !was_wrong {
             self.wrong(name, "missing", "Give this field a value.");
@@ -176,9 +176,15 @@ impl<'a> Form<'a> {
         self.convert(name, given, convert, || format!("Give a whole number from {least} to {most}."))
     }
 
-    /// The elements of a list.
-    pub fn list(&mut self, name: &'static str) -> Given<Vec<Token<'a>>> {
-        self.read_as(name, "a list", |value| value.elements())
+    /// The elements of a list, so many at the most: more are not even looked at.
+    pub fn list(&mut self, name: &'static str, most: usize) -> Given<Vec<Token<'a>>> {
+        self.read_as(name, "a list", |value| value.elements()).checked(|elements: &Vec<_>| {
+            if elements.len() > most {
+                let detail = format!("Give at most {most}; these are {}.", elements.len());
+                self.wrong(name, "too_many", detail);
+            }
+            elements.len() <= most
+        })
     }
 
     /// The entries of an object.
@@ -218,11 +224,12 @@ impl<'a> Form<'a> {
     /// # Errors
     /// 422 with everything that is wrong.
     pub fn finish(mut self) -> Result<(), Problem> {
-        let unknown: Vec<String> = self.fields.rest().map(|(name, _)| name.to_str().into_owned()).collect();
-        for name in unknown {
-            let detail = unknown_name(&name, &self.asked);
-            self.wrong(shorten(&name), "unknown_field", detail);
+        // To find what was meant costs more than to read it: only for those that are listed.
+        for (name, _) in self.fields.rest().take(MOST_LISTED) {
+            let name = name.to_str();
+            self.errors.push(shorten(&name), "unknown_field", unknown_name(&name, &self.asked));
         }
+        self.errors.count(self.fields.len().saturating_sub(MOST_LISTED));
         self.finish_leniently()
     }
 

@@ -254,7 +254,7 @@ pub async fn create(
 
 /// Reads `rights` and `admin`: none but those of the key that asks. Says also which of both fields gave them.
 fn read_rights(form: &mut Form<'_>, own: Rights) -> (Rights, &'static str) {
-    let (list, admin) = (form.list("rights"), form.boolean("admin").value());
+    let (list, admin) = (form.list("rights", MOST_NAMED), form.boolean("admin").value());
     let Given::Value(list) = list else {
         let rights = own.and(Rights::PLAIN);
         if admin != Some(true) {
@@ -270,7 +270,7 @@ fn read_rights(form: &mut Form<'_>, own: Rights) -> (Rights, &'static str) {
     if list.is_empty() {
         form.wrong("rights", "empty", "Name at least one right, or leave it out.");
     }
-    for (at, element) in list.iter().take(MOST_NAMED).enumerate() {
+    for (at, element) in list.iter().enumerate() {
         let field = format!("rights[{at}]");
         let word: Option<String> = serde_json::from_str(element.get()).ok();
         match word.and_then(|word| Right::parse(&word)) {
@@ -282,9 +282,6 @@ fn read_rights(form: &mut Form<'_>, own: Rights) -> (Rights, &'static str) {
             }
             Some(right) => rights = rights.with(right),
         }
-    }
-    if list.len() > MOST_NAMED {
-        form.wrong("rights", "too_many", format!("Name each of these at most once: {}.", Rights::ALL));
     }
     if admin.is_some_and(|admin| admin != rights.has(Right::Admin)) {
         form.wrong("admin", "contradiction", "It says something else than \"rights\". Leave it out.");

@@ -45,6 +45,7 @@ pub mod reconciliation;
 mod redact;
 pub mod replays;
 pub mod rotate;
+mod security_headers;
 pub mod server;
 mod shown_once;
 pub mod sources;
@@ -64,6 +65,7 @@ use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::Response;
 use http::StatusCode;
 use ipnet::IpNet;
+use tower::util::MapResponseLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -367,6 +369,7 @@ fn finish(router: Router<ApiState>, state: ApiState) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(CatchPanicLayer::custom(|_| axum::response::IntoResponse::into_response(Problem::internal())))
+        .layer(MapResponseLayer::new(security_headers::put))
         .with_state(state)
 }
 

@@ -10,13 +10,54 @@ use utoipa::ToSchema;
 use crate::model::Time;
 use crate::store::StoreError;
 
+/// The wrong fields that one answer lists. The rest is only counted: the answer to a large body of mistakes is no larger.
+pub const MOST_LISTED: usize = 50;
+
+/// Wrong fields of a request: the first ones, and how many more there are.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WrongFields {
+    listed: Vec<FieldError>,
+    more: usize,
+}
+
+impl WrongFields {
+    /// Adds one.
+    pub fn push(&mut self, field: impl Into<String>, code: &'static str, detail: impl Into<String>) {
+        if self.is_full() {
+            self.more += 1;
+        } else {
+            self.listed.push(FieldError { field: field.into(), code, detail: detail.into() });
+        }
+    }
+
+    /// Adds so many without a word about each.
+    pub fn count(&mut self, more: usize) {
+        self.more += more;
+    }
+
+    /// Whether those that come now are only counted.
+    pub fn is_full(&self) -> bool {
+        self.listed.len() >= MOST_LISTED
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.listed.is_empty() && self.more == 0
+    }
+
+    /// Whether this field is listed.
+    pub fn lists(&self, field: &str) -> bool {
+        self.listed.iter().any(|error| error.field == field)
+    }
+}
+
 /// Why a request was refused.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: String,
-    errors: Vec<FieldError>,
+    errors: WrongFields,
     candidates: Vec<Candidate>,
     retry_after: Option<u32>,
     closes: bool,
@@ -61,12 +102,20 @@ pub struct Document<'a> {
     detail: &'a str,
     /// What happened, for programs; does not change between versions.
     code: &'static str,
-    /// Every wrong field.
+    /// The wrong fields, the first 50 of them.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
     /// With the code `ambiguous_call`: the calls that may be meant, newest first, at most twenty.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     candidates: &'a [Candidate],
+    /// How many more are wrong.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
+    more_errors: usize,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Problem {
@@ -87,16 +136,18 @@ impl Problem {
     }
 
     /// Wrong fields: 422 in a body, 400 in a query.
-    pub fn of_fields(status: StatusCode, errors: Vec<FieldError>) -> Self {
-        let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
-        let detail = match errors.as_slice() {
-            [only] => format!("{}: {}", only.field, only.detail),
-            _ => format!(
-                "Correct these fields: {}. \"errors\" says what is wrong with each.",
-                fields.join(", ")
+    pub fn of_fields(status: StatusCode, errors: WrongFields) -> Self {
+        let fields: Vec<&str> = errors.listed.iter().map(|error| error.field.as_str()).collect();
+        let fields = fields.join(", ");
+        let detail = match (errors.listed.as_slice(), errors.more) {
+            ([only], 0) => format!("{}: {}", only.field, only.detail),
+            (_, 0) => format!("Correct these fields: {fields}. \"errors\" says what is wrong with each."),
+            (_, more) => format!(
+                "Correct these fields: {fields}, and {more} more. \"errors\" says what is wrong with the first \
+                 {MOST_LISTED}."
             ),
         };
-        let code = match errors.as_slice() {
+        let code = match errors.listed.as_slice() {
             [only] if only.code == BAD_CURSOR => BAD_CURSOR,
             _ => "invalid_request",
         };
@@ -164,8 +215,9 @@ impl Problem {
             status: self.status.as_u16(),
             detail: &self.detail,
             code: self.code,
-            errors: &self.errors,
+            errors: &self.errors.listed,
             candidates: &self.candidates,
+            more_errors: self.errors.more,
         };
         serde_json::to_string(&document).unwrap_or_default()
     }

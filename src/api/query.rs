@@ -5,7 +5,7 @@ use http::StatusCode;
 
 use super::auth::Caller;
 use super::form::{shorten, unknown_name};
-use super::problem::{FieldError, Problem};
+use super::problem::{MOST_LISTED, Problem, WrongFields};
 use crate::model::id::{self, Kind};
 
 /// The parameters of a query, each once.
@@ -13,14 +13,14 @@ use crate::model::id::{self, Kind};
 pub struct Query {
     given: Vec<(String, String)>,
     asked: Vec<&'static str>,
-    errors: Vec<FieldError>,
+    errors: WrongFields,
 }
 
 impl Query {
     /// Opens a query.
     pub fn read(query: Option<&str>) -> Self {
         let given = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect();
-        Self { given, asked: Vec::new(), errors: Vec::new() }
+        Self { given, asked: Vec::new(), errors: WrongFields::default() }
     }
 
     /// A parameter; an empty one counts as absent.
@@ -86,7 +86,7 @@ impl Query {
 
     /// Puts a wrong parameter on record.
     pub fn wrong(&mut self, field: &str, code: &'static str, detail: impl Into<String>) {
-        self.errors.push(FieldError { field: field.to_owned(), code, detail: detail.into() });
+        self.errors.push(field, code, detail);
     }
 
     /// Ends the reading where other parameters have always been passed over.
@@ -103,7 +103,8 @@ impl Query {
     /// # Errors
     /// 400 with everything that is wrong.
     pub fn finish(mut self) -> Result<(), Problem> {
-        for (name, _) in std::mem::take(&mut self.given) {
+        self.errors.count(self.given.len().saturating_sub(MOST_LISTED));
+        for (name, _) in std::mem::take(&mut self.given).into_iter().take(MOST_LISTED) {
             let detail = if self.asked.contains(&name.as_str()) {
                 "Give it once.".to_owned()
             } else {

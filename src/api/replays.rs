@@ -12,6 +12,7 @@ use super::auth::Caller;
 use super::body::{Id, Json};
 use super::calls::{self, CallName};
 use super::cursor::{List, Listed};
+use super::endpoint_form::MOST_NAMES;
 use super::form::{Form, Given};
 use super::problem::Problem;
 use super::query::Query;
@@ -268,9 +269,11 @@ fn endpoint(form: &mut Form<'_>, caller: &Caller, name: &'static str) -> Option<
 
 fn kinds(form: &mut Form<'_>) -> Vec<EventType> {
     let mut kinds = Vec::new();
-    for (at, element) in form.list("event_types").value().unwrap_or_default().into_iter().enumerate() {
+    let given = form.list("event_types", MOST_NAMES).value().unwrap_or_default();
+    for (at, element) in given.into_iter().enumerate() {
         let name: Option<Text> = serde_json::from_str(element.get()).ok();
         match name.and_then(|name| EventType::parse(&name.to_str())) {
+            Some(kind) if kinds.contains(&kind) => {}
             Some(kind) => kinds.push(kind),
             None => {
                 let names = EventType::ALL.map(EventType::as_str).join(", ");

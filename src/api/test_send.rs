@@ -48,7 +48,7 @@ pub struct Tested {
 /// Headers and body of one direction.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub struct Message {
-    /// Values that may be credentials are hidden.
+    /// Of a request, the values of the endpoint's own headers are hidden, unless they were given as plain.
     headers: BTreeMap<String, String>,
     body: String,
 }
@@ -77,7 +77,8 @@ pub async fn test(
     let mut headers = custom_headers(&endpoint);
     headers.extend(dialect.sign(&outgoing, &endpoint.credential));
     let timeout = endpoint.delivering.timeout_or(dialect.policy().timeout);
-    let request = Message { headers: shown(&headers), body: String::from_utf8_lossy(&body).into_owned() };
+    let request =
+        Message { headers: shown(&endpoint, &headers), body: String::from_utf8_lossy(&body).into_owned() };
     let credentials = credentials(&endpoint, &headers);
     let sent = state.courier.send(caller.account, &endpoint.url, headers, body, timeout).await;
     Ok(Answer(tested(sent, request, &credentials)))
@@ -85,13 +86,17 @@ pub async fn test(
 
 /// What was sent that must not come back: some receivers answer with the request.
 fn credentials(endpoint: &Endpoint, headers: &[(HeaderName, HeaderValue)]) -> Vec<String> {
-    let hidden = headers.iter().filter_map(|(name, value)| {
-        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        (redact::header(name.as_str(), &value) != value).then_some(value)
-    });
-    let words = hidden.flat_map(|value| value.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+    let hidden = headers.iter().filter(|(name, value)| is_hidden(endpoint, name, value));
+    let values = hidden.map(|(_, value)| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let words = values.flat_map(|value| value.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
     let token = endpoint.credential.bearer_token.iter();
     words.chain(token.map(|token| String::from_utf8_lossy(token.expose()).into_owned())).collect()
+}
+
+/// Whether a header's value is a credential, or may be one.
+fn is_hidden(endpoint: &Endpoint, name: &HeaderName, value: &HeaderValue) -> bool {
+    let is_own = endpoint.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name.as_str()));
+    value.is_sensitive() || is_own && !endpoint.shows_header(name.as_str())
 }
 
 fn read_form(body: &[u8], dialect: DialectName) -> Result<Option<EventType>, Problem> {
@@ -127,12 +132,14 @@ fn custom_headers(endpoint: &Endpoint) -> Vec<(HeaderName, HeaderValue)> {
     endpoint.headers.iter().filter_map(parse).collect()
 }
 
-/// The headers as they went out: of a name that comes twice the later one stands.
-fn shown(headers: &[(HeaderName, HeaderValue)]) -> BTreeMap<String, String> {
+/// The headers as they went out, the endpoint's own with their values hidden: of a name that comes twice the later one
+/// stands.
+fn shown(endpoint: &Endpoint, headers: &[(HeaderName, HeaderValue)]) -> BTreeMap<String, String> {
     let kind = ("content-type".to_owned(), "application/json".to_owned());
     let given = headers.iter().map(|(name, value)| {
-        let value = String::from_utf8_lossy(value.as_bytes());
-        (name.to_string(), redact::header(name.as_str(), &value))
+        let is_hidden = is_hidden(endpoint, name, value);
+        let value = if is_hidden { redact::HIDDEN.into() } else { String::from_utf8_lossy(value.as_bytes()) };
+        (name.to_string(), value.into_owned())
     });
     std::iter::once(kind).chain(given).collect()
 }
@@ -157,8 +164,8 @@ fn tested(sent: Sent, request: Message, credentials: &[String]) -> Tested {
         }
         all.push_str(&value);
     }
-    for (name, value) in &mut headers {
-        *value = redact::echo(redact::header(name, value), credentials);
+    for value in headers.values_mut() {
+        *value = redact::echo(std::mem::take(value), credentials);
     }
     let body = redact::echo(String::from_utf8_lossy(&sent.body).into_owned(), credentials);
     let response = Message { headers, body };

@@ -77,6 +77,7 @@ mod tests {
             completed_only: false,
             ordered: true,
             headers: Vec::new(),
+            plain_headers: <_>::default(),
             delivering: <_>::default(),
             credential: <_>::default(),
             state: crate::model::endpoint::EndpointState::Active,

@@ -43,8 +43,9 @@ impl Target {
 impl Parts {
     fn of(url: &str) -> Result<Self, Trouble> {
         let url = parse_url(url).map_err(Trouble::UrlInvalid)?;
+        // What it is stays out of it: its query may hold a credential.
         let unfit =
-            |e: &dyn std::fmt::Display| Trouble::UrlInvalid(format!("{url} cannot be posted to: {e}"));
+            |e: &dyn std::fmt::Display| Trouble::UrlInvalid(format!("the URL cannot be posted to: {e}"));
         let uri = Uri::try_from(&url[Position::BeforePath..Position::AfterQuery]).map_err(|e| unfit(&e))?;
         let host = HeaderValue::from_str(&url[Position::BeforeHost..Position::BeforePath]);
         let host = host.map_err(|e| unfit(&e))?;

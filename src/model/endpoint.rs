@@ -2,6 +2,7 @@
 //! What shapes a body (dialect and options) is one revision and pinned by deliveries; where and how it is sent
 //! is always the current one. Refuses to know which events match.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -147,6 +148,8 @@ pub struct Endpoint {
     pub ordered: bool,
     /// Headers to add.
     pub headers: Vec<(String, String)>,
+    /// Which of them are shown with their values, by their names in lower case. All others are write-only.
+    pub plain_headers: BTreeSet<String>,
     /// Timeout, retries and limits.
     pub delivering: Delivering,
     /// What signs.
@@ -157,4 +160,11 @@ pub struct Endpoint {
     pub of_batch: bool,
     /// When it was made.
     pub created_at: Time,
+}
+
+impl Endpoint {
+    /// Whether the value of a header of this name may be shown.
+    pub fn shows_header(&self, name: &str) -> bool {
+        self.plain_headers.contains(&name.to_ascii_lowercase())
+    }
 }

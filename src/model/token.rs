@@ -143,6 +143,11 @@ impl<'a> Object<'a> {
         self.0.iter().map(|(key, value)| (Text::from_bytes(&*key.0), value))
     }
 
+    /// How much is left.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether nothing is left.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

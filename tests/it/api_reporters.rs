@@ -226,7 +226,7 @@ async fn sources_that_a_batch_cannot_name_are_refused_one_by_one() {
     let too_many = vec![mine["id"].clone(); 101];
     for (given, wrong) in [
         (json!([]), vec!["source_ids out_of_range"]),
-        (json!(too_many), vec!["source_ids out_of_range"]),
+        (json!(too_many), vec!["source_ids too_many"]),
         (json!("src_1"), vec!["source_ids wrong_type"]),
         (
             json!([mine["id"], theirs["id"], gone["id"], 7, "ep_x"]),

@@ -243,6 +243,7 @@ fn endpoint_of(row: &Row<'_>, vault: &Vault, tag: Tag) -> Result<Endpoint, Store
         completed_only: sealed.completed_only,
         ordered: sealed.ordered,
         headers: sealed.headers,
+        plain_headers: sealed.plain_headers,
         delivering: Delivering {
             timeout: sealed.timeout,
             retry_delays: sealed.retry_delays,

@@ -256,6 +256,7 @@ pub fn endpoints(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
         if leaving.secrets != Secrets::Clear || !is_there {
             settings.credential = SealedCredential::default();
             settings.headers.clear();
+            settings.plain_headers.clear();
         }
         let gone: Option<[i64; 3]> = db
             .prepare_cached(

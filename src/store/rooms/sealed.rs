@@ -1,6 +1,7 @@
 //! Configuration as it lies at rest: everything that may hold a secret, sealed as one value. URLs and headers often
 //! hold one. Refuses to know where it lies.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use data_encoding::BASE64;
@@ -53,6 +54,9 @@ pub struct SealedEndpoint {
     pub completed_only: bool,
     pub ordered: bool,
     pub headers: Vec<(String, String)>,
+    /// An older version leaves these out: then all headers are write-only.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub plain_headers: BTreeSet<String>,
     pub timeout: Option<Duration>,
     pub retry_delays: Option<Vec<Duration>>,
     pub max_in_flight: Option<u32>,
@@ -136,6 +140,7 @@ impl SealedEndpoint {
             completed_only: endpoint.completed_only,
             ordered: endpoint.ordered,
             headers: endpoint.headers.clone(),
+            plain_headers: endpoint.plain_headers.clone(),
             timeout: endpoint.delivering.timeout,
             retry_delays: endpoint.delivering.retry_delays.clone(),
             max_in_flight: endpoint.delivering.max_in_flight,

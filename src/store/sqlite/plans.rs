@@ -75,6 +75,7 @@ async fn endpoint(store: &SqliteStore, events: Vec<EventType>) -> i64 {
         completed_only: false,
         ordered: true,
         headers: Vec::new(),
+        plain_headers: <_>::default(),
         delivering: Delivering::default(),
         credential: Credential::default(),
         state: EndpointState::Active,

@@ -212,6 +212,7 @@ pub async fn endpoints_are_kept_whole<F: Fixture>(mut scene: Scene<F>) {
         completed_only: true,
         ordered: false,
         headers: vec![("X-Key".to_owned(), "1".to_owned()), ("x-key".to_owned(), "2".to_owned())],
+        plain_headers: ["x-key".to_owned()].into(),
         delivering: Delivering {
             timeout: Some(Duration::from_millis(1500)),
             retry_delays: Some(vec![Duration::ZERO, Duration::from_secs(86_400)]),

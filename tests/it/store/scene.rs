@@ -157,6 +157,7 @@ pub fn endpoint(account: AccountKey) -> Endpoint {
         completed_only: false,
         ordered: true,
         headers: Vec::new(),
+        plain_headers: <_>::default(),
         delivering: Delivering::default(),
         credential: Credential::of_secret(Secret::new("whsec")),
         state: EndpointState::Active,
