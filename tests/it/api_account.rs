@@ -70,6 +70,31 @@ async fn what_is_no_length_of_time_is_refused() {
 }
 
 #[tokio::test]
+async fn an_account_says_how_long_repeats_are_known() {
+    let house = House::open().await;
+    let memory = async || house.get("/v1/account").await.json()["repeat_memory_days"].clone();
+    assert_eq!(memory().await, json!(30), "unless it says otherwise");
+    for (given, shown) in
+        [(json!(0), json!(0)), (json!(0.5), json!(0.5)), (json!(366), json!(366)), (Value::Null, json!(30))]
+    {
+        let changed = house.patch("/v1/account", json!({ "repeat_memory_days": given })).await;
+        assert_eq!((changed.status, &changed.json()["repeat_memory_days"]), (200, &shown));
+        assert_eq!(memory().await, shown);
+    }
+    for (days, wrong) in [
+        (json!(-1), "out_of_range"),
+        (json!(366.1), "out_of_range"),
+        (json!(1e300), "out_of_range"),
+        (json!("30"), "wrong_type"),
+    ] {
+        let refused = house.patch("/v1/account", json!({ "repeat_memory_days": days })).await;
+        let (status, _, fields) = refused.problem();
+        assert_eq!((status, fields), (422, vec![format!("repeat_memory_days {wrong}")]), "{days}");
+    }
+    assert_eq!(memory().await, json!(30));
+}
+
+#[tokio::test]
 async fn what_is_gone_is_as_absent_as_what_never_was() {
     let house = House::open().await;
     let endpoint = house.endpoint(&house.key, "standard").await;

@@ -109,6 +109,60 @@ async fn a_link_to_a_transcript_past_its_age_says_so() {
     );
 }
 
+/// The printed example of a system, from the conformance cases.
+fn example(dialect: &str) -> Vec<u8> {
+    let path = format!("{}/vectors/{dialect}/in_example.json", env!("CARGO_MANIFEST_DIR"));
+    let case: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    case["body"].as_str().unwrap().as_bytes().to_vec()
+}
+
+/// Bodies whose systems sign no time, or nothing: whoever has captured one can bring it once more with the same signature.
+#[tokio::test]
+async fn a_captured_body_is_a_duplicate_after_its_call_is_gone() {
+    let house = House::open().await;
+    house.endpoint(&house.key, "standard").await;
+    let mut captured = Vec::new();
+    for dialect in ["voicegenie", "cllr", "dialgen", "air"] {
+        captured.push((house.source(&house.key, dialect).await, example(dialect)));
+    }
+    let aloro = house.source(&house.key, "aloro").await;
+    captured.push((aloro.clone(), spoken("a", "+15551234567")));
+    // One whose id is replaced when its person is erased.
+    captured.push((aloro, spoken("call-15557654321", "+15557654321")));
+    let bring_all = async |is_repeat: bool| {
+        for (source, body) in &captured {
+            let reply = house.bring(source, body).await;
+            let duplicate = reply.json().get("duplicate").cloned();
+            assert_eq!((reply.status, duplicate), (200, is_repeat.then_some(json!(true))), "{reply:?}");
+        }
+    };
+    let counts = async || {
+        let sums = house.get("/v1/reconciliation").await.json()["endpoints"].clone();
+        let calls = house.get("/v1/calls").await.json()["data"].as_array().unwrap().len();
+        let ended = house.get("/v1/analytics").await.json()["totals"].clone();
+        (sums, calls, ended)
+    };
+    bring_all(false).await;
+    let erased = house.post("/v1/erasures", json!({ "phone": "+15557654321" })).await;
+    assert_eq!(erased.status, 202);
+    days_later(&house, 0.0).await;
+    let before = counts().await;
+    bring_all(true).await;
+    assert_eq!(counts().await, before, "after an erasure");
+
+    house.patch("/v1/account", json!({ "retention_days": 0.5 })).await;
+    days_later(&house, 1.0).await;
+    let before = counts().await;
+    assert_eq!((before.1, &before.0[0]["owed"]), (0, &json!(captured.len())));
+    bring_all(true).await;
+    assert_eq!(counts().await, before, "after they were too old");
+    assert_eq!(house.get("/v1/events").await.json()["data"], json!([]));
+
+    // Who says that nothing is remembered gets what was so before.
+    house.patch("/v1/account", json!({ "repeat_memory_days": 0 })).await;
+    bring_all(false).await;
+}
+
 fn page() -> postcall::store::Page {
     postcall::store::Page { after: None, limit: 10 }
 }

@@ -44,7 +44,7 @@ CREATE INDEX accounts_with_tombstones ON accounts (tombstones_at) WHERE tombston
 ";
 
 /// Rows that one step deletes at most.
-const STEP: i64 = 250;
+const STEP: i64 = 200;
 
 /// The questions of a group for the tombstones of its bodies.
 pub const OF_HASHES: &str =

@@ -339,6 +339,33 @@ async fn no_removal_walks_over_what_it_leaves() {
     while store.chore(later).await.unwrap().more {}
     commit_at(&store, later, vec![says(1, Step::Ringing)], Vec::new(), Arc::new(Room)).await;
     store.set_retention(ACCOUNT, Some(kept), later).await.unwrap();
+    // A few tombstones of that go, in front of thousands of others.
+    let remembered = Duration::from_secs(7200);
+    store.set_repeat_memory(ACCOUNT, remembered, later).await.unwrap();
+    let crowd = store.database.write(Lane::Api, move |writer| {
+        writer.write(|db, _| {
+            let numbers = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000)";
+            let (own, other) = (pack(ACCOUNT, 1_000_000), pack(AccountKey(7), 0));
+            let young = later.after(kept * 2).as_micros();
+            db.execute_batch(&format!(
+                "{numbers} INSERT INTO tombstones SELECT {own} + x, x * 7919, x, 16, {young} FROM n;
+                 {numbers} INSERT INTO tombstones SELECT {other} + x, x * 7919, x, 16, 0 FROM n;"
+            ))?;
+            Ok(())
+        })
+    });
+    crowd.await.unwrap();
+    let repeat = vec![says(3, Step::Ended(Outcome::Completed)), batch(3)];
+    commit_at(&store, later, repeat, Vec::new(), Arc::new(Room)).await;
+    let much_later = later.after(remembered + Duration::from_secs(60));
+    store.set_retention(ACCOUNT, None, much_later).await.unwrap();
+    while store.chore(much_later).await.unwrap().more {}
+    let left = store.database.read(|db| {
+        let sql = "SELECT COUNT(*) FROM tombstones WHERE id < ?";
+        Ok(db.prepare_cached(sql)?.query_row([pack(ACCOUNT, 1_000_000)], |row| row.get::<i64>(0))?)
+    });
+    assert_eq!(left.await, Ok(0));
+    counted.lock().unwrap().retain(|sql, _| !sql.contains("RECURSIVE"));
     judge(&counted, 25, dir.path());
     let page = Page { after: None, limit: usize::MAX };
     let left = store.events(ACCOUNT, page).await.unwrap().unwrap().events;
@@ -578,6 +605,45 @@ async fn numbers_cost_a_group_few_statements() {
         let ours = runs.iter().filter(|sql| sql.contains("tallies") || sql.contains("mentioned")).count();
         assert_eq!(ours, expected, "{from} {step:?}");
     }
+    store.close().await.unwrap();
+}
+
+/// New calls ask for no tombstones where there are none, and where there are the filter answers.
+#[tokio::test]
+async fn a_new_call_costs_no_look_for_what_was_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(dir.path(), now(), Options::default()).unwrap();
+    let runs: Arc<Mutex<Vec<String>>> = Arc::default();
+    let noted = Arc::clone(&runs);
+    let traced = store.database.write(Lane::Api, move |writer| {
+        let note = move |event: TraceEvent<'_>| {
+            if let TraceEvent::Profile(statement, _) = event {
+                noted.lock().unwrap().push(statement.sql().into_owned());
+            }
+        };
+        writer.desk.db.sqlite_mut().trace_v2(TraceEventCodes::SQLITE_TRACE_PROFILE, Some(note))?;
+        Ok(())
+    });
+    traced.await.unwrap();
+    let ended = |from: usize| (from..from + 64).map(|call| says(call, Step::Ended(Outcome::Completed)));
+    let looks = async |at: Time, incoming: Vec<Incoming>| {
+        runs.lock().unwrap().clear();
+        commit_at(&store, at, incoming, Vec::new(), Arc::new(NoQueues)).await;
+        let runs = std::mem::take(&mut *runs.lock().unwrap());
+        let of_tombstones = |table: &str| runs.iter().filter(|sql| sql.contains(table)).count();
+        (of_tombstones("FROM tombstones") + of_tombstones("INTO tombstones"), runs.len())
+    };
+    let (none, without) = looks(now(), ended(1000).collect()).await;
+    assert_eq!(none, 0);
+    let kept = Duration::from_secs(3600);
+    store.set_retention(ACCOUNT, Some(kept), now()).await.unwrap();
+    let later = now().after(kept * 2);
+    while store.chore(later).await.unwrap().more {}
+    // With one for each of them, and the same work otherwise: a slot of time begins in both.
+    let (none, with) = looks(later, ended(2000).collect()).await;
+    assert!(none == 0 && with <= without, "a new call is known to be new: {with}, {without} without any");
+    let (asked, _) = looks(later, ended(1000).collect()).await;
+    assert_eq!(asked, 64, "a repeat is looked for once");
     store.close().await.unwrap();
 }
 

@@ -4,6 +4,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use postcall::dialect::ReceiptKind::{Duplicate, Recorded};
 use postcall::ledger::Next;
 use postcall::model::{Outcome, Right, Rights, Step, Text};
 use postcall::store::books::{Setting, Subject};
@@ -11,7 +12,7 @@ use postcall::store::postgres::transfer::{Transferred, transfer};
 use postcall::store::{KeyUse, NewKey, Page};
 
 use super::postgres::{Postgres, open};
-use super::scene::{Scene, new_key, says};
+use super::scene::{Scene, done, new_key, says, source};
 use super::sqlite::Sqlite;
 use crate::database::Database;
 
@@ -32,6 +33,17 @@ async fn an_embedded_store_moves_in_whatever_breaks_off() {
         }
     }
     scene.hear([says("half \0 a call", Step::Ringing)]).await;
+    // One was removed before all others were recorded, in an account of its own.
+    let mine = (scene.account, scene.source);
+    let other = scene.other_account("other").await;
+    let theirs = scene.store.put_source(source(other)).await.unwrap().unwrap().number;
+    (scene.account, scene.source) = (other, theirs);
+    scene.hear([says("removed", ENDED)]).await;
+    scene.keep(100).await;
+    scene.wait(103);
+    scene.tidy_up().await;
+    assert!(scene.feed().await.is_empty());
+    (scene.account, scene.source) = mine;
     let setting = Setting {
         id: Text::from("march"),
         name: Some(Some(Text::from("M\u{e4}rz"))),
@@ -72,7 +84,7 @@ async fn an_embedded_store_moves_in_whatever_breaks_off() {
         has_begun_anew.fetch_or(done < reached, Ordering::Relaxed);
     });
     let Transferred { accounts, owed, .. } = moved.unwrap();
-    assert_eq!((accounts, owed), (1, sums.iter().map(|sum| sum.owed).sum()));
+    assert_eq!((accounts, owed), (2, sums.iter().map(|sum| sum.owed).sum()));
     assert!(!has_begun_anew.into_inner(), "it went on where it was");
     assert!(transfer(&dir, &database.url(), None, |_, _| {}).unwrap_err().contains("already"));
 
@@ -92,8 +104,15 @@ async fn an_embedded_store_moves_in_whatever_breaks_off() {
     assert_eq!(committed.owned.len(), 1);
     assert_eq!(committed.owned[0].event.position, feed.last().unwrap().position + 1);
     assert!(!scene.claim(endpoint, 10).await.is_empty());
+    (scene.account, scene.source) = (other, theirs);
+    let again = scene.hear([says("removed", ENDED), says("removed", Step::Ringing)]).await.recorded;
+    assert_eq!(
+        again,
+        [done(Duplicate, 0), done(Recorded, 0)],
+        "a repeat of what was removed is one here too"
+    );
     let made = scene.store.create_account("second".to_owned(), scene.now).await.unwrap().unwrap();
-    assert!(made.key > account, "{:?}", made.key);
+    assert!(made.key > other, "{:?}", made.key);
     scene.store.close().await.unwrap();
 
     let left = postcall::store::sqlite::SqliteStore::open(&dir, scene.now, Default::default()).err().unwrap();
