@@ -51,7 +51,7 @@ async fn attempt(house: &House, status: u16) {
             decision,
             body: b"{}".as_slice().into(),
         };
-        house.writer.settle(settlement, owned.place).await;
+        house.writer.settle(settlement, owned.place);
         house.bell.settled().await;
     }
 }

@@ -249,6 +249,7 @@ pub struct Notes {
     dispatched: Mutex<Vec<Owned>>,
     woken: Mutex<Vec<EndpointRef>>,
     alarms: Mutex<Vec<(EndpointRef, Time)>>,
+    written: Mutex<Vec<EndpointRef>>,
     settled: Semaphore,
 }
 
@@ -261,6 +262,7 @@ impl Notes {
             dispatched: Mutex::default(),
             woken: Mutex::default(),
             alarms: Mutex::default(),
+            written: Mutex::default(),
             settled: Semaphore::new(0),
         })
     }
@@ -268,6 +270,11 @@ impl Notes {
     /// Waits until one more delivery is settled.
     pub async fn settled(&self) {
         self.settled.acquire().await.unwrap().forget();
+    }
+
+    /// Endpoints of which a delivery was settled since the last time, in order.
+    pub fn written(&self) -> Vec<EndpointRef> {
+        std::mem::take(&mut self.written.lock().unwrap())
     }
 
     /// What was dispatched since the last time.
@@ -300,6 +307,7 @@ impl Queues for Notes {
         self.alarms.lock().unwrap().push((endpoint, due));
     }
     fn settled(&self, done: Vec<(EndpointRef, Place)>) {
+        self.written.lock().unwrap().extend(done.iter().map(|(endpoint, _)| *endpoint));
         self.settled.add_permits(done.len());
     }
 }
