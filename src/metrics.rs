@@ -34,7 +34,8 @@ macro_rules! labels {
         }
 
         impl $name {
-            const ALL: [Self; [$($text),*].len()] = [$(Self::$value),*];
+            /// Every one of them.
+            pub const ALL: [Self; [$($text),*].len()] = [$(Self::$value),*];
 
             fn as_str(self) -> &'static str {
                 match self {
@@ -102,6 +103,41 @@ impl AttemptResult {
     }
 }
 
+labels! {
+    /// Whose inbound bodies are held in memory.
+    BodyShare {
+        /// Ingest, of senders that have not proven themselves lately.
+        Unproven = "unproven",
+        /// Ingest, of senders that have.
+        Proven = "proven",
+        /// Requests with an API key.
+        Account = "account",
+    }
+}
+
+labels! {
+    /// Why an inbound body was not read to its end.
+    BodyRefusal {
+        /// It was slower than the minimum speed: 408.
+        Slow = "slow",
+        /// It lost its place to another body: 503.
+        Displaced = "displaced",
+        /// There was no room for it: 503.
+        Full = "full",
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Share {
+    share: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ShareReason {
+    share: &'static str,
+    reason: &'static str,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DialectResult {
     dialect: &'static str,
@@ -143,6 +179,8 @@ pub struct Metrics {
     retries: Counter,
     in_flight: Gauge,
     queued: Gauge,
+    body_bytes: [Gauge; BodyShare::ALL.len()],
+    bodies_refused: [[Counter; BodyRefusal::ALL.len()]; BodyShare::ALL.len()],
     api_requests: Family<ApiRequest, Counter>,
     api_latency: Histogram,
 }
@@ -206,6 +244,23 @@ impl Metrics {
             states,
         );
 
+        let bytes = Family::<Share, Gauge>::default();
+        let body_bytes =
+            BodyShare::ALL.map(|share| bytes.get_or_create_owned(&Share { share: share.as_str() }));
+        registry.register("body_bytes", "Bytes of inbound bodies that are held in memory, by share", bytes);
+        let refused = Family::<ShareReason, Counter>::default();
+        let bodies_refused = BodyShare::ALL.map(|share| {
+            BodyRefusal::ALL.map(|reason| {
+                let (share, reason) = (share.as_str(), reason.as_str());
+                refused.get_or_create_owned(&ShareReason { share, reason })
+            })
+        });
+        registry.register(
+            "bodies_refused",
+            "Inbound bodies that were not read to their end, by share and reason",
+            refused,
+        );
+
         let api_requests = Family::<ApiRequest, Counter>::default();
         registry.register("api_requests", "API requests by route and status", api_requests.clone());
 
@@ -256,6 +311,8 @@ impl Metrics {
             retries,
             in_flight,
             queued,
+            body_bytes,
+            bodies_refused,
             api_requests,
             api_latency,
         }
@@ -318,6 +375,16 @@ impl Metrics {
     /// Deliveries left the memory queues.
     pub fn unqueued(&self, deliveries: usize) {
         self.queued.dec_by(i64::try_from(deliveries).unwrap_or(i64::MAX));
+    }
+
+    /// Bytes of inbound bodies that are held. The memory budget counts in it.
+    pub fn body_bytes(&self, share: BodyShare) -> &Gauge {
+        &self.body_bytes[share as usize]
+    }
+
+    /// An inbound body was not read to its end.
+    pub fn body_refused(&self, share: BodyShare, why: BodyRefusal) {
+        self.bodies_refused[share as usize][why as usize].inc();
     }
 
     /// An API request was answered. `route` is the template, never the path: ids would make a series each.

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use axum::Json as Answer;
 use axum::extract::{RawQuery, State};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
 use super::ApiState;
 use super::analytics::Numbers;
-use super::auth::{self, Caller};
+use super::auth::Caller;
 use super::body::{Id, Json};
 use super::campaigns::{Progress, find, make, page, read_id, read_name};
 use super::cursor::{List, Listed};
@@ -251,11 +251,10 @@ async fn put(
 )]
 pub async fn put_seed(
     State(state): State<ApiState>,
+    caller: Caller,
     Id(id): Id,
-    headers: HeaderMap,
     Json(body): Json,
 ) -> Result<Answer<AgentView>, Problem> {
-    let caller = auth::seed_caller(&state, &headers).await?;
     let _changing = state.changing.lock().await;
     let mut form = Form::read(&body)?;
     let (name, url) = (read_name(&mut form), read_post_call(&state, &mut form));

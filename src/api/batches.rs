@@ -2,12 +2,10 @@
 //! call, and their end. Refuses to know what a call does to them: that is the ledger's and the store's.
 
 use axum::Json as Answer;
-use axum::extract::{RawQuery, Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::extract::{RawQuery, State};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -35,7 +33,8 @@ use crate::store::{EndpointRef, StoreError};
 
 /// The largest body with contacts in bytes: some 600 for each of 100,000.
 pub const MOST_BODY: usize = 64 << 20;
-/// Bodies with contacts that are in memory at once.
+/// Batches that are read and written at once, of one account each: in memory one is larger than its body, 20 MiB for the
+/// contacts alone.
 pub const MOST_INTAKES: usize = 2;
 /// Parts that one transaction writes: some hundred KiB.
 const PARTS: usize = 40;
@@ -45,15 +44,6 @@ const MOST_CONTACTS_SHOWN: usize = 1000;
 /// Whether requests to this address bring contacts.
 pub fn takes_contacts(path: &str) -> bool {
     matches!(path, "/v1/batches" | "/api/v1/batch")
-}
-
-/// Lets only so many bring contacts at once; the others wait before their bodies are read.
-pub async fn admit(State(state): State<ApiState>, request: Request, next: Next) -> Result<Response, Problem> {
-    if request.method() != Method::POST || !takes_contacts(request.uri().path()) {
-        return Ok(next.run(request).await);
-    }
-    let _permit = state.intakes.acquire().await.map_err(|_| Problem::unavailable())?;
-    Ok(next.run(request).await)
 }
 
 /// A batch and how far it has come.
@@ -243,13 +233,18 @@ pub async fn take_in(
     body: Bytes,
     style: Style,
 ) -> Result<(i64, Option<Secret>), Problem> {
-    let reader = state.clone();
-    // A large body takes a while to read, and somebody else's request may wait for this thread.
-    let read = tokio::task::spawn_blocking(move || batch_form::read(&body, style, reader.courier.as_ref()));
-    let asked = read.await.map_err(|_| Problem::internal())??;
+    // The body is there: whoever is slow to send one keeps nobody waiting.
+    let turn = state.intakes.take(caller.account).await;
     let (state, caller) = (state.clone(), caller.clone());
-    // A task of its own: a caller that hangs up shall not leave half a batch.
-    let taken = tokio::spawn(async move { keep(&state, &caller, asked).await });
+    // A task of its own: a caller that hangs up shall not leave half a batch, nor let another one in beside it.
+    let taken = tokio::spawn(async move {
+        let _turn = turn;
+        let reader = state.clone();
+        // A large body takes a while to read, and somebody else's request may wait for this thread.
+        let read =
+            tokio::task::spawn_blocking(move || batch_form::read(&body, style, reader.courier.as_ref()));
+        keep(&state, &caller, read.await.map_err(|_| Problem::internal())??).await
+    });
     taken.await.map_err(|_| Problem::internal())?
 }
 
@@ -274,10 +269,13 @@ async fn keep(state: &ApiState, caller: &Caller, asked: Asked) -> Result<(i64, O
             return Err(Problem::from(StoreError::Unavailable("no number for a batch".to_owned())));
         }
     };
-    let mut parts: Vec<_> = asked.contacts.chunks(CONTACTS_IN_STEP).map(<[_]>::to_vec).collect();
+    let mut contacts = asked.contacts.into_iter().peekable();
     let mut first = 1;
-    while !parts.is_empty() {
-        let some: Vec<_> = parts.drain(..PARTS.min(parts.len())).collect();
+    while contacts.peek().is_some() {
+        let mut some = Vec::with_capacity(PARTS);
+        while some.len() < PARTS && contacts.peek().is_some() {
+            some.push(contacts.by_ref().take(CONTACTS_IN_STEP).collect::<Vec<_>>());
+        }
         let count: usize = some.iter().map(Vec::len).sum();
         state.store.add_contacts(account, batch, first, some).await?;
         first += count;

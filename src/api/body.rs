@@ -1,139 +1,249 @@
-//! Reads bodies: never more than the limit, never longer than the patience. Refuses to know what is in them.
+//! Reads bodies: never more than the limit, never slower than the minimum speed, and within the memory budget. A body is
+//! read only for a route that takes any sender's (ingest) or for a caller who is known. Does not depend on what is in a body.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt;
-use hyper::body::Body as _;
+use hyper::body::{Body as _, Frame};
+use tokio::time::Instant;
 
+use super::auth::Caller;
+use super::budget::{Budget, Held, Refused, Share, Waiting};
+use super::pace::{Pace, Speed};
 use super::problem::Problem;
-use super::{ApiState, Settings, batches};
+use super::{ApiState, batches};
+use crate::metrics::BodyRefusal;
+use crate::model::AccountKey;
 
 /// What is read and thrown away of a body that is too large, so that its sender hears why: a server that closes
 /// on unread bytes resets the connection, and the answer is lost with it.
 const MOST_DRAINED: usize = 16 << 20;
 
 /// Why a body was not read.
-enum Unread {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// It is larger than the limit.
     TooLarge,
-    TooMany,
+    /// It is slower than the minimum speed.
+    TooSlow,
+    /// The connection broke.
     Broken,
+    /// The memory budget has no room for it.
+    Refused(Refused),
 }
 
-/// What bodies weigh that came through doors and are not yet on disk: anybody may send them, so it is bounded.
-#[derive(Debug, Default)]
-pub struct Load(AtomicUsize);
-
-impl Load {
-    /// An empty part of the load, that of one body.
-    pub fn begin<'a>(&'a self, settings: &Settings) -> Share<'a> {
-        Share { load: self, bytes: 0, most: settings.max_load }
+impl From<Refused> for Unread {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
     }
 }
 
-/// One body's part of the load, given back when this is dropped.
-#[derive(Debug)]
-pub struct Share<'a> {
-    load: &'a Load,
-    bytes: usize,
-    most: usize,
-}
-
-impl Share<'_> {
-    /// Adds to it; false when that is too much for all together.
-    fn add(&mut self, bytes: usize) -> bool {
-        let before = self.load.0.fetch_add(bytes, Ordering::AcqRel);
-        self.bytes += bytes;
-        before.saturating_add(bytes) <= self.most
+impl Unread {
+    /// What the sender is told. `most` is the limit, `again` what to do.
+    pub fn problem(self, most: usize, speed: Speed, again: &str) -> Problem {
+        match self {
+            Self::TooLarge => {
+                let detail = format!("The body is larger than {most} bytes. Send less at once.");
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+            }
+            Self::Broken => {
+                let detail = format!("The body broke off. {again}");
+                Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", detail)
+            }
+            Self::TooSlow => {
+                let (speed, grace) = (speed.slowest / 1024, speed.grace.as_secs_f64());
+                let detail = format!(
+                    "The body came too slowly: send at least {speed} KiB a second, more where much is held in memory, \
+                     without pauses of more than {grace} seconds. {again}"
+                );
+                Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail).closing()
+            }
+            Self::Refused(Refused::AccountFull) => {
+                let detail = format!(
+                    "This account's requests that are under way hold as much memory as one account may have. Send fewer \
+                     large bodies at the same time. {again}"
+                );
+                Problem::unavailable_because(detail)
+            }
+            Self::Refused(refused @ (Refused::Full | Refused::Displaced)) => {
+                let detail = format!("Too many bodies are being received at the moment. {again}");
+                let problem = Problem::unavailable_because(detail);
+                if refused == Refused::Displaced { problem.closing() } else { problem }
+            }
+        }
     }
 }
 
-impl Drop for Share<'_> {
-    fn drop(&mut self) {
-        self.load.0.fetch_sub(self.bytes, Ordering::AcqRel);
+/// A body that is being received, and what has come of it.
+pub struct Receiving {
+    body: Body,
+    waiting: Waiting,
+    pace: Pace,
+    grace: Duration,
+}
+
+impl Receiving {
+    /// Begins to receive a body.
+    ///
+    /// # Errors
+    /// When there is no room for another one.
+    pub fn begin(body: Body, budget: &Arc<Budget>, share: Share, speed: Speed) -> Result<Self, Refused> {
+        Ok(Self { body, waiting: budget.wait(share)?, pace: Pace::new(speed), grace: speed.grace })
+    }
+
+    /// What has come.
+    pub fn waiting(&self) -> &Waiting {
+        &self.waiting
+    }
+
+    /// The next bytes; `None` at the end.
+    ///
+    /// # Errors
+    /// When it breaks off, is too slow or had to make way.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Unread> {
+        loop {
+            let began = Instant::now();
+            self.waiting.begin_wait(self.grace.saturating_sub(self.pace.left()));
+            let frame = tokio::select! {
+                biased;
+                () = self.waiting.displaced() => return Err(Unread::Refused(Refused::Displaced)),
+                frame = tokio::time::timeout(self.pace.left(), self.body.frame()) => frame,
+            };
+            self.waiting.end_wait();
+            self.pace.waited(began.elapsed());
+            match frame {
+                Err(_) => return Err(Unread::TooSlow),
+                Ok(None) => return Ok(None),
+                Ok(Some(Err(_))) => return Err(Unread::Broken),
+                Ok(Some(Ok(frame))) => {
+                    let Ok(data) = frame.into_data() else { continue };
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+
+    /// Bytes came, and so many are held or were thrown away by now.
+    pub fn came(&mut self, bytes: usize, held: usize) {
+        self.pace.came(bytes, held);
+    }
+
+    /// Throws away what came, and what still comes up to a limit.
+    async fn drain(&mut self, mut came: usize, most: usize) -> Result<(), Unread> {
+        self.waiting.discard();
+        while came <= most {
+            let Some(data) = self.next().await? else { return Ok(()) };
+            came += data.len();
+            self.came(data.len(), came);
+        }
+        Ok(())
     }
 }
 
-/// Reads a body whole. What comes through a door weighs on its share of the load.
+/// Reads a body whole.
 ///
 /// # Errors
-/// 413 when it is too large, 503 when all together are, 408 when it takes too long, 400 when it breaks off.
-pub async fn read(body: Body, settings: &Settings, share: Option<&mut Share<'_>>) -> Result<Bytes, Problem> {
-    read_up_to(body, settings, settings.max_body, share).await
+/// 413 when it is too large, 503 when there is no room for it, 408 when it is too slow, 400 when it breaks off.
+pub async fn read(body: Body, state: &ApiState, share: Share, most: usize) -> Result<Held, Problem> {
+    let speed = state.settings.body_speed;
+    gather(body, &state.budget, share, speed, most).await.map_err(|unread| {
+        note(&state.budget, share, unread);
+        unread.problem(most, speed, "Send the same request again in a moment.")
+    })
 }
 
-/// Reads the whole body of a request that an API key opens.
+/// Counts a body that was not read because of its speed or for want of room. Whoever makes another one lose its place has
+/// counted that.
+pub fn note(budget: &Budget, share: Share, unread: Unread) {
+    match unread {
+        Unread::TooSlow => budget.refused(share, BodyRefusal::Slow),
+        Unread::Refused(Refused::Full | Refused::AccountFull) => budget.refused(share, BodyRefusal::Full),
+        Unread::Refused(Refused::Displaced) | Unread::TooLarge | Unread::Broken => {}
+    }
+}
+
+async fn gather(
+    mut body: Body,
+    budget: &Arc<Budget>,
+    share: Share,
+    speed: Speed,
+    most: usize,
+) -> Result<Held, Unread> {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > MOST_DRAINED.max(most) {
+        return Err(Unread::TooLarge);
+    }
+    // Most bodies come with their head, in one piece, which is passed on as it is.
+    let mut first = match what_is_there(&mut body).await {
+        Poll::Pending => None,
+        Poll::Ready(None) => return Ok(budget.hold(share, Bytes::new())?),
+        Poll::Ready(Some(Err(_))) => return Err(Unread::Broken),
+        Poll::Ready(Some(Ok(frame))) => frame.into_data().ok(),
+    };
+    if let Some(whole) = first.take_if(|data| data.len() <= most && body.is_end_stream()) {
+        return Ok(budget.hold(share, whole)?);
+    }
+    let expected = if announced > 0 { announced } else { most };
+    let mut receiving = Receiving::begin(body, budget, share, speed)?;
+    let mut came = 0;
+    loop {
+        let data = match first.take() {
+            Some(data) => data,
+            None => match receiving.next().await? {
+                Some(data) => data,
+                None => return Ok(receiving.waiting.finish()?),
+            },
+        };
+        let is_whole = came == 0 && receiving.body.is_end_stream();
+        came += data.len();
+        receiving.came(data.len(), came);
+        if came > most {
+            receiving.drain(came, MOST_DRAINED.max(most)).await?;
+            return Err(Unread::TooLarge);
+        }
+        if is_whole {
+            return Ok(budget.hold(share, data)?);
+        }
+        receiving.waiting.push(&data, expected)?;
+    }
+}
+
+/// What is there of a body without waiting for it.
+async fn what_is_there(body: &mut Body) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    poll_fn(|context| Poll::Ready(Pin::new(&mut *body).poll_frame(context))).await
+}
+
+/// Reads the body of a request with an API key.
 ///
 /// # Errors
 /// As for [`read`].
-pub async fn read_keyed(body: Body, settings: &Settings, path: &str) -> Result<Bytes, Problem> {
-    let most = if batches::takes_contacts(path) { batches::MOST_BODY } else { settings.max_body };
-    read_up_to(body, settings, most, None).await
-}
-
-async fn read_up_to(
+pub async fn read_keyed(
     body: Body,
-    settings: &Settings,
-    most: usize,
-    share: Option<&mut Share<'_>>,
+    state: &ApiState,
+    account: AccountKey,
+    path: &str,
 ) -> Result<Bytes, Problem> {
-    match tokio::time::timeout(settings.body_patience, gather(body, most, share)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(Unread::TooMany)) => Err(Problem::unavailable()),
-        Ok(Err(Unread::TooLarge)) => {
-            let detail = format!("The body is larger than {most} bytes. Send less at once.");
-            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail))
-        }
-        Ok(Err(Unread::Broken)) => {
-            let detail = "The body broke off. Send the request again, whole.";
-            Err(Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", detail))
-        }
-        Err(_) => {
-            let seconds = settings.body_patience.as_secs_f64();
-            let detail = format!("The body did not come within {seconds} seconds. Send the request again.");
-            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail))
-        }
-    }
+    let most = match batches::takes_contacts(path) {
+        true => batches::MOST_BODY.min(state.budget.limits().account),
+        false => state.settings.max_body,
+    };
+    Ok(read(body, state, Share::Account(account), most).await?.into_counted())
 }
 
-/// Most bodies come in one piece, which is passed on as it is.
-async fn gather(mut body: Body, most: usize, mut share: Option<&mut Share<'_>>) -> Result<Bytes, Unread> {
-    let most_read = MOST_DRAINED.max(most);
-    let announced = body.size_hint().lower();
-    if announced > most_read as u64 {
-        return Err(Unread::TooLarge);
-    }
-    let (mut first, mut all, mut read) = (Bytes::new(), BytesMut::new(), 0);
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() else { continue };
-        read += data.len();
-        if read > most_read {
-            return Err(Unread::TooLarge);
-        } else if read > most {
-            (first, all) = <_>::default();
-        } else if share.as_deref_mut().is_some_and(|share| !share.add(data.len())) {
-            return Err(Unread::TooMany);
-        } else if first.is_empty() {
-            first = data;
-        } else {
-            if all.is_empty() {
-                all.extend_from_slice(&first);
-            }
-            all.extend_from_slice(&data);
-        }
-    }
-    match read > most {
-        true => Err(Unread::TooLarge),
-        false if all.is_empty() => Ok(first),
-        false => Ok(all.freeze()),
-    }
-}
+/// Marks a request whose body is in memory, and counted, already.
+#[derive(Clone, Copy, Debug)]
+pub struct InMemory;
 
-/// A JSON body as it came, empty when none did.
+/// A JSON body as it came, empty when none did. Only of a caller who is known: without one nothing is read.
 #[derive(Debug)]
 pub struct Json(pub Bytes);
 
@@ -142,7 +252,11 @@ impl FromRequest<ApiState> for Json {
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let bytes = read_keyed(body, &state.settings, parts.uri.path()).await?;
+        let Some(caller) = parts.extensions.get::<Caller>() else { return Err(Problem::unauthorized()) };
+        let bytes = match parts.extensions.get::<InMemory>() {
+            Some(InMemory) => body.collect().await.map_err(|_| Problem::internal())?.to_bytes(),
+            None => read_keyed(body, state, caller.account, parts.uri.path()).await?,
+        };
         if !bytes.is_empty() && !is_json(&parts.headers) {
             let detail = "Send JSON, and say so: \"Content-Type: application/json\".";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail));

@@ -17,6 +17,8 @@ use utoipa::ToSchema;
 use super::ApiState;
 use super::auth;
 use super::body;
+use super::budget::{Held, Share};
+use super::peer::Peer;
 use super::problem::Problem;
 use crate::dialect::{self, Arrived, Dialect, Reading, Receipt, ReceiptKind};
 use crate::metrics::Arrival;
@@ -125,9 +127,12 @@ async fn answer(
     start: Instant,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    let mut share = state.load.begin(&state.settings);
-    let body = match body::read(body, &state.settings, Some(&mut share)).await {
-        Ok(body) => body,
+    let peer = Peer::of(&parts.extensions);
+    // Until a body is verified, only its sender's past speaks for it.
+    let share = if state.peers.is_proven(peer) { Share::Proven } else { Share::Unproven };
+    let read = body::read(body, state, share, state.settings.max_body).await;
+    let Held { bytes: body, mut permit } = match read {
+        Ok(held) => held,
         Err(problem) => return problem.into_response(),
     };
     let now = state.clock.now();
@@ -154,10 +159,14 @@ async fn answer(
         return refused();
     };
     let (arrival, response) = match is_proven {
-        true => take_in(state, &source, &parts.headers, body, now).await,
+        true => {
+            state.peers.proved(peer);
+            permit.prove();
+            take_in(state, &source, &parts.headers, body, now).await
+        }
         false => (Arrival::Unauthorized, refused()),
     };
-    drop(share);
+    drop(permit);
     state.metrics.arrived(source.dialect, arrival, start.elapsed());
     response
 }

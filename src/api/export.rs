@@ -2,22 +2,25 @@
 //! no read and no write spans it. Refuses to know what is in a line.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::Json as Answer;
 use axum::body::Body;
 use axum::extract::{RawQuery, Request, State};
 use axum::response::{IntoResponse, Response};
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderValue, StatusCode, header};
-use http_body_util::BodyExt;
 use serde::Serialize;
 use tracing::error;
 use utoipa::ToSchema;
 
 use super::ApiState;
 use super::auth::{Caller, require_admin};
+use super::body::{self, Unread};
+use super::budget::{Held, Share};
 use super::keys::named_account;
+use super::lines::Lines;
 use super::problem::{BAD_CURSOR, FieldError, Problem};
 use super::query::Query;
 use crate::model::AccountKey;
@@ -30,8 +33,12 @@ const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 /// Lines that are taken in together, and the bytes after which no more are: a transaction of a few milliseconds.
 const STEP: usize = 200;
 const STEP_BYTES: usize = 512 << 10;
-/// The longest line in bytes: the largest record that a store keeps, as JSON writes it.
-const LONGEST: usize = 80 << 20;
+/// How long an import waits for another one of its account to end. One whose connection broke ends at once, one that
+/// stopped to send within the grace of the minimum speed.
+const TURN_PATIENCE: Duration = Duration::from_secs(15);
+/// The longest line in bytes. A record is kept up to 64 MiB and stands in its line as it is; a body that is kept for a
+/// delivery, in base64, is smaller than that.
+const LONGEST: usize = 66 << 20;
 /// Wrong lines that are named in an answer.
 const MOST_WRONG: usize = 100;
 
@@ -166,25 +173,42 @@ pub async fn import(
         }
     };
     query.finish()?;
+    // Nothing is read before it is this import's turn.
+    let Ok(_turn) = tokio::time::timeout(TURN_PATIENCE, state.imports.take(account)).await else {
+        let detail =
+            "Another import into this account is under way. Wait for its end, then send this one again.";
+        return Err(Problem::conflict("import_under_way", detail).closing());
+    };
     let mut taking =
         Taking { state: &state, account, deliver, may_end, sum: ImportView::default(), wrong: Vec::new() };
-    let mut lines = Lines { body: request.into_body(), buffer: BytesMut::new(), scanned: 0, is_over: false };
-    let (mut number, mut gathered, mut bytes) = (first, Vec::new(), 0);
-    while let Some(line) = lines.next(&state).await? {
+    let share = Share::Account(caller.account);
+    let (speed, longest) = (state.settings.body_speed, LONGEST.min(state.budget.limits().account));
+    let unread = |unread: Unread| {
+        body::note(&state.budget, share, unread);
+        if unread == Unread::TooLarge {
+            let detail = format!("A line is longer than {longest} bytes; no export writes one.");
+            return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail);
+        }
+        unread.problem(longest, speed, "What came is in; send it again, whole or from there on.")
+    };
+    let lines = Lines::begin(request.into_body(), &state.budget, share, speed, longest);
+    let mut lines = lines.map_err(|refused| unread(refused.into()))?;
+    let (mut number, mut gathered, mut permits, mut bytes) = (first, Vec::new(), Vec::new(), 0);
+    while let Some(Held { bytes: line, permit }) = lines.next().await.map_err(unread)? {
         if !line.trim_ascii().is_empty() {
             bytes += line.len();
             match String::from_utf8(line.into()) {
-                Ok(line) => gathered.push((number, line)),
-                Err(_) => taking.wrong.push(Wrong {
-                    line: number,
-                    code: "malformed_line",
-                    detail: "It is not UTF-8.".to_owned(),
-                }),
+                Ok(line) => {
+                    gathered.push((number, line));
+                    permits.push(permit);
+                }
+                Err(_) => taking.malformed(number),
             }
         }
         number += 1;
         if gathered.len() >= STEP || bytes >= STEP_BYTES {
             taking.step(std::mem::take(&mut gathered)).await?;
+            permits.clear();
             bytes = 0;
         }
     }
@@ -203,6 +227,14 @@ struct Taking<'a> {
 }
 
 impl Taking<'_> {
+    /// Notes a line that is no text. However many they are, only some are named.
+    fn malformed(&mut self, line: u64) {
+        if self.wrong.len() < MOST_WRONG {
+            let detail = "It is not UTF-8.".to_owned();
+            self.wrong.push(Wrong { line, code: "malformed_line", detail });
+        }
+    }
+
     /// Hands lines to the store.
     async fn step(&mut self, lines: Vec<(u64, String)>) -> Result<(), Problem> {
         if lines.is_empty() {
@@ -219,7 +251,10 @@ impl Taking<'_> {
         }
         self.sum.unchanged += unchanged;
         self.sum.ended |= ended;
-        self.wrong.extend(wrong);
+        // The last one says why it stopped.
+        let named = MOST_WRONG.saturating_sub(self.wrong.len()).max(usize::from(stopped));
+        let skipped = if stopped { wrong.len().saturating_sub(named) } else { 0 };
+        self.wrong.extend(wrong.into_iter().skip(skipped).take(named));
         if stopped && let Some(Wrong { line, code, detail }) = self.wrong.pop() {
             return Err(Problem::conflict(code, format!("Line {line}: {detail}")));
         }
@@ -240,52 +275,5 @@ impl Taking<'_> {
             detail,
         });
         Err(Problem::of_fields(StatusCode::UNPROCESSABLE_ENTITY, errors.collect()))
-    }
-}
-
-/// The lines of a body, as they come.
-struct Lines {
-    body: Body,
-    buffer: BytesMut,
-    /// So much of the buffer has no end of a line.
-    scanned: usize,
-    is_over: bool,
-}
-
-impl Lines {
-    /// The next line without its end.
-    async fn next(&mut self, state: &ApiState) -> Result<Option<BytesMut>, Problem> {
-        loop {
-            if let Some(end) = self.buffer[self.scanned..].iter().position(|&byte| byte == b'\n') {
-                let line = self.buffer.split_to(self.scanned + end);
-                self.buffer.advance(1);
-                self.scanned = 0;
-                return Ok(Some(line));
-            }
-            self.scanned = self.buffer.len();
-            if self.is_over {
-                self.scanned = 0;
-                let last = self.buffer.split();
-                return Ok((!last.is_empty()).then_some(last));
-            }
-            if self.buffer.len() > LONGEST {
-                let detail = format!("A line is longer than {LONGEST} bytes; no export writes one.");
-                return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail));
-            }
-            let frame = tokio::time::timeout(state.settings.body_patience, self.body.frame()).await;
-            match frame {
-                Ok(Some(Ok(frame))) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.buffer.extend_from_slice(&data);
-                    }
-                }
-                Ok(None) => self.is_over = true,
-                Ok(Some(Err(_))) | Err(_) => {
-                    let detail =
-                        "The body broke off. What came is in; send it again, whole or from there on.";
-                    return Err(Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", detail));
-                }
-            }
-        }
     }
 }

@@ -37,8 +37,9 @@ pub async fn once(State(state): State<ApiState>, request: Request, next: Next) -
     let Some(caller) = request.extensions().get::<Caller>() else { return Err(Problem::unauthorized()) };
     let account = caller.account;
 
-    let (parts, body) = request.into_parts();
-    let bytes = body::read_keyed(body, &state.settings, parts.uri.path()).await?;
+    let (mut parts, body) = request.into_parts();
+    let bytes = body::read_keyed(body, &state, account, parts.uri.path()).await?;
+    parts.extensions.insert(body::InMemory);
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     let fingerprint = fingerprint(state.store.link_key(), parts.method.as_str(), target, &bytes);
     let begun = state.store.begin_idempotent(account, key.clone(), fingerprint, state.clock.now()).await?;

@@ -9,6 +9,7 @@ pub mod auth;
 mod batch_form;
 pub mod batches;
 mod body;
+mod budget;
 pub mod calls;
 pub mod campaigns;
 pub mod conversation_logs;
@@ -28,8 +29,11 @@ mod form;
 pub mod health;
 mod idempotency;
 pub mod keys;
+mod lines;
 pub mod minutes;
 pub mod openapi;
+pub mod pace;
+pub mod peer;
 pub mod problem;
 pub mod quarantine;
 mod query;
@@ -42,6 +46,7 @@ pub mod sources;
 pub mod stream;
 pub mod test_send;
 pub mod transcripts;
+mod turns;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -62,6 +67,7 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::store::group::GroupWriter;
 use crate::store::{Queues, Store};
+use pace::Speed;
 use problem::Problem;
 
 /// What can be set about the API.
@@ -71,16 +77,16 @@ pub struct Settings {
     pub public_url: String,
     /// The largest body in bytes.
     pub max_body: usize,
-    /// What all bodies together may weigh that came through doors and are not yet on disk, in bytes; past that 503.
+    /// The memory that the bodies of all requests together may take, in bytes; past that 503.
     pub max_load: usize,
-    /// How long a body may take to come.
-    pub body_patience: Duration,
+    /// How fast a body has to come.
+    pub body_speed: Speed,
     /// How often a stream says that it is there when there is nothing else to say.
     pub heartbeat: Duration,
 }
 
 impl Settings {
-    /// The defaults: 1 MiB within 30 seconds. Without a public URL, links lead to where we listen.
+    /// The defaults: bodies of 1 MiB, 128 MiB together. Without a public URL, links lead to where we listen.
     pub fn new(public_url: Option<&str>, listen: SocketAddr) -> Self {
         let host = if listen.ip().is_unspecified() { "localhost".to_owned() } else { host_of(listen) };
         let public_url = match public_url {
@@ -91,7 +97,7 @@ impl Settings {
             public_url,
             max_body: 1 << 20,
             max_load: 128 << 20,
-            body_patience: Duration::from_secs(30),
+            body_speed: Speed::default(),
             heartbeat: Duration::from_secs(15),
         }
     }
@@ -126,10 +132,15 @@ pub struct Parts {
     pub settings: Settings,
     /// The streams that are open.
     pub streams: stream::Streams,
+    /// What is remembered of clients by their addresses.
+    pub peers: Arc<peer::Peers>,
     keys: auth::Remembered,
-    load: body::Load,
-    /// How many may bring contacts at once: their bodies are large.
-    intakes: tokio::sync::Semaphore,
+    /// The memory for bodies.
+    budget: Arc<budget::Budget>,
+    /// Whose batch of contacts is read and written: in memory it is larger than its body.
+    intakes: turns::Turns,
+    /// Whose import is under way.
+    imports: turns::Turns,
     /// Held while settings are read, changed and written back: no change is lost to another one.
     changing: tokio::sync::Mutex<()>,
 }
@@ -145,7 +156,9 @@ impl ApiState {
         courier: Arc<dyn Courier>,
         settings: Settings,
     ) -> Self {
-        let (streams, keys, load, changing) = <_>::default();
+        let (streams, peers, keys, changing) = <_>::default();
+        let limits = budget::Limits::of(settings.max_load, settings.max_body);
+        let budget = budget::Budget::new(limits, Arc::clone(&metrics));
         Self(Arc::new(Parts {
             store,
             writer,
@@ -155,9 +168,11 @@ impl ApiState {
             courier,
             settings,
             streams,
+            peers,
             keys,
-            load,
-            intakes: tokio::sync::Semaphore::new(batches::MOST_INTAKES),
+            budget,
+            intakes: turns::Turns::new(batches::MOST_INTAKES),
+            imports: turns::Turns::new(turns::ANY),
             changing,
         }))
     }
@@ -185,7 +200,6 @@ fn open() -> OpenApiRouter<ApiState> {
         .routes(routes!(docs::document))
         .routes(routes!(docs::page))
         .routes(routes!(transcripts::linked))
-        .routes(routes!(agents::put_seed))
         .routes(routes!(conversation_logs::read))
         .routes(routes!(conversation_logs::recordings))
 }
@@ -243,13 +257,13 @@ fn keyed() -> OpenApiRouter<ApiState> {
         .routes(routes!(campaigns::read, campaigns::change))
         .routes(routes!(agents::list, agents::create))
         .routes(routes!(agents::read, agents::change))
+        .routes(routes!(agents::put_seed))
 }
 
 /// Everything under one roof.
 pub fn router(state: ApiState) -> Router {
     let keyed = Router::from(keyed())
         .route_layer(from_fn_with_state(state.clone(), idempotency::once))
-        .route_layer(from_fn_with_state(state.clone(), batches::admit))
         .route_layer(from_fn_with_state(state.clone(), auth::guard));
     let counted = keyed.merge(Router::from(open())).route_layer(from_fn_with_state(state.clone(), count));
     counted

@@ -17,6 +17,7 @@ pub struct Problem {
     detail: String,
     errors: Vec<FieldError>,
     retry_after: Option<u32>,
+    closes: bool,
 }
 
 /// One wrong field.
@@ -54,7 +55,7 @@ pub struct Document<'a> {
 impl Problem {
     /// A problem of this status and code; `detail` tells the caller what to do.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), errors: Vec::new(), retry_after: None }
+        Self { status, code, detail: detail.into(), errors: Vec::new(), retry_after: None, closes: false }
     }
 
     /// Wrong fields: 422 in a body, 400 in a query.
@@ -93,9 +94,20 @@ impl Problem {
 
     /// The store cannot be used now.
     pub fn unavailable() -> Self {
-        let detail =
-            "Nothing was written or the outcome is unknown. Send the same request again in a moment.";
+        Self::unavailable_because(
+            "Nothing was written or the outcome is unknown. Send the same request again in a moment.",
+        )
+    }
+
+    /// This cannot be done now, and can in a moment.
+    pub fn unavailable_because(detail: impl Into<String>) -> Self {
         Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail) }
+    }
+
+    /// The same, and the connection closes: the rest of the request's body is not read.
+    #[must_use]
+    pub fn closing(self) -> Self {
+        Self { closes: true, ..self }
     }
 
     /// A bug of ours.
@@ -156,6 +168,9 @@ impl IntoResponse for Problem {
         let mut response = (self.status, [(header::CONTENT_TYPE, kind)], self.json()).into_response();
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.closes {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

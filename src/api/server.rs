@@ -1,18 +1,24 @@
 //! Accepts connections and speaks HTTP/1.1 on them, with a limit to everything: connections, headers, patience.
 //! Refuses to know routes.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
+
+use super::peer::Peer;
 
 /// Connections at the same time; more wait to be accepted.
 const MOST_CONNECTIONS: usize = 16_384;
@@ -42,11 +48,15 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
             let place = Arc::clone(&places).acquire_owned().await;
             (place, accept(&listener).await)
         };
-        let (place, stream) = tokio::select! {
+        let (place, (stream, address)) = tokio::select! {
             next = next => next,
             () = &mut shutdown => break,
         };
-        let service = TowerToHyperService::new(router.clone());
+        let (router, peer) = (TowerToHyperService::new(router.clone()), Peer::direct(address.ip()));
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            router.call(request)
+        });
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -61,14 +71,14 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
     }
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, address)) => {
                 if let Err(error) = stream.set_nodelay(true) {
                     debug!(%error, "a connection keeps its delay");
                 }
-                return stream;
+                return (stream, address);
             }
             Err(error) => {
                 warn!(%error, "a connection could not be accepted");

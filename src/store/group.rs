@@ -19,7 +19,7 @@ use super::outage::Outage;
 use super::shares::Amount;
 use super::{
     Answer, Committed, EndpointRef, Group, Incoming, Place, Queues, Recorded, Settlement, Store, StoreError,
-    What,
+    What, weight,
 };
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -29,7 +29,7 @@ use crate::model::AccountKey;
 const MOST_IN_GROUP: usize = group_size::MOST;
 /// The same in bytes of bodies, so that a few large ones do not make the others wait.
 const MOST_BYTES_IN_GROUP: usize = 8 * 1024 * 1024;
-/// Bodies that may wait for their group or be in it, and their bytes: memory is bounded however large they are. Past that,
+/// Bodies that may wait for their group or be in it, and the bytes of them and of what was parsed out of them. Past that,
 /// and past its account's share of it, the door answers 503. Settlements wait beside them: however many endpoints an event
 /// is owed to, what comes of it stands in no door's way.
 const WAITING: Amount = Amount { count: 8192, bytes: 64 << 20 };
@@ -92,7 +92,7 @@ impl GroupWriter {
     pub async fn record(&self, incoming: Incoming) -> Result<Recorded, StoreError> {
         let shutting_down = || StoreError::Unavailable("shutting down".to_owned());
         let (account, bytes) = (incoming.account, incoming.raw.len());
-        let memory = bytes;
+        let memory = weight::of(&incoming);
         let (answer, answered) = oneshot::channel();
         let record = Box::new(Record { incoming, answer, memory });
         self.0.record(account, bytes, memory, record).map_err(|refused| match refused {

@@ -24,6 +24,7 @@ mod sql;
 pub mod sqlite;
 pub mod told;
 pub mod vault;
+mod weight;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -7,10 +7,8 @@ use postcall::model::secret::Credential;
 use postcall::model::{AccountKey, Secret, Source};
 use postcall::store::Store;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
-use crate::api_rig::{House, PATIENCE, Reply, cllr_body, hmac_hex};
+use crate::api_rig::{House, cllr_body, hmac_hex};
 use crate::home::Home;
 use crate::store::troubled::Troubled;
 
@@ -220,40 +218,6 @@ async fn a_large_limit_is_meant() {
     let kept = house.bring(&source, &body(17 << 20)).await;
     assert_eq!(kept.text(), r#"{"received":true}"#);
     assert_eq!(house.bring(&source, &body(19 << 20)).await.status, 413);
-}
-
-/// Anybody may send bodies to doors, and those that wait for the rest of theirs lie in memory meanwhile.
-#[tokio::test]
-async fn bodies_that_do_not_end_fill_no_memory() {
-    let house = House::with(|settings| settings.max_load = 1000).await;
-    let source = house.source(&house.key, "cllr").await;
-    assert_eq!(house.bring(&source, &cllr_body("before")).await.status, 200);
-    let mut hanging = TcpStream::connect(house.address).await.unwrap();
-    let begun = format!(
-        "POST /in/nobody HTTP/1.1\r\nHost: here\r\nExpect: 100-continue\r\nContent-Length: 2000\r\n\r\n{}",
-        "x".repeat(990)
-    );
-    hanging.write_all(begun.as_bytes()).await.unwrap();
-    // The server asks for the body when it begins to read it, and has read what is there when it reads on.
-    hanging.read_exact(&mut [0; 10]).await.unwrap();
-    let refused = until(&house, &source, |status| status != 200).await;
-    assert_eq!(refused.problem(), (503, "unavailable".to_owned(), vec![]));
-    assert_eq!(refused.header("retry-after"), Some("1"));
-    drop(hanging);
-    until(&house, &source, |status| status == 200).await;
-}
-
-/// Brings a body again and again until the answer is as expected.
-async fn until(house: &House, source: &Value, expected: impl Fn(u16) -> bool) -> Reply {
-    let trying = async {
-        loop {
-            let reply = house.bring(source, &cllr_body("again")).await;
-            if expected(reply.status) {
-                return reply;
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, trying).await.expect("the answer in time")
 }
 
 /// What another node made or changed a moment ago counts here too, before the news of it comes.

@@ -9,7 +9,7 @@ use crate::api_rig::{House, PATIENCE, Reply, cllr_body};
 
 #[tokio::test]
 async fn a_body_that_does_not_come_gets_a_408() {
-    let house = House::with(|settings| settings.body_patience = Duration::from_millis(100)).await;
+    let house = House::with(|settings| settings.body_speed.grace = Duration::from_millis(100)).await;
     let source = house.source(&house.key, "cllr").await;
     let path = &source["url"].as_str().unwrap()["https://calls.example".len()..];
     for path in [path, "/in/nobody"] {

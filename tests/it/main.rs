@@ -3,6 +3,7 @@
 mod api_account;
 mod api_bad_input;
 mod api_batches;
+mod api_bodies;
 mod api_books;
 mod api_door;
 mod api_idempotency;

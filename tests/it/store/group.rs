@@ -6,9 +6,10 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use postcall::clock::System;
 use postcall::dialect::ReceiptKind::{Duplicate, Quarantined, Recorded};
+use postcall::dialect::{self, Reading};
 use postcall::ledger::Next;
 use postcall::metrics::Metrics;
-use postcall::model::{DeliveryState, EventType, Outcome, Step};
+use postcall::model::{DeliveryState, DialectName, EventType, Outcome, Step};
 use postcall::store::group::GroupWriter;
 use postcall::store::{EndpointRef, Group, Incoming, Page, Place, Settlement, StoreError, What};
 use tokio::task::JoinHandle;
@@ -186,7 +187,8 @@ pub async fn what_was_submitted_is_written_before_the_end<F: Fixture>(scene: Sce
 /// Memory is bounded: what would not fit is refused at once, and what was taken is written.
 pub async fn only_so_much_may_wait<F: Fixture>(scene: Scene<F>) {
     let rig = Rig::over(&scene, []);
-    let large = Bytes::from(vec![b' '; 16 << 20]);
+    // With what is parsed out of it a little less than 16 MiB.
+    let large = Bytes::from(vec![b' '; (16 << 20) - (64 << 10)]);
     let body =
         |call: usize| Incoming { raw: large.clone(), ..scene.incoming(says(&format!("c-{call}"), ENDED)) };
     let recorded = rig.together((0..7).map(body).collect()).await;
@@ -280,6 +282,26 @@ pub async fn a_busy_account_lets_anothers_settlement_into_the_next_group<F: Fixt
     let before = written.iter().take_while(|endpoint| **endpoint != theirs).count();
     assert!(before < 64, "{before} of 600 were written before it");
     assert_eq!(scene.sum(endpoint).await.delivered, 600);
+    scene.finish().await;
+}
+
+/// What is parsed out of a body may take many times its bytes, and that is what counts.
+pub async fn a_body_of_tiny_fields_counts_as_what_it_takes_parsed<F: Fixture>(scene: Scene<F>) {
+    const FIELDS: usize = 100_000;
+    // A key and a value, each in an allocation of at least 16 bytes, and their two headers.
+    const PARSED: usize = FIELDS * (16 + 16 + 24 + 16);
+    let rig = Rig::over(&scene, []);
+    let fields: String = (0..FIELDS).map(|number| format!(",\"{number:x}\":1")).collect();
+    let body = |call: usize| {
+        let raw = Bytes::from(format!("{{\"callId\":\"c-{call}\"{fields}}}"));
+        assert!(raw.len() < 1 << 20);
+        let Reading::Events(heard) = dialect::get(DialectName::Cllr).read(&raw) else { panic!("readable") };
+        Incoming { raw, ..scene.incoming(What::heard(heard)) }
+    };
+    let recorded = rig.together((0..16).map(body).collect()).await;
+    let taken = recorded.iter().filter(|recorded| recorded.is_ok()).count();
+    assert!((1..=(64 << 20) / PARSED).contains(&taken), "{taken} of 16 MiB");
+    assert_eq!(rig.writer.record(body(99)).await, Ok(done(Recorded, 0)), "there is room again");
     scene.finish().await;
 }
 

@@ -155,7 +155,7 @@ macro_rules! suite {
                     while_the_store_is_away_doors_say_so_and_settlements_wait
                     a_commit_that_nobody_heard_of_counts_once
                     what_was_submitted_is_written_before_the_end
-                    only_so_much_may_wait
+                    only_so_much_may_wait a_body_of_tiny_fields_counts_as_what_it_takes_parsed
                     a_busy_account_lets_anothers_body_into_the_next_group
                     a_busy_account_leaves_room_for_another
                     a_busy_account_lets_anothers_settlement_into_the_next_group

@@ -1,0 +1,521 @@
+//! The memory budget of inbound bodies: every byte of a body that is held counts in it, and it is full at a fixed number of
+//! bytes. Says who makes way when it is full. Does not depend on HTTP, on routes and on how fast a body has to come.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::metrics::{BodyRefusal, BodyShare, Metrics};
+use crate::model::AccountKey;
+
+/// What a body that is waited for counts at the least. Bounds how many can be waited for, also where none of their bytes
+/// has come.
+const LEAST: usize = 4 * 1024;
+/// A buffer doubles until it has grown by this much, and then grows in steps of this size.
+const LARGEST_STEP: usize = 8 << 20;
+/// A line of at least so many bytes is taken out of its buffer without a copy.
+const LARGE_LINE: usize = 64 * 1024;
+/// An account loses a body to another account that holds less than this part of what it holds itself.
+const FAIR_PART: usize = 4;
+
+/// Whose bodies a body counts with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// Ingest, from a client that has not proven itself lately.
+    Unproven,
+    /// Ingest, from a client that has, or with a body that is proven.
+    Proven,
+    /// A request with a key of this account.
+    Account(AccountKey),
+}
+
+impl Share {
+    fn label(self) -> BodyShare {
+        match self {
+            Self::Unproven => BodyShare::Unproven,
+            Self::Proven => BodyShare::Proven,
+            Self::Account(_) => BodyShare::Account,
+        }
+    }
+}
+
+/// The most that is held, in bytes. What `unproven` and `accounts` leave of `all` is always there for proven bodies, which
+/// may also use what the others do not use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// By all bodies together.
+    pub all: usize,
+    /// By bodies of unproven senders.
+    pub unproven: usize,
+    /// By requests with a key.
+    pub accounts: usize,
+    /// By requests with a key of one account.
+    pub account: usize,
+}
+
+impl Limits {
+    /// Divides the memory for all: an eighth for unproven senders, but twice the largest body; five eighths for requests
+    /// with a key, of which one account may have nine tenths.
+    pub fn of(all: usize, max_body: usize) -> Self {
+        let accounts = all / 8 * 5;
+        Self {
+            all,
+            unproven: (all / 8).max(max_body.saturating_mul(2)).min(all),
+            accounts,
+            account: accounts / 10 * 9,
+        }
+    }
+}
+
+/// Why bytes are not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The budget is full, and nobody has to make way.
+    Full,
+    /// The account's own part is full.
+    AccountFull,
+    /// The body had to make way for another one; its bytes are gone.
+    Displaced,
+}
+
+/// The budget.
+#[derive(Debug)]
+pub struct Budget {
+    limits: Limits,
+    all: AtomicUsize,
+    /// By share. They are the gauges of `/metrics`: what is shown is what is counted.
+    shares: [Gauge; BodyShare::ALL.len()],
+    accounts: Mutex<HashMap<AccountKey, usize>>,
+    waiting: Mutex<HashMap<u64, Arc<Slot>>>,
+    next: AtomicU64,
+    began: Instant,
+    metrics: Arc<Metrics>,
+}
+
+impl Budget {
+    /// An empty one.
+    pub fn new(limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            all: AtomicUsize::new(0),
+            shares: BodyShare::ALL.map(|share| metrics.body_bytes(share).clone()),
+            accounts: Mutex::default(),
+            waiting: Mutex::default(),
+            next: AtomicU64::new(0),
+            began: Instant::now(),
+            metrics,
+        })
+    }
+
+    /// What is bounded how.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Counts bytes that are there already.
+    ///
+    /// # Errors
+    /// When there is no room for them.
+    pub fn hold(self: &Arc<Self>, share: Share, bytes: Bytes) -> Result<Held, Refused> {
+        let size = bytes.len();
+        self.charge(share, size)?;
+        Ok(Held { bytes, permit: Permit { budget: Arc::clone(self), share, bytes: size } })
+    }
+
+    /// A place for a body that is still to come.
+    ///
+    /// # Errors
+    /// When there is no room for another one.
+    pub fn wait(self: &Arc<Self>, share: Share) -> Result<Waiting, Refused> {
+        self.charge(share, LEAST)?;
+        let slot = Arc::new(Slot {
+            share,
+            buffer: Mutex::new(Buffer { charged: LEAST, ..Buffer::default() }),
+            lost: Notify::new(),
+            charged: AtomicUsize::new(LEAST),
+            due: AtomicU64::new(NOT_WAITED_FOR),
+        });
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        lock(&self.waiting).insert(id, Arc::clone(&slot));
+        Ok(Waiting { budget: Arc::clone(self), id, slot })
+    }
+
+    /// Counts a body that was refused.
+    pub fn refused(&self, share: Share, why: BodyRefusal) {
+        self.metrics.body_refused(share.label(), why);
+    }
+
+    fn most(&self, share: Share) -> usize {
+        match share {
+            Share::Unproven => self.limits.unproven,
+            Share::Proven => self.limits.all,
+            Share::Account(_) => self.limits.accounts,
+        }
+    }
+
+    fn charge(&self, share: Share, bytes: usize) -> Result<(), Refused> {
+        let mut account_holds = 0;
+        if let Share::Account(account) = share {
+            let mut accounts = lock(&self.accounts);
+            account_holds = accounts.get(&account).copied().unwrap_or(0) + bytes;
+            if account_holds > self.limits.account {
+                return Err(Refused::AccountFull);
+            }
+            accounts.insert(account, account_holds);
+        }
+        let in_share = count(self.shares[share.label() as usize].inc_by(signed(bytes))) + bytes;
+        let in_all = self.all.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        let fits = in_share <= self.most(share) && in_all <= self.limits.all;
+        if fits || self.make_room(share, account_holds) {
+            return Ok(());
+        }
+        self.release(share, bytes);
+        Err(Refused::Full)
+    }
+
+    fn release(&self, share: Share, bytes: usize) {
+        if let Share::Account(account) = share {
+            let mut accounts = lock(&self.accounts);
+            let left = accounts.get(&account).copied().unwrap_or(0).saturating_sub(bytes);
+            if left == 0 {
+                accounts.remove(&account);
+            } else {
+                accounts.insert(account, left);
+            }
+        }
+        self.shares[share.label() as usize].dec_by(signed(bytes));
+        self.all.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// Takes the places of bodies that hold the most for the longest without a byte that comes, until what is counted is
+    /// within the limits. False if it is not, whoever makes way.
+    fn make_room(&self, newcomer: Share, account_holds: usize) -> bool {
+        let share_fits = || count(self.shares[newcomer.label() as usize].get()) <= self.most(newcomer);
+        let all_fit = || self.all.load(Ordering::Acquire) <= self.limits.all;
+        let waiting = lock(&self.waiting);
+        let now = self.micros(Instant::now());
+        let holds = |share| match share {
+            Share::Account(account) => lock(&self.accounts).get(&account).copied().unwrap_or(0),
+            _ => 0,
+        };
+        let mut candidates: Vec<_> = waiting
+            .values()
+            .filter(|slot| makes_way(slot.share, newcomer, || holds(slot.share), account_holds))
+            .map(|slot| (slot.weight(now), slot))
+            .filter(|&(weight, _)| weight > 0)
+            .collect();
+        candidates.sort_unstable_by_key(|&(weight, _)| Reverse(weight));
+        // Others' places are of no use while the newcomer's own share is full.
+        for is_own in [true, false] {
+            for (_, slot) in &candidates {
+                let fits = if is_own { share_fits() } else { share_fits() && all_fit() };
+                if fits {
+                    break;
+                }
+                if is_own && slot.share.label() != newcomer.label() {
+                    continue;
+                }
+                if let Some(bytes) = slot.lose() {
+                    self.release(slot.share, bytes);
+                    self.refused(slot.share, BodyRefusal::Displaced);
+                }
+            }
+        }
+        share_fits() && all_fit()
+    }
+
+    fn micros(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.began).as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Whether a body that is waited for may lose its place to a newcomer.
+fn makes_way(
+    victim: Share,
+    newcomer: Share,
+    victim_holds: impl Fn() -> usize,
+    newcomer_holds: usize,
+) -> bool {
+    match (victim, newcomer) {
+        // Whoever proved a body once may be slow or hostile with the next one.
+        (Share::Proven, _) | (Share::Unproven, Share::Unproven) => true,
+        (Share::Account(victim), Share::Account(newcomer)) => {
+            victim != newcomer && victim_holds() / FAIR_PART >= newcomer_holds
+        }
+        _ => false,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+fn count(gauge: i64) -> usize {
+    usize::try_from(gauge).unwrap_or(0)
+}
+
+/// Bytes that count. They are given back when this is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    budget: Arc<Budget>,
+    share: Share,
+    bytes: usize,
+}
+
+impl Permit {
+    /// Moves what an unproven sender sent to the share of proven bodies.
+    pub fn prove(&mut self) {
+        if self.share == Share::Unproven {
+            let [from, to] = [Share::Unproven, Share::Proven].map(|share| share.label() as usize);
+            self.budget.shares[to].inc_by(signed(self.bytes));
+            self.budget.shares[from].dec_by(signed(self.bytes));
+            self.share = Share::Proven;
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.budget.release(self.share, self.bytes);
+    }
+}
+
+/// A body, or a line of one, and the permit for it.
+#[derive(Debug)]
+pub struct Held {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// Counts them.
+    pub permit: Permit,
+}
+
+impl Held {
+    /// The bytes, which count as long as any part of them is there.
+    pub fn into_counted(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// A body that does not wait for bytes: its server is busy with what came.
+const NOT_WAITED_FOR: u64 = u64::MAX;
+
+/// The place of a body that is still to come.
+#[derive(Debug)]
+struct Slot {
+    share: Share,
+    buffer: Mutex<Buffer>,
+    lost: Notify,
+    /// What `buffer` says, to be read without its lock.
+    charged: AtomicUsize,
+    /// Since when bytes are waited for, in microseconds since the budget began.
+    due: AtomicU64,
+}
+
+/// The bytes of a place.
+#[derive(Debug, Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    /// What is before it was taken out.
+    start: usize,
+    charged: usize,
+    is_lost: bool,
+}
+
+impl Slot {
+    /// How much it costs to keep it: bytes times the time for which none came.
+    fn weight(&self, now: u64) -> u128 {
+        let since = self.due.load(Ordering::Relaxed);
+        match since {
+            NOT_WAITED_FOR => 0,
+            since => {
+                let stalled = now.saturating_sub(since).saturating_add(1);
+                u128::from(stalled) * self.charged.load(Ordering::Relaxed) as u128
+            }
+        }
+    }
+
+    /// Drops its bytes. Gives how many were counted, unless it is lost already.
+    fn lose(&self) -> Option<usize> {
+        let mut buffer = lock(&self.buffer);
+        if buffer.is_lost {
+            return None;
+        }
+        let bytes = std::mem::replace(&mut *buffer, Buffer { is_lost: true, ..Buffer::default() }).charged;
+        self.charged.store(0, Ordering::Relaxed);
+        self.lost.notify_one();
+        Some(bytes)
+    }
+}
+
+/// A body that is still to come, and what has come of it. Gives its bytes back when it is dropped.
+#[derive(Debug)]
+pub struct Waiting {
+    budget: Arc<Budget>,
+    id: u64,
+    slot: Arc<Slot>,
+}
+
+impl Waiting {
+    /// The server waits for bytes from now on, of a sender that is behind by this time already.
+    pub fn begin_wait(&self, behind: Duration) {
+        let now = self.budget.micros(Instant::now());
+        let behind = u64::try_from(behind.as_micros()).unwrap_or(u64::MAX);
+        self.slot.due.store(now.saturating_sub(behind), Ordering::Relaxed);
+    }
+
+    /// The server does not wait: whatever takes long now is no fault of the sender's.
+    pub fn end_wait(&self) {
+        self.slot.due.store(NOT_WAITED_FOR, Ordering::Relaxed);
+    }
+
+    /// Ends when this has had to make way.
+    pub async fn displaced(&self) {
+        self.slot.lost.notified().await;
+    }
+
+    /// How many bytes have come and were not taken out.
+    pub fn len(&self) -> usize {
+        let buffer = lock(&self.slot.buffer);
+        buffer.bytes.len() - buffer.start
+    }
+
+    /// Adds bytes. `most` is what will come at the most: the buffer does not grow beyond it without need.
+    ///
+    /// # Errors
+    /// When there is no room for them, or it had to make way.
+    pub fn push(&self, data: &[u8], most: usize) -> Result<(), Refused> {
+        let (capacity, charged) = {
+            let mut buffer = lock(&self.slot.buffer);
+            if buffer.start > 0 {
+                let start = std::mem::take(&mut buffer.start);
+                buffer.bytes.drain(..start);
+            }
+            let needed = buffer.bytes.len() + data.len();
+            let current = buffer.bytes.capacity();
+            let capacity = if needed > current { grown(current, needed, most) } else { current };
+            (capacity, buffer.charged)
+        };
+        // Not under the buffer's lock: whoever makes room takes the locks of others.
+        let more = capacity.saturating_sub(charged);
+        self.budget.charge(self.slot.share, more)?;
+        let mut buffer = lock(&self.slot.buffer);
+        if buffer.is_lost {
+            self.budget.release(self.slot.share, more);
+            return Err(Refused::Displaced);
+        }
+        buffer.charged += more;
+        self.slot.charged.store(buffer.charged, Ordering::Relaxed);
+        let missing = capacity - buffer.bytes.len();
+        buffer.bytes.reserve_exact(missing);
+        buffer.bytes.extend_from_slice(data);
+        Ok(())
+    }
+
+    /// Drops what has come.
+    pub fn discard(&self) {
+        let mut buffer = lock(&self.slot.buffer);
+        if !buffer.is_lost {
+            self.budget.release(self.slot.share, buffer.charged.saturating_sub(LEAST));
+            *buffer = Buffer { charged: LEAST, ..Buffer::default() };
+            self.slot.charged.store(LEAST, Ordering::Relaxed);
+        }
+    }
+
+    /// Where the first line feed is, of what has come from the byte `from` on.
+    pub fn line_feed(&self, from: usize) -> Option<usize> {
+        let buffer = lock(&self.slot.buffer);
+        let unseen = buffer.bytes.get(buffer.start + from..).unwrap_or_default();
+        unseen.iter().position(|&byte| byte == b'\n').map(|at| from + at)
+    }
+
+    /// Takes out the first `length` bytes, and passes over `then` more.
+    ///
+    /// # Errors
+    /// When there is no room for a copy, or it had to make way.
+    pub fn cut(&self, length: usize, then: usize) -> Result<Held, Refused> {
+        let share = self.slot.share;
+        let is_large = length >= LARGE_LINE;
+        let rest = self.len().saturating_sub(length + then);
+        // A small line is copied; of a large one the buffer goes along, and the rest gets a new one.
+        let more = if is_large { rest.max(LEAST) } else { length };
+        self.budget.charge(share, more)?;
+        let mut buffer = lock(&self.slot.buffer);
+        if buffer.is_lost || self.end_of(&buffer, length + then).is_none() {
+            self.budget.release(share, more);
+            return Err(Refused::Displaced);
+        }
+        let start = buffer.start;
+        let (bytes, counted) = if is_large {
+            let rest = buffer.bytes.split_off(start + length + then);
+            let mut line = std::mem::replace(&mut buffer.bytes, rest);
+            buffer.start = 0;
+            line.truncate(start + length);
+            line.drain(..start);
+            let counted = std::mem::replace(&mut buffer.charged, more);
+            self.slot.charged.store(more, Ordering::Relaxed);
+            (line, counted)
+        } else {
+            let line = buffer.bytes[start..start + length].to_vec();
+            buffer.start = start + length + then;
+            if buffer.start == buffer.bytes.len() {
+                buffer.bytes.clear();
+                buffer.start = 0;
+            }
+            (line, more)
+        };
+        let permit = Permit { budget: Arc::clone(&self.budget), share, bytes: counted };
+        Ok(Held { bytes: bytes.into(), permit })
+    }
+
+    fn end_of(&self, buffer: &Buffer, length: usize) -> Option<usize> {
+        Some(buffer.start + length).filter(|&end| end <= buffer.bytes.len())
+    }
+
+    /// All that has come.
+    ///
+    /// # Errors
+    /// When it had to make way.
+    pub fn finish(self) -> Result<Held, Refused> {
+        let mut buffer = lock(&self.slot.buffer);
+        if buffer.is_lost {
+            return Err(Refused::Displaced);
+        }
+        let Buffer { mut bytes, start, charged, .. } = std::mem::take(&mut *buffer);
+        drop(buffer);
+        bytes.drain(..start);
+        let permit = Permit { budget: Arc::clone(&self.budget), share: self.slot.share, bytes: charged };
+        Ok(Held { bytes: bytes.into(), permit })
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        lock(&self.budget.waiting).remove(&self.id);
+        if let Some(bytes) = self.slot.lose() {
+            self.budget.release(self.slot.share, bytes);
+        }
+    }
+}
+
+/// The capacity of a buffer that has to grow.
+fn grown(current: usize, needed: usize, most: usize) -> usize {
+    let roomy = current + current.clamp(LEAST, LARGEST_STEP);
+    roomy.min(most).max(needed)
+}
