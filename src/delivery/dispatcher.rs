@@ -452,7 +452,7 @@ impl Inner {
         }
         self.pump(&lane);
         if let Some(writer) = self.writer.get() {
-            writer.settle(settlement, owned.place).await;
+            writer.settle(settlement, owned.place);
         }
     }
 

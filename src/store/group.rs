@@ -1,34 +1,40 @@
 //! The group commit: whatever arrives while one transaction commits forms the next one. The same for every store.
 //! A group that fails on data is halved until the culprit is found; it goes to quarantine, its neighbours commit.
+//! What waits is taken by turns between accounts, and where several are active a group has only so much of each.
 //! Refuses to know what is written and how.
 
 use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{error, warn};
 
+use super::account_turns::FIXED_COST;
 use super::group_size::{self, GroupSize};
+use super::inbox::{self, Refused, inbox};
 use super::outage::Outage;
+use super::shares::Amount;
 use super::{
     Answer, Committed, EndpointRef, Group, Incoming, Place, Queues, Recorded, Settlement, Store, StoreError,
     What, weight,
 };
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::model::AccountKey;
 
 /// The most bodies and settlements that go into one transaction.
 const MOST_IN_GROUP: usize = group_size::MOST;
 /// The same in bytes of bodies, so that a few large ones do not make the others wait.
 const MOST_BYTES_IN_GROUP: usize = 8 * 1024 * 1024;
-/// Bodies that may wait for their group. Past that the door answers 503. As many settlements may wait beside them: however
-/// many endpoints an event is owed to, what comes of it stands in no door's way.
-const WAITING: usize = 8192;
-/// The same in bytes, of bodies and of what was parsed out of them: memory is bounded whatever is in the bodies.
-const WAITING_BYTES: u32 = 64 * 1024 * 1024;
+/// Bodies that may wait for their group or be in it, and the bytes of them and of what was parsed out of them. Past that,
+/// and past its account's share of it, the door answers 503. Settlements wait beside them: however many endpoints an event
+/// is owed to, what comes of it stands in no door's way.
+const WAITING: Amount = Amount { count: 8192, bytes: 64 << 20 };
+/// What an ordinary body weighs, in bytes: by this a number of bodies of one account is a bound of their bytes too.
+const ORDINARY: usize = FIXED_COST + (2 << 10);
 /// How long a settlement waits for company: its delivery is done, nobody is waiting for the record.
 const SETTLE_PATIENCE: Duration = Duration::from_millis(5);
 /// How long a door waits for its group. A store that takes longer does not answer any more: what is in the group may be
@@ -42,15 +48,11 @@ const WORK: &str = "writing what came in and what attempts came to";
 
 type Told = oneshot::Sender<Result<Recorded, StoreError>>;
 
-enum Submission {
-    Record(Box<Record>),
-    Settle(Box<Settle>),
-}
-
 struct Record {
     incoming: Incoming,
     answer: Told,
-    room: OwnedSemaphorePermit,
+    /// What it holds of the memory for bodies.
+    memory: usize,
 }
 
 struct Settle {
@@ -58,31 +60,12 @@ struct Settle {
     place: Place,
 }
 
-/// What arrives for the groups.
-struct Inbox {
-    records: mpsc::Receiver<Box<Record>>,
-    settlements: mpsc::Receiver<Box<Settle>>,
-}
-
-impl Inbox {
-    /// The next one, whichever it is; `None` when nothing can come any more.
-    async fn recv(&mut self) -> Option<Submission> {
-        tokio::select! {
-            biased;
-            Some(record) = self.records.recv() => Some(Submission::Record(record)),
-            Some(settle) = self.settlements.recv() => Some(Submission::Settle(settle)),
-            else => None,
-        }
-    }
-}
+type Sender = inbox::Sender<Box<Record>, Box<Settle>>;
+type Inbox = inbox::Receiver<Box<Record>, Box<Settle>>;
 
 /// The way into the group commit. Cheap to clone; the loop ends when every clone is gone.
 #[derive(Clone)]
-pub struct GroupWriter {
-    records: mpsc::Sender<Box<Record>>,
-    settlements: mpsc::Sender<Box<Settle>>,
-    room: Arc<Semaphore>,
-}
+pub struct GroupWriter(Arc<Sender>);
 
 impl GroupWriter {
     /// Starts the loop. The handle ends when every clone of the writer is dropped and all is written, however long
@@ -93,40 +76,36 @@ impl GroupWriter {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> (Self, JoinHandle<()>) {
-        let (records, waiting_records) = mpsc::channel(WAITING);
-        let (settlements, waiting_settlements) = mpsc::channel(WAITING);
-        let inbox = Inbox { records: waiting_records, settlements: waiting_settlements };
+        let (sender, inbox) = inbox(WAITING);
         let handle = tokio::spawn(
             Committer { store, queues, clock, metrics, size: <_>::default(), outage: <_>::default() }
                 .run(inbox),
         );
-        let room = Arc::new(Semaphore::new(usize::try_from(WAITING_BYTES).unwrap_or(usize::MAX)));
-        (Self { records, settlements, room }, handle)
+        (Self(Arc::new(sender)), handle)
     }
 
     /// Records what came through a door. When this returns `Ok`, it is on disk.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] also when too much is waiting already or the store does not answer, and
-    /// [`StoreError::Unknown`] when it has stopped to answer in the midst of this: the caller answers 503.
+    /// [`StoreError::Unavailable`] also when too much is waiting already, of its account or in all, or the store does not
+    /// answer, and [`StoreError::Unknown`] when it has stopped to answer in the midst of this: the caller answers 503.
     pub async fn record(&self, incoming: Incoming) -> Result<Recorded, StoreError> {
-        let too_much = || StoreError::Unavailable("too much is waiting to be written".to_owned());
         let shutting_down = || StoreError::Unavailable("shutting down".to_owned());
-        let size = u32::try_from(weight::of(&incoming)).unwrap_or(u32::MAX).min(WAITING_BYTES);
-        let room = Arc::clone(&self.room).try_acquire_many_owned(size).map_err(|_| too_much())?;
+        let (account, bytes) = (incoming.account, incoming.raw.len());
+        let memory = weight::of(&incoming);
         let (answer, answered) = oneshot::channel();
-        let record = Box::new(Record { incoming, answer, room });
-        self.records.try_send(record).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => too_much(),
-            mpsc::error::TrySendError::Closed(_) => shutting_down(),
+        let record = Box::new(Record { incoming, answer, memory });
+        self.0.record(account, bytes, memory, record).map_err(|refused| match refused {
+            Refused::TooMuch => StoreError::Unavailable("too much is waiting to be written".to_owned()),
+            Refused::Closed => shutting_down(),
         })?;
         answered.await.unwrap_or_else(|_| Err(shutting_down()))
     }
 
     /// Hands in the result of an attempt. It is written however long the store is away; then the queues are told.
-    pub async fn settle(&self, settlement: Settlement, place: Place) {
-        // A closed channel means shutting down: the attempt is then made again after the next start.
-        let _ = self.settlements.send(Box::new(Settle { settlement, place })).await;
+    pub fn settle(&self, settlement: Settlement, place: Place) {
+        let (account, bytes) = (settlement.endpoint.account, settlement.body.len());
+        self.0.settlement(account, bytes, Box::new(Settle { settlement, place }));
     }
 }
 
@@ -138,27 +117,25 @@ struct Waiting {
     settlements: Vec<Settlement>,
     settled: Vec<(EndpointRef, Place)>,
     bytes: usize,
-    room: Vec<OwnedSemaphorePermit>,
+    /// What its bodies hold of the memory for bodies.
+    held: Vec<(AccountKey, usize)>,
     /// It is one member, changed into something that any store can keep.
     is_last_resort: bool,
 }
 
 impl Waiting {
-    fn push(&mut self, submission: Submission) {
-        match submission {
-            Submission::Record(record) => {
-                let Record { incoming, answer, room } = *record;
-                self.bytes += incoming.raw.len();
-                self.incoming.push(incoming);
-                self.recorded.push(answer);
-                self.room.push(room);
-            }
-            Submission::Settle(settle) => {
-                let Settle { settlement, place } = *settle;
-                self.settled.push((settlement.endpoint, place));
-                self.settlements.push(settlement);
-            }
-        }
+    fn push(&mut self, record: Record) {
+        let Record { incoming, answer, memory } = record;
+        self.bytes += incoming.raw.len();
+        self.held.push((incoming.account, memory));
+        self.incoming.push(incoming);
+        self.recorded.push(answer);
+    }
+
+    fn push_settle(&mut self, settle: Settle) {
+        let Settle { settlement, place } = settle;
+        self.settled.push((settlement.endpoint, place));
+        self.settlements.push(settlement);
     }
 
     fn len(&self) -> usize {
@@ -173,19 +150,23 @@ impl Waiting {
         self.len() >= MOST_IN_GROUP || self.bytes >= MOST_BYTES_IN_GROUP
     }
 
-    /// Takes in what has arrived, `bodies` at the most: these first, as somebody waits for each, but half of the group is
-    /// the settlements' if there are as many.
-    fn fill(&mut self, inbox: &mut Inbox, bodies: usize) {
+    /// Takes in what has arrived, by turns between accounts: bodies first, as somebody waits for each, but half of the group
+    /// is the settlements' if there are as many. True when something is left that has to wait for the next group.
+    fn fill(&mut self, inbox: &Inbox, size: &GroupSize) -> bool {
+        let mut waiting = inbox.waiting();
+        let bodies = size.bodies();
+        let of_one = if waiting.is_shared() { size.bodies_of_one() * ORDINARY } else { usize::MAX };
         for most in [bodies.min(MOST_IN_GROUP / 2), bodies] {
             while !self.is_full() && self.incoming.len() < most {
-                let Ok(record) = inbox.records.try_recv() else { break };
-                self.push(Submission::Record(record));
+                let Some(record) = waiting.records.take(of_one) else { break };
+                self.push(*record);
             }
             while !self.is_full() {
-                let Ok(settle) = inbox.settlements.try_recv() else { break };
-                self.push(Submission::Settle(settle));
+                let Some(settle) = waiting.settlements.take(of_one) else { break };
+                self.push_settle(*settle);
             }
         }
+        !waiting.is_empty()
     }
 
     /// Moves at most a group of settlements over from `other`.
@@ -223,19 +204,19 @@ impl Waiting {
     }
 }
 
-/// Fills a group: all that waits; settlements alone wait a little for company.
-async fn gather(first: Submission, inbox: &mut Inbox, bodies: usize) -> Waiting {
+/// Fills a group with what waits, which is something; settlements alone wait a little for company.
+async fn gather(inbox: &Inbox, size: &GroupSize) -> Waiting {
     let deadline = Instant::now() + SETTLE_PATIENCE;
     let mut waiting = Waiting::default();
-    waiting.push(first);
+    inbox.waiting().begin_group();
     loop {
-        waiting.fill(inbox, bodies);
-        if !waiting.incoming.is_empty() || waiting.is_full() {
+        let has_more = waiting.fill(inbox, size);
+        if has_more || waiting.is_full() || !waiting.incoming.is_empty() {
             return waiting;
         }
-        match timeout_at(deadline, inbox.recv()).await {
-            Ok(Some(submission)) => waiting.push(submission),
-            Ok(None) | Err(_) => return waiting,
+        match timeout_at(deadline, inbox.has_some()).await {
+            Ok(true) => {}
+            Ok(false) | Err(_) => return waiting,
         }
     }
 }
@@ -251,19 +232,19 @@ struct Committer {
 }
 
 impl Committer {
-    async fn run(self, mut inbox: Inbox) {
+    async fn run(self, inbox: Inbox) {
         // Settlements that the store would not take: tried again until it does, while the doors answer 503.
         let mut unwritten = Waiting::default();
         let mut again = Instant::now();
         loop {
-            let first = match unwritten.is_empty() {
-                true => Ok(inbox.recv().await),
-                false => timeout_at(again, inbox.recv()).await,
+            let has_some = match unwritten.is_empty() {
+                true => Ok(inbox.has_some().await),
+                false => timeout_at(again, inbox.has_some()).await,
             };
-            let mut group = match first {
-                Ok(Some(first)) => gather(first, &mut inbox, self.size.bodies()).await,
-                Ok(None) if unwritten.is_empty() => return,
-                Ok(None) => {
+            let mut group = match has_some {
+                Ok(true) => gather(&inbox, &self.size).await,
+                Ok(false) if unwritten.is_empty() => return,
+                Ok(false) => {
                     sleep_until(again).await;
                     Waiting::default()
                 }
@@ -272,7 +253,7 @@ impl Committer {
             if Instant::now() >= again {
                 group.take_settlements(&mut unwritten);
             }
-            let mut left = self.commit(group, &mut inbox).await;
+            let mut left = self.commit(group, &inbox).await;
             if !left.is_empty() {
                 again = Instant::now() + RETRY_PAUSE;
                 unwritten.settlements.append(&mut left.settlements);
@@ -283,8 +264,8 @@ impl Committer {
 
     /// Commits a group and answers everybody in it, but for the settlements that the store would not take just now:
     /// those are given back.
-    async fn commit(&self, mut waiting: Waiting, inbox: &mut Inbox) -> Waiting {
-        let _room = take(&mut waiting.room);
+    async fn commit(&self, mut waiting: Waiting, inbox: &Inbox) -> Waiting {
+        let held = take(&mut waiting.held);
         let (mut parts, mut left) = (vec![waiting], Waiting::default());
         while let Some(mut part) = parts.pop() {
             let (mut recorded, settled) = (take(&mut part.recorded), take(&mut part.settled));
@@ -330,6 +311,7 @@ impl Committer {
                 }
             }
         }
+        inbox.give_back(&held);
         left
     }
 
@@ -338,7 +320,7 @@ impl Committer {
         &self,
         group: &Arc<Group>,
         waiting: &mut [Told],
-        inbox: &mut Inbox,
+        inbox: &Inbox,
     ) -> Result<Committed, StoreError> {
         let start = Instant::now();
         let members = group.incoming.len() + group.settlements.len();
@@ -384,7 +366,7 @@ impl Committer {
 async fn hang_on(
     mut writing: Answer<'_, Committed>,
     waiting: &mut [Told],
-    inbox: &mut Inbox,
+    inbox: &Inbox,
 ) -> Result<Committed, StoreError> {
     error!(size = waiting.len(), "the store does not answer; the doors answer 503 until it does");
     for told in waiting {
@@ -395,9 +377,11 @@ async fn hang_on(
         tokio::select! {
             biased;
             written = &mut writing => return written,
-            Some(record) = inbox.records.recv() => {
+            Some(record) = inbox.record() => {
+                let Record { incoming, answer, memory } = *record;
+                inbox.give_back(&[(incoming.account, memory)]);
                 let away = StoreError::Unavailable("the store does not answer".to_owned());
-                let _ = record.answer.send(Err(away));
+                let _ = answer.send(Err(away));
             }
         }
     }
@@ -436,26 +420,37 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_trickle_of_settlements_does_not_hold_the_first_one() {
-        let (sender, settlements) = mpsc::channel(100);
-        let (_records, records) = mpsc::channel(1);
-        let mut inbox = Inbox { records, settlements };
+        let (sender, inbox) = inbox(WAITING);
         tokio::spawn(async move {
-            while sender.send(settlement()).await.is_ok() {
+            loop {
+                sender.settlement(AccountKey::DEFAULT, 0, settlement());
                 tokio::time::sleep(SETTLE_PATIENCE / 5 * 4).await;
             }
         });
-        let first = inbox.recv().await.unwrap();
+        assert!(inbox.has_some().await);
         let start = Instant::now();
-        let group = gather(first, &mut inbox, MOST_IN_GROUP).await;
+        let group = gather(&inbox, &GroupSize::default()).await;
         assert_eq!(group.len(), 2);
         assert_eq!(start.elapsed(), SETTLE_PATIENCE);
+    }
+
+    #[tokio::test]
+    async fn a_million_settlements_of_one_account_let_anothers_through() {
+        let (sender, inbox) = inbox(WAITING);
+        (0..100_000).for_each(|_| sender.settlement(AccountKey::DEFAULT, 0, settlement()));
+        sender.settlement(AccountKey(2), 0, settlement());
+        let group = gather(&inbox, &GroupSize::default()).await;
+        assert!(group.len() <= 2 * group_size::MOST / 8, "{} in one group", group.len());
+        assert_eq!(inbox.waiting().settlements.len() + group.len(), 100_001);
+        let others = inbox.waiting().settlements.is_shared();
+        assert!(others, "the other one was in it");
     }
 
     #[test]
     fn halves_make_the_whole() {
         for (members, halves) in [(2, [1, 1]), (5, [2, 3])] {
             let mut whole = Waiting::default();
-            (0..members).for_each(|_| whole.push(Submission::Settle(settlement())));
+            (0..members).for_each(|_| whole.push_settle(*settlement()));
             let later = whole.split_off();
             assert_eq!([whole.len(), later.len()], halves);
             assert_eq!([whole.settled.len(), later.settled.len()], halves);

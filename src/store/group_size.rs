@@ -13,6 +13,10 @@ const WORK: u64 = 16;
 const LEAST: u64 = 64;
 /// However slow: few enough to stay within milliseconds.
 pub const MOST: usize = 512;
+/// Work on the bodies of one account in a group, where several accounts are active: one part of so many of the wait.
+const SHARED_PART: u64 = 2;
+/// However quick the disk is.
+const LEAST_SHARED: u64 = 16;
 /// How much of the remembered wait one commit changes: one part in so many.
 const SMOOTHING: u64 = 16;
 
@@ -36,6 +40,13 @@ impl GroupSize {
         let fair = (self.waited.load(Ordering::Relaxed) / WORK).max(LEAST);
         usize::try_from(fair).unwrap_or(MOST).min(MOST)
     }
+
+    /// The most of one account where several are active: who waits for the group of a busy neighbour and then shares one with
+    /// it does not wait much longer for its work than for the disk.
+    pub fn bodies_of_one(&self) -> usize {
+        let fair = (self.waited.load(Ordering::Relaxed) / WORK / SHARED_PART).max(LEAST_SHARED);
+        usize::try_from(fair).unwrap_or(MOST).min(MOST)
+    }
 }
 
 #[cfg(test)]
@@ -45,11 +56,12 @@ mod tests {
     #[test]
     fn groups_are_larger_the_longer_the_disk_takes() {
         let size = GroupSize::default();
-        assert_eq!(size.bodies(), 64);
-        for (millis, bodies) in [(1, 64), (4, 250), (100, 512), (0, 64)] {
+        assert_eq!((size.bodies(), size.bodies_of_one()), (64, 16));
+        for (millis, bodies, of_one) in [(1, 64, 31), (4, 250, 125), (100, 512, 512), (0, 64, 16)] {
             (0..20 * SMOOTHING).for_each(|_| size.note(Duration::from_millis(millis)));
-            let found = size.bodies();
-            assert!(found.abs_diff(bodies) <= 3, "{millis} ms: {found}");
+            let found = (size.bodies(), size.bodies_of_one());
+            let is_near = found.0.abs_diff(bodies) <= 3 && found.1.abs_diff(of_one) <= 3;
+            assert!(is_near, "{millis} ms: {found:?}");
         }
     }
 }

@@ -2,6 +2,7 @@
 //! Each method is one whole transaction, named for its use and batch-first on the hot path; no transaction type
 //! leaks out and time is an argument. Refuses to know HTTP.
 
+mod account_turns;
 pub mod batches;
 pub mod books;
 pub mod erasure;
@@ -9,6 +10,7 @@ pub mod export;
 pub mod feed;
 pub mod group;
 mod group_size;
+mod inbox;
 pub mod link;
 pub mod moving;
 pub mod news;
@@ -18,6 +20,7 @@ mod place;
 pub mod postgres;
 pub mod private_files;
 mod rooms;
+mod shares;
 mod sql;
 pub mod sqlite;
 pub mod told;

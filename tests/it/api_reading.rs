@@ -55,7 +55,7 @@ pub async fn attempt_answered(house: &House, status: u16, said: &str) {
             decision,
             body: b"{}".as_slice().into(),
         };
-        house.writer.settle(settlement, owned.place).await;
+        house.writer.settle(settlement, owned.place);
         house.bell.settled().await;
     }
 }

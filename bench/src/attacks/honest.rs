@@ -18,7 +18,7 @@ use tokio::time::{interval, sleep, timeout};
 use super::signed;
 use super::target::Target;
 use super::{Attack, Beside};
-use crate::bodies::{Bodies, Body, ORDINARY, SECRET};
+use crate::bodies::{Bodies, Body, ORDINARY};
 use crate::clock::now;
 use crate::lateness::{Lateness, Quantiles};
 use crate::pacer::Pacer;
@@ -130,22 +130,9 @@ impl Honest {
         })
     }
 
-    /// What an attacker knows of them, and has of its own: an account with a key that is no admin's, and two sources.
+    /// What an attacker knows of them, and has of its own.
     pub async fn target(&self, postcall: &Postcall) -> Result<Target, String> {
-        let account = postcall.api("POST", "/v1/accounts", Some(json!({"name": "attacker"}))).await?;
-        let senders = &self.senders;
-        let mut target = Target {
-            host: senders.host.clone(),
-            foreign: senders.standard.clone(),
-            captured: self.captured(),
-            key: account["key"].as_str().ok_or("the account has no key")?.to_owned(),
-            own: String::new(),
-            unsigned: String::new(),
-        };
-        let signed = json!({"name": "own", "dialect": "voicegenie", "secret": SECRET});
-        target.own = target.source(signed).await?;
-        target.unsigned = target.source(json!({"name": "unsigned", "dialect": "cllr"})).await?;
-        Ok(target)
+        Target::of(postcall, self.senders.standard.clone(), self.captured()).await
     }
 
     /// A signed request that its source has not seen yet, as it goes over the wire.

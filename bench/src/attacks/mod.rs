@@ -25,12 +25,13 @@ mod verdict;
 mod wrong_keys;
 
 pub use attacker::{Attacker, run as attacker};
-pub use run::{Attempt, run};
+pub use neighbour::ATTACK as NEIGHBOUR;
+pub use run::{Attempt, beside, run};
+pub use target::Target;
 
 use std::pin::Pin;
 
 use script::Script;
-use target::Target;
 
 /// What preparing an attack gives: what every connection of it then does.
 type Prepared<'a> = Pin<Box<dyn Future<Output = Result<Script, String>> + 'a>>;
@@ -73,7 +74,7 @@ pub static ALL: &[Attack] = &[
     header_list::ATTACK,
     informational::ATTACK,
     many_endpoints::ATTACK,
-    neighbour::ATTACK,
+    NEIGHBOUR,
     captured_repeats::ATTACK,
     wrong_keys::ATTACK,
     unknown_fields::ATTACK,

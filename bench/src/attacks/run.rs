@@ -186,7 +186,7 @@ impl Ground {
         honest.window(WARM_UP).await?;
         let without = honest.window(lasting).await?;
         let before = postcall.metrics().await?;
-        let (with, tally) = beside(attack, &target, honest.window(lasting)).await?;
+        let (with, tally) = beside(attack, &target, true, honest.window(lasting)).await?;
         let after = timeout(RECOVERY, postcall.metrics()).await;
         let is_back = matches!(after, Ok(Ok(_)));
         let memory = procfs::memory(postcall.pid()).map(|memory| memory.most).unwrap_or_default();
@@ -208,29 +208,31 @@ impl Ground {
     }
 }
 
-/// Has an attack go on in a process of its own, held to its part of a core, while something is measured.
-async fn beside(
+/// Has an attack go on in a process of its own while something is measured, held to its part of a core or not.
+pub async fn beside<T>(
     attack: &Attack,
     target: &Target,
-    window: impl Future<Output = Result<Window, String>>,
-) -> Result<(Window, Tally), String> {
+    is_held: bool,
+    measured: impl Future<Output = Result<T, String>>,
+) -> Result<(T, Tally), String> {
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     let target = serde_json::to_string(target).map_err(|error| error.to_string())?;
     let mut command = Command::new(this);
     command.args(["attacker", attack.name, &target]);
     let started = timeout(PREPARATION, Process::start(&mut command, |line| (line == READY).then_some(())));
     let (mut process, ()) = started.await.map_err(|_| "the attack could not be prepared in time")??;
-    let leash = Leash::on(process.pid())?;
+    let leash = is_held.then(|| Leash::on(process.pid())).transpose()?;
     sleep(SETTLING).await;
-    let with = window.await?;
+    let measured = measured.await?;
     drop(leash);
     process.terminate()?;
     let tally = process.line().await?;
-    Ok((with, serde_json::from_str(&tally).map_err(|error| error.to_string())?))
+    Ok((measured, serde_json::from_str(&tally).map_err(|error| error.to_string())?))
 }
 
 /// Words in the names and labels of counters that speak of refusing.
-const REFUSING: [&str; 10] = [
+const REFUSING: [&str; 11] = [
+    "cut",
     "refused",
     "stranger",
     "unauthorized",

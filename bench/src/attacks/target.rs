@@ -4,6 +4,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::bodies::SECRET;
+use crate::postcall::Postcall;
 use crate::wire;
 
 /// What is attacked, and with what.
@@ -24,6 +26,18 @@ pub struct Target {
 }
 
 impl Target {
+    /// Makes an attacker an account with a key that is no admin's, and two sources.
+    pub async fn of(postcall: &Postcall, foreign: String, captured: String) -> Result<Self, String> {
+        let account = postcall.api("POST", "/v1/accounts", Some(json!({"name": "attacker"}))).await?;
+        let (host, _) = wire::split(&postcall.door("/"))?;
+        let key = account["key"].as_str().ok_or("the account has no key")?.to_owned();
+        let mut target = Self { host, foreign, captured, key, own: String::new(), unsigned: String::new() };
+        let signed = json!({"name": "own", "dialect": "voicegenie", "secret": SECRET});
+        target.own = target.source(signed).await?;
+        target.unsigned = target.source(json!({"name": "unsigned", "dialect": "cllr"})).await?;
+        Ok(target)
+    }
+
     /// Asks the API with the attacker's own key; gives status and answer.
     pub async fn ask(&self, method: &str, path: &str, body: Value) -> Result<(u16, Value), String> {
         let bearer = format!("Bearer {}", self.key);

@@ -11,6 +11,7 @@ mod latency;
 mod pending;
 mod restart;
 mod retention;
+mod sharing;
 pub mod statements;
 mod sweep;
 pub mod throughput;
@@ -48,6 +49,7 @@ pub static ALL: &[&dyn Measure] = &[
     &restart::Restart,
     &claims::Claims,
     &isolation::Isolation,
+    &sharing::Sharing,
     &fanout::FanOut,
     &batch::Batch,
     &disk::Disk,

@@ -1,6 +1,6 @@
 //! The group commit over any store: a culprit harms nobody else, and what was submitted is written.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -11,10 +11,10 @@ use postcall::ledger::Next;
 use postcall::metrics::Metrics;
 use postcall::model::{DeliveryState, DialectName, EventType, Outcome, Step};
 use postcall::store::group::GroupWriter;
-use postcall::store::{Incoming, Page, Place, Settlement, StoreError, What};
+use postcall::store::{EndpointRef, Group, Incoming, Page, Place, Settlement, StoreError, What};
 use tokio::task::JoinHandle;
 
-use super::scene::{Fixture, Room, Scene, attempted, done, numbers, says};
+use super::scene::{Fixture, Room, Scene, attempted, done, endpoint as made, numbers, says, source};
 use super::troubled::{CULPRIT, Fault, Notes, Troubled};
 
 const ENDED: Step = Step::Ended(Outcome::Completed);
@@ -42,7 +42,7 @@ impl Rig {
 
     /// Hands in what an attempt came to, and waits until it is written.
     async fn settle(&self, settlement: Settlement) {
-        self.writer.settle(settlement, self.place()).await;
+        self.writer.settle(settlement, self.place());
         self.notes.settled().await;
     }
 
@@ -174,7 +174,7 @@ pub async fn what_was_submitted_is_written_before_the_end<F: Fixture>(scene: Sce
     let owned = scene.hear((0..20).map(|call| says(&format!("c-{call}"), ENDED))).await.owned;
     let rig = Rig::over(&scene, [Fault::Unavailable; 2]);
     for owned in &owned {
-        rig.writer.settle(attempted(owned, scene.now, Next::Delivered), rig.place()).await;
+        rig.writer.settle(attempted(owned, scene.now, Next::Delivered), rig.place());
     }
     let Rig { troubled, writer, handle, .. } = rig;
     drop(writer);
@@ -206,6 +206,82 @@ pub async fn only_so_much_may_wait<F: Fixture>(scene: Scene<F>) {
     );
     let page = Page { after: None, limit: 10 };
     assert_eq!(scene.store.quarantine(scene.account, page).await.unwrap().len(), 1);
+    scene.finish().await;
+}
+
+/// A source of another account, and what comes through it.
+async fn quiet<F: Fixture>(scene: &Scene<F>) -> impl Fn(usize) -> Incoming {
+    let account = scene.other_account("quiet").await;
+    let source = scene.store.put_source(source(account)).await.unwrap().unwrap().number;
+    let one = scene.incoming(says("", ENDED));
+    move |call| Incoming { account, source, what: says(&format!("q-{call}"), ENDED), ..one.clone() }
+}
+
+/// One account has many groups' worth waiting: another's body goes with the next group all the same.
+pub async fn a_busy_account_lets_anothers_body_into_the_next_group<F: Fixture>(scene: Scene<F>) {
+    let quiet = quiet(&scene).await;
+    let rig = Rig::over(&scene, []);
+    let busy = (0..1000).map(|call| scene.incoming(says(&format!("b-{call}"), ENDED)));
+    let answered = Mutex::new(Vec::new());
+    let record = async |body: Incoming| {
+        let account = body.account;
+        assert_eq!(rig.writer.record(body).await, Ok(done(Recorded, 0)));
+        answered.lock().unwrap().push(account);
+    };
+    // Every one of the busy account's is there before the other's.
+    let all = busy.chain([quiet(1)]).map(record);
+    tokio::join!(join_all(all), async { rig.troubled.open() });
+    let answered = answered.into_inner().unwrap();
+    let before = answered.iter().take_while(|account| **account == scene.account).count();
+    assert!(before < 64, "{before} of {} were answered before it", answered.len());
+    let groups = rig.troubled.groups();
+    assert!(groups[0] <= 64, "a group of {} holds up whoever waits for the next", groups[0]);
+    assert_eq!(groups.iter().sum::<usize>(), 1001, "each is written once");
+    scene.finish().await;
+}
+
+/// One account has as much waiting as it gets: what another one brings is taken in all the same.
+pub async fn a_busy_account_leaves_room_for_another<F: Fixture>(scene: Scene<F>) {
+    let quiet = quiet(&scene).await;
+    let rig = Rig::over(&scene, []);
+    let large = Bytes::from(vec![b' '; 1 << 20]);
+    let busy = (0..70).map(|call| scene.incoming(says(&format!("b-{call}"), ENDED)));
+    let bodies = busy.chain((0..5).map(quiet)).map(|body| Incoming { raw: large.clone(), ..body });
+    let recorded = rig.together(bodies.collect()).await;
+    let taken =
+        |recorded: &[Result<_, _>]| recorded.iter().filter(|it| **it == Ok(done(Recorded, 0))).count();
+    let (busy, quiet) = recorded.split_at(70);
+    assert_eq!(taken(quiet), 5, "{quiet:?}");
+    let most_of_it = 40..=56;
+    assert!(most_of_it.contains(&taken(busy)), "{} of 64 MiB", taken(busy));
+    let refused = busy.iter().filter(|it| matches!(it, Err(StoreError::Unavailable(_)))).count();
+    assert_eq!(refused, 70 - taken(busy));
+    scene.finish().await;
+}
+
+/// What attempts of one account came to fills many groups: another account's is written with the next.
+pub async fn a_busy_account_lets_anothers_settlement_into_the_next_group<F: Fixture>(scene: Scene<F>) {
+    let quiet = quiet(&scene).await;
+    let endpoint = scene.endpoint(|_| {}).await;
+    let owned = scene.hear((0..600).map(|call| says(&format!("b-{call}"), ENDED))).await.owned;
+    let account = quiet(1).account;
+    let theirs = scene.store.put_endpoint(made(account)).await.unwrap().unwrap().number;
+    let heard = Group { now: scene.now, incoming: vec![quiet(1)], settlements: Vec::new() };
+    let other = scene.store.commit(Arc::new(heard), Arc::clone(&scene.room) as _).await.unwrap().owned;
+    let rig = Rig::over(&scene, []);
+    for owned in owned.iter().chain(&other) {
+        rig.writer.settle(attempted(owned, scene.now, Next::Delivered), rig.place());
+    }
+    rig.troubled.open();
+    let mut written = Vec::new();
+    while written.len() < 601 {
+        rig.notes.settled().await;
+        written.extend(rig.notes.written());
+    }
+    let theirs = EndpointRef { account, number: theirs };
+    let before = written.iter().take_while(|endpoint| **endpoint != theirs).count();
+    assert!(before < 64, "{before} of 600 were written before it");
+    assert_eq!(scene.sum(endpoint).await.delivered, 600);
     scene.finish().await;
 }
 

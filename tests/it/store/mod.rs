@@ -176,6 +176,9 @@ macro_rules! suite {
                     a_commit_that_nobody_heard_of_counts_once
                     what_was_submitted_is_written_before_the_end
                     only_so_much_may_wait a_body_of_tiny_fields_counts_as_what_it_takes_parsed
+                    a_busy_account_lets_anothers_body_into_the_next_group
+                    a_busy_account_leaves_room_for_another
+                    a_busy_account_lets_anothers_settlement_into_the_next_group
                     a_store_that_does_not_answer_keeps_no_door_waiting
                     what_a_lapsed_tenure_attempted_is_given_up
                 }

@@ -273,6 +273,7 @@ pub struct Notes {
     dispatched: Mutex<Vec<Owned>>,
     woken: Mutex<Vec<EndpointRef>>,
     alarms: Mutex<Vec<(EndpointRef, Time)>>,
+    written: Mutex<Vec<EndpointRef>>,
     settled: Semaphore,
 }
 
@@ -285,6 +286,7 @@ impl Notes {
             dispatched: Mutex::default(),
             woken: Mutex::default(),
             alarms: Mutex::default(),
+            written: Mutex::default(),
             settled: Semaphore::new(0),
         })
     }
@@ -292,6 +294,11 @@ impl Notes {
     /// Waits until one more delivery is settled.
     pub async fn settled(&self) {
         self.settled.acquire().await.unwrap().forget();
+    }
+
+    /// Endpoints of which a delivery was settled since the last time, in order.
+    pub fn written(&self) -> Vec<EndpointRef> {
+        std::mem::take(&mut self.written.lock().unwrap())
     }
 
     /// What was dispatched since the last time.
@@ -324,6 +331,7 @@ impl Queues for Notes {
         self.alarms.lock().unwrap().push((endpoint, due));
     }
     fn settled(&self, done: Vec<(EndpointRef, Place)>) {
+        self.written.lock().unwrap().extend(done.iter().map(|(endpoint, _)| *endpoint));
         self.settled.add_permits(done.len());
     }
 }
