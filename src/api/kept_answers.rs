@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn an_allowance_is_used_up_and_comes_back() {
         let (all, account) = (Allowances::default(), AccountKey::DEFAULT);
-        let at = |hours| Time::from_seconds(1_000_000 + hours * 3600).unwrap();
+        let at = |hours: i64| Time::from_seconds(1_000_000 + hours * 3600).unwrap();
         assert!(all.has(account, ALLOWANCE, at(0)));
         assert!(!all.has(account, ALLOWANCE + 1, at(0)));
         all.take(account, ALLOWANCE, at(0));
