@@ -23,7 +23,8 @@ pub static JSON: LazyLock<String> = LazyLock::new(|| {
 
 const ABOUT: &str = "One door in for the events of AI dialers, one door out for everybody who must learn of them. \
     Errors are problem documents (RFC 9457) with a stable `code` and a `detail` that says what to do. Lists have a \
-    cursor. A POST with an `Idempotency-Key` happens once, however often it is sent.";
+    cursor. A POST with an `Idempotency-Key` happens once, however often it is sent. `Retry-After` says when to \
+    send a refused request again.";
 
 /// Builds the document from the routes.
 fn document() -> OpenApi {
