@@ -50,7 +50,8 @@ pub async fn ready(State(state): State<ApiState>) -> Result<Answer<Health>, Prob
 
 /// The numbers
 ///
-/// In OpenMetrics text, for Prometheus.
+/// In OpenMetrics text, for Prometheus. A server that was started with `--metrics-listen` has them on that address, and
+/// not here.
 #[utoipa::path(
     get, path = "/metrics", tag = "Operations",
     responses((status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text")),

@@ -30,9 +30,10 @@ const CALLBACK: &str = "/aiDialerCallbackWithData";
 const ABOUT: &str = "One door in for the events of AI dialers, one door out for everybody who must learn of them. \
     Errors are problem documents (RFC 9457) with a stable `code` and a `detail` that says what to do. Lists have a \
     cursor. A POST with an `Idempotency-Key` happens once, however often it is sent; a secret that its answer shows once is not \
-    in the answers to repeats.\n\nAn API key has rights: `read` sees everything but credentials, `ingest` brings events by \
-    the key alone, `write` changes, sends and makes, `erase` destroys what is recorded, `admin` makes accounts and acts on any \
-    of them. Each operation says which one it needs (`x-required-right`); a key without it gets 403 with the code `forbidden`.";
+    in the answers to repeats. `Retry-After` says when to send a refused request again.\n\nAn API key has rights: `read` sees \
+    everything but credentials, `ingest` brings events by the key alone, `write` changes, sends and makes, `erase` destroys \
+    what is recorded, `admin` makes accounts and acts on any of them. Each operation says which one it needs \
+    (`x-required-right`); a key without it gets 403 with the code `forbidden`.";
 
 /// Builds the document from the routes.
 fn document() -> OpenApi {

@@ -90,8 +90,8 @@ pub async fn look_up(state: &ApiState, peer: Peer, hash: [u8; 32]) -> Result<Opt
 fn too_many(wait: Duration) -> Problem {
     let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1);
     let detail = format!(
-        "Too many requests with a wrong API key came from this address. Correct the key, wait {seconds} seconds, and try \
-         again."
+        "Too many requests with a wrong API key came from this address. Correct the key, and send the request again in \
+         {seconds} s."
     );
     Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, "too_many_wrong_keys", detail, seconds)
 }

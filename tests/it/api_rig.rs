@@ -96,6 +96,7 @@ pub struct House {
     pub store: Arc<dyn Store>,
     pub writer: GroupWriter,
     pub bell: Arc<Bell>,
+    pub metrics: Arc<Metrics>,
     /// An admin key of account `default`.
     pub key: String,
     pub stop: Option<oneshot::Sender<()>>,
@@ -155,7 +156,8 @@ impl House {
         let courier = Arc::new(WireCourier { wire, guard });
         let queues = Arc::clone(&bell) as Arc<dyn Queues>;
         let (store_too, writer_too) = (Arc::clone(&store), writer.clone());
-        let state = ApiState::new(store_too, writer_too, queues, clock, metrics, courier, settings);
+        let state =
+            ApiState::new(store_too, writer_too, queues, clock, Arc::clone(&metrics), courier, settings);
         let (stop, stopped) = oneshot::channel::<()>();
         let streams = state.streams.clone();
         let served = tokio::spawn(async move {
@@ -167,7 +169,7 @@ impl House {
         });
         let key = new_api_key();
         store.create_key(new_key(&key, "admin", Rights::ALL)).await.unwrap();
-        Self { address, store, writer, bell, key, stop: Some(stop), served, _home: home }
+        Self { address, store, writer, bell, metrics, key, stop: Some(stop), served, _home: home }
     }
 
     /// Another account's key.
@@ -223,6 +225,17 @@ impl House {
             Reply::read(&mut stream).await
         };
         tokio::time::timeout(PATIENCE, exchange).await.expect("an answer in time")
+    }
+
+    /// Waits until a line of the metrics is there.
+    pub async fn counted(&self, line: &str) {
+        let counts = async {
+            while !self.metrics.text().lines().any(|known| known == line) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let counted = tokio::time::timeout(PATIENCE, counts).await;
+        counted.unwrap_or_else(|_| panic!("{line} is not in:\n{}", self.metrics.text()));
     }
 
     /// Makes a source and gives what the API said of it.

@@ -69,8 +69,8 @@ impl ClientAddresses {
             warn!(
                 %proxy,
                 "requests from this address name other clients, as a proxy does, but no --trusted-proxy names it: limits by \
-                 address do not apply to it. If it is your proxy, start postcall with --trusted-proxy {proxy}; if nobody \
-                 knows it, a client pretends to be one"
+                 address do not apply to it. If it is your proxy, start postcall with --trusted-proxy {proxy}; otherwise a \
+                 client writes such headers itself"
             );
         }
     }

@@ -72,7 +72,8 @@ fn refuse(turned: Turned) -> Problem {
 struct RequestBody {
     body: Incoming,
     connection: Arc<Connection>,
-    /// Since when the rest is awaited. A client that sends a little now and then is not thereby a quick one.
+    /// Since when the rest is awaited. What comes moves it on by as much time as it takes at the minimum speed: a client
+    /// that sends a little now and then is not thereby a quick one.
     since: Option<u64>,
 }
 
@@ -95,11 +96,20 @@ impl HttpBody for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.body).poll_frame(cx);
-        if polled.is_pending() {
-            let now = || this.connection.slots().now();
-            this.connection.awaits_body(Some(*this.since.get_or_insert_with(now)));
-        } else if this.since.is_some() {
-            this.connection.awaits_body(None);
+        let slots = this.connection.slots();
+        match (&polled, this.since) {
+            (Poll::Pending, since) => {
+                let since = *this.since.insert(since.unwrap_or_else(|| slots.now()));
+                this.connection.awaits_body(Some(since));
+            }
+            (Poll::Ready(frame), Some(since)) => {
+                let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+                let worth = slots.limits().time_for(data.map_or(0, Bytes::len)).as_micros();
+                let since = since.saturating_add(u64::try_from(worth).unwrap_or(u64::MAX));
+                this.since = Some(since.min(slots.now()));
+                this.connection.awaits_body(None);
+            }
+            (Poll::Ready(_), None) => {}
         }
         polled
     }

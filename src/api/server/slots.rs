@@ -236,3 +236,147 @@ fn longest<'a>(
 fn non_empty<T>(list: Vec<T>) -> Option<Vec<T>> {
     (!list.is_empty()).then_some(list)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn slots(connections: usize, connections_per_address: usize) -> Arc<Slots> {
+        let limits = Limits { connections, connections_per_address, ..Limits::default() };
+        Slots::new(limits, Arc::default(), Arc::new(Metrics::new()))
+    }
+
+    fn peer(number: u32) -> Peer {
+        Peer::direct(Ipv4Addr::from_bits(number).into())
+    }
+
+    fn must_leave(lease: &Lease) -> bool {
+        lease.asked_to_leave().now_or_never().is_some()
+    }
+
+    async fn a_moment() {
+        tokio::time::advance(SEARCH_PAUSE).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_at_work_makes_way_for_nobody() {
+        let slots = slots(2, 10);
+        let [first, second] = [1, 2].map(|number| slots.admit(peer(number)));
+        let [work, other_work] = [&first, &second].map(|lease| lease.begin(lease.peer()));
+        let turned = slots.admit(peer(3));
+        assert_eq!(turned.turned(), Some(Turned::Full));
+        drop(work);
+        first.has_written();
+        a_moment().await;
+        assert_eq!(slots.admit(peer(3)).turned(), None);
+        assert!(must_leave(&first) && !must_leave(&second) && !must_leave(&turned));
+        drop(other_work);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_has_its_bound_and_others_have_theirs() {
+        let slots = slots(100, 2);
+        let busy: Vec<_> = (0..2).map(|_| slots.admit(peer(1))).collect();
+        let work: Vec<_> = busy.iter().map(|lease| lease.begin(lease.peer())).collect();
+        assert_eq!(slots.admit(peer(1)).turned(), Some(Turned::Address));
+        assert_eq!(slots.admit(peer(2)).turned(), None);
+        // Proven meanwhile, by a key or a body.
+        slots.peers.proved(peer(1));
+        assert_eq!(slots.admit(peer(1)).turned(), None);
+        drop(work);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_kept_the_server_waiting_longest_makes_way_first_and_the_proven_stay() {
+        let slots = slots(4, 10);
+        let mut leases = Vec::new();
+        for number in 0..4 {
+            a_moment().await;
+            leases.push(slots.admit(peer(number)));
+        }
+        slots.peers.proved(peer(0));
+        // This one is answered again, and so it has waited the least.
+        a_moment().await;
+        drop(leases[1].begin(peer(1)));
+        leases[1].has_written();
+        let order: Vec<usize> = (0..3)
+            .map(|_| {
+                let held = slots.admit(peer(9));
+                let left = (0..4).find(|number| must_leave(&leases[*number])).unwrap();
+                // It is at work, so that the next one cannot take its place.
+                std::mem::forget(held.begin(peer(9)));
+                std::mem::forget(held);
+                left
+            })
+            .collect();
+        assert_eq!(order, [2, 3, 1]);
+        assert_eq!(slots.admit(peer(9)).turned(), Some(Turned::Full));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_proxys_connection_is_its_last_clients() {
+        let slots = slots(2, 10);
+        let proxy = Peer::through(peer(7).address, peer(7).address);
+        let [vendors, strangers] = [1, 2].map(|client| {
+            let lease = slots.admit(proxy);
+            drop(lease.begin(peer(client)));
+            lease.has_written();
+            lease
+        });
+        slots.peers.proved(peer(1));
+        assert_eq!(slots.admit(proxy).turned(), None);
+        assert!(must_leave(&strangers) && !must_leave(&vendors));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn in_a_large_table_several_make_way_at_a_time() {
+        let slots = slots(1024, usize::MAX);
+        let leases: Vec<_> = (0..1024).map(|number| slots.admit(peer(number))).collect();
+        let _new = slots.admit(peer(5000));
+        assert_eq!(leases.iter().filter(|lease| must_leave(lease)).count(), 1024 / BATCH);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_reserve_is_bounded_too() {
+        let slots = slots(1, 10);
+        let only = slots.admit(peer(1));
+        let work = only.begin(peer(1));
+        let mut reserve = Vec::new();
+        for number in 0..1000 {
+            a_moment().await;
+            reserve.push(slots.admit(peer(number)));
+        }
+        assert_eq!(slots.lock().reserve.len(), RESERVE);
+        assert!(must_leave(&reserve[0]) && !must_leave(reserve.last().unwrap()));
+        drop((reserve, work, only));
+        assert_eq!((slots.lock().count, slots.metrics.connections().get()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_held_for_all_is_bounded() {
+        let slots = slots(100, 100);
+        let mut leases = Vec::new();
+        for number in 0..5 {
+            a_moment().await;
+            let lease = slots.admit(peer(number));
+            slots.peers.proved(peer(number));
+            lease.holds_answer(MOST_HELD / 4);
+            lease.is_blocked();
+            leases.push(lease);
+        }
+        assert_eq!(leases.iter().map(must_leave).collect::<Vec<_>>(), [true, false, false, false, false]);
+        // What was written, or whose connection ended, is held no more.
+        leases[1].has_written();
+        leases.remove(0);
+        assert_eq!(slots.held.load(Ordering::Relaxed), MOST_HELD / 4 * 3);
+        // Ordinary requests are not even counted.
+        leases[0].holds_answer(1000);
+        assert_eq!(slots.held.load(Ordering::Relaxed), MOST_HELD / 4 * 3);
+        drop(leases);
+        assert_eq!(slots.held.load(Ordering::Relaxed), 0);
+    }
+}

@@ -16,7 +16,32 @@ struct File {
     _node: Value,
     services: BTreeMap<String, Service>,
     volumes: BTreeMap<String, Option<Value>>,
+    networks: BTreeMap<String, Network>,
     secrets: BTreeMap<String, Secret>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Network {
+    ipam: Ipam,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ipam {
+    config: Vec<Subnet>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Subnet {
+    subnet: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Attached {
+    ipv4_address: String,
 }
 
 #[derive(Deserialize)]
@@ -36,6 +61,8 @@ struct Service {
     tmpfs: Vec<String>,
     #[serde(default)]
     secrets: Vec<Mounted>,
+    #[serde(default)]
+    networks: BTreeMap<String, Attached>,
     #[serde(default)]
     depends_on: BTreeMap<String, Dependency>,
     healthcheck: Healthcheck,
@@ -134,6 +161,21 @@ fn nodes_are_what_postcall_is() {
         assert!(file.secrets[&key.source].file.ends_with("/master.key"));
         assert!(node.read_only && node.tmpfs == [DATA]);
     }
+}
+
+#[test]
+fn nodes_believe_the_proxy_and_nobody_else() {
+    let file = file();
+    let proxy = &file.services["proxy"].networks["default"].ipv4_address;
+    let subnet: ipnet::IpNet = file.networks["default"].ipam.config[0].subnet.parse().unwrap();
+    assert!(subnet.contains(&proxy.parse::<std::net::IpAddr>().unwrap()));
+    for node in file.services.values().filter(|service| is_node(service)) {
+        let named: Vec<_> =
+            node.command.iter().filter_map(|argument| argument.strip_prefix("--trusted-proxy=")).collect();
+        assert_eq!(named, [proxy]);
+    }
+    let text = read("deploy/haproxy.cfg");
+    assert!(text.lines().any(|line| line.trim() == "option forwardfor"));
 }
 
 #[test]

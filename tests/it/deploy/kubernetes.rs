@@ -127,9 +127,13 @@ fn selectors_select_the_pods() {
 async fn probes_ask_what_nodes_answer() {
     let deployment = deployment();
     let container = container(pod(&deployment));
-    let port = check_arguments(container.args.as_ref().unwrap());
-    let [named] = &container.ports.as_ref().unwrap()[..] else { panic!("one port") };
+    let arguments = container.args.as_ref().unwrap();
+    let port = check_arguments(arguments);
+    let [named, metrics] = &container.ports.as_ref().unwrap()[..] else { panic!("two ports") };
     assert_eq!(named.container_port, i32::from(port));
+    let listen = arguments.iter().find_map(|argument| argument.strip_prefix("--metrics-listen=")).unwrap();
+    let metrics_port = listen.parse::<std::net::SocketAddr>().unwrap().port();
+    assert_eq!(metrics.container_port, i32::from(metrics_port));
     let name = IntOrString::String(named.name.clone().unwrap());
     let path = |probe: &Option<Probe>| {
         let get = probe.as_ref().unwrap().http_get.as_ref().unwrap();
@@ -139,11 +143,12 @@ async fn probes_ask_what_nodes_answer() {
     let paths = [&container.startup_probe, &container.liveness_probe, &container.readiness_probe].map(path);
     assert_eq!(paths, ["/healthz", "/healthz", "/readyz"]);
     let service: Service = the("Service", "postcall");
-    assert_eq!(service.spec.unwrap().ports.unwrap()[0].target_port, Some(name));
+    let [served] = &service.spec.unwrap().ports.unwrap()[..] else { panic!("metrics stay inside") };
+    assert_eq!(served.target_port, Some(name));
 
     let about = deployment.spec.as_ref().unwrap().template.metadata.as_ref().unwrap();
     let scraped = |what: &str| about.annotations.as_ref().unwrap()[&format!("prometheus.io/{what}")].as_str();
-    assert_eq!(scraped("port"), port.to_string());
+    assert_eq!(scraped("port"), metrics_port.to_string());
     check_paths(&[&paths[0], &paths[2], scraped("path")]).await;
 }
 
