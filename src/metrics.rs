@@ -104,7 +104,7 @@ impl AttemptResult {
 
 labels! {
     /// Why a new connection was served the health of the node alone.
-    Turned {
+    Refusal {
         /// All slots are taken.
         Full = "full",
         /// Its address has as many connections as one may have.
@@ -175,7 +175,7 @@ pub struct Metrics {
     in_flight: Gauge,
     queued: Gauge,
     connections: Gauge,
-    connections_turned: [Counter; Turned::ALL.len()],
+    connections_refused: [Counter; Refusal::ALL.len()],
     connections_cut: [Counter; Cut::ALL.len()],
     keys_limited: Counter,
     api_requests: Family<ApiRequest, Counter>,
@@ -245,8 +245,8 @@ impl Metrics {
         registry.register("api_requests", "API requests by route and status", api_requests.clone());
 
         let reasons = Family::<Reason, Counter>::default();
-        let connections_turned =
-            Turned::ALL.map(|turned| reasons.get_or_create_owned(&Reason { reason: turned.as_str() }));
+        let connections_refused =
+            Refusal::ALL.map(|refusal| reasons.get_or_create_owned(&Reason { reason: refusal.as_str() }));
         registry.register(
             "connections_refused",
             "Connections that were served the node's health alone, by the bound that was reached",
@@ -312,7 +312,7 @@ impl Metrics {
             in_flight,
             queued,
             connections,
-            connections_turned,
+            connections_refused,
             connections_cut,
             keys_limited,
             api_requests,
@@ -375,8 +375,8 @@ impl Metrics {
     }
 
     /// A new connection got no slot.
-    pub fn connection_turned(&self, turned: Turned) {
-        self.connections_turned[turned as usize].inc();
+    pub fn connection_refused(&self, refusal: Refusal) {
+        self.connections_refused[refusal as usize].inc();
     }
 
     /// A connection was closed that kept the server waiting.
