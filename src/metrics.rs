@@ -129,7 +129,7 @@ labels! {
 
 labels! {
     /// Why a new connection was served the health of the node alone.
-    Turned {
+    Refusal {
         /// All slots are taken.
         Full = "full",
         /// Its address has as many connections as one may have.
@@ -214,7 +214,7 @@ pub struct Metrics {
     body_bytes: [Gauge; BodyShare::ALL.len()],
     bodies_refused: [[Counter; BodyRefusal::ALL.len()]; BodyShare::ALL.len()],
     connections: Gauge,
-    connections_turned: [Counter; Turned::ALL.len()],
+    connections_refused: [Counter; Refusal::ALL.len()],
     connections_cut: [Counter; Cut::ALL.len()],
     keys_limited: Counter,
     lookups: Counter,
@@ -306,8 +306,8 @@ impl Metrics {
         registry.register("api_requests", "API requests by route and status", api_requests.clone());
 
         let reasons = Family::<Reason, Counter>::default();
-        let connections_turned =
-            Turned::ALL.map(|turned| reasons.get_or_create_owned(&Reason { reason: turned.as_str() }));
+        let connections_refused =
+            Refusal::ALL.map(|refusal| reasons.get_or_create_owned(&Reason { reason: refusal.as_str() }));
         registry.register(
             "connections_refused",
             "Connections that were served the node's health alone, by the bound that was reached",
@@ -389,7 +389,7 @@ impl Metrics {
             body_bytes,
             bodies_refused,
             connections,
-            connections_turned,
+            connections_refused,
             connections_cut,
             keys_limited,
             lookups,
@@ -465,8 +465,8 @@ impl Metrics {
     }
 
     /// A new connection got no slot.
-    pub fn connection_turned(&self, turned: Turned) {
-        self.connections_turned[turned as usize].inc();
+    pub fn connection_refused(&self, refusal: Refusal) {
+        self.connections_refused[refusal as usize].inc();
     }
 
     /// A connection was closed that kept the server waiting.

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::slots::Slots;
 use crate::api::peer::Peer;
-use crate::metrics::Turned;
+use crate::metrics::Refusal;
 
 /// In place of a moment: it waits for nobody.
 const NEVER: u64 = u64::MAX;
@@ -22,7 +22,7 @@ pub struct Connection {
     peer: Peer,
     /// Whom its last request came from, where a proxy speaks for many.
     latest: Mutex<Option<Peer>>,
-    turned: Option<Turned>,
+    refusal: Option<Refusal>,
     is_patient: bool,
     slots: Arc<Slots>,
     begun: AtomicU32,
@@ -41,16 +41,22 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection that has sent nothing yet. `turned` says why it has no slot of its own, `is_patient` that it may be
+    /// A connection that has sent nothing yet. `refusal` says why it has no slot of its own, `is_patient` that it may be
     /// opened well before its first request.
-    pub fn new(number: u64, peer: Peer, turned: Option<Turned>, is_patient: bool, slots: Arc<Slots>) -> Self {
+    pub fn new(
+        number: u64,
+        peer: Peer,
+        refusal: Option<Refusal>,
+        is_patient: bool,
+        slots: Arc<Slots>,
+    ) -> Self {
         let (latest, begun, answered, head, unread, moved, looked, leave) = <_>::default();
         let (reads_since, writes_since) = (AtomicU64::new(slots.now()), AtomicU64::new(NEVER));
         Self {
             number,
             peer,
             latest,
-            turned,
+            refusal,
             is_patient,
             slots,
             begun,
@@ -76,8 +82,8 @@ impl Connection {
     }
 
     /// Why it has no slot of its own and is told of the node's health alone.
-    pub fn turned(&self) -> Option<Turned> {
-        self.turned
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.refusal
     }
 
     /// Whether its first request may be as long in coming as a later one: its client is known, or a proxy.

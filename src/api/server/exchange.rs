@@ -18,7 +18,7 @@ use hyper_util::service::TowerToHyperService;
 use super::client_address::ClientAddresses;
 use super::connection::{Connection, UnderWay};
 use crate::api::problem::Problem;
-use crate::metrics::Turned;
+use crate::metrics::Refusal;
 
 /// What a connection without a slot may still ask for.
 const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
@@ -34,18 +34,18 @@ pub fn service(
         let peer = clients.of_request(connection.peer(), request.headers());
         let under_way = connection.begin(peer);
         request.extensions_mut().insert(peer);
-        let turned = connection.turned();
-        let refusal = turned.filter(|_| !HEALTH.contains(&request.uri().path())).map(refuse);
-        let answer = match refusal {
-            Some(refusal) => Err(refusal),
+        let refusal = connection.refusal();
+        let problem = refusal.filter(|_| !HEALTH.contains(&request.uri().path())).map(refuse);
+        let answer = match problem {
+            Some(problem) => Err(problem),
             None => Ok(router.call(request.map(|body| RequestBody::wrap(body, &connection)))),
         };
         async move {
             let mut response = match answer {
                 Ok(answer) => answer.await?,
-                Err(refusal) => refusal.into_response(),
+                Err(problem) => problem.into_response(),
             };
-            if turned.is_some() {
+            if refusal.is_some() {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(response.map(|body| AnswerBody { body, under_way }))
@@ -53,13 +53,13 @@ pub fn service(
     })
 }
 
-fn refuse(turned: Turned) -> Problem {
-    let (status, detail) = match turned {
-        Turned::Full => (
+fn refuse(refusal: Refusal) -> Problem {
+    let (status, detail) = match refusal {
+        Refusal::Full => (
             StatusCode::SERVICE_UNAVAILABLE,
             "All connections of this node are taken. Send the request again in a moment.",
         ),
-        Turned::Address => (
+        Refusal::Address => (
             StatusCode::TOO_MANY_REQUESTS,
             "This address has all the connections that one address may have. Send several requests on one connection, \
              or close some.",

@@ -160,7 +160,7 @@ async fn run(
     let service = service(Arc::clone(&lease), clients, router);
     let mut served = pin!(watcher.watch(http.serve_connection(socket, service)));
     let mut reserve_ends = pin!(async {
-        match lease.turned() {
+        match lease.refusal() {
             Some(_) => tokio::time::sleep(RESERVE_PATIENCE).await,
             None => std::future::pending().await,
         }

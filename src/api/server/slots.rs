@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::Limits;
 use super::connection::Connection;
 use crate::api::peer::{Peer, Peers};
-use crate::metrics::{Cut, Metrics, Turned};
+use crate::metrics::{Cut, Metrics, Refusal};
 
 /// Connections past the bound that are served the health of the node alone.
 const RESERVE: usize = 64;
@@ -91,11 +91,11 @@ impl Slots {
         let is_limited = self.peers.is_limited(peer);
         let is_patient = !is_limited;
         let mut taken = self.lock();
-        let turned = self.make_way(&mut taken, peer, is_limited).err();
+        let refusal = self.make_way(&mut taken, peer, is_limited).err();
         taken.number += 1;
-        let connection = Arc::new(Connection::new(taken.number, peer, turned, is_patient, Arc::clone(self)));
-        if let Some(turned) = turned {
-            self.metrics.connection_turned(turned);
+        let connection = Arc::new(Connection::new(taken.number, peer, refusal, is_patient, Arc::clone(self)));
+        if let Some(refusal) = refusal {
+            self.metrics.connection_refused(refusal);
             if taken.reserve.len() >= RESERVE {
                 self.evict(longest(taken.reserve.values(), 1, |_| true), &mut taken, Cut::Evicted);
             }
@@ -107,13 +107,13 @@ impl Slots {
     }
 
     /// Makes sure that there is a slot for one more.
-    fn make_way(&self, taken: &mut Taken, peer: Peer, is_limited: bool) -> Result<(), Turned> {
+    fn make_way(&self, taken: &mut Taken, peer: Peer, is_limited: bool) -> Result<(), Refusal> {
         let of_address = taken.by_address.get(&peer.network());
         if let Some(all) =
             of_address.filter(|all| is_limited && all.len() >= self.limits.connections_per_address)
         {
             self.evict(
-                non_empty(longest(all.values(), 1, |_| true)).ok_or(Turned::Address)?,
+                non_empty(longest(all.values(), 1, |_| true)).ok_or(Refusal::Address)?,
                 taken,
                 Cut::Evicted,
             );
@@ -122,13 +122,13 @@ impl Slots {
             return Ok(());
         }
         if taken.searched.is_some_and(|searched| searched.elapsed() < SEARCH_PAUSE) {
-            return Err(Turned::Full);
+            return Err(Refusal::Full);
         }
         let batch = (self.limits.connections / BATCH).max(1);
         let victims =
             longest(taken.all(), batch, |connection| !self.peers.is_proven(connection.latest_peer()));
         taken.searched = victims.is_empty().then(Instant::now);
-        self.evict(non_empty(victims).ok_or(Turned::Full)?, taken, Cut::Evicted);
+        self.evict(non_empty(victims).ok_or(Refusal::Full)?, taken, Cut::Evicted);
         Ok(())
     }
 
@@ -196,7 +196,7 @@ impl Taken {
 
     fn insert(&mut self, connection: Arc<Connection>) {
         let number = connection.number();
-        let before = match connection.turned() {
+        let before = match connection.refusal() {
             Some(_) => self.reserve.insert(number, connection),
             None => {
                 self.count += 1;
@@ -267,13 +267,13 @@ mod tests {
         let slots = slots(2, 10);
         let [first, second] = [1, 2].map(|number| slots.admit(peer(number)));
         let [work, other_work] = [&first, &second].map(|lease| lease.begin(lease.peer()));
-        let turned = slots.admit(peer(3));
-        assert_eq!(turned.turned(), Some(Turned::Full));
+        let refusal = slots.admit(peer(3));
+        assert_eq!(refusal.refusal(), Some(Refusal::Full));
         drop(work);
         first.has_written();
         a_moment().await;
-        assert_eq!(slots.admit(peer(3)).turned(), None);
-        assert!(must_leave(&first) && !must_leave(&second) && !must_leave(&turned));
+        assert_eq!(slots.admit(peer(3)).refusal(), None);
+        assert!(must_leave(&first) && !must_leave(&second) && !must_leave(&refusal));
         drop(other_work);
     }
 
@@ -282,11 +282,11 @@ mod tests {
         let slots = slots(100, 2);
         let busy: Vec<_> = (0..2).map(|_| slots.admit(peer(1))).collect();
         let work: Vec<_> = busy.iter().map(|lease| lease.begin(lease.peer())).collect();
-        assert_eq!(slots.admit(peer(1)).turned(), Some(Turned::Address));
-        assert_eq!(slots.admit(peer(2)).turned(), None);
+        assert_eq!(slots.admit(peer(1)).refusal(), Some(Refusal::Address));
+        assert_eq!(slots.admit(peer(2)).refusal(), None);
         // Proven meanwhile, by a key or a body.
         slots.peers.proved(peer(1));
-        assert_eq!(slots.admit(peer(1)).turned(), None);
+        assert_eq!(slots.admit(peer(1)).refusal(), None);
         drop(work);
     }
 
@@ -314,7 +314,7 @@ mod tests {
             })
             .collect();
         assert_eq!(order, [2, 3, 1]);
-        assert_eq!(slots.admit(peer(9)).turned(), Some(Turned::Full));
+        assert_eq!(slots.admit(peer(9)).refusal(), Some(Refusal::Full));
     }
 
     #[tokio::test(start_paused = true)]
@@ -328,7 +328,7 @@ mod tests {
             lease
         });
         slots.peers.proved(peer(1));
-        assert_eq!(slots.admit(proxy).turned(), None);
+        assert_eq!(slots.admit(proxy).refusal(), None);
         assert!(must_leave(&strangers) && !must_leave(&vendors));
     }
 
