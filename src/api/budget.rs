@@ -140,7 +140,7 @@ impl Budget {
             buffer: Mutex::new(Buffer { charged: LEAST, ..Buffer::default() }),
             lost: Notify::new(),
             charged: AtomicUsize::new(LEAST),
-            due: AtomicU64::new(NOT_WAITED_FOR),
+            stalled_since: AtomicU64::new(NOT_WAITED_FOR),
         });
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         lock(&self.waiting).insert(id, Arc::clone(&slot));
@@ -325,7 +325,7 @@ struct Slot {
     /// What `buffer` says, to be read without its lock.
     charged: AtomicUsize,
     /// Since when bytes are waited for, in microseconds since the budget began.
-    due: AtomicU64,
+    stalled_since: AtomicU64,
 }
 
 /// The bytes of a place.
@@ -341,7 +341,7 @@ struct Buffer {
 impl Slot {
     /// How much it costs to keep it: bytes times the time for which none came.
     fn weight(&self, now: u64) -> u128 {
-        let since = self.due.load(Ordering::Relaxed);
+        let since = self.stalled_since.load(Ordering::Relaxed);
         match since {
             NOT_WAITED_FOR => 0,
             since => {
@@ -377,12 +377,12 @@ impl Waiting {
     pub fn begin_wait(&self, behind: Duration) {
         let now = self.budget.micros(Instant::now());
         let behind = u64::try_from(behind.as_micros()).unwrap_or(u64::MAX);
-        self.slot.due.store(now.saturating_sub(behind), Ordering::Relaxed);
+        self.slot.stalled_since.store(now.saturating_sub(behind), Ordering::Relaxed);
     }
 
     /// The server does not wait: whatever takes long now is no fault of the sender's.
     pub fn end_wait(&self) {
-        self.slot.due.store(NOT_WAITED_FOR, Ordering::Relaxed);
+        self.slot.stalled_since.store(NOT_WAITED_FOR, Ordering::Relaxed);
     }
 
     /// Ends when this has had to make way.

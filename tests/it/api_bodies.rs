@@ -255,7 +255,7 @@ async fn a_body_that_stops_coming_gets_a_408_and_its_bytes_are_gone() {
     }
 }
 
-/// Two shares of 5 MiB for requests with a key; an account may have nine tenths.
+/// Requests with a key may hold 10 MiB of it, those of one account 9 MiB.
 const LOAD: usize = 16 << 20;
 const ACCOUNT_MOST: usize = LOAD / 8 * 5 / 10 * 9;
 
