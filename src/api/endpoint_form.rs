@@ -82,7 +82,6 @@ pub struct EndpointForm {
 /// The value of a header.
 #[derive(serde::Serialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "the form of a request in the documentation; `read_header` is what reads it")]
 pub enum HeaderForm {
     /// The value. It is write-only, unless the header is plain already.
     Value(String),
