@@ -51,7 +51,7 @@ impl Decoys {
     /// The one that stands for what was asked for: always the same one, and nobody without the key knows which.
     pub fn of(&self, link_key: &hmac::Key, asked: &[u8]) -> &Decoy {
         let choice = Mac::over(link_key, &[CHOICE, asked]);
-        let choice = choice.as_bytes()[..4].iter().fold(0, |sum, &byte| sum << 8 | usize::from(byte));
+        let choice = choice.as_bytes()[..4].iter().fold(0, |sum, &byte| (sum << 8) | usize::from(byte));
         &self.0[choice % self.0.len()]
     }
 

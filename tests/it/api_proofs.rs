@@ -21,8 +21,11 @@ async fn spent(house: &House) -> Cost {
     (read("postcall_ingest_hmacs_total"), read("postcall_ingest_ed25519_checks_total"))
 }
 
-/// Headers that anybody may send, for all dialects at once, each with the body that it comes with.
-fn probes() -> Vec<(&'static str, Vec<(&'static str, String)>, &'static str)> {
+/// What a request is about, its headers and its body.
+type Probe = (&'static str, Vec<(&'static str, String)>, &'static str);
+
+/// Requests that anybody may send, with headers for all dialects at once.
+fn probes() -> Vec<Probe> {
     let listed = |signature: &str, times: usize| vec![signature; times].join(" ");
     let (v1, v1a) = (format!("v1,{}", BASE64.encode(&[7; 32])), format!("v1a,{}", BASE64.encode(&[7; 64])));
     let standard = |signatures: String| {
