@@ -50,4 +50,5 @@ pub mod thread;
 pub mod tombstones;
 pub mod transcripts;
 pub mod upkeep;
+mod vendor_batches;
 mod watchdog;

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::store::sql::{Connection, OptionalExtension, params};
+use crate::store::sql::{Connection, params};
 
 use super::ahead::{Ahead, Known};
 use super::call_index::{self, CallIndex, call_hash};
@@ -24,8 +24,8 @@ use super::rows::{ADD_TO_SUM, INSERT_CALL, INSERT_EVENT, INSERT_OPEN, UPDATE_CAL
 use super::tallies::{Changes, Table};
 use super::tombstones::{Digest, Of, Tombstones};
 use crate::dialect::ReceiptKind;
-use crate::ledger::{self, BatchBook, Change, Contribution, Received};
-use crate::model::event::{CORRECTED, HeardBatch};
+use crate::ledger::{self, Change, Contribution, Received};
+use crate::model::event::CORRECTED;
 use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, Call, Event, EventBody, EventType, Text, Time};
 use crate::store::packed::pack_bytes;
@@ -181,7 +181,9 @@ impl<'a> Recording<'a> {
             && said == Said::ByTheSource
             && self.received_before(key.0, Of::Call(&key.1))?.has_step(told.step)
         {
-            found.into_iter().for_each(|loaded| drop(self.calls.insert(key.clone(), loaded)));
+            if let Some(loaded) = found {
+                self.calls.insert(key, loaded);
+            }
             return Ok(None);
         }
         let mut loaded = match found {
@@ -296,41 +298,6 @@ impl<'a> Recording<'a> {
             booked.analytics = true;
             booked.campaign |= is_of_campaign;
         }
-    }
-
-    fn hear_batch(&mut self, incoming: &Incoming, heard: &HeardBatch) -> Result<Option<usize>, StoreError> {
-        if let Some(has_ended) = self.hear_of_given(incoming, heard)? {
-            return Ok(has_ended.then_some(0));
-        }
-        let source = pack(incoming.account, incoming.source);
-        let id = heard.batch.batch_id.as_bytes();
-        let mut book = self
-            .db
-            .prepare_cached(
-                "SELECT completed, failed FROM batches
-                 WHERE source = ? /*! AND account = @1 */ AND vendor_id = ?",
-            )?
-            .query_row(params![source, id], |row| {
-                Ok(BatchBook { completed: row.get(0)?, failed: row.get(1)? })
-            })
-            .optional()?
-            .unwrap_or_default();
-        let Some(kind) = book.hear(heard) else { return Ok(None) };
-        if self.received_before(source, Of::Batch(&heard.batch.batch_id))?.has_end(kind) {
-            return Ok(None);
-        }
-        self.db
-            .prepare_cached(
-                "INSERT INTO batches (source, vendor_id, completed, failed /*!, account */)
-                 VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
-                 ON CONFLICT (source, vendor_id /*!, account */) DO UPDATE SET completed = ?3, failed = ?4",
-            )?
-            .execute(params![source, id, book.completed, book.failed])?;
-        let about = About { source: Some(incoming.source), ..About::default() };
-        let body = EventBody::Batch(Box::new(heard.batch.clone()));
-        let at = heard.at.unwrap_or(incoming.received_at);
-        let (_, planned) = self.append(incoming.account, kind, at, about, body, None)?;
-        Ok(Some(planned))
     }
 
     fn quarantine(&mut self, incoming: &Incoming, reason: &str) -> Result<Recorded, StoreError> {

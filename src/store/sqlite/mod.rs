@@ -2,6 +2,8 @@
 //! One thread writes, a few connections read, and every commit is on disk when it returns. Refuses to know HTTP and the
 //! rules of the ledger.
 
+#[cfg(test)]
+mod costs;
 pub(super) mod gaps;
 mod log;
 #[cfg(test)]

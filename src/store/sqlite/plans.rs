@@ -39,7 +39,7 @@ const MOST_STEPS: i32 = 1500;
 /// What a step that looks at 250 rows may cost, far less than a walk over all.
 const MOST_LOOKED_AT: i32 = 5000;
 const PAGE: usize = 10;
-const ACCOUNT: AccountKey = AccountKey::DEFAULT;
+pub(super) const ACCOUNT: AccountKey = AccountKey::DEFAULT;
 
 struct Room;
 
@@ -53,7 +53,7 @@ impl Queues for Room {
     fn settled(&self, _: Vec<(EndpointRef, Place)>) {}
 }
 
-fn now() -> Time {
+pub(super) fn now() -> Time {
     Time::from_micros(1_000_000)
 }
 
@@ -95,7 +95,7 @@ fn batch(number: usize) -> Incoming {
     Incoming { what: What::heard([Heard::Batch(Box::new(heard))]), ..says(0, Step::Ringing) }
 }
 
-fn says(call: usize, step: Step) -> Incoming {
+pub(super) fn says(call: usize, step: Step) -> Incoming {
     let mut call = Call { call_id: Text::from(format!("c-{call}")), ..Call::default() };
     // A few calls of campaign 0, the others each of one of its own, each in an hour of its own.
     let number = i64::try_from(call.call_id.to_str()[2..].parse::<usize>().unwrap()).unwrap();
@@ -133,7 +133,7 @@ fn settled(owned: &Owned, next: Next) -> Settlement {
     }
 }
 
-async fn commit(
+pub(super) async fn commit(
     store: &SqliteStore,
     incoming: Vec<Incoming>,
     settlements: Vec<Settlement>,
@@ -143,7 +143,7 @@ async fn commit(
     commit_at(store, now(), incoming, settlements, queues).await
 }
 
-async fn commit_at(
+pub(super) async fn commit_at(
     store: &SqliteStore,
     now: Time,
     incoming: Vec<Incoming>,
@@ -555,95 +555,6 @@ async fn no_batch_walks_over_another() {
     counted.lock().unwrap().retain(|sql, _| tables.iter().any(|table| sql.contains(table)));
     judge(&counted, 30, dir.path());
     assert!(store.batch(ACCOUNT, small).await.unwrap().is_none(), "it went with its age");
-    store.close().await.unwrap();
-}
-
-/// The numbers cost a group a handful of statements, not each of its events: one for each row that changes.
-#[tokio::test]
-async fn numbers_cost_a_group_few_statements() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(dir.path(), now(), Options::default()).unwrap();
-    let runs: Arc<Mutex<Vec<String>>> = Arc::default();
-    let noted = Arc::clone(&runs);
-    let traced = store.database.write(Lane::Api, move |writer| {
-        let note = move |event: TraceEvent<'_>| {
-            if let TraceEvent::Profile(statement, _) = event {
-                noted.lock().unwrap().push(statement.sql().into_owned());
-            }
-        };
-        writer.desk.db.sqlite_mut().trace_v2(TraceEventCodes::SQLITE_TRACE_PROFILE, Some(note))?;
-        Ok(())
-    });
-    traced.await.unwrap();
-    let group = |from: usize, has_ids: bool, step: Step| -> Vec<Incoming> {
-        let body = |call: usize| {
-            let mut call = Call { call_id: Text::from(format!("c-{call}")), ..Call::default() };
-            if has_ids {
-                call.campaign.id = Some(Text::from("march"));
-                call.agent.id = Some(Text::from("ann"));
-            }
-            let heard = HeardCall { step, at: None, call };
-            Incoming { what: What::heard([Heard::Call(Box::new(heard))]), ..says(0, Step::Ringing) }
-        };
-        (from..from + 64).map(body).collect()
-    };
-    let ended = Step::Ended(Outcome::Completed);
-    for (from, has_ids, step, expected) in [
-        // A day and an hour of the account.
-        (0, false, ended, 2),
-        // The same of campaign and agent, and their records.
-        (100, true, ended, 8),
-        // The records are known now.
-        (200, true, ended, 6),
-        (300, true, Step::Initiated, 3),
-        (300, true, Step::Ringing, 0),
-        (300, true, ended, 9),
-        (300, true, ended, 0),
-    ] {
-        commit(&store, group(from, has_ids, step), Vec::new(), true).await;
-        let runs = std::mem::take(&mut *runs.lock().unwrap());
-        let ours = runs.iter().filter(|sql| sql.contains("tallies") || sql.contains("mentioned")).count();
-        assert_eq!(ours, expected, "{from} {step:?}");
-    }
-    store.close().await.unwrap();
-}
-
-/// New calls ask for no tombstones where there are none, and where there are the filter answers.
-#[tokio::test]
-async fn a_new_call_costs_no_look_for_what_was_removed() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(dir.path(), now(), Options::default()).unwrap();
-    let runs: Arc<Mutex<Vec<String>>> = Arc::default();
-    let noted = Arc::clone(&runs);
-    let traced = store.database.write(Lane::Api, move |writer| {
-        let note = move |event: TraceEvent<'_>| {
-            if let TraceEvent::Profile(statement, _) = event {
-                noted.lock().unwrap().push(statement.sql().into_owned());
-            }
-        };
-        writer.desk.db.sqlite_mut().trace_v2(TraceEventCodes::SQLITE_TRACE_PROFILE, Some(note))?;
-        Ok(())
-    });
-    traced.await.unwrap();
-    let ended = |from: usize| (from..from + 64).map(|call| says(call, Step::Ended(Outcome::Completed)));
-    let looks = async |at: Time, incoming: Vec<Incoming>| {
-        runs.lock().unwrap().clear();
-        commit_at(&store, at, incoming, Vec::new(), Arc::new(NoQueues)).await;
-        let runs = std::mem::take(&mut *runs.lock().unwrap());
-        let of_tombstones = |table: &str| runs.iter().filter(|sql| sql.contains(table)).count();
-        (of_tombstones("FROM tombstones") + of_tombstones("INTO tombstones"), runs.len())
-    };
-    let (none, without) = looks(now(), ended(1000).collect()).await;
-    assert_eq!(none, 0);
-    let kept = Duration::from_secs(3600);
-    store.set_retention(ACCOUNT, Some(kept), now()).await.unwrap();
-    let later = now().after(kept * 2);
-    while store.chore(later).await.unwrap().more {}
-    // With one for each of them, and the same work otherwise: a slot of time begins in both.
-    let (none, with) = looks(later, ended(2000).collect()).await;
-    assert!(none == 0 && with <= without, "a new call is known to be new: {with}, {without} without any");
-    let (asked, _) = looks(later, ended(1000).collect()).await;
-    assert_eq!(asked, 64, "a repeat is looked for once");
     store.close().await.unwrap();
 }
 
