@@ -210,7 +210,7 @@ pub async fn only_so_much_may_wait<F: Fixture>(scene: Scene<F>) {
 }
 
 /// A source of another account, and what comes through it.
-async fn quiet<F: Fixture>(scene: &Scene<F>) -> impl Fn(usize) -> Incoming {
+async fn quiet<F: Fixture>(scene: &Scene<F>) -> impl Fn(usize) -> Incoming + use<F> {
     let account = scene.other_account("quiet").await;
     let source = scene.store.put_source(source(account)).await.unwrap().unwrap().number;
     let one = scene.incoming(says("", ENDED));
