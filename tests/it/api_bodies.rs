@@ -93,7 +93,7 @@ async fn no_route_but_ingest_reads_a_body_before_it_knows_the_caller() {
     assert!(requests.len() > 1000, "the document lists the routes");
     for some in requests.chunks(100) {
         let answers = some.iter().map(async |(method, path, headers)| {
-            let target = path.replace('{', "").replace('}', "");
+            let target = path.replace(['{', '}'], "");
             let request = format!("{} {target}", method.to_ascii_uppercase());
             // Whoever reads a body asks for it first, with a 100.
             let headers = format!("{headers}Content-Type: application/json\r\nExpect: 100-continue\r\n");
