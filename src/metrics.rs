@@ -555,6 +555,11 @@ mod tests {
         metrics.in_flight().inc();
         metrics.queued(5);
         metrics.unqueued(2);
+        metrics.lookup_began();
+        metrics.lookup_began();
+        metrics.lookup_ended(true);
+        metrics.flooded();
+        metrics.host_waited();
         let text = metrics.text();
         for line in [
             "postcall_events_received_total{dialect=\"aloro\",result=\"duplicate\"} 1",
@@ -568,6 +573,11 @@ mod tests {
             "postcall_api_requests_total{method=\"GET\",route=\"/v1/sources/{id}\",status=\"404\"} 1",
             "postcall_attempts_in_flight 1",
             "postcall_deliveries_queued 3",
+            "postcall_name_lookups_total 2",
+            "postcall_name_lookups_failed_total 1",
+            "postcall_name_lookups_under_way 1",
+            "postcall_attempts_flooded_total 1",
+            "postcall_host_waits_total 1",
             "# UNIT postcall_door_seconds seconds",
         ] {
             assert!(text.lines().any(|known| known == line), "{line} is not in:\n{text}");

@@ -156,6 +156,8 @@ pub struct Parts {
     pub streams: stream::Streams,
     /// What is remembered of clients by their addresses.
     pub peers: Arc<peer::Peers>,
+    /// Test sends that are under way.
+    tests: test_send::UnderWay,
     keys: auth::Remembered,
     /// The memory for bodies.
     budget: Arc<budget::Budget>,
@@ -183,7 +185,7 @@ impl ApiState {
         courier: Arc<dyn Courier>,
         settings: Settings,
     ) -> Self {
-        let (streams, peers, keys, wrong_keys, key_uses, kept_answers, changing) = <_>::default();
+        let (streams, peers, keys, wrong_keys, key_uses, kept_answers, tests, changing) = <_>::default();
         let limits = budget::Limits::of(settings.max_load, settings.max_body);
         let budget = budget::Budget::new(limits, Arc::clone(&metrics));
         let decoys = decoy::Decoys::new(store.link_key());
@@ -197,6 +199,7 @@ impl ApiState {
             settings,
             streams,
             peers,
+            tests,
             keys,
             wrong_keys,
             budget,

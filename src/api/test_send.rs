@@ -2,13 +2,15 @@
 //! books. Refuses to know how sending works.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::{Entry, HashMap};
 use std::fmt::Write;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use axum::Json as Answer;
 use axum::extract::State;
 use bytes::Bytes;
 use data_encoding::BASE32_NOPAD;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -22,7 +24,47 @@ use super::problem::Problem;
 use super::redact;
 use crate::clock::random_bytes;
 use crate::dialect::{self, Outgoing};
-use crate::model::{DialectName, Endpoint, EventType};
+use crate::model::{AccountKey, DialectName, Endpoint, EventType};
+
+/// Tests that one account may have under way. They go out at once, past the queues and their bounds.
+const MOST_UNDER_WAY: usize = 8;
+
+/// How many tests each account has under way.
+#[derive(Debug, Default)]
+pub struct UnderWay(Mutex<HashMap<AccountKey, usize>>);
+
+/// One test under way.
+struct Turn<'a>(&'a UnderWay, AccountKey);
+
+impl UnderWay {
+    fn counts(&self) -> MutexGuard<'_, HashMap<AccountKey, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, account: AccountKey) -> Result<Turn<'_>, Problem> {
+        let mut counts = self.counts();
+        let count = counts.entry(account).or_default();
+        if *count >= MOST_UNDER_WAY {
+            let detail =
+                format!("This account has {MOST_UNDER_WAY} tests under way. Wait until one has ended.");
+            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_tests", detail));
+        }
+        *count += 1;
+        Ok(Turn(self, account))
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut counts = self.0.counts();
+        if let Entry::Occupied(mut count) = counts.entry(self.1) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
 
 /// What a test may say. The body may be left out.
 #[derive(ToSchema)]
@@ -59,7 +101,10 @@ pub struct Message {
 #[utoipa::path(
     post, path = "/v1/endpoints/{id}/test", tag = "Endpoints", params(("id" = String, Path)),
     request_body = Option<TestForm>,
-    responses((status = 200, description = "What was sent and what came back", body = Tested)),
+    responses(
+        (status = 200, description = "What was sent and what came back", body = Tested),
+        (status = 429, description = "`too_many_tests`: eight are under way"),
+    ),
 )]
 pub async fn test(
     State(state): State<ApiState>,
@@ -69,6 +114,7 @@ pub async fn test(
 ) -> Result<Answer<Tested>, Problem> {
     let endpoint = endpoints::find(&state, &caller, &id)?;
     let kind = read_form(&body, endpoint.dialect)?;
+    let _turn = state.tests.begin(caller.account)?;
     let (dialect, now) = (dialect::get(endpoint.dialect), state.clock.now());
     let body = Bytes::from(dialect.sample(kind, now));
     // Unguessable, so that no test can be taken for, or stand in the way of, a real event.

@@ -73,7 +73,15 @@ impl SystemResolver {
 
 impl Configured {
     fn read(servers: &[SocketAddr]) -> Result<Self, NetError> {
-        let (system, mut options) = system_conf::read_system_conf().unwrap_or_else(|error| {
+        Self::of(system_conf::read_system_conf(), servers)
+    }
+
+    /// By what was read of the system, which may be nothing.
+    fn of(
+        system: Result<(ResolverConfig, ResolverOpts), NetError>,
+        servers: &[SocketAddr],
+    ) -> Result<Self, NetError> {
+        let (system, mut options) = system.unwrap_or_else(|error| {
             if servers.is_empty() {
                 warn!(%error, "{SERVERS} cannot be read; names are asked of 127.0.0.1, --name-server names another");
             }
@@ -198,6 +206,15 @@ mod tests {
                 .lookup_static_host(&Query::query(Name::from_utf8("crm").unwrap(), RecordType::A))
                 .is_none()
         );
+    }
+
+    #[tokio::test]
+    async fn without_a_configuration_what_needs_none_is_found() {
+        let nothing = || Err(NetError::from("there is no such file"));
+        for servers in [vec![], vec![SocketAddr::from(([192, 0, 2, 53], 5353))]] {
+            let configured = Configured::of(nothing(), &servers).unwrap();
+            assert!(configured.dns.lookup_ip("localhost").await.is_ok());
+        }
     }
 
     #[tokio::test]

@@ -213,6 +213,38 @@ async fn receiver(answer: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
     (url, seen)
 }
 
+/// Tests go out at once, so an account has a small number of them under way, to whatever endpoints.
+#[tokio::test]
+async fn an_account_has_few_tests_under_way() {
+    let house = House::open().await;
+    let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", hanging.local_addr().unwrap());
+    let made =
+        house.post("/v1/endpoints", json!({ "url": url, "dialect": "cllr", "timeout_seconds": 300 })).await;
+    let path = format!("/v1/endpoints/{}/test", at(&made.json(), "id"));
+    let mut tests = Box::pin(futures_util::future::join_all((0..8).map(|_| house.post(&path, Value::Null))));
+    let mut held = Vec::new();
+    while held.len() < 8 {
+        tokio::select! {
+            _ = &mut tests => panic!("nobody answers them"),
+            taken = hanging.accept() => held.push(taken.unwrap().0),
+        }
+    }
+    let refused = house.post(&path, Value::Null).await;
+    assert_eq!((refused.problem().0, refused.json()["code"].clone()), (429, json!("too_many_tests")));
+    // Another account's are its own; once these have ended there is room again.
+    let other = house.tenant("acme").await;
+    let theirs = house.call(&other, "POST", "/v1/endpoints", &json!({ "url": url, "dialect": "cllr" })).await;
+    let theirs = format!("/v1/endpoints/{}/test", at(&theirs.json(), "id"));
+    let hang_up = async || drop(hanging.accept().await.unwrap());
+    let (tested, ()) = tokio::join!(house.call(&other, "POST", &theirs, &Value::Null), hang_up());
+    assert_eq!(tested.status, 200);
+    drop(held);
+    assert!(tests.await.iter().all(|tested| tested.status == 200));
+    let (tested, ()) = tokio::join!(house.post(&path, Value::Null), hang_up());
+    assert_eq!(tested.status, 200);
+}
+
 #[tokio::test]
 async fn the_test_button_sends_once_and_tells_all() {
     let house = House::open().await;
