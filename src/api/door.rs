@@ -202,6 +202,8 @@ async fn answer<'a>(
         true => {
             state.peers.proved(peer);
             permit.prove();
+            // Before it is parsed: what one account brings must not stand before all of another's.
+            let _pass = state.writer.enter(source.account).await;
             take_in(state, source, &parts.headers, body, now).await
         }
         false => (Arrival::Unauthorized, refused()),

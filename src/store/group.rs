@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{error, warn};
 
 use super::account_turns::FIXED_COST;
+use super::gate::{Gate, Pass};
 use super::group_size::{self, GroupSize};
 use super::inbox::{self, Refused, inbox};
 use super::outage::Outage;
@@ -65,7 +66,10 @@ type Inbox = inbox::Receiver<Box<Record>, Box<Settle>>;
 
 /// The way into the group commit. Cheap to clone; the loop ends when every clone is gone.
 #[derive(Clone)]
-pub struct GroupWriter(Arc<Sender>);
+pub struct GroupWriter {
+    sender: Arc<Sender>,
+    gate: Arc<Gate>,
+}
 
 impl GroupWriter {
     /// Starts the loop. The handle ends when every clone of the writer is dropped and all is written, however long
@@ -77,11 +81,17 @@ impl GroupWriter {
         metrics: Arc<Metrics>,
     ) -> (Self, JoinHandle<()>) {
         let (sender, inbox) = inbox(WAITING);
-        let handle = tokio::spawn(
-            Committer { store, queues, clock, metrics, size: <_>::default(), outage: <_>::default() }
-                .run(inbox),
-        );
-        (Self(Arc::new(sender)), handle)
+        let gate = Gate::new();
+        let (size, outage) = <_>::default();
+        let committer = Committer { store, queues, clock, metrics, size, outage, gate: Arc::clone(&gate) };
+        let handle = tokio::spawn(committer.run(inbox));
+        (Self { sender: Arc::new(sender), gate }, handle)
+    }
+
+    /// Waits, while several accounts are active, until few enough bodies of this one are worked on. To be held from the proof
+    /// of a body to its answer.
+    pub async fn enter(&self, account: AccountKey) -> Option<Pass> {
+        self.gate.enter(account).await
     }
 
     /// Records what came through a door. When this returns `Ok`, it is on disk.
@@ -95,7 +105,7 @@ impl GroupWriter {
         let memory = weight::of(&incoming);
         let (answer, answered) = oneshot::channel();
         let record = Box::new(Record { incoming, answer, memory });
-        self.0.record(account, bytes, memory, record).map_err(|refused| match refused {
+        self.sender.record(account, bytes, memory, record).map_err(|refused| match refused {
             Refused::TooMuch => StoreError::Unavailable("too much is waiting to be written".to_owned()),
             Refused::Closed => shutting_down(),
         })?;
@@ -105,7 +115,7 @@ impl GroupWriter {
     /// Hands in the result of an attempt. It is written however long the store is away; then the queues are told.
     pub fn settle(&self, settlement: Settlement, place: Place) {
         let (account, bytes) = (settlement.endpoint.account, settlement.body.len());
-        self.0.settlement(account, bytes, Box::new(Settle { settlement, place }));
+        self.sender.settlement(account, bytes, Box::new(Settle { settlement, place }));
     }
 }
 
@@ -229,6 +239,7 @@ struct Committer {
     metrics: Arc<Metrics>,
     size: GroupSize,
     outage: Outage,
+    gate: Arc<Gate>,
 }
 
 impl Committer {
@@ -241,6 +252,9 @@ impl Committer {
                 true => Ok(inbox.has_some().await),
                 false => timeout_at(again, inbox.has_some()).await,
             };
+            let is_shared = inbox.waiting().is_shared();
+            // What fills the next two groups is enough for the writer never to wait.
+            self.gate.set(if is_shared { 2 * self.size.bodies_of_one() } else { usize::MAX });
             let mut group = match has_some {
                 Ok(true) => gather(&inbox, &self.size).await,
                 Ok(false) if unwritten.is_empty() => return,

@@ -8,6 +8,7 @@ pub mod books;
 pub mod erasure;
 pub mod export;
 pub mod feed;
+pub mod gate;
 pub mod group;
 mod group_size;
 mod inbox;
