@@ -24,6 +24,7 @@ mod api_server;
 mod api_stream;
 mod api_write_only;
 mod api_wrong_keys;
+mod attacks;
 mod cli;
 mod cli_terminal;
 mod crash;
