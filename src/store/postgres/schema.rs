@@ -249,10 +249,9 @@ $$;
 ";
 
 /// What a key may do, until when, and when it was last used; a row without rights was made by a node that does not know
-/// them. Answers that are kept under an account's name are forgotten: they may hold a secret.
+/// them. Answers that such nodes keep stay for their day: their names are none that a request to this version can have.
 const RIGHTS: &str = "
 ALTER TABLE api_keys ADD COLUMN rights BIGINT, ADD COLUMN expires_at BIGINT, ADD COLUMN last_used_at BIGINT;
-DELETE FROM idempotency WHERE status IS NOT NULL;
 ";
 
 /// What is left of removed records; see the rooms' `tombstones`.

@@ -5,7 +5,7 @@ use super::config::next_number;
 use super::keys::{pack, unpack};
 use super::limits;
 use crate::model::account::Limited;
-use crate::model::{AccountKey, ApiKey, Rights, Time};
+use crate::model::{AccountKey, ApiKey, Right, Rights, Time};
 use crate::store::sql::{Connection, OptionalExtension, Row, params};
 use crate::store::{KeyUse, NewKey, StoreError};
 
@@ -30,7 +30,7 @@ pub fn create(db: &Connection, new: &NewKey) -> Result<ApiKey, StoreError> {
         params![
             pack(*account, number),
             name,
-            rights.has(crate::model::Right::Admin),
+            rights.has(Right::Admin),
             hash,
             created_at.as_micros(),
             rights.to_stored(),
