@@ -12,7 +12,7 @@ use utoipa::openapi::{HttpMethod, ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::problem::{Document, FieldError};
+use super::problem::{Candidate, Document, FieldError};
 use crate::model::Right;
 
 /// The document as JSON.
@@ -67,6 +67,7 @@ fn document() -> OpenApi {
         refer(name, schema);
     }
     components.schemas.insert(FieldError::name().into_owned(), FieldError::schema());
+    components.schemas.insert(Candidate::name().into_owned(), Candidate::schema());
     let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     components.add_security_scheme("api_key", bearer);
     for ((method, path), operation) in operations(&mut api) {
