@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::client::Server;
 use super::progress::Progress;
+use super::terminal::remark;
 use crate::store::private_files;
 
 /// How often a stream that broke off is taken up again without a line in between.
@@ -132,7 +133,7 @@ fn open(path: &Path) -> std::io::Result<File> {
     if file.metadata()?.is_file()
         && let Err(error) = private_files::narrow(path)
     {
-        eprintln!("  others may read {}: its mode cannot be changed ({error})", path.display());
+        remark(&format!("  others may read {}: its mode cannot be changed ({error})", path.display()));
     }
     Ok(file)
 }

@@ -139,14 +139,19 @@ pub fn list(db: &Connection, account: AccountKey, page: Page) -> Result<Vec<Eras
 pub fn step(recording: &mut Recording<'_>, vault: &Vault) -> Result<bool, StoreError> {
     let db = recording.db;
     #[expect(clippy::type_complexity, reason = "one row")]
-    let oldest: Option<(i64, Option<Vec<u8>>, String, i64, String)> = db
+    let oldest: Option<(i64, Option<Vec<u8>>, String, i64, String, i64)> = db
         .prepare_cached(
-            "SELECT id, sealed, room, place, counts FROM erasures WHERE room IS NOT NULL ORDER BY id LIMIT 1",
+            "SELECT id, sealed, room, place, counts, requested_at FROM erasures
+             WHERE room IS NOT NULL ORDER BY id LIMIT 1",
         )?
-        .query_row((), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
+        .query_row((), |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+        })
         .optional()?;
-    let Some((job, sealed, name, place, counts)) = oldest else { return Ok(false) };
+    let Some((job, sealed, name, place, counts, requested_at)) = oldest else { return Ok(false) };
     recording.enter(unpack(job).0)?;
+    // A clock that was set back does not erase before it was asked to: what is remembered of a call counts from here.
+    recording.now = recording.now.max(Time::from_micros(requested_at));
     if name == LOG {
         return Ok(false);
     }

@@ -18,7 +18,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::erasing::{PHONE, person};
 use super::postgres::Postgres;
-use super::scene::{Fixture, Scene, done, heard, says, source};
+use super::scene::{Fixture, Scene, done, heard, says, some_time, source};
 
 const ENDED: Step = Step::Ended(Outcome::Completed);
 const LOST: Step = Step::Ended(Outcome::Lost);
@@ -346,6 +346,16 @@ async fn what_one_node_removed_the_other_does_not_record_again() {
     scene.wait(THIRTY_DAYS);
     assert_eq!(kinds(&hear(&scene, "a").await), Recorded);
     other.close().await.unwrap();
+    scene.finish().await;
+}
+
+/// The clock may be set back between the request and the work.
+pub async fn an_erasure_is_no_older_than_its_request<F: Fixture>(mut scene: Scene<F>) {
+    scene.hear([says(&call_id(0), ENDED)]).await;
+    scene.wait(THIRTY_DAYS);
+    scene.store.erase(scene.account, person(PHONE), scene.now).await.unwrap();
+    while scene.store.chore(some_time()).await.unwrap().more {}
+    assert_eq!(scene.hear([says(&call_id(0), ENDED)]).await.recorded, duplicates(1));
     scene.finish().await;
 }
 

@@ -417,7 +417,12 @@ async fn older_data_gets_an_age() {
     let dir = scene.place.dir.path().to_owned();
     let db = rusqlite::Connection::open(dir.join("postcall.db")).unwrap();
     db.execute_batch(
-        "DROP TABLE tombstones; DROP INDEX accounts_with_tombstones; ALTER TABLE accounts DROP COLUMN repeat_memory;
+        "DROP INDEX endpoints_there; DROP INDEX sources_there; DROP INDEX api_keys_there;
+         ALTER TABLE accounts DROP COLUMN endpoint_limit; ALTER TABLE accounts DROP COLUMN source_limit;
+         ALTER TABLE accounts DROP COLUMN key_limit; ALTER TABLE endpoints DROP COLUMN of_batch;
+         ALTER TABLE api_keys DROP COLUMN rights; ALTER TABLE api_keys DROP COLUMN expires_at;
+         ALTER TABLE api_keys DROP COLUMN last_used_at;
+         DROP TABLE tombstones; DROP INDEX accounts_with_tombstones; ALTER TABLE accounts DROP COLUMN repeat_memory;
          ALTER TABLE accounts DROP COLUMN tombstones; ALTER TABLE accounts DROP COLUMN tombstones_at;
          ALTER TABLE accounts DROP COLUMN purged_deliveries; ALTER TABLE accounts DROP COLUMN retention_set_at;
          DROP TABLE scheduled; ALTER TABLE accounts DROP COLUMN imported_at;
