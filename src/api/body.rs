@@ -222,6 +222,10 @@ async fn what_is_there(body: &mut Body) -> Poll<Option<Result<Frame<Bytes>, axum
     poll_fn(|context| Poll::Ready(Pin::new(&mut *body).poll_frame(context))).await
 }
 
+/// The largest body in bytes of a request with an API key that brings no contacts: settings of every kind are far below it.
+/// Reading one takes a processor for two milliseconds at the most, so that nobody waits long behind it.
+const LARGEST_FORM: usize = 256 << 10;
+
 /// Reads the body of a request with an API key.
 ///
 /// # Errors
@@ -234,7 +238,7 @@ pub async fn read_keyed(
 ) -> Result<Bytes, Problem> {
     let most = match batches::takes_contacts(path) {
         true => batches::MOST_BODY.min(state.budget.limits().account),
-        false => state.settings.max_body,
+        false => LARGEST_FORM.min(state.settings.max_body),
     };
     Ok(read(body, state, Share::Account(account), most).await?.into_counted())
 }

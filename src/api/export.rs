@@ -36,9 +36,17 @@ const STEP_BYTES: usize = 512 << 10;
 /// How long an import waits for another one of its account to end. One whose connection broke ends at once, one that
 /// stopped to send within the grace of the minimum speed.
 const TURN_PATIENCE: Duration = Duration::from_secs(15);
-/// The longest line in bytes. A record is kept up to 64 MiB and stands in its line as it is; a body that is kept for a
-/// delivery, in base64, is smaller than that.
+/// The longest line of an import in bytes, unless bodies may be large. A record is put together from bodies of the size that
+/// is usual, so it is far below this.
+const LONGEST_LINE: usize = 24 << 20;
+/// The longest line wherever: a record is kept up to 64 MiB and stands in its line as it is.
 const LONGEST: usize = 66 << 20;
+
+/// The longest line that is taken in: in memory it is there twice while its buffer grows.
+fn longest_line(state: &ApiState) -> usize {
+    let most = LONGEST_LINE.max(state.settings.max_body.saturating_mul(8));
+    most.min(LONGEST).min(state.budget.limits().account)
+}
 
 /// What became of an import.
 #[derive(Debug, Default, Serialize, ToSchema)]
@@ -180,11 +188,13 @@ pub async fn import(
     let (sum, wrong) = Default::default();
     let mut taking = Taking { state: &state, account, deliver, may_end, sum, wrong };
     let share = Share::Account(caller.account);
-    let (speed, longest) = (state.settings.body_speed, LONGEST.min(state.budget.limits().account));
+    let (speed, longest) = (state.settings.body_speed, longest_line(&state));
     let unread = |unread: Unread| {
         body::note(&state.budget, share, unread);
         if unread == Unread::TooLarge {
-            let detail = format!("A line is longer than {longest} bytes; no export writes one.");
+            let detail = format!(
+                "A line is longer than {longest} bytes. If an export wrote it, raise --max-body of this server."
+            );
             return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail);
         }
         unread.problem(longest, speed, "What came is in; send it again, whole or from there on.")

@@ -14,9 +14,9 @@ const LEAST: u64 = 64;
 /// However slow: few enough to stay within milliseconds.
 pub const MOST: usize = 512;
 /// Work on the bodies of one account in a group, where several accounts are active: one part of so many of the wait.
-const SHARED_PART: u64 = 2;
+const SHARED_PART: u64 = 8;
 /// However quick the disk is.
-const LEAST_SHARED: u64 = 16;
+const LEAST_SHARED: u64 = 8;
 /// How much of the remembered wait one commit changes: one part in so many.
 const SMOOTHING: u64 = 16;
 
@@ -56,8 +56,8 @@ mod tests {
     #[test]
     fn groups_are_larger_the_longer_the_disk_takes() {
         let size = GroupSize::default();
-        assert_eq!((size.bodies(), size.bodies_of_one()), (64, 16));
-        for (millis, bodies, of_one) in [(1, 64, 31), (4, 250, 125), (100, 512, 512), (0, 64, 16)] {
+        assert_eq!((size.bodies(), size.bodies_of_one()), (64, 8));
+        for (millis, bodies, of_one) in [(1, 64, 8), (4, 250, 31), (100, 512, 512), (0, 64, 8)] {
             (0..20 * SMOOTHING).for_each(|_| size.note(Duration::from_millis(millis)));
             let found = (size.bodies(), size.bodies_of_one());
             let is_near = found.0.abs_diff(bodies) <= 3 && found.1.abs_diff(of_one) <= 3;

@@ -72,7 +72,7 @@ async fn the_page_of_the_documentation_keeps_to_its_policy() {
 #[tokio::test]
 async fn an_answer_lists_fifty_mistakes_and_counts_the_others() {
     let house = House::open().await;
-    let fields: Vec<String> = (0..60_000).map(|at| format!("\"urm{at}\":1")).collect();
+    let fields: Vec<String> = (0..15_000).map(|at| format!("\"urm{at}\":1")).collect();
     let body = format!("{{{}}}", fields.join(","));
     let key = format!("Bearer {}", house.key);
     let headers = [("Authorization", key.as_str()), ("Content-Type", "application/json")];
@@ -85,7 +85,7 @@ async fn an_answer_lists_fifty_mistakes_and_counts_the_others() {
         let problem = reply.json();
         let listed = problem["errors"].as_array().unwrap().len();
         assert_eq!(listed, 50, "{path}");
-        assert!(problem["more_errors"].as_u64().unwrap() >= 59_950, "{path}: {}", problem["more_errors"]);
+        assert!(problem["more_errors"].as_u64().unwrap() >= 14_950, "{path}: {}", problem["more_errors"]);
     }
     let query: Vec<String> = (0..2_000).map(|at| format!("nolimit{at}=1")).collect();
     let reply = house.get(&format!("/v1/calls?{}", query.join("&"))).await;
@@ -99,15 +99,15 @@ async fn lists_of_a_request_are_counted_before_they_are_looked_at() {
     let endpoint = |field: &str, value: String| {
         format!(r#"{{"url":"https://a.example/","dialect":"standard","{field}":{value}}}"#)
     };
-    let headers: Vec<String> = (0..60_000).map(|at| format!("\"X-{at}\":\"\"")).collect();
+    let headers: Vec<String> = (0..15_000).map(|at| format!("\"X-{at}\":\"\"")).collect();
     let kinds = |times: usize| format!("[{}]", vec!["\"call.ended\""; times].join(","));
     let key = format!("Bearer {}", house.key);
     let given = [("Authorization", key.as_str()), ("Content-Type", "application/json")];
     for (path, body, field) in [
         ("/v1/endpoints", endpoint("headers", format!("{{{}}}", headers.join(","))), "headers"),
         ("/v1/endpoints", endpoint("events", kinds(51)), "events"),
-        ("/v1/endpoints", endpoint("events", format!("[{}]", vec!["7"; 400_000].join(","))), "events"),
-        ("/v1/endpoints", endpoint("wait_for", kinds(70_000)), "wait_for"),
+        ("/v1/endpoints", endpoint("events", format!("[{}]", vec!["7"; 100_000].join(","))), "events"),
+        ("/v1/endpoints", endpoint("wait_for", kinds(15_000)), "wait_for"),
         (
             "/v1/endpoints",
             endpoint("retry_delays_seconds", format!("[{}]", vec!["-1"; 51].join(","))),

@@ -21,7 +21,10 @@ const ACROSS: &[(&str, &str)] = &[
     ("SELECT id FROM given_batches WHERE release_at <=", "batches whose endpoints are to go"),
     ("SELECT account FROM out_of_credit ORDER BY", "accounts without call minutes, a row each"),
     ("SELECT id, selection, target, rate, dry, state, next_at, position", "the replay whose turn it is"),
-    ("SELECT id, sealed, room, place, counts FROM erasures WHERE room", "the erasure that is under way"),
+    (
+        "SELECT id, sealed, room, place, counts, requested_at FROM erasures WHERE room",
+        "the erasure that is under way",
+    ),
     ("SELECT room = $1 FROM erasures WHERE room", "the same"),
     ("UPDATE erasures SET room = NULL, overwritten_at = $1 WHERE id = (SELECT", "the same"),
     ("SELECT created_at, account, name, sealed FROM idempotency WHERE", "kept answers, gone through by age"),

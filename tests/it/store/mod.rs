@@ -82,7 +82,7 @@ macro_rules! suite {
                     a_repeat_counts_for_no_batch_and_uses_no_minutes
                     the_end_of_a_removed_batch_is_a_repeat
                     an_account_says_how_long_it_remembers
-                    many_are_forgotten_in_steps,
+                    many_are_forgotten_in_steps
                     an_erasure_is_no_older_than_its_request
                 }
                 batches {
