@@ -1,5 +1,6 @@
 //! What an account that sends as fast as it is answered costs another one: the latency of the quiet one's ingest beside it
-//! over its latency alone, in turns in one process.
+//! over its latency alone, in turns in one process. Beside it what the same account costs that sends to a server of its own:
+//! that much is the machine's, whose cores all of them share.
 
 use std::time::Duration;
 
@@ -39,6 +40,11 @@ impl Measure for Sharing {
             let door = postcall.door(&source);
             postcall.endpoint(sink.url(), json!({})).await?;
             let neighbour = Target::of(&postcall, source, String::new()).await?;
+            let (elsewhere, other_data) = (Sink::start().await?, stage.data()?);
+            let other = stage.postcall(&other_data).await?;
+            let other_source = other.source().await?;
+            other.endpoint(elsewhere.url(), json!({})).await?;
+            let stranger = Target::of(&other, other_source, String::new()).await?;
             let (lasting, bodies) = (stage.seconds(2.0, 5.0), Bodies::new(ORDINARY, "quiet"));
             let quiet = async || {
                 let sent = Load::of(&door, &bodies).steady(RATE, lasting, &sink).await?;
@@ -47,6 +53,7 @@ impl Measure for Sharing {
             quiet().await?;
             let (mut alone, mut beside) = (Vec::new(), Vec::new());
             let (mut alone_late, mut beside_late, mut accepted) = (Vec::new(), Vec::new(), Vec::new());
+            let mut apart = Vec::new();
             for _ in 0..stage.pick(1, 4) {
                 let (answers, late) = quiet().await?;
                 alone.push(answers);
@@ -58,6 +65,9 @@ impl Measure for Sharing {
                 beside_late.push(late.p99);
                 accepted.push(rate(tally.statuses.get(&200).copied().unwrap_or_default(), now() - start));
                 tokio::time::sleep(SETTLING).await;
+                let crowd = attacks::beside(&attacks::NEIGHBOUR, &stranger, false, quiet());
+                apart.push(crowd.await?.0.0);
+                tokio::time::sleep(SETTLING).await;
             }
             let p50 = |all: &[crate::lateness::Quantiles]| all.iter().map(|it| it.p50).collect::<Vec<f64>>();
             let p99 = |all: &[crate::lateness::Quantiles]| all.iter().map(|it| it.p99).collect::<Vec<f64>>();
@@ -67,6 +77,7 @@ impl Measure for Sharing {
             report.add(row("a quiet account's answer at 200/s, p99", &p99(&alone)));
             report.add(row("the same beside an account at full speed, p50", &p50(&beside)));
             report.add(row("the same beside an account at full speed, p99", &p99(&beside)));
+            report.add(row("beside an account at full speed on a server of its own, p99", &p99(&apart)));
             report.add(
                 Row::of("the one p99 over the other", Unit::Ratio, ratio.as_slice()).goal(Goal::AtMost(2.0)),
             );
