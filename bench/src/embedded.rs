@@ -17,7 +17,8 @@ use postcall::model::{AccountKey, Attempt, DialectName, Endpoint, Secret, Source
 use postcall::store::postgres::{self, PostgresStore};
 use postcall::store::sqlite::{self, SqliteStore};
 use postcall::store::{
-    Committed, EndpointRef, Group, Incoming, Owned, Place, Progress, Queues, Settlement, Store, What,
+    AccountMemory, Committed, DeliveryMemory, EndpointRef, Group, Incoming, Owned, Place, Progress, Queues,
+    Settlement, Store, What,
 };
 use tokio::task::JoinHandle;
 
@@ -31,11 +32,12 @@ pub const GROUP: usize = 128;
 struct Room {
     has_places: bool,
     taken: Arc<AtomicUsize>,
+    memory: Arc<AccountMemory>,
 }
 
 impl Room {
     fn place(&self) -> Option<Place> {
-        Place::take((&self.taken, usize::MAX), (&self.taken, usize::MAX), 0)
+        Place::take((&self.taken, usize::MAX), &self.memory, 0)
     }
 }
 
@@ -163,14 +165,19 @@ impl Embedded {
         settlements: Vec<Settlement>,
         places: bool,
     ) -> Result<Committed, String> {
-        let room = Arc::new(Room { has_places: places, taken: Arc::default() });
+        let room = Arc::new(Room {
+            has_places: places,
+            taken: Arc::default(),
+            memory: DeliveryMemory::new(usize::MAX).part(),
+        });
         let group = Arc::new(Group { now: now(), incoming, settlements });
         self.store.commit(group, room).await.map_err(text)
     }
 
     /// Claims what is due, so many at most.
     pub async fn claim(&self, count: usize) -> Result<Vec<Owned>, String> {
-        let room = Room { has_places: true, taken: Arc::default() };
+        let room =
+            Room { has_places: true, taken: Arc::default(), memory: DeliveryMemory::new(usize::MAX).part() };
         let places = (0..count).filter_map(|_| room.place()).collect();
         Ok(self.store.claim(self.endpoint, now(), places).await.map_err(text)?.owned)
     }

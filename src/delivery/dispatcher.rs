@@ -20,15 +20,17 @@ use super::recipient::Recipient;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::endpoint::{DEFAULT_MAX_IN_FLIGHT, EndpointState};
-use crate::model::{DialectName, Endpoint, Time};
+use crate::model::{AccountKey, DialectName, Endpoint, Time};
 use crate::store::group::GroupWriter;
 use crate::store::outage::Outage;
-use crate::store::{Claimed, EndpointRef, News, Owned, Place, Queues, Store, StoreError};
+use crate::store::{
+    AccountMemory, Claimed, DeliveryMemory, EndpointRef, News, Owned, Place, Queues, Store, StoreError,
+};
 
 pub use super::hosts::MOST_TO_HOST;
 
 /// Bytes in all queues together: bounds memory however many endpoints there are and however large their events.
-const HOUSE: usize = 64 << 20;
+const MEMORY: usize = 64 << 20;
 /// Requests that an endpoint may have under way whatever the others do.
 const SURE: usize = 2;
 /// Wait before the next claim after one that failed, and for a lease that is long enough.
@@ -51,9 +53,9 @@ struct Inner {
     attempter: Attempter,
     writer: OnceLock<GroupWriter>,
     runtime: tokio::runtime::Handle,
-    lanes: RwLock<HashMap<EndpointRef, Arc<Lane>>>,
-    house: Arc<AtomicUsize>,
-    /// Endpoints that found no room in the house and have nothing under way that would come by again.
+    lanes: RwLock<Lanes>,
+    memory: Arc<DeliveryMemory>,
+    /// Endpoints that found no room in memory and have nothing under way that would come by again.
     hungry: Mutex<BTreeSet<EndpointRef>>,
     stopping: AtomicBool,
     called_off: CalledOff,
@@ -66,6 +68,13 @@ struct Inner {
     busy: AtomicUsize,
     /// Rung when there are none.
     idle: Notify,
+}
+
+/// The queues, and the memory of each account that has any.
+#[derive(Default)]
+struct Lanes {
+    known: HashMap<EndpointRef, Arc<Lane>>,
+    memory: HashMap<AccountKey, Arc<AccountMemory>>,
 }
 
 impl Dispatcher {
@@ -97,7 +106,7 @@ impl Dispatcher {
             writer: OnceLock::new(),
             runtime: tokio::runtime::Handle::current(),
             lanes: RwLock::default(),
-            house: Arc::default(),
+            memory: DeliveryMemory::new(MEMORY),
             hungry: Mutex::default(),
             stopping: AtomicBool::new(false),
             called_off: CalledOff::default(),
@@ -191,11 +200,11 @@ impl Queues for Dispatcher {
         if inner.stopping.load(Ordering::Acquire) || !inner.is_active(endpoint) {
             return None;
         }
-        inner.lane(endpoint).reserve((&inner.house, HOUSE), bytes)
+        inner.lane(endpoint).reserve(bytes)
     }
 
     fn dispatch(&self, owned: Vec<Owned>) {
-        let mut touched: Vec<EndpointRef> = Vec::new();
+        let mut touched: BTreeSet<EndpointRef> = BTreeSet::new();
         self.0.metrics.queued(owned.len());
         for delivery in owned {
             let endpoint = delivery.endpoint;
@@ -207,9 +216,7 @@ impl Queues for Dispatcher {
                     self.0.give_back(&lane, &mut state, [stray]);
                 }
             }
-            if touched.last() != Some(&endpoint) && !touched.contains(&endpoint) {
-                touched.push(endpoint);
-            }
+            touched.insert(endpoint);
         }
         for endpoint in touched {
             self.0.pump(&self.0.lane(endpoint));
@@ -297,15 +304,18 @@ impl Inner {
             return lane;
         }
         let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(lanes.entry(endpoint).or_insert_with(|| Arc::new(Lane::new(endpoint))))
+        let Lanes { known, memory } = &mut *lanes;
+        let memory = memory.entry(endpoint.account).or_insert_with(|| self.memory.part());
+        let lane = known.entry(endpoint).or_insert_with(|| Arc::new(Lane::new(endpoint, Arc::clone(memory))));
+        Arc::clone(lane)
     }
 
     fn known_lane(&self, endpoint: EndpointRef) -> Option<Arc<Lane>> {
-        self.lanes.read().unwrap_or_else(PoisonError::into_inner).get(&endpoint).cloned()
+        self.lanes.read().unwrap_or_else(PoisonError::into_inner).known.get(&endpoint).cloned()
     }
 
     fn all_lanes(&self) -> Vec<Arc<Lane>> {
-        self.lanes.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.lanes.read().unwrap_or_else(PoisonError::into_inner).known.values().cloned().collect()
     }
 
     fn endpoint(&self, endpoint: EndpointRef) -> Option<Arc<Endpoint>> {
@@ -345,12 +355,12 @@ impl Inner {
             if !self.outlasts(&state.recipient(&endpoint, &self.hosts).0, endpoint.dialect) {
                 return self.pump_later(lane, &mut state, CLAIM_PAUSE);
             }
-            let places = state.places((&self.house, HOUSE), most);
+            let places = lane.places(&state, most);
             if !places.is_empty() {
                 state.claiming = true;
                 self.runtime.spawn(Arc::clone(self).claim(Arc::clone(lane), places));
             } else if state.in_flight == 0 && state.queue.is_empty() {
-                // The house is full of other endpoints' deliveries. Should none of them be settled soon, one may be called
+                // Memory is full of other endpoints' deliveries. Should none of them be settled soon, one may be called
                 // off.
                 self.hungry().insert(lane.target);
                 self.pump_later(lane, &mut state, CLAIM_PAUSE);
@@ -576,6 +586,6 @@ impl Inner {
     fn forget(&self, lane: &Arc<Lane>) {
         let queue = std::mem::take(&mut lane.state().queue);
         self.metrics.unqueued(queue.len());
-        self.lanes.write().unwrap_or_else(PoisonError::into_inner).remove(&lane.target);
+        self.lanes.write().unwrap_or_else(PoisonError::into_inner).known.remove(&lane.target);
     }
 }

@@ -12,7 +12,7 @@ use super::hosts::{Freed, HostPlace, Hosts, Share, Waits};
 use super::pace::Pace;
 use super::recipient::Recipient;
 use crate::model::{Endpoint, Time};
-use crate::store::{EndpointRef, Owned, Place};
+use crate::store::{AccountMemory, EndpointRef, Owned, Place};
 
 /// Places in one endpoint's queue: enough to ride out a commit at full speed.
 pub const CAPACITY: usize = 1024;
@@ -26,6 +26,8 @@ const TYPICAL: usize = 4 << 10;
 pub struct Lane {
     /// The endpoint.
     pub target: EndpointRef,
+    /// The memory of its account, which all its endpoints share.
+    memory: Arc<AccountMemory>,
     state: Mutex<State>,
 }
 
@@ -135,18 +137,12 @@ impl State {
         self.woken = self.claiming;
         std::mem::take(&mut self.queue)
     }
-
-    /// Places for a claim: as many as there are free, up to `most`, for bodies of a typical size.
-    pub fn places(&self, house: (&Arc<AtomicUsize>, usize), most: usize) -> Vec<Place> {
-        let places = (0..most).map_while(|_| Place::take((&self.taken, CAPACITY), house, TYPICAL));
-        places.collect()
-    }
 }
 
 impl Lane {
     /// An empty queue.
-    pub fn new(target: EndpointRef) -> Self {
-        Self { target, state: Mutex::default() }
+    pub fn new(target: EndpointRef, memory: Arc<AccountMemory>) -> Self {
+        Self { target, memory, state: Mutex::default() }
     }
 
     /// The state, locked.
@@ -154,10 +150,17 @@ impl Lane {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Places for a claim: as many as there are free, up to `most`, for bodies of a typical size. The state is this queue's.
+    pub fn places(&self, state: &State, most: usize) -> Vec<Place> {
+        let places = (0..most).map_while(|_| Place::take((&state.taken, CAPACITY), &self.memory, TYPICAL));
+        places.collect()
+    }
+
     /// A place for a fresh delivery, unless it has to join a backlog in the store.
-    pub fn reserve(&self, house: (&Arc<AtomicUsize>, usize), bytes: usize) -> Option<Place> {
+    pub fn reserve(&self, bytes: usize) -> Option<Place> {
         let mut state = self.state();
-        let place = if state.backlog { None } else { Place::take((&state.taken, CAPACITY), house, bytes) };
+        let place =
+            if state.backlog { None } else { Place::take((&state.taken, CAPACITY), &self.memory, bytes) };
         if place.is_none() {
             state.backlog = true;
         }
@@ -175,6 +178,7 @@ mod tests {
     use super::*;
     use crate::model::endpoint::EndpointState;
     use crate::model::{AccountKey, DialectName, Event, EventBody, EventType};
+    use crate::store::DeliveryMemory;
 
     fn endpoint() -> Arc<Endpoint> {
         Arc::new(Endpoint {
@@ -199,7 +203,7 @@ mod tests {
         })
     }
 
-    fn owned(lane: &Lane, house: &Arc<AtomicUsize>) -> Owned {
+    fn owned(lane: &Lane) -> Owned {
         let disabled =
             crate::model::event::EndpointDisabled { endpoint_id: String::new(), reason: String::new() };
         let event = Event {
@@ -222,7 +226,7 @@ mod tests {
             revision: 1,
             call: None,
             body: <_>::default(),
-            place: lane.reserve((house, usize::MAX), 0).unwrap(),
+            place: lane.reserve(0).unwrap(),
         }
     }
 
@@ -236,10 +240,10 @@ mod tests {
     #[test]
     fn an_idle_queue_holds_little() {
         let (freed, _told) = unbounded_channel();
-        let (hosts, house, endpoint) = (Hosts::new(8, freed), Arc::default(), endpoint());
-        let lane = Lane::new(EndpointRef { account: AccountKey::DEFAULT, number: 1 });
+        let (hosts, memory, endpoint) = (Hosts::new(8, freed), DeliveryMemory::new(1 << 20), endpoint());
+        let lane = Lane::new(EndpointRef { account: AccountKey::DEFAULT, number: 1 }, memory.part());
         for _ in 0..100 {
-            let delivery = owned(&lane, &house);
+            let delivery = owned(&lane);
             assert!(lane.state().enqueue(delivery).is_none());
         }
         lane.state().recipient(&endpoint, &hosts);
@@ -254,6 +258,6 @@ mod tests {
         lane.state().rest();
         assert!(lane.state().ready.is_none());
         assert!(held(&lane) < 512, "{after_a_burst} bytes before, {} now", held(&lane));
-        assert_eq!(house.load(std::sync::atomic::Ordering::SeqCst), 0);
+        assert_eq!(memory.taken(), 0);
     }
 }

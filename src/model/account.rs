@@ -20,6 +20,8 @@ pub struct AccountKey(pub i64);
 impl AccountKey {
     /// The account that exists from the first start.
     pub const DEFAULT: Self = Self(1);
+    /// No account's: what postcall does for itself, or for who is not known yet, where accounts take turns.
+    pub const NONE: Self = Self(0);
 }
 
 /// A tenant.

@@ -11,7 +11,7 @@ use std::collections::{HashMap, VecDeque};
 use crate::model::AccountKey;
 
 /// Work that each turn adds, in bytes: four ordinary bodies.
-const TURN: usize = 16 << 10;
+pub const TURN: usize = 16 << 10;
 /// What one of them costs beside its bytes, in bytes: the work of a small body is mostly this.
 pub const FIXED_COST: usize = 2 << 10;
 /// The most that one costs: a larger one takes a whole group in any case.
@@ -66,7 +66,6 @@ impl<T> AccountTurns<T> {
     }
 
     /// How many are waiting.
-    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.len
     }

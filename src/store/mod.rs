@@ -40,7 +40,7 @@ use self::erasure::Erasure;
 use self::export::{Cursor, Exported, Import, Imported, Secrets};
 use self::feed::FeedPage;
 pub use self::news::News;
-pub use self::place::{Place, SharedBody};
+pub use self::place::{AccountMemory, DeliveryMemory, Place, SharedBody};
 use self::told::Told;
 use crate::dialect::ReceiptKind;
 use crate::model::account::{Account, Limited, Limits};

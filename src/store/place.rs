@@ -1,41 +1,74 @@
-//! Places in the queues in memory: what bounds them, by number for each endpoint and by bytes for the house.
-//! Refuses to know what is in a queue.
+//! Places in the queues in memory: what bounds them, by number for each endpoint and by bytes for all of them together, of
+//! which no account may take everything. Refuses to know what is in a queue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::shares::may_add;
+
 /// A place in an endpoint's memory queue: taken before the commit, given back when the delivery is settled or
-/// the transaction came to nothing. Queues are bounded by their number of places, the house by its bytes.
+/// the transaction came to nothing.
 #[derive(Debug)]
 pub struct Place {
-    queue: Charge,
+    queue: QueuePlace,
     /// What the delivery costs beside its body.
-    _own: Charge,
-    body: Arc<Charge>,
+    _own: Held,
+    body: Arc<Held>,
 }
 
-/// Places or bytes that are taken, given back when this is dropped.
+/// Memory for the deliveries of all accounts, in bytes.
 #[derive(Debug)]
-struct Charge {
-    taken: Arc<AtomicUsize>,
-    amount: usize,
+pub struct DeliveryMemory {
+    bound: usize,
+    taken: AtomicUsize,
+}
+
+/// One account's part of it: however much it has to send, there is room left for the others.
+#[derive(Debug)]
+pub struct AccountMemory {
+    all: Arc<DeliveryMemory>,
+    taken: AtomicUsize,
+}
+
+/// A place in a queue, given back when this is dropped.
+#[derive(Debug)]
+struct QueuePlace(Arc<AtomicUsize>);
+
+/// Bytes of an account's memory, given back when this is dropped.
+#[derive(Debug)]
+struct Held {
+    memory: Arc<AccountMemory>,
+    bytes: usize,
 }
 
 /// What a delivery in memory costs beside its body.
 const OVERHEAD: usize = 1024;
 
+impl DeliveryMemory {
+    /// So many bytes, all of them free.
+    pub fn new(bound: usize) -> Arc<Self> {
+        Arc::new(Self { bound, taken: AtomicUsize::new(0) })
+    }
+
+    /// Bytes that are taken.
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Acquire)
+    }
+
+    /// The part of an account that has nothing of it yet.
+    pub fn part(self: &Arc<Self>) -> Arc<AccountMemory> {
+        Arc::new(AccountMemory { all: Arc::clone(self), taken: AtomicUsize::new(0) })
+    }
+}
+
 impl Place {
     /// Takes a place for a body of so many bytes, if there is room both in the endpoint's queue (places taken and
-    /// their capacity) and in the house (bytes taken and their capacity).
-    pub fn take(
-        queue: (&Arc<AtomicUsize>, usize),
-        house: (&Arc<AtomicUsize>, usize),
-        body: usize,
-    ) -> Option<Self> {
+    /// their capacity) and in its account's part of the memory.
+    pub fn take(queue: (&Arc<AtomicUsize>, usize), memory: &Arc<AccountMemory>, body: usize) -> Option<Self> {
         Some(Self {
-            queue: Charge::take(queue, 1)?,
-            _own: Charge::take(house, OVERHEAD)?,
-            body: Arc::new(Charge::take(house, weight(body))?),
+            queue: QueuePlace::take(queue)?,
+            _own: memory.take(OVERHEAD)?,
+            body: Arc::new(memory.take(weight(body))?),
         })
     }
 
@@ -47,7 +80,7 @@ impl Place {
 
     /// Whether it was taken in this queue.
     pub fn is_in(&self, queue: &Arc<AtomicUsize>) -> bool {
-        Arc::ptr_eq(&self.queue.taken, queue)
+        Arc::ptr_eq(&self.queue.0, queue)
     }
 
     /// The part of this place that other deliveries of the same event can share.
@@ -57,22 +90,41 @@ impl Place {
 
     /// Corrects the size: a claim takes its places before it knows the bodies.
     pub fn resize(&mut self, body: usize) {
-        let (taken, amount) = (Arc::clone(&self.body.taken), weight(body));
-        taken.fetch_add(amount, Ordering::AcqRel);
-        self.body = Arc::new(Charge { taken, amount });
+        let corrected = self.body.memory.add(weight(body));
+        self.body = Arc::new(corrected);
     }
 }
 
-/// What the body of an event takes up in the house, for as long as any delivery of it is in memory.
+/// What the body of an event takes up in memory, for as long as any delivery of it is there.
 #[derive(Clone, Debug)]
-pub struct SharedBody(Arc<Charge>);
+pub struct SharedBody(Arc<Held>);
 
-impl Charge {
-    /// Takes so many, unless that would be more than fits.
-    fn take((taken, capacity): (&Arc<AtomicUsize>, usize), amount: usize) -> Option<Self> {
-        let within = |now: usize| now.checked_add(amount).filter(|sum| *sum <= capacity);
+impl QueuePlace {
+    fn take((taken, capacity): (&Arc<AtomicUsize>, usize)) -> Option<Self> {
+        let within = |now: usize| (now < capacity).then_some(now + 1);
         taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, within).ok()?;
-        Some(Self { taken: Arc::clone(taken), amount })
+        Some(Self(Arc::clone(taken)))
+    }
+}
+
+impl AccountMemory {
+    /// Takes so many bytes, unless that would be more than fits or more than the account may have.
+    fn take(self: &Arc<Self>, bytes: usize) -> Option<Held> {
+        let bound = self.all.bound;
+        let within = |total: usize| {
+            let is_due = may_add(self.taken.load(Ordering::Acquire), total, bound);
+            total.checked_add(bytes).filter(|sum| is_due && *sum <= bound)
+        };
+        self.all.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, within).ok()?;
+        self.taken.fetch_add(bytes, Ordering::AcqRel);
+        Some(Held { memory: Arc::clone(self), bytes })
+    }
+
+    /// Takes them in any case.
+    fn add(self: &Arc<Self>, bytes: usize) -> Held {
+        self.all.taken.fetch_add(bytes, Ordering::AcqRel);
+        self.taken.fetch_add(bytes, Ordering::AcqRel);
+        Held { memory: Arc::clone(self), bytes }
     }
 }
 
@@ -81,8 +133,51 @@ fn weight(body: usize) -> usize {
     body.saturating_mul(3)
 }
 
-impl Drop for Charge {
+impl Drop for QueuePlace {
     fn drop(&mut self) {
-        self.taken.fetch_sub(self.amount, Ordering::AcqRel);
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.memory.taken.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.memory.all.taken.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_that_takes_all_it_gets_leaves_room_for_others() {
+        let all = DeliveryMemory::new(64 << 20);
+        let (greedy, modest) = (all.part(), all.part());
+        let queue = Arc::default();
+        let take = |memory| Place::take((&queue, usize::MAX), memory, 2048);
+        let held: Vec<Place> = std::iter::from_fn(|| take(&greedy)).collect();
+        assert!(all.taken() > (64 << 20) * 3 / 4, "alone it gets nearly all of it: {}", all.taken());
+        let others: Vec<Place> = std::iter::from_fn(|| take(&modest)).take(200).collect();
+        assert_eq!(others.len(), 200);
+        assert!(take(&greedy).is_none());
+        drop((held, others));
+        assert_eq!((all.taken(), queue.load(Ordering::SeqCst)), (0, 0));
+    }
+
+    #[test]
+    fn what_is_shared_counts_once_and_what_is_corrected_as_it_is() {
+        let (all, queue) = (DeliveryMemory::new(1 << 20), Arc::default());
+        let memory = all.part();
+        let take = |body| Place::take((&queue, 8), &memory, body);
+        let first = take(1000).unwrap();
+        let mut second = take(0).unwrap().beside(&first.body());
+        assert_eq!(all.taken(), 2 * OVERHEAD + weight(1000));
+        drop(first);
+        assert_eq!(all.taken(), OVERHEAD + weight(1000));
+        second.resize(5000);
+        assert_eq!(all.taken(), OVERHEAD + weight(5000));
+        drop(second);
+        assert_eq!(all.taken(), 0);
     }
 }

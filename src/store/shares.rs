@@ -79,7 +79,7 @@ impl Shares {
 }
 
 /// Whether who holds so much may add to it, while all together hold `total` of `bound`.
-fn may_add(held: usize, total: usize, bound: usize) -> bool {
+pub fn may_add(held: usize, total: usize, bound: usize) -> bool {
     let shared = bound - bound / RESERVED_PART;
     held < bound / LITTLE_PART || held < shared.saturating_sub(total).saturating_mul(TIMES_FREE)
 }

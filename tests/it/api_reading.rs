@@ -10,7 +10,7 @@ use postcall::dialect;
 use postcall::ledger::{decide, settle};
 use postcall::model::{AccountKey, Attempt, Rights, Time};
 use postcall::store::link::transcript_url;
-use postcall::store::{EndpointRef, Place, Settlement};
+use postcall::store::{DeliveryMemory, EndpointRef, Place, Settlement};
 use serde_json::{Value, json};
 
 use crate::api_rig::{House, PUBLIC_URL, cllr_body, new_key};
@@ -30,8 +30,8 @@ async fn attempt(house: &House, status: u16) {
 /// The same; the receiver says this.
 pub async fn attempt_answered(house: &House, status: u16, said: &str) {
     let endpoint = EndpointRef { account: AccountKey::DEFAULT, number: 1 };
-    let (taken, bytes) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let places = (0..8).map(|_| Place::take((&taken, 8), (&bytes, 1 << 20), 0).unwrap()).take(4).collect();
+    let (taken, memory) = (Arc::new(AtomicUsize::new(0)), DeliveryMemory::new(1 << 20).part());
+    let places = (0..8).map(|_| Place::take((&taken, 8), &memory, 0).unwrap()).take(4).collect();
     for owned in house.store.claim(endpoint, System.now(), places).await.unwrap().owned {
         let now = System.now();
         let attempt = Attempt {

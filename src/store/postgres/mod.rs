@@ -38,6 +38,7 @@ use super::rooms::tombstones::Tombstones;
 use super::sql::Connection;
 use super::vault::{KEY_FILES, MASTER_KEY, Vault};
 use super::{Answer, News, StoreError};
+use crate::model::AccountKey;
 
 /// How the store is opened.
 #[derive(Clone, Debug)]
@@ -76,20 +77,22 @@ impl Database for Postgres {
     fn write<T: Send + 'static>(
         &self,
         lane: Lane,
+        account: AccountKey,
         work: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'static, T> {
         match lane {
-            Lane::Hot | Lane::Claim => self.hot.run(lane, work),
-            Lane::Api => self.api.run(lane, work),
-            Lane::Chore => self.chores.run(lane, work),
+            Lane::Hot | Lane::Claim => self.hot.run(lane, account, work),
+            Lane::Api => self.api.run(lane, account, work),
+            Lane::Chore => self.chores.run(lane, account, work),
         }
     }
 
     fn read<T: Send + 'static>(
         &self,
+        account: AccountKey,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'static, T> {
-        self.readers.read(work)
+        self.readers.read(account, work)
     }
 
     fn recent_calls(&self) -> &Recent {
@@ -98,17 +101,12 @@ impl Database for Postgres {
 
     fn close(&self) -> Answer<'_, ()> {
         Box::pin(async move {
-            // What is queued comes before this, lane by lane.
-            let queued = [
-                self.hot.run(Lane::Claim, |_| Ok(())),
-                self.api.run(Lane::Api, |_| Ok(())),
-                self.chores.run(Lane::Chore, |_| Ok(())),
-            ];
-            for last in queued {
+            let threads = [&self.hot, &self.api, &self.chores];
+            for last in threads.map(|thread| thread.finish(|_| Ok(()))) {
                 let _ = last.await;
             }
             self.readers.close();
-            [&self.hot, &self.api, &self.chores].into_iter().for_each(WriterThread::close);
+            threads.into_iter().for_each(WriterThread::close);
             self.keeper.lock().unwrap_or_else(PoisonError::into_inner).stop();
             Ok(())
         })
@@ -125,7 +123,8 @@ impl Database for Postgres {
     fn catch_up(&self, directory: &Arc<Directory>, vault: &Arc<Vault>) -> Answer<'_, ()> {
         let (directory, vault) = (Arc::clone(directory), Arc::clone(vault));
         let look = move || async move {
-            let endpoints = self.readers.read(move |db| read_changed(db, &directory, &vault)).await?;
+            let endpoints =
+                self.readers.read(AccountKey::NONE, move |db| read_changed(db, &directory, &vault)).await?;
             if !endpoints.is_empty() {
                 self.tenure.tell(News::Wake(endpoints));
             }

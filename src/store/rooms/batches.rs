@@ -70,7 +70,8 @@ pub const LAST_BATCH: i64 = (1 << (40 - CONTACT_BITS)) - 2;
 
 impl<D: Database> Batches for RoomStore<D> {
     fn open_batch(&self, new: NewBatch) -> Answer<'_, Opened> {
-        self.database.write(Lane::Api, move |writer| writer.write(|db, desk| open(db, &new, desk.tenure)))
+        self.database
+            .write(Lane::Api, new.account, move |writer| writer.write(|db, desk| open(db, &new, desk.tenure)))
     }
 
     fn add_contacts(
@@ -80,7 +81,7 @@ impl<D: Database> Batches for RoomStore<D> {
         first: usize,
         parts: Vec<Vec<Contact>>,
     ) -> Answer<'_, ()> {
-        self.database.write(Lane::Api, move |writer| {
+        self.database.write(Lane::Api, account, move |writer| {
             writer.write(|db, _| {
                 let mut place = i64::try_from(first).unwrap_or(i64::MAX);
                 for part in &parts {
@@ -103,7 +104,7 @@ impl<D: Database> Batches for RoomStore<D> {
         endpoints: Vec<Endpoint>,
         fresh: Secret,
     ) -> Answer<'_, Option<Secret>> {
-        self.database.write(Lane::Api, move |writer| {
+        self.database.write(Lane::Api, account, move |writer| {
             writer.transact(|db, writer| {
                 let known: Option<Vec<u8>> = db
                     .prepare_cached("SELECT batch_secret FROM accounts WHERE account = ?")?
@@ -131,7 +132,7 @@ impl<D: Database> Batches for RoomStore<D> {
     }
 
     fn renew_batch_secret(&self, account: AccountKey, secret: Secret) -> Answer<'_, ()> {
-        self.database.write(Lane::Api, move |writer| {
+        self.database.write(Lane::Api, account, move |writer| {
             writer.write(|db, writer| set_secret(db, writer, account, &secret))
         })
     }
@@ -143,7 +144,7 @@ impl<D: Database> Batches for RoomStore<D> {
         failure: Failure,
         now: Time,
     ) -> Answer<'_, (Ended, Vec<EndpointRef>)> {
-        self.database.write(Lane::Api, move |writer| {
+        self.database.write(Lane::Api, account, move |writer| {
             let work = |recording: &mut Recording<'_>| recording.fail(pack(account, batch), failure);
             let (ended, committed) = writer.recording(&NoQueues, now, work)?;
             Ok((ended, committed.wake))
@@ -151,14 +152,14 @@ impl<D: Database> Batches for RoomStore<D> {
     }
 
     fn batch(&self, account: AccountKey, batch: i64) -> Answer<'_, Option<BatchView>> {
-        self.database.read(move |db| {
+        self.database.read(account, move |db| {
             let id = pack(account, batch);
             Ok(views(db, "id = ?1 AND id < ?2", [id, i64::MAX], 1)?.pop())
         })
     }
 
     fn batches(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<BatchView>> {
-        self.database.read(move |db| {
+        self.database.read(account, move |db| {
             let end = page.after.map_or_else(|| pack(next(account), 0), |before| pack(account, before));
             views(db, "id > ?1 AND id < ?2", [pack(account, 0), end], page.limit)
         })
@@ -171,19 +172,19 @@ impl<D: Database> Batches for RoomStore<D> {
         only_open: bool,
         page: Page,
     ) -> Answer<'_, Vec<ContactView>> {
-        self.database.read(move |db| contacts(db, pack(account, batch), only_open, page))
+        self.database.read(account, move |db| contacts(db, pack(account, batch), only_open, page))
     }
 
     fn batch_calls(&self, account: AccountKey, batch: i64, page: Page) -> Answer<'_, Vec<CallView>> {
-        self.database.read(move |db| calls(db, account, batch, page))
+        self.database.read(account, move |db| calls(db, account, batch, page))
     }
 
     fn credit(&self, account: AccountKey) -> Answer<'_, Option<i64>> {
-        self.database.read(move |db| credit::left(db, account))
+        self.database.read(account, move |db| credit::left(db, account))
     }
 
     fn set_credit(&self, account: AccountKey, millis: Option<i64>) -> Answer<'_, ()> {
-        self.database.write(Lane::Api, move |writer| {
+        self.database.write(Lane::Api, account, move |writer| {
             writer.transact(|db, _| {
                 credit::set(db, account, millis)?;
                 Ok(((), vec![Changed::Account(account)]))

@@ -19,7 +19,7 @@ impl<D: Database> Books for RoomStore<D> {
         span: Span,
         by: Option<Grain>,
     ) -> Answer<'_, Vec<(i64, Tally)>> {
-        self.database.read(move |db| tallies::tallies(db, account, &subject, span, by))
+        self.database.read(account, move |db| tallies::tallies(db, account, &subject, span, by))
     }
 
     fn tallies_by(
@@ -29,18 +29,18 @@ impl<D: Database> Books for RoomStore<D> {
         span: Span,
         page: TextPage,
     ) -> Answer<'_, Named> {
-        self.database.read(move |db| tallies::tallies_by(db, account, dimension, span, &page))
+        self.database.read(account, move |db| tallies::tallies_by(db, account, dimension, span, &page))
     }
 
     fn rows(&self, account: AccountKey, recount: bool) -> Answer<'_, BTreeMap<Row, Tally>> {
-        self.database.read(move |db| match recount {
+        self.database.read(account, move |db| match recount {
             true => tallies::recount(db, account),
             false => tallies::rows(db, account, "tallies"),
         })
     }
 
     fn mentioned(&self, account: AccountKey, what: Dimension, id: Text) -> Answer<'_, Option<Mentioned>> {
-        self.database.read(move |db| mentioned::one(db, account, what, &id))
+        self.database.read(account, move |db| mentioned::one(db, account, what, &id))
     }
 
     fn all_mentioned(
@@ -49,7 +49,7 @@ impl<D: Database> Books for RoomStore<D> {
         what: Dimension,
         page: TextPage,
     ) -> Answer<'_, Vec<Mentioned>> {
-        self.database.read(move |db| mentioned::all(db, account, what, &page))
+        self.database.read(account, move |db| mentioned::all(db, account, what, &page))
     }
 
     fn put_mentioned(
@@ -59,7 +59,7 @@ impl<D: Database> Books for RoomStore<D> {
         setting: Setting,
         now: Time,
     ) -> Answer<'_, bool> {
-        self.database.write(Lane::Api, move |writer| {
+        self.database.write(Lane::Api, account, move |writer| {
             writer.write(|db, writer| {
                 writer.remembered.forget(account, what, &setting.id);
                 mentioned::put(db, account, what, &setting, now)

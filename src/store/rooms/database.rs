@@ -12,7 +12,7 @@ use super::mentioned::Remembered;
 use super::record::{Memory, Recording};
 use super::thread::Lane;
 use super::tombstones::Tombstones;
-use crate::model::Time;
+use crate::model::{AccountKey, Time};
 use crate::store::feed::Feeds;
 use crate::store::sql::Connection;
 use crate::store::vault::Vault;
@@ -33,15 +33,17 @@ pub trait Database: Send + Sync + 'static {
     /// What its transactions run on.
     type Writer: Writing;
 
-    /// Runs work that writes, and gives its result. It is queued at once, whether or not the answer is awaited.
+    /// Runs work of an account that writes, and gives its result. It is queued at once, whether or not the answer is awaited.
     fn write<T: Send + 'static>(
         &self,
         lane: Lane,
+        account: AccountKey,
         work: impl FnOnce(&mut Self::Writer) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'static, T>;
-    /// Reads on one snapshot from the first to the last row. The work must be one page.
+    /// Reads for an account on one snapshot from the first to the last row. The work must be one page.
     fn read<T: Send + 'static>(
         &self,
+        account: AccountKey,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'static, T>;
     /// The calls that are found in memory, beside those that the tables find.

@@ -34,6 +34,7 @@ mod owning;
 mod placing;
 pub mod read;
 pub mod readers;
+mod reading_places;
 pub mod record;
 mod replay_steps;
 pub mod replays;

@@ -1,10 +1,10 @@
-//! A few connections that only read, made when needed and kept. Each read is one page on one snapshot.
+//! A few connections that only read, made when needed and kept. Each read is one page on one snapshot; accounts take turns.
 //! Refuses to know what is read.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::Semaphore;
-
+use super::reading_places::ReadingPlaces;
+use crate::model::AccountKey;
 use crate::store::sql::Connection;
 use crate::store::{Answer, StoreError};
 
@@ -18,25 +18,26 @@ type Open = dyn Fn() -> Result<Connection, StoreError> + Send + Sync;
 pub struct Readers {
     open: Arc<Open>,
     idle: Arc<Mutex<Vec<Connection>>>,
-    places: Arc<Semaphore>,
+    places: Arc<ReadingPlaces>,
 }
 
 impl Readers {
     /// Readers with connections made like this.
     pub fn new(open: impl Fn() -> Result<Connection, StoreError> + Send + Sync + 'static) -> Self {
-        Self { open: Arc::new(open), idle: Arc::default(), places: Arc::new(Semaphore::new(READERS)) }
+        Self { open: Arc::new(open), idle: Arc::default(), places: ReadingPlaces::new(READERS) }
     }
 
-    /// Reads on a thread that may block, on one snapshot from the first to the last row. The work must be one page:
+    /// Reads for an account on a thread that may block, on one snapshot from the first to the last row. The work must be one page:
     /// a long read keeps the log of SQLite from shrinking, and PostgreSQL from tidying up.
     pub fn read<T: Send + 'static>(
         &self,
+        account: AccountKey,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'static, T> {
         let (open, idle, places) = (Arc::clone(&self.open), Arc::clone(&self.idle), Arc::clone(&self.places));
         Box::pin(async move {
-            let closed = |_| StoreError::Unavailable("the store is closed".to_owned());
-            let place = places.acquire_owned().await.map_err(closed)?;
+            let closed = || StoreError::Unavailable("the store is closed".to_owned());
+            let place = places.enter(account).await.ok_or_else(closed)?;
             let done = tokio::task::spawn_blocking(move || {
                 let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
                 let connection = match kept.filter(|connection| !connection.is_broken()) {

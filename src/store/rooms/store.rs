@@ -42,7 +42,7 @@ impl<D: Database> RoomStore<D> {
         account: AccountKey,
         set: impl FnOnce(&Connection) -> Result<(), StoreError> + Send + 'static,
     ) -> Answer<'_, Option<Account>> {
-        self.database.write(Lane::Api, move |writer| {
+        self.database.write(Lane::Api, account, move |writer| {
             if writer.desk().directory.get(account).is_none() {
                 return Ok(None);
             }
@@ -75,7 +75,7 @@ impl<D: Database> Store for RoomStore<D> {
     }
 
     fn commit<'a>(&'a self, group: Arc<Group>, queues: Arc<dyn Queues>) -> Answer<'a, Committed> {
-        self.database.write(Lane::Hot, move |writer| {
+        self.database.write(Lane::Hot, AccountKey::NONE, move |writer| {
             let work = |recording: &mut Recording<'_>| {
                 recording.prepare(&group)?;
                 let recorded = group.incoming.iter().map(|incoming| recording.record(incoming));
@@ -91,7 +91,7 @@ impl<D: Database> Store for RoomStore<D> {
     }
 
     fn claim(&self, endpoint: EndpointRef, now: Time, places: Vec<Place>) -> Answer<'_, Claimed> {
-        self.database.write(Lane::Claim, move |writer| {
+        self.database.write(Lane::Claim, endpoint.account, move |writer| {
             writer.transact_ownership(|_, desk| {
                 let mut recording = desk.record(&NoQueues, now);
                 let more = recording.claim(endpoint, places)?;
@@ -101,17 +101,17 @@ impl<D: Database> Store for RoomStore<D> {
     }
 
     fn release(&self, account: AccountKey, deliveries: Vec<i64>) -> Answer<'_, ()> {
-        self.database.write(Lane::Claim, move |writer| {
+        self.database.write(Lane::Claim, account, move |writer| {
             writer.transact_ownership(|db, desk| owning::release(db, account, &deliveries, desk.tenure))
         })
     }
 
     fn next_due(&self, endpoint: EndpointRef) -> Answer<'_, Option<Time>> {
-        self.database.read(move |db| read::next_due(db, endpoint.account, endpoint.number))
+        self.database.read(endpoint.account, move |db| read::next_due(db, endpoint.account, endpoint.number))
     }
 
     fn create_account(&self, name: String, now: Time) -> Answer<'_, Option<Account>> {
-        self.database.write(Lane::Api, move |writer| {
+        self.database.write(Lane::Api, AccountKey::NONE, move |writer| {
             let made = writer.transact(|db, _| {
                 let made = config::create_account(db, &name, new_tag(), now)?;
                 Ok((made, made.map(Changed::Account).into_iter().collect()))
@@ -153,28 +153,32 @@ impl<D: Database> Store for RoomStore<D> {
     }
 
     fn create_key(&self, key: NewKey) -> Answer<'_, ApiKey> {
-        self.database.write(Lane::Api, move |writer| writer.write(|db, _| api_keys::create(db, &key)))
+        self.database
+            .write(Lane::Api, key.account, move |writer| writer.write(|db, _| api_keys::create(db, &key)))
     }
 
     fn find_key(&self, hash: [u8; 32]) -> Answer<'_, Option<ApiKey>> {
-        self.database.read(move |db| api_keys::find(db, &hash))
+        self.database.read(AccountKey::NONE, move |db| api_keys::find(db, &hash))
     }
 
     fn note_key_uses(&self, uses: Vec<KeyUse>) -> Answer<'_, ()> {
-        self.database.write(Lane::Chore, move |writer| writer.write(|db, _| api_keys::note_uses(db, uses)))
+        self.database.write(Lane::Chore, AccountKey::NONE, move |writer| {
+            writer.write(|db, _| api_keys::note_uses(db, uses))
+        })
     }
 
     fn keys(&self, account: AccountKey) -> Answer<'_, Vec<ApiKey>> {
-        self.database.read(move |db| api_keys::list(db, account))
+        self.database.read(account, move |db| api_keys::list(db, account))
     }
 
     fn revoke_key(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool> {
-        self.database
-            .write(Lane::Api, move |writer| writer.write(|db, _| api_keys::revoke(db, account, number, now)))
+        self.database.write(Lane::Api, account, move |writer| {
+            writer.write(|db, _| api_keys::revoke(db, account, number, now))
+        })
     }
 
     fn put_source(&self, source: Source) -> Answer<'_, Option<Arc<Source>>> {
-        self.database.write(Lane::Api, move |writer| {
+        self.database.write(Lane::Api, source.account, move |writer| {
             let account = source.account;
             let number = writer.transact(|db, desk| {
                 let number = config::put_source(db, &desk.vault, &source)?;
@@ -186,7 +190,7 @@ impl<D: Database> Store for RoomStore<D> {
     }
 
     fn delete_source(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool> {
-        self.database.write(Lane::Api, move |writer| {
+        self.database.write(Lane::Api, account, move |writer| {
             writer.transact(|db, _| {
                 let is_done = config::delete(db, "sources", pack(account, number), now)?;
                 Ok((is_done, vec![Changed::Source(account, number)]))
@@ -195,7 +199,7 @@ impl<D: Database> Store for RoomStore<D> {
     }
 
     fn put_endpoint(&self, endpoint: Endpoint) -> Answer<'_, Option<Arc<Endpoint>>> {
-        self.database.write(Lane::Api, move |writer| {
+        self.database.write(Lane::Api, endpoint.account, move |writer| {
             let account = endpoint.account;
             let number = writer.transact(|db, desk| {
                 let number = config::put_endpoint(db, &desk.vault, &endpoint)?;
@@ -213,7 +217,7 @@ impl<D: Database> Store for RoomStore<D> {
         reason: String,
         now: Time,
     ) -> Answer<'_, Option<Vec<EndpointRef>>> {
-        self.database.write(Lane::Api, move |writer| {
+        self.database.write(Lane::Api, endpoint.account, move |writer| {
             let is_there = |config: Arc<AccountConfig>| config.endpoint(endpoint.number).is_some();
             if !writer.desk().directory.get(endpoint.account).is_some_and(is_there) {
                 return Ok(None);
@@ -224,7 +228,7 @@ impl<D: Database> Store for RoomStore<D> {
     }
 
     fn enable_endpoint(&self, endpoint: EndpointRef) -> Answer<'_, bool> {
-        self.database.write(Lane::Api, move |writer| {
+        self.database.write(Lane::Api, endpoint.account, move |writer| {
             writer.transact(|db, _| {
                 let is_there = config::enable(db, pack(endpoint.account, endpoint.number))?;
                 let changed = if is_there { vec![Changed::Endpoint(endpoint)] } else { Vec::new() };
@@ -234,7 +238,7 @@ impl<D: Database> Store for RoomStore<D> {
     }
 
     fn delete_endpoint(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool> {
-        self.database.write(Lane::Api, move |writer| {
+        self.database.write(Lane::Api, account, move |writer| {
             writer.transact(|db, _| {
                 let is_done = config::delete(db, "endpoints", pack(account, number), now)?;
                 Ok((is_done, vec![Changed::Endpoint(EndpointRef { account, number })]))
@@ -243,13 +247,13 @@ impl<D: Database> Store for RoomStore<D> {
     }
 
     fn call(&self, account: AccountKey, number: i64) -> Answer<'_, Option<CallView>> {
-        self.database.read(move |db| read::call(db, account, number))
+        self.database.read(account, move |db| read::call(db, account, number))
     }
 
     fn calls(&self, account: AccountKey, filter: CallFilter, page: Page) -> Answer<'_, Vec<CallView>> {
         let CallFilter { call_id, source: only, outcome } = filter;
         let Some(call_id) = call_id else {
-            return self.database.read(move |db| read::calls(db, account, outcome, page));
+            return self.database.read(account, move |db| read::calls(db, account, outcome, page));
         };
         Box::pin(async move {
             let look = |source| {
@@ -258,16 +262,18 @@ impl<D: Database> Store for RoomStore<D> {
             };
             let sources = match only {
                 Some(source) => vec![pack(account, source)],
-                None => self.database.read(move |db| read::sources(db, account)).await?,
+                None => self.database.read(account, move |db| read::sources(db, account)).await?,
             };
             let sources = sources.into_iter().map(look).collect();
-            self.database.read(move |db| read::calls_of_vendor_id(db, &call_id, sources, outcome, page)).await
+            self.database
+                .read(account, move |db| read::calls_of_vendor_id(db, &call_id, sources, outcome, page))
+                .await
         })
     }
 
     fn events(&self, account: AccountKey, page: Page) -> Answer<'_, Option<FeedPage>> {
         let tag = self.tag(account);
-        self.database.read(move |db| read::events(db, tag, account, page))
+        self.database.read(account, move |db| read::events(db, tag, account, page))
     }
 
     fn follow(&self, account: AccountKey) -> Answer<'_, watch::Receiver<i64>> {
@@ -275,7 +281,7 @@ impl<D: Database> Store for RoomStore<D> {
         let follower = self.feeds.follow(account);
         self.database.followed();
         Box::pin(async move {
-            let position = self.database.read(move |db| read::position(db, account)).await?;
+            let position = self.database.read(account, move |db| read::position(db, account)).await?;
             self.feeds.moved(account, position);
             Ok(follower)
         })
@@ -288,35 +294,35 @@ impl<D: Database> Store for RoomStore<D> {
         page: Page,
     ) -> Answer<'_, Vec<DeliveryView>> {
         let tag = self.tag(account);
-        self.database.read(move |db| read::deliveries(db, tag, account, &filter, page))
+        self.database.read(account, move |db| read::deliveries(db, tag, account, &filter, page))
     }
 
     fn delivery(&self, account: AccountKey, number: i64) -> Answer<'_, Option<DeliveryView>> {
         let tag = self.tag(account);
-        self.database.read(move |db| read::delivery(db, tag, account, number))
+        self.database.read(account, move |db| read::delivery(db, tag, account, number))
     }
 
     fn sums(&self, account: AccountKey, recount: bool) -> Answer<'_, Vec<Sum>> {
-        self.database.read(move |db| match recount {
+        self.database.read(account, move |db| match recount {
             true => read::recount(db, account),
             false => read::sums(db, account),
         })
     }
 
     fn quarantine(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<Quarantined>> {
-        self.database.read(move |db| read::quarantine(db, account, page))
+        self.database.read(account, move |db| read::quarantine(db, account, page))
     }
 
     fn quarantined(&self, account: AccountKey, number: i64) -> Answer<'_, Option<Quarantined>> {
-        self.database.read(move |db| read::quarantined(db, account, number))
+        self.database.read(account, move |db| read::quarantined(db, account, number))
     }
 
     fn quarantine_size(&self, account: AccountKey) -> Answer<'_, i64> {
-        self.database.read(move |db| read::quarantine_size(db, account))
+        self.database.read(account, move |db| read::quarantine_size(db, account))
     }
 
     fn retry(&self, account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned> {
-        self.database.write(Lane::Api, move |writer| {
+        self.database.write(Lane::Api, account, move |writer| {
             if writer.desk().directory.get(account).is_none() {
                 return Ok(Turned::Missing);
             }
@@ -326,7 +332,7 @@ impl<D: Database> Store for RoomStore<D> {
     }
 
     fn cancel(&self, account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned> {
-        self.database.write(Lane::Api, move |writer| {
+        self.database.write(Lane::Api, account, move |writer| {
             if writer.desk().directory.get(account).is_none() {
                 return Ok(Turned::Missing);
             }
@@ -341,26 +347,29 @@ impl<D: Database> Store for RoomStore<D> {
         order: ReplayOrder,
         now: Time,
     ) -> Answer<'_, Option<Replay>> {
-        self.database
-            .write(Lane::Api, move |writer| writer.write(|db, _| replays::create(db, account, &order, now)))
+        self.database.write(Lane::Api, account, move |writer| {
+            writer.write(|db, _| replays::create(db, account, &order, now))
+        })
     }
 
     fn replay(&self, account: AccountKey, number: i64) -> Answer<'_, Option<Replay>> {
-        self.database.read(move |db| replays::replay(db, account, number))
+        self.database.read(account, move |db| replays::replay(db, account, number))
     }
 
     fn replays(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<Replay>> {
-        self.database.read(move |db| replays::replays(db, account, page))
+        self.database.read(account, move |db| replays::replays(db, account, page))
     }
 
     fn cancel_replay(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool> {
-        self.database
-            .write(Lane::Api, move |writer| writer.write(|db, _| replays::cancel(db, account, number, now)))
+        self.database.write(Lane::Api, account, move |writer| {
+            writer.write(|db, _| replays::cancel(db, account, number, now))
+        })
     }
 
     fn discard(&self, account: AccountKey, number: i64) -> Answer<'_, bool> {
-        self.database
-            .write(Lane::Api, move |writer| writer.write(|db, _| upkeep::discard(db, account, number)))
+        self.database.write(Lane::Api, account, move |writer| {
+            writer.write(|db, _| upkeep::discard(db, account, number))
+        })
     }
 
     fn begin_idempotent(
@@ -370,7 +379,7 @@ impl<D: Database> Store for RoomStore<D> {
         fingerprint: [u8; 32],
         now: Time,
     ) -> Answer<'_, Idempotent> {
-        self.database.write(Lane::Api, move |writer| {
+        self.database.write(Lane::Api, account, move |writer| {
             writer.write(|db, desk| {
                 upkeep::begin_idempotent(db, &desk.vault, account, (&key, &fingerprint), desk.tenure, now)
             })
@@ -383,33 +392,33 @@ impl<D: Database> Store for RoomStore<D> {
         key: Vec<u8>,
         answer: Option<(u16, Vec<u8>)>,
     ) -> Answer<'_, ()> {
-        self.database.write(Lane::Api, move |writer| {
+        self.database.write(Lane::Api, account, move |writer| {
             writer.write(|db, desk| upkeep::finish_idempotent(db, &desk.vault, account, &key, answer))
         })
     }
 
     fn erase(&self, account: AccountKey, person: Mention, now: Time) -> Answer<'_, Erasure> {
         let digest = digest(self.vault.link_key(), self.tag(account), &person);
-        self.database.write(Lane::Api, move |writer| {
+        self.database.write(Lane::Api, account, move |writer| {
             writer.write(|db, desk| erasure::create(db, &desk.vault, account, &person, &digest, now))
         })
     }
 
     fn erasure(&self, account: AccountKey, number: i64) -> Answer<'_, Option<Erasure>> {
-        self.database.read(move |db| erasure::find(db, account, number))
+        self.database.read(account, move |db| erasure::find(db, account, number))
     }
 
     fn erasures(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<Erasure>> {
-        self.database.read(move |db| erasure::list(db, account, page))
+        self.database.read(account, move |db| erasure::list(db, account, page))
     }
 
     fn export(&self, account: AccountKey, secrets: Secrets, cursor: Option<Cursor>) -> Answer<'_, Exported> {
         let vault = Arc::clone(&self.vault);
-        self.database.read(move |db| leaving::export(db, &vault, account, secrets, cursor))
+        self.database.read(account, move |db| leaving::export(db, &vault, account, secrets, cursor))
     }
 
     fn import(&self, account: AccountKey, import: Import) -> Answer<'_, Imported> {
-        self.database.write(Lane::Chore, move |writer| {
+        self.database.write(Lane::Chore, account, move |writer| {
             let (imported, found) = writer.transact(|db, desk| {
                 let known = arriving::Known { vault: &desk.vault, remembered: &desk.remembered };
                 let (done, mut effects) = arriving::import(db, known, account, &import)?;
@@ -422,11 +431,11 @@ impl<D: Database> Store for RoomStore<D> {
     }
 
     fn chore(&self, now: Time) -> Answer<'_, Progress> {
-        self.database.write(Lane::Chore, move |writer| writer.chore(now))
+        self.database.write(Lane::Chore, AccountKey::NONE, move |writer| writer.chore(now))
     }
 
     fn ready(&self) -> Answer<'_, ()> {
-        self.database.write(Lane::Hot, Writing::prove)
+        self.database.write(Lane::Hot, AccountKey::NONE, Writing::prove)
     }
 
     fn close(&self) -> Answer<'_, ()> {

@@ -1,7 +1,6 @@
 //! The one writer: a thread that owns the writing connection. Work comes in lanes: doors and settlements first, then
-//! claims, the API, chores. Refuses to know what the work is.
+//! claims, the API, chores; within a lane accounts take turns. Refuses to know what the work is.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -9,6 +8,8 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 use tracing::error;
 
+use crate::model::AccountKey;
+use crate::store::account_turns::{AccountTurns, TURN};
 use crate::store::{Answer, StoreError};
 
 /// Which work goes first.
@@ -37,15 +38,23 @@ struct Lanes<W> {
 }
 
 struct Waiting<W> {
-    lanes: [VecDeque<Job<W>>; LANES],
+    lanes: [AccountTurns<Job<W>>; LANES],
     /// How often each lane was passed over while it had work.
     passed_over: [u32; LANES],
     closed: bool,
+    /// What is done when it is closed and nothing waits any more.
+    last: Option<Job<W>>,
 }
 
 impl<W> Lanes<W> {
     fn lock(&self) -> MutexGuard<'_, Waiting<W>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<W> Default for Waiting<W> {
+    fn default() -> Self {
+        Self { lanes: Default::default(), passed_over: [0; LANES], closed: false, last: None }
     }
 }
 
@@ -62,7 +71,7 @@ impl<W> Waiting<W> {
             }
         }
         self.passed_over[chosen] = 0;
-        self.lanes[chosen].pop_front()
+        self.lanes[chosen].take(usize::MAX)
     }
 }
 
@@ -78,8 +87,7 @@ impl<W: Send + 'static> WriterThread<W> {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(mut writer: W) -> std::io::Result<Self> {
-        let waiting = Waiting { lanes: Default::default(), passed_over: [0; LANES], closed: false };
-        let lanes = Arc::new(Lanes { waiting: Mutex::new(waiting), arrived: Condvar::new() });
+        let lanes = Arc::new(Lanes { waiting: Mutex::default(), arrived: Condvar::new() });
         let theirs = Arc::clone(&lanes);
         let thread = std::thread::Builder::new().name("postcall-writer".to_owned()).spawn(move || {
             while let Some(job) = next(&theirs) {
@@ -93,10 +101,12 @@ impl<W: Send + 'static> WriterThread<W> {
         Ok(Self { lanes, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Runs work on the writer and gives its result. The work is queued at once, whether or not the answer is awaited.
+    /// Runs work for an account on the writer and gives its result. The work is queued at once, whether or not the answer is
+    /// awaited.
     pub fn run<T: Send + 'static>(
         &self,
         lane: Lane,
+        account: AccountKey,
         work: impl FnOnce(&mut W) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'static, T> {
         let (answer, answered) = oneshot::channel();
@@ -104,16 +114,42 @@ impl<W: Send + 'static> WriterThread<W> {
         {
             let mut waiting = self.lanes.lock();
             if waiting.closed {
-                let closed = StoreError::Unavailable("the store is closed".to_owned());
-                return Box::pin(std::future::ready(Err(closed)));
+                return closed();
             }
-            waiting.lanes[lane as usize].push_back(job);
+            // Each is a turn's work: nobody knows how much it is before it is done.
+            waiting.lanes[lane as usize].push(account, TURN, job);
         }
         self.lanes.arrived.notify_one();
-        Box::pin(async move {
-            answered.await.unwrap_or_else(|_| Err(StoreError::Unknown("the work broke off".to_owned())))
-        })
+        result(answered)
     }
+
+    /// Takes no more work, and does this after all that waits; then the thread ends.
+    pub fn finish<T: Send + 'static>(
+        &self,
+        last: impl FnOnce(&mut W) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answer<'static, T> {
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut waiting = self.lanes.lock();
+            if std::mem::replace(&mut waiting.closed, true) {
+                return closed();
+            }
+            waiting.last = Some(Box::new(move |writer| drop(answer.send(last(writer)))));
+        }
+        self.lanes.arrived.notify_all();
+        result(answered)
+    }
+}
+
+fn closed<T: Send + 'static>() -> Answer<'static, T> {
+    let closed = StoreError::Unavailable("the store is closed".to_owned());
+    Box::pin(std::future::ready(Err(closed)))
+}
+
+fn result<T: Send + 'static>(answered: oneshot::Receiver<Result<T, StoreError>>) -> Answer<'static, T> {
+    Box::pin(async move {
+        answered.await.unwrap_or_else(|_| Err(StoreError::Unknown("the work broke off".to_owned())))
+    })
 }
 
 impl<W> WriterThread<W> {
@@ -144,7 +180,7 @@ fn next<W>(lanes: &Lanes<W>) -> Option<Job<W>> {
             return Some(job);
         }
         if waiting.closed {
-            return None;
+            return waiting.last.take();
         }
         waiting = lanes.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
     }
@@ -154,18 +190,20 @@ fn next<W>(lanes: &Lanes<W>) -> Option<Job<W>> {
 mod tests {
     use super::*;
 
+    const ACCOUNT: AccountKey = AccountKey::DEFAULT;
+
     #[tokio::test]
     async fn a_job_that_breaks_off_takes_no_other_with_it() {
         let writer = WriterThread::start(0).unwrap();
-        let broken = writer.run(Lane::Hot, |_| -> Result<(), StoreError> { panic!("a bug") });
-        let fine = writer.run(Lane::Hot, |count: &mut i32| {
+        let broken = writer.run(Lane::Hot, ACCOUNT, |_| -> Result<(), StoreError> { panic!("a bug") });
+        let fine = writer.run(Lane::Hot, ACCOUNT, |count: &mut i32| {
             *count += 1;
             Ok(*count)
         });
         assert!(matches!(broken.await, Err(StoreError::Unknown(_))));
         assert_eq!(fine.await, Ok(1));
         writer.close();
-        let late = writer.run(Lane::Hot, |_| Ok(()));
+        let late = writer.run(Lane::Hot, ACCOUNT, |_| Ok(()));
         assert!(matches!(late.await, Err(StoreError::Unavailable(_))), "nobody waits for a closed store");
     }
 
@@ -174,7 +212,7 @@ mod tests {
         let writer = WriterThread::start(0).unwrap();
         let answers: Vec<_> = (0..100)
             .map(|_| {
-                writer.run(Lane::Chore, |count: &mut i32| {
+                writer.run(Lane::Chore, ACCOUNT, |count: &mut i32| {
                     *count += 1;
                     Ok(*count)
                 })
@@ -190,10 +228,10 @@ mod tests {
 
     #[test]
     fn doors_go_first_and_nobody_waits_for_ever() {
-        let mut waiting: Waiting<Vec<Lane>> =
-            Waiting { lanes: Default::default(), passed_over: [0; LANES], closed: false };
+        let mut waiting: Waiting<Vec<Lane>> = Waiting::default();
         let mut add = |lane: Lane| {
-            waiting.lanes[lane as usize].push_back(Box::new(move |done: &mut Vec<Lane>| done.push(lane)));
+            let job = Box::new(move |done: &mut Vec<Lane>| done.push(lane));
+            waiting.lanes[lane as usize].push(ACCOUNT, TURN, job);
         };
         add(Lane::Chore);
         add(Lane::Api);
@@ -205,5 +243,38 @@ mod tests {
         assert_eq!(done.len(), 102);
         assert!(done[..16].iter().all(|&lane| lane == Lane::Hot));
         assert_eq!(done[16..18], [Lane::Api, Lane::Chore]);
+    }
+    #[test]
+    fn an_account_waits_for_one_job_of_each_other() {
+        let mut waiting: Waiting<Vec<&str>> = Waiting::default();
+        let mut add = |account: i64, name| {
+            let job = Box::new(move |done: &mut Vec<&str>| done.push(name));
+            waiting.lanes[Lane::Claim as usize].push(AccountKey(account), TURN, job);
+        };
+        (0..1000).for_each(|_| add(1, "busy"));
+        (0..3).for_each(|_| add(2, "quiet"));
+        let mut done = Vec::new();
+        while let Some(job) = waiting.next() {
+            job(&mut done);
+        }
+        let quiet: Vec<_> = (0..done.len()).filter(|&at| done[at] == "quiet").collect();
+        assert_eq!((done.len(), quiet), (1003, vec![1, 3, 5]));
+    }
+
+    #[tokio::test]
+    async fn the_last_job_comes_after_all_others() {
+        let writer = WriterThread::start(Vec::new()).unwrap();
+        let add = |lane, account, name| {
+            writer.run(lane, AccountKey(account), move |done: &mut Vec<&str>| {
+                done.push(name);
+                Ok(())
+            })
+        };
+        let all = [(Lane::Chore, 1, "one"), (Lane::Chore, 1, "two"), (Lane::Api, 2, "three")];
+        let queued: Vec<_> = all.into_iter().map(|(lane, account, name)| add(lane, account, name)).collect();
+        let done = writer.finish(|done| Ok(done.len())).await;
+        assert_eq!(done, Ok(queued.len()));
+        let late = add(Lane::Hot, 1, "late").await;
+        assert!(matches!(late, Err(StoreError::Unavailable(_))));
     }
 }

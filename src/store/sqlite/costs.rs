@@ -17,7 +17,7 @@ use crate::store::{Incoming, Store, What};
 async fn note(store: &SqliteStore) -> Arc<Mutex<Vec<String>>> {
     let runs: Arc<Mutex<Vec<String>>> = Arc::default();
     let noted = Arc::clone(&runs);
-    let traced = store.database.write(Lane::Api, move |writer| {
+    let traced = store.database.write(Lane::Api, ACCOUNT, move |writer| {
         let note = move |event: TraceEvent<'_>| {
             if let TraceEvent::Profile(statement, _) = event {
                 noted.lock().unwrap().push(statement.sql().into_owned());

@@ -34,7 +34,7 @@ use super::rooms::upkeep;
 use super::sql::Connection;
 use super::vault::{KEY_FILES, MASTER_KEY, Vault};
 use super::{Answer, StoreError};
-use crate::model::Time;
+use crate::model::{AccountKey, Time};
 
 /// How the store is opened.
 #[derive(Clone, Copy, Debug)]
@@ -120,16 +120,18 @@ impl Database for Sqlite {
     fn write<T: Send + 'static>(
         &self,
         lane: Lane,
+        account: AccountKey,
         work: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'static, T> {
-        self.writer.run(lane, work)
+        self.writer.run(lane, account, work)
     }
 
     fn read<T: Send + 'static>(
         &self,
+        account: AccountKey,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'static, T> {
-        self.readers.read(work)
+        self.readers.read(account, work)
     }
 
     fn recent_calls(&self) -> &Recent {
@@ -137,7 +139,7 @@ impl Database for Sqlite {
     }
 
     fn close(&self) -> Answer<'_, ()> {
-        let copied = self.writer.run(Lane::Chore, |writer| writer.copy_log());
+        let copied = self.writer.finish(|writer| writer.copy_log());
         Box::pin(async move {
             let copied = copied.await;
             self.readers.close();
@@ -280,15 +282,19 @@ mod tests {
     #[tokio::test]
     async fn work_that_breaks_off_leaves_nothing_behind() {
         let (_dir, store) = open();
-        let broken: Answer<'_, ()> = store.database.write(Lane::Api, |writer| {
+        let broken: Answer<'_, ()> = store.database.write(Lane::Api, AccountKey::NONE, |writer| {
             writer.write(|db, _| {
                 note(db, "half")?;
                 panic!("a bug")
             })
         });
         assert!(matches!(broken.await, Err(StoreError::Unknown(_))));
-        store.database.write(Lane::Api, |writer| writer.write(|db, _| note(db, "whole"))).await.unwrap();
-        let names = store.database.read(|db| {
+        store
+            .database
+            .write(Lane::Api, AccountKey::NONE, |writer| writer.write(|db, _| note(db, "whole")))
+            .await
+            .unwrap();
+        let names = store.database.read(AccountKey::NONE, |db| {
             let mut names = db.prepare_cached("SELECT name FROM meta WHERE name IN ('half', 'whole')")?;
             Ok(names.query_map((), |row| row.get::<String>(0))?.collect::<Result<Vec<_>, _>>()?)
         });
@@ -299,7 +305,7 @@ mod tests {
     async fn only_a_commit_that_reached_the_disk_proves_the_store() {
         let (_dir, store) = open();
         let look = |store: &SqliteStore| {
-            store.database.write(Lane::Chore, |writer| {
+            store.database.write(Lane::Chore, AccountKey::NONE, |writer| {
                 let synchronous: i64 =
                     writer.db().pragma_query_value(None, "synchronous", |row| row.get(0))?;
                 Ok((writer.proven.is_some(), synchronous))
@@ -313,7 +319,11 @@ mod tests {
         assert_eq!(look(&store).await, Ok((false, normal)), "ownership does not wait for the disk");
         store.ready().await.unwrap();
         assert_eq!(look(&store).await, Ok((true, full)), "everything else does");
-        store.database.write(Lane::Api, |writer| writer.write(|db, _| note(db, "ready"))).await.unwrap_err();
+        store
+            .database
+            .write(Lane::Api, AccountKey::NONE, |writer| writer.write(|db, _| note(db, "ready")))
+            .await
+            .unwrap_err();
         assert_eq!(
             look(&store).await,
             Ok((true, full)),
@@ -340,9 +350,9 @@ mod tests {
     async fn space_can_be_given_back_to_the_disk() {
         let (_dir, store) = open();
         let incremental = 2;
-        let mode = store
-            .database
-            .read(|db| Ok(db.sqlite().pragma_query_value(None, "auto_vacuum", |row| row.get(0))?));
+        let mode = store.database.read(AccountKey::NONE, |db| {
+            Ok(db.sqlite().pragma_query_value(None, "auto_vacuum", |row| row.get(0))?)
+        });
         assert_eq!(mode.await, Ok(incremental));
     }
 }

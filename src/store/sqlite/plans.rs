@@ -29,7 +29,8 @@ use crate::store::rooms::database::{NoQueues, Writing};
 use crate::store::rooms::keys::pack;
 use crate::store::rooms::{api_keys, batches, credit, leaving, mentioned, read, replays, tallies};
 use crate::store::{
-    DeliveryFilter, EndpointRef, Group, Incoming, Owned, Page, Place, Queues, Settlement, Store, What,
+    DeliveryFilter, DeliveryMemory, EndpointRef, Group, Incoming, Owned, Page, Place, Queues, Settlement,
+    Store, What,
 };
 
 /// Rows of the endpoint, the outcome and the state that nobody asks for.
@@ -45,7 +46,7 @@ struct Room;
 
 impl Queues for Room {
     fn reserve(&self, _: EndpointRef, bytes: usize) -> Option<Place> {
-        Place::take((&Arc::default(), usize::MAX), (&Arc::default(), usize::MAX), bytes)
+        Place::take((&Arc::default(), usize::MAX), &DeliveryMemory::new(usize::MAX).part(), bytes)
     }
     fn dispatch(&self, _: Vec<Owned>) {}
     fn wake(&self, _: Vec<EndpointRef>) {}
@@ -221,7 +222,7 @@ async fn no_statement_walks_over_what_it_does_not_show() {
 
     // What lists do, on the connection that is traced.
     let tag = store.config(ACCOUNT).unwrap().account.tag;
-    let lists = store.database.write(Lane::Api, move |writer| {
+    let lists = store.database.write(Lane::Api, ACCOUNT, move |writer| {
         let db = &writer.desk.db;
         for after in [None, Some(100)] {
             let page = Page { after, limit: PAGE };
@@ -315,7 +316,7 @@ async fn no_removal_walks_over_what_it_leaves() {
         changed.shape.include_recording = !changed.shape.include_recording;
         store.put_endpoint(changed.clone()).await.unwrap();
     }
-    let crowd = store.database.write(Lane::Api, move |writer| {
+    let crowd = store.database.write(Lane::Api, ACCOUNT, move |writer| {
         writer.write(|db, _| {
             // Slots, shapes and counts of thousands of others, beside what the store has made itself.
             let numbers = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000)";
@@ -342,7 +343,7 @@ async fn no_removal_walks_over_what_it_leaves() {
     // A few tombstones of that go, in front of thousands of others.
     let remembered = Duration::from_secs(7200);
     store.set_repeat_memory(ACCOUNT, remembered, later).await.unwrap();
-    let crowd = store.database.write(Lane::Api, move |writer| {
+    let crowd = store.database.write(Lane::Api, ACCOUNT, move |writer| {
         writer.write(|db, _| {
             let numbers = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000)";
             let (own, other) = (pack(ACCOUNT, 1_000_000), pack(AccountKey(7), 0));
@@ -360,7 +361,7 @@ async fn no_removal_walks_over_what_it_leaves() {
     let much_later = later.after(remembered + Duration::from_secs(60));
     store.set_retention(ACCOUNT, None, much_later).await.unwrap();
     while store.chore(much_later).await.unwrap().more {}
-    let left = store.database.read(|db| {
+    let left = store.database.read(ACCOUNT, |db| {
         let sql = "SELECT COUNT(*) FROM tombstones WHERE id < ?";
         Ok(db.prepare_cached(sql)?.query_row([pack(ACCOUNT, 1_000_000)], |row| row.get::<i64>(0))?)
     });
@@ -428,7 +429,7 @@ async fn no_step_walks_over_what_it_does_not_look_at() {
     let mut cursor = None;
     loop {
         let vault = Arc::clone(&store.vault);
-        let page = store.database.write(Lane::Api, move |writer| {
+        let page = store.database.write(Lane::Api, ACCOUNT, move |writer| {
             leaving::export(&writer.desk.db, &vault, ACCOUNT, Secrets::Clear, cursor)
         });
         let page = page.await.unwrap();
@@ -497,7 +498,7 @@ async fn no_batch_walks_over_another() {
     commit(&store, all, Vec::new(), true).await;
     let half = (0..OTHERS / 2).map(|at| calls_of(&store, big, at, ended(Outcome::Failed))).collect();
     commit(&store, half, Vec::new(), true).await;
-    let crowd = store.database.write(Lane::Api, move |writer| {
+    let crowd = store.database.write(Lane::Api, ACCOUNT, move |writer| {
         writer.write(|db, _| {
             let numbers = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000)";
             let columns = "id, account, state, intake, total, taken_in, succeeded, failed, max_attempts, created_at, \
@@ -535,7 +536,7 @@ async fn no_batch_walks_over_another() {
     while store.chore(late).await.unwrap().more {}
     store.set_retention(ACCOUNT, Some(kept), late).await.unwrap();
     while store.chore(late.after(kept * 3)).await.unwrap().more {}
-    let lists = store.database.write(Lane::Api, move |writer| {
+    let lists = store.database.write(Lane::Api, ACCOUNT, move |writer| {
         let db = &writer.desk.db;
         let range = [pack(ACCOUNT, 0), pack(AccountKey(ACCOUNT.0 + 1), 0)];
         batches::views(db, "id > ?1 AND id < ?2", range, PAGE)?;
@@ -571,7 +572,7 @@ async fn no_replay_and_no_hold_walks_over_what_it_does_not_touch() {
     waiting.delivering.wait = Some(wait);
     store.put_endpoint(waiting).await.unwrap();
     calls(&store, 20_000, OTHERS, Outcome::Completed, None).await;
-    let crowd = store.database.write(Lane::Api, move |writer| {
+    let crowd = store.database.write(Lane::Api, ACCOUNT, move |writer| {
         writer.write(|db, _| {
             let numbers = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000)";
             let (first, event) = (pack(AccountKey(7), 0), pack(ACCOUNT, 5));
@@ -608,7 +609,7 @@ async fn no_replay_and_no_hold_walks_over_what_it_does_not_touch() {
     store.retry(ACCOUNT, held, now()).await.unwrap();
     store.cancel(ACCOUNT, held + 1, now()).await.unwrap();
     let tag = store.config(ACCOUNT).unwrap().account.tag;
-    let lists = store.database.write(Lane::Api, move |writer| {
+    let lists = store.database.write(Lane::Api, ACCOUNT, move |writer| {
         let page = Page { after: None, limit: PAGE };
         replays::replays(&writer.desk.db, ACCOUNT, page)?;
         replays::replay(&writer.desk.db, ACCOUNT, 1)?;
@@ -636,7 +637,7 @@ type Counted = Arc<Mutex<BTreeMap<String, i32>>>;
 async fn trace(store: &SqliteStore) -> Counted {
     let counted: Counted = Arc::default();
     let count = Arc::clone(&counted);
-    let traced = store.database.write(Lane::Api, move |writer| {
+    let traced = store.database.write(Lane::Api, ACCOUNT, move |writer| {
         // Counted anew for each run, so nothing prepared may be kept.
         writer.db().set_prepared_statement_cache_capacity(0);
         let note = move |event: TraceEvent<'_>| {

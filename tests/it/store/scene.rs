@@ -18,8 +18,9 @@ use postcall::model::{
     Text, Time,
 };
 use postcall::store::{
-    Booked, CallFilter, CallView, Committed, DeliveryFilter, DeliveryView, EndpointRef, Group, Incoming,
-    NewKey, Owned, Page, Place, Queues, Recorded, Settlement, Store, StoreError, Sum, Turned, What,
+    AccountMemory, Booked, CallFilter, CallView, Committed, DeliveryFilter, DeliveryMemory, DeliveryView,
+    EndpointRef, Group, Incoming, NewKey, Owned, Page, Place, Queues, Recorded, Settlement, Store,
+    StoreError, Sum, Turned, What,
 };
 
 /// A place where a store lives.
@@ -46,18 +47,20 @@ pub trait Fixture: Sized {
 }
 
 /// Queues that only count: so many places for each endpoint, taken until they are dropped.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Room {
     capacity: AtomicUsize,
     queues: Mutex<BTreeMap<EndpointRef, Arc<AtomicUsize>>>,
     claimed: Arc<AtomicUsize>,
-    house: Arc<AtomicUsize>,
+    memory: Arc<AccountMemory>,
 }
 
 impl Room {
     /// Queues with so many places for each endpoint.
     pub fn of(places: usize) -> Arc<Self> {
-        Arc::new(Self { capacity: AtomicUsize::new(places), ..Self::default() })
+        let (queues, claimed) = <_>::default();
+        let memory = DeliveryMemory::new(usize::MAX).part();
+        Arc::new(Self { capacity: AtomicUsize::new(places), queues, claimed, memory })
     }
 
     /// From now on there are so many places for each endpoint.
@@ -74,7 +77,7 @@ impl Room {
 
     /// Places for a claim, whatever the capacity.
     pub fn places(&self, count: usize) -> Vec<Place> {
-        let one = || Place::take((&self.claimed, usize::MAX), (&self.house, usize::MAX), 0);
+        let one = || Place::take((&self.claimed, usize::MAX), &self.memory, 0);
         (0..count).map(|_| one().expect("there is always room")).collect()
     }
 }
@@ -83,7 +86,7 @@ impl Queues for Room {
     fn reserve(&self, endpoint: EndpointRef, bytes: usize) -> Option<Place> {
         let mut queues = self.queues.lock().unwrap();
         let queue = queues.entry(endpoint).or_default();
-        Place::take((queue, self.capacity.load(Ordering::SeqCst)), (&self.house, usize::MAX), bytes)
+        Place::take((queue, self.capacity.load(Ordering::SeqCst)), &self.memory, bytes)
     }
     fn dispatch(&self, _: Vec<Owned>) {}
     fn wake(&self, _: Vec<EndpointRef>) {}
