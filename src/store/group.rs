@@ -23,6 +23,7 @@ use super::{
     What, weight,
 };
 use crate::clock::Clock;
+use crate::ledger::Next;
 use crate::metrics::Metrics;
 use crate::model::AccountKey;
 
@@ -114,8 +115,12 @@ impl GroupWriter {
 
     /// Hands in the result of an attempt. It is written however long the store is away; then the queues are told.
     pub fn settle(&self, settlement: Settlement, place: Place) {
-        let (account, bytes) = (settlement.endpoint.account, settlement.body.len());
-        self.sender.settlement(account, bytes, Box::new(Settle { settlement, place }));
+        // What was sent is kept only where it may have to be sent again.
+        let bytes = match settlement.decision.next {
+            Next::Delivered => 0,
+            Next::RetryAt(_) | Next::Dead => settlement.body.len(),
+        };
+        self.sender.settlement(settlement.endpoint.account, bytes, Box::new(Settle { settlement, place }));
     }
 }
 
@@ -165,14 +170,20 @@ impl Waiting {
     fn fill(&mut self, inbox: &Inbox, size: &GroupSize) -> bool {
         let mut waiting = inbox.waiting();
         let bodies = size.bodies();
-        let of_one = if waiting.is_shared() { size.bodies_of_one() * ORDINARY } else { usize::MAX };
+        let (of_one, settled_of_one) = match waiting.is_shared() {
+            true => {
+                let settled = size.settlements_of_one(waiting.settlements.len());
+                (size.bodies_of_one() * ORDINARY, settled * FIXED_COST)
+            }
+            false => (usize::MAX, usize::MAX),
+        };
         for most in [bodies.min(MOST_IN_GROUP / 2), bodies] {
             while !self.is_full() && self.incoming.len() < most {
                 let Some(record) = waiting.records.take(of_one) else { break };
                 self.push(*record);
             }
             while !self.is_full() {
-                let Some(settle) = waiting.settlements.take(of_one) else { break };
+                let Some(settle) = waiting.settlements.take(settled_of_one) else { break };
                 self.push_settle(*settle);
             }
         }
@@ -404,9 +415,9 @@ async fn hang_on(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Decision, Next};
+    use crate::ledger::Decision;
     use crate::model::{AccountKey, Attempt, Time};
-    use crate::store::EndpointRef;
+    use crate::store::DeliveryMemory;
 
     fn settlement() -> Box<Settle> {
         let attempt = Attempt {
@@ -428,7 +439,7 @@ mod tests {
             decision: Decision { next: Next::Delivered, disable_endpoint: false },
             body: bytes::Bytes::new(),
         };
-        let place = Place::take((&Arc::default(), 1), (&Arc::default(), usize::MAX), 0).unwrap();
+        let place = Place::take((&Arc::default(), 1), &DeliveryMemory::new(usize::MAX).part(), 0).unwrap();
         Box::new(Settle { settlement, place })
     }
 
@@ -454,7 +465,7 @@ mod tests {
         (0..100_000).for_each(|_| sender.settlement(AccountKey::DEFAULT, 0, settlement()));
         sender.settlement(AccountKey(2), 0, settlement());
         let group = gather(&inbox, &GroupSize::default()).await;
-        assert!(group.len() <= 2 * group_size::MOST / 8, "{} in one group", group.len());
+        assert!(group.len() <= group_size::MOST / 4 + 1, "{} in one group", group.len());
         assert_eq!(inbox.waiting().settlements.len() + group.len(), 100_001);
         let others = inbox.waiting().settlements.is_shared();
         assert!(others, "the other one was in it");
