@@ -1,9 +1,10 @@
-//! The write-ahead log, kept short without stalling commits: a thread of its own copies it into the database while
-//! the writer goes on. The writer itself copies the little that was added meanwhile; then the next commit begins the log
-//! afresh, in blocks that the file has already. Only when readers held it open for too long does the writer wait for
+//! The write-ahead log, kept short without stalling commits: a thread of its own copies it into the database, and waits
+//! until that is on disk, while the writer goes on. The writer itself copies the little that was added meanwhile; then the
+//! next commit begins the log afresh, in blocks that the file has already. Only when readers held it open for too long does the writer wait for
 //! them, and not for long.
 //! Refuses to know what is in it.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,10 +16,16 @@ use tracing::warn;
 
 use super::schema;
 
-/// Pages of 4 KiB after which the background thread copies: 16 MiB.
-const COPY_PAGES: u32 = 4 * 1024;
-/// The most that the writer copies itself when the thread is done, in pages: 4 MiB, a few milliseconds.
-const FINISH_PAGES: u32 = 1024;
+/// Pages of 4 KiB after which the background thread copies: 2 MiB. Commits that come while the disk takes that wait for it,
+/// so it is no more than a disk takes in a few milliseconds.
+const COPY_PAGES: u32 = 512;
+/// Length from which the log is begun afresh: 16 MiB. A page that changes often is copied less often for it.
+const LONG_PAGES: u32 = 4 * 1024;
+/// What the writer copies itself when the thread is done, in pages: half a megabyte, as much as a few commits write.
+/// While more is added during each copy of the thread, which then copies again, it is twice as much each time.
+const FINISH_PAGES: u32 = 128;
+/// However often that was: 4 MiB, a few milliseconds and more where the disk is slow.
+const FINISH_MOST_PAGES: u32 = 1024;
 /// Pages at which the writer itself copies and starts the log afresh: 256 MiB.
 const FORCE_PAGES: u32 = 64 * 1024;
 /// How long it waits for readers then. Reads are pages; one that takes longer must not hold up the doors.
@@ -44,12 +51,14 @@ struct Schedule {
     copied_at: u32,
     /// Whether that copy is under way.
     copying: bool,
+    /// How much may have been added meanwhile for the writer to copy it.
+    finish_at: u32,
     force_at: u32,
 }
 
 impl Schedule {
     fn new() -> Self {
-        Self { copied_at: 0, copying: false, force_at: FORCE_PAGES }
+        Self { copied_at: 0, copying: false, finish_at: FINISH_PAGES, force_at: FORCE_PAGES }
     }
 
     /// What to do at this length; `is_copied` tells once that the thread has done what it was asked for.
@@ -64,17 +73,20 @@ impl Schedule {
         if pages >= self.force_at {
             // Should it fail, the next try is a good while off; not each commit pays for a long read.
             self.force_at = pages + FORCE_PAGES / 4;
-            Need::Force
-        } else if has_copied && added <= FINISH_PAGES {
-            self.copied_at = pages;
-            Need::Finish
-        } else if has_copied || (added >= COPY_PAGES && !self.copying) {
-            self.copied_at = pages;
-            self.copying = true;
-            Need::Copy
-        } else {
-            Need::Nothing
+            return Need::Force;
         }
+        if has_copied && pages >= LONG_PAGES {
+            if added <= self.finish_at {
+                self.copied_at = pages;
+                return Need::Finish;
+            }
+            self.finish_at = (self.finish_at * 2).min(FINISH_MOST_PAGES);
+        } else if self.copying || added < COPY_PAGES {
+            return Need::Nothing;
+        }
+        self.copied_at = pages;
+        self.copying = true;
+        Need::Copy
     }
 }
 
@@ -104,6 +116,9 @@ pub struct Log {
     /// Held while either side copies: SQLite does not wait, it refuses the second.
     copying: Arc<Mutex<()>>,
     thread: Option<JoinHandle<()>>,
+    /// The database, for the thread to wait until the disk has what was copied. It has to be closed after the writer's
+    /// connection: by POSIX, a process that closes a file loses all its locks on it, through whatever it was opened.
+    _database: Arc<File>,
 }
 
 impl Log {
@@ -122,6 +137,8 @@ impl Log {
 
         let connection = Connection::open(path).map_err(|error| error.to_string())?;
         schema::configure(&connection).map_err(|error| error.to_string())?;
+        let database = Arc::new(File::open(path).map_err(|error| error.to_string())?);
+        let to_sync = Arc::clone(&database);
         let copying = Arc::new(Mutex::new(()));
         let copied = Arc::new(AtomicBool::new(false));
         let (theirs, done) = (Arc::clone(&copying), Arc::clone(&copied));
@@ -134,6 +151,10 @@ impl Log {
                 while nudged.recv().is_ok() {
                     let _copying = theirs.lock().unwrap_or_else(PoisonError::into_inner);
                     copy(&connection);
+                    // SQLite leaves that to who copies the last page, which is the writer: it would wait for all of this.
+                    if let Err(error) = to_sync.sync_data() {
+                        warn!(%error, "what was copied of the log is not on disk yet; the writer will wait for it");
+                    }
                     done.store(true, Ordering::Release);
                     count_copies.fetch_add(1, Ordering::Release);
                 }
@@ -148,6 +169,7 @@ impl Log {
             emptying: None,
             copying,
             thread: Some(thread),
+            _database: database,
         })
     }
 
@@ -165,7 +187,9 @@ impl Log {
         let (copies, pages) = (self.copies.load(Ordering::Acquire), self.pages.load(Ordering::Relaxed));
         match self.emptying {
             // One copy may have been under way when this was asked for; the second one began later.
-            Some((before, length)) if copies.wrapping_sub(before) >= 2 && pages <= length + FINISH_PAGES => {
+            Some((before, length))
+                if copies.wrapping_sub(before) >= 2 && pages <= length + FINISH_MOST_PAGES =>
+            {
                 self.emptying = None;
             }
             Some((before, length)) if copies.wrapping_sub(before) < 2 => {
@@ -247,11 +271,13 @@ mod tests {
         assert_eq!(need(COPY_PAGES - 1, false), Need::Nothing);
         assert_eq!(need(COPY_PAGES, false), Need::Copy);
         assert_eq!(need(COPY_PAGES * 2, false), Need::Nothing, "not again while it is under way");
-        assert_eq!(need(COPY_PAGES * 2 + 1, true), Need::Copy, "too much was added meanwhile");
-        assert_eq!(need(COPY_PAGES * 2 + 9, true), Need::Finish);
-        assert_eq!(need(COPY_PAGES * 2 + 20, false), Need::Nothing, "a reader was in the way");
-        assert_eq!(need(COPY_PAGES * 3 + 20, false), Need::Copy);
-        assert_eq!(need(COPY_PAGES * 3 + 30, true), Need::Finish);
+        assert_eq!(need(COPY_PAGES * 2 + 1, true), Need::Copy, "much was added meanwhile");
+        assert_eq!(need(COPY_PAGES * 2 + 9, true), Need::Nothing, "it is short");
+        assert_eq!(need(LONG_PAGES, false), Need::Copy);
+        assert_eq!(need(LONG_PAGES + 9, true), Need::Finish);
+        assert_eq!(need(LONG_PAGES + 20, false), Need::Nothing, "a reader was in the way");
+        assert_eq!(need(LONG_PAGES + 9 + COPY_PAGES, false), Need::Copy);
+        assert_eq!(need(LONG_PAGES + 20 + COPY_PAGES, true), Need::Finish);
         assert_eq!(need(3, false), Need::Nothing, "it began afresh");
         assert_eq!(need(COPY_PAGES + 3, false), Need::Copy);
         assert_eq!(need(FORCE_PAGES, false), Need::Force);
@@ -263,6 +289,20 @@ mod tests {
         assert_eq!(need(FORCE_PAGES * 2, false), Need::Force);
         assert_eq!(need(10, false), Need::Nothing);
         assert_eq!(schedule.force_at, FORCE_PAGES);
+    }
+
+    #[test]
+    fn the_writer_copies_more_where_every_commit_adds_much() {
+        let mut schedule = Schedule::new();
+        let mut pages = LONG_PAGES;
+        assert_eq!(schedule.need(pages, false), Need::Copy);
+        let mut add = |many| {
+            pages += many;
+            schedule.need(pages, true)
+        };
+        assert_eq!([1000; 4].map(&mut add), [Need::Copy, Need::Copy, Need::Copy, Need::Finish]);
+        assert_eq!(schedule.need(1, false), Need::Nothing);
+        assert_eq!(schedule.finish_at, FINISH_PAGES, "it begins afresh with the log");
     }
 
     /// A connection that reads for long keeps its snapshot, and the writer does not wait for it for long.
