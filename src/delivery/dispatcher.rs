@@ -2,7 +2,7 @@
 //! due. Deliveries of a commit come straight from it; the rest is claimed from the store when due.
 //! Refuses to know how a request is made (`attempt`) and what follows from it (`ledger::settle`).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
@@ -55,8 +55,8 @@ struct Inner {
     runtime: tokio::runtime::Handle,
     lanes: RwLock<Lanes>,
     memory: Arc<DeliveryMemory>,
-    /// Endpoints that found no room in memory and have nothing under way that would come by again.
-    hungry: Mutex<BTreeSet<EndpointRef>>,
+    /// Endpoints that found no room in memory and have nothing under way that would come by again, each once.
+    hungry: Mutex<VecDeque<EndpointRef>>,
     stopping: AtomicBool,
     called_off: CalledOff,
     outage: Outage,
@@ -248,7 +248,7 @@ impl Queues for Dispatcher {
                 touched.push(endpoint);
             }
         }
-        touched.extend(std::mem::take(&mut *self.0.hungry()));
+        touched.extend(self.0.first_hungry(count));
         touched.sort_unstable();
         touched.dedup();
         // Places are free again; only who waits for one has a use for it. An endpoint that was deleted has no queue any more.
@@ -295,8 +295,21 @@ impl Inner {
         }
     }
 
-    fn hungry(&self) -> MutexGuard<'_, BTreeSet<EndpointRef>> {
+    fn hungry(&self) -> MutexGuard<'_, VecDeque<EndpointRef>> {
         self.hungry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those whose turn it is when so many places are free again: no more than may find one, however many wait.
+    fn first_hungry(&self, places: usize) -> Vec<EndpointRef> {
+        let first: Vec<EndpointRef> = {
+            let mut hungry = self.hungry();
+            let many = places.min(hungry.len());
+            hungry.drain(..many).collect()
+        };
+        first.iter().filter_map(|&endpoint| self.known_lane(endpoint)).for_each(|lane| {
+            lane.state().is_hungry = false;
+        });
+        first
     }
 
     fn lane(&self, endpoint: EndpointRef) -> Arc<Lane> {
@@ -362,7 +375,9 @@ impl Inner {
             } else if state.in_flight == 0 && state.queue.is_empty() {
                 // Memory is full of other endpoints' deliveries. Should none of them be settled soon, one may be called
                 // off.
-                self.hungry().insert(lane.target);
+                if !std::mem::replace(&mut state.is_hungry, true) {
+                    self.hungry().push_back(lane.target);
+                }
                 self.pump_later(lane, &mut state, CLAIM_PAUSE);
             }
         }

@@ -52,6 +52,8 @@ pub struct State {
     pub woken: bool,
     /// When an alarm is set for, and its timer.
     pub alarm: Option<(Time, AbortHandle)>,
+    /// Whether it is in line for room in memory.
+    pub is_hungry: bool,
     /// Whether a timer of the rate limit is running.
     pub pausing: bool,
     /// The rate limit.

@@ -27,8 +27,8 @@ impl Readers {
         Self { open: Arc::new(open), idle: Arc::default(), places: ReadingPlaces::new(READERS) }
     }
 
-    /// Reads for an account on a thread that may block, on one snapshot from the first to the last row. The work must be one page:
-    /// a long read keeps the log of SQLite from shrinking, and PostgreSQL from tidying up.
+    /// Reads for an account on a thread that may block, on one snapshot from the first to the last row. The work must be one
+    /// page: a long read keeps the log of SQLite from shrinking, and PostgreSQL from tidying up.
     pub fn read<T: Send + 'static>(
         &self,
         account: AccountKey,

@@ -1,7 +1,7 @@
 //! The write-ahead log, kept short without stalling commits: a thread of its own copies it into the database, and waits
 //! until that is on disk, while the writer goes on. The writer itself copies the little that was added meanwhile; then the
-//! next commit begins the log afresh, in blocks that the file has already. Only when readers held it open for too long does the writer wait for
-//! them, and not for long.
+//! next commit begins the log afresh, in blocks that the file has already. Only when readers held it open for too long does
+//! the writer wait for them, and not for long.
 //! Refuses to know what is in it.
 
 use std::fs::File;
@@ -117,7 +117,8 @@ pub struct Log {
     copying: Arc<Mutex<()>>,
     thread: Option<JoinHandle<()>>,
     /// The database, for the thread to wait until the disk has what was copied. It has to be closed after the writer's
-    /// connection: by POSIX, a process that closes a file loses all its locks on it, through whatever it was opened.
+    /// connection, as it is by the order of the writer's fields: by POSIX, a process that closes a file loses all its locks
+    /// on it, through whatever it was opened.
     _database: Arc<File>,
 }
 
