@@ -19,11 +19,16 @@ async fn dialer(api: &Client) -> String {
 
 /// Sends one step of a call through the door; gives the answer's JSON.
 async fn tell(api: &Client, door: &str, call: &str, event: &str) -> Value {
+    tell_more(api, door, call, event, "").await
+}
+
+/// The same with this much to say.
+async fn tell_more(api: &Client, door: &str, call: &str, event: &str, summary: &str) -> Value {
     let outcome = if event == "call_failed" { "busy" } else { "completed" };
     let body = json!({
         "call_uuid": call, "event": event, "phone_number": "+1-555-123-4567", "campaign_id": "camp-1",
         "call_data": {"duration": 245, "outcome": outcome, "recording_url": "https://r.example/1.mp3",
-                      "custom_data": {"lead_score": 85}},
+                      "custom_data": {"lead_score": 85, "summary": summary}},
         "timestamp": "2024-01-16T10:35:00Z",
     })
     .to_string();
@@ -305,6 +310,38 @@ async fn one_event_to_many_endpoints_of_a_host_is_a_bounded_number_of_requests_a
     let paths: std::collections::BTreeSet<&str> = got.iter().map(|got| got.path.as_str()).collect();
     assert_eq!(paths.len(), got.len(), "each endpoint heard it once");
     api.deliveries_when("state=delivered", |all| all.len() == 100).await;
+    api.check_sums().await;
+}
+
+/// Bodies of one account take all of the memory that it may have, and none of them is settled: what another account has to
+/// send goes out, and what the first one has beside it when there is room again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_whose_receiver_hangs_leaves_others_their_place_in_memory() {
+    let house = House::start().await;
+    let (api, hanging, receiver) = (&house.api, Receiver::start().await, Receiver::start().await);
+    let door = dialer(api).await;
+    hanging.shut();
+    api.endpoint(json!({"url": hanging.url("/"), "dialect": "standard", "max_in_flight": 1})).await;
+    let long = "word ".repeat(180_000);
+    for call in 0..30 {
+        tell_more(api, &door, &format!("call-{call}"), "call_ended", &long).await;
+    }
+    api.endpoint(json!({"url": receiver.url("/beside"), "dialect": "standard"})).await;
+    tell(api, &door, "call-beside", "call_ended").await;
+
+    let made = api.post("/v1/accounts", json!({"name": "other"})).await.expect(201).json();
+    let mut other = api.clone();
+    other.key = made["key"].as_str().unwrap().to_owned();
+    other.endpoint(json!({"url": receiver.url("/other"), "dialect": "standard"})).await;
+    let other_door = dialer(&other).await;
+    tell(&other, &other_door, "call-1", "call_ended").await;
+    receiver.wait_until(|got| got.iter().any(|got| got.path == "/other")).await;
+    assert!(receiver.got().iter().all(|got| got.path != "/beside"), "its account has no room");
+    assert_eq!(hanging.held(), 1);
+
+    hanging.open();
+    receiver.wait_until(|got| got.iter().any(|got| got.path == "/beside")).await;
+    api.deliveries_when("state=delivered", |all| all.len() == 32).await;
     api.check_sums().await;
 }
 
