@@ -53,10 +53,10 @@ struct Inner {
     attempter: Attempter,
     writer: OnceLock<GroupWriter>,
     runtime: tokio::runtime::Handle,
-    lanes: RwLock<Lanes>,
+    lanes: RwLock<EndpointQueues>,
     memory: Arc<DeliveryMemory>,
     /// Endpoints that found no room in memory and have nothing under way that would come by again, each once.
-    hungry: Mutex<VecDeque<EndpointRef>>,
+    starved: Mutex<VecDeque<EndpointRef>>,
     stopping: AtomicBool,
     called_off: CalledOff,
     outage: Outage,
@@ -72,7 +72,7 @@ struct Inner {
 
 /// The queues, and the memory of each account that has any.
 #[derive(Default)]
-struct Lanes {
+struct EndpointQueues {
     known: HashMap<EndpointRef, Arc<Lane>>,
     memory: HashMap<AccountKey, Arc<AccountMemory>>,
 }
@@ -107,7 +107,7 @@ impl Dispatcher {
             runtime: tokio::runtime::Handle::current(),
             lanes: RwLock::default(),
             memory: DeliveryMemory::new(MEMORY),
-            hungry: Mutex::default(),
+            starved: Mutex::default(),
             stopping: AtomicBool::new(false),
             called_off: CalledOff::default(),
             outage: Outage::default(),
@@ -248,7 +248,7 @@ impl Queues for Dispatcher {
                 touched.push(endpoint);
             }
         }
-        touched.extend(self.0.first_hungry(count));
+        touched.extend(self.0.first_starved(count));
         touched.sort_unstable();
         touched.dedup();
         // Places are free again; only who waits for one has a use for it. An endpoint that was deleted has no queue any more.
@@ -295,19 +295,19 @@ impl Inner {
         }
     }
 
-    fn hungry(&self) -> MutexGuard<'_, VecDeque<EndpointRef>> {
-        self.hungry.lock().unwrap_or_else(PoisonError::into_inner)
+    fn starved(&self) -> MutexGuard<'_, VecDeque<EndpointRef>> {
+        self.starved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Those whose turn it is when so many places are free again: no more than may find one, however many wait.
-    fn first_hungry(&self, places: usize) -> Vec<EndpointRef> {
+    fn first_starved(&self, places: usize) -> Vec<EndpointRef> {
         let first: Vec<EndpointRef> = {
-            let mut hungry = self.hungry();
-            let many = places.min(hungry.len());
-            hungry.drain(..many).collect()
+            let mut starved = self.starved();
+            let many = places.min(starved.len());
+            starved.drain(..many).collect()
         };
         first.iter().filter_map(|&endpoint| self.known_lane(endpoint)).for_each(|lane| {
-            lane.state().is_hungry = false;
+            lane.state().is_starved = false;
         });
         first
     }
@@ -317,7 +317,7 @@ impl Inner {
             return lane;
         }
         let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
-        let Lanes { known, memory } = &mut *lanes;
+        let EndpointQueues { known, memory } = &mut *lanes;
         let memory = memory.entry(endpoint.account).or_insert_with(|| self.memory.part());
         let lane = known.entry(endpoint).or_insert_with(|| Arc::new(Lane::new(endpoint, Arc::clone(memory))));
         Arc::clone(lane)
@@ -375,8 +375,8 @@ impl Inner {
             } else if state.in_flight == 0 && state.queue.is_empty() {
                 // Memory is full of other endpoints' deliveries. Should none of them be settled soon, one may be called
                 // off.
-                if !std::mem::replace(&mut state.is_hungry, true) {
-                    self.hungry().push_back(lane.target);
+                if !std::mem::replace(&mut state.is_starved, true) {
+                    self.starved().push_back(lane.target);
                 }
                 self.pump_later(lane, &mut state, CLAIM_PAUSE);
             }

@@ -53,7 +53,7 @@ pub struct State {
     /// When an alarm is set for, and its timer.
     pub alarm: Option<(Time, AbortHandle)>,
     /// Whether it is in line for room in memory.
-    pub is_hungry: bool,
+    pub is_starved: bool,
     /// Whether a timer of the rate limit is running.
     pub pausing: bool,
     /// The rate limit.

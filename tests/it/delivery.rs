@@ -37,6 +37,17 @@ async fn tell_more(api: &Client, door: &str, call: &str, event: &str, summary: &
     api.send(http::Method::POST, door, &headers, body).await.expect("an answer").expect(200).json()
 }
 
+/// Makes another account that has an endpoint at `/other` of this receiver, and waits until an event of it is there.
+async fn another_account_is_heard(api: &Client, receiver: &Receiver) {
+    let made = api.post("/v1/accounts", json!({"name": "other"})).await.expect(201).json();
+    let mut other = api.clone();
+    other.key = made["key"].as_str().unwrap().to_owned();
+    other.endpoint(json!({"url": receiver.url("/other"), "dialect": "standard"})).await;
+    let door = dialer(&other).await;
+    tell(&other, &door, "call-1", "call_ended").await;
+    receiver.wait_until(|got| got.iter().any(|got| got.path == "/other")).await;
+}
+
 fn all_delivered(count: usize) -> impl FnMut(&[Value]) -> bool {
     move |all| all.len() == count && all.iter().all(|delivery| delivery["state"] == "delivered")
 }
@@ -297,13 +308,7 @@ async fn one_event_to_many_endpoints_of_a_host_is_a_bounded_number_of_requests_a
     assert_eq!(number(api, "postcall_attempts_in_flight").await, most);
     assert_eq!(receiver.held(), MOST_TO_HOST);
     // Another account has a share of its own at the same host.
-    let made = api.post("/v1/accounts", json!({"name": "other"})).await.expect(201).json();
-    let mut other = api.clone();
-    other.key = made["key"].as_str().unwrap().to_owned();
-    other.endpoint(json!({"url": receiver.url("/other"), "dialect": "standard"})).await;
-    let other_door = dialer(&other).await;
-    tell(&other, &other_door, "call-1", "call_ended").await;
-    receiver.wait_until(|got| got.iter().any(|got| got.path == "/other")).await;
+    another_account_is_heard(api, &receiver).await;
 
     receiver.open();
     let got = receiver.wait_for(usize::try_from(endpoints).unwrap() + 1).await;
@@ -329,13 +334,7 @@ async fn an_account_whose_receiver_hangs_leaves_others_their_place_in_memory() {
     api.endpoint(json!({"url": receiver.url("/beside"), "dialect": "standard"})).await;
     tell(api, &door, "call-beside", "call_ended").await;
 
-    let made = api.post("/v1/accounts", json!({"name": "other"})).await.expect(201).json();
-    let mut other = api.clone();
-    other.key = made["key"].as_str().unwrap().to_owned();
-    other.endpoint(json!({"url": receiver.url("/other"), "dialect": "standard"})).await;
-    let other_door = dialer(&other).await;
-    tell(&other, &other_door, "call-1", "call_ended").await;
-    receiver.wait_until(|got| got.iter().any(|got| got.path == "/other")).await;
+    another_account_is_heard(api, &receiver).await;
     assert!(receiver.got().iter().all(|got| got.path != "/beside"), "its account has no room");
     assert_eq!(hanging.held(), 1);
 

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::reading_places::ReadingPlaces;
+use super::read_permits::ReadPermits;
 use crate::model::AccountKey;
 use crate::store::sql::Connection;
 use crate::store::{Answer, StoreError};
@@ -18,13 +18,13 @@ type Open = dyn Fn() -> Result<Connection, StoreError> + Send + Sync;
 pub struct Readers {
     open: Arc<Open>,
     idle: Arc<Mutex<Vec<Connection>>>,
-    places: Arc<ReadingPlaces>,
+    permits: Arc<ReadPermits>,
 }
 
 impl Readers {
     /// Readers with connections made like this.
     pub fn new(open: impl Fn() -> Result<Connection, StoreError> + Send + Sync + 'static) -> Self {
-        Self { open: Arc::new(open), idle: Arc::default(), places: ReadingPlaces::new(READERS) }
+        Self { open: Arc::new(open), idle: Arc::default(), permits: ReadPermits::new(READERS) }
     }
 
     /// Reads for an account on a thread that may block, on one snapshot from the first to the last row. The work must be one
@@ -34,10 +34,11 @@ impl Readers {
         account: AccountKey,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'static, T> {
-        let (open, idle, places) = (Arc::clone(&self.open), Arc::clone(&self.idle), Arc::clone(&self.places));
+        let (open, idle, permits) =
+            (Arc::clone(&self.open), Arc::clone(&self.idle), Arc::clone(&self.permits));
         Box::pin(async move {
             let closed = || StoreError::Unavailable("the store is closed".to_owned());
-            let place = places.enter(account).await.ok_or_else(closed)?;
+            let permit = permits.enter(account).await.ok_or_else(closed)?;
             let done = tokio::task::spawn_blocking(move || {
                 let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
                 let connection = match kept.filter(|connection| !connection.is_broken()) {
@@ -48,7 +49,7 @@ impl Readers {
                 if !connection.is_broken() {
                     idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
                 }
-                drop(place);
+                drop(permit);
                 result
             });
             done.await.unwrap_or_else(|_| Err(StoreError::Unavailable("a read broke off".to_owned())))
@@ -57,7 +58,7 @@ impl Readers {
 
     /// Reads no more, and closes the idle connections, so that the last one out can clean up.
     pub fn close(&self) {
-        self.places.close();
+        self.permits.close();
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }

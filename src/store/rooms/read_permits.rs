@@ -1,4 +1,4 @@
-//! Places for reads: so many at a time, and accounts take turns for them. Does not depend on what is read.
+//! Permits for reads: so many at a time, and accounts take turns for them. Does not depend on what is read.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,27 +7,27 @@ use tokio::sync::oneshot;
 use crate::model::AccountKey;
 use crate::store::account_turns::{AccountTurns, TURN};
 
-/// The places.
-pub struct ReadingPlaces(Mutex<State>);
+/// The permits.
+pub struct ReadPermits(Mutex<State>);
 
 #[derive(Default)]
 struct State {
     free: usize,
-    waiting: AccountTurns<oneshot::Sender<ReadingPlace>>,
+    waiting: AccountTurns<oneshot::Sender<ReadPermit>>,
     closed: bool,
 }
 
 /// One of them. Dropped, it is the next one's.
-pub struct ReadingPlace(Option<Arc<ReadingPlaces>>);
+pub struct ReadPermit(Option<Arc<ReadPermits>>);
 
-impl ReadingPlaces {
+impl ReadPermits {
     /// So many, all of them free.
     pub fn new(free: usize) -> Arc<Self> {
         Arc::new(Self(Mutex::new(State { free, ..State::default() })))
     }
 
-    /// Waits for a place; `None` when there are none any more.
-    pub async fn enter(self: &Arc<Self>, account: AccountKey) -> Option<ReadingPlace> {
+    /// Waits for a permit; `None` when there are none any more.
+    pub async fn enter(self: &Arc<Self>, account: AccountKey) -> Option<ReadPermit> {
         let turn = {
             let mut state = self.state();
             if state.closed {
@@ -35,13 +35,13 @@ impl ReadingPlaces {
             }
             if state.free > 0 {
                 state.free -= 1;
-                return Some(ReadingPlace(Some(Arc::clone(self))));
+                return Some(ReadPermit(Some(Arc::clone(self))));
             }
-            let (place, turn) = oneshot::channel();
-            state.waiting.push(account, TURN, place);
+            let (permit, turn) = oneshot::channel();
+            state.waiting.push(account, TURN, permit);
             turn
         };
-        // Who gives up while it waits drops the place with the channel, and the next one gets it.
+        // Who gives up while it waits drops the permit with the channel, and the next one gets it.
         turn.await.ok()
     }
 
@@ -59,7 +59,7 @@ impl ReadingPlaces {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place is free: whose turn it is has it.
+    /// A permit is free: whose turn it is has it.
     fn leave(self: &Arc<Self>) {
         loop {
             let next = {
@@ -69,19 +69,19 @@ impl ReadingPlaces {
                 next
             };
             let Some(next) = next else { return };
-            match next.send(ReadingPlace(Some(Arc::clone(self)))) {
+            match next.send(ReadPermit(Some(Arc::clone(self)))) {
                 Ok(()) => return,
                 // Who waited has given up. Dropped, it would come back here, once deeper for each of them.
-                Err(mut place) => place.0 = None,
+                Err(mut permit) => permit.0 = None,
             }
         }
     }
 }
 
-impl Drop for ReadingPlace {
+impl Drop for ReadPermit {
     fn drop(&mut self) {
-        if let Some(places) = self.0.take() {
-            places.leave();
+        if let Some(permits) = self.0.take() {
+            permits.leave();
         }
     }
 }
@@ -93,19 +93,19 @@ mod tests {
 
     use super::*;
 
-    fn is_waiting(entering: Pin<&mut impl Future<Output = Option<ReadingPlace>>>) -> bool {
+    fn is_waiting(entering: Pin<&mut impl Future<Output = Option<ReadPermit>>>) -> bool {
         entering.poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
-    /// Asks for places in this order, lets who has one give it back, and gives the order in which they came.
-    async fn served(places: &Arc<ReadingPlaces>, asked: impl IntoIterator<Item = i64>) -> Vec<i64> {
+    /// Asks for permits in this order, lets who has one give it back, and gives the order in which they came.
+    async fn served(permits: &Arc<ReadPermits>, asked: impl IntoIterator<Item = i64>) -> Vec<i64> {
         let order = Arc::new(Mutex::new(Vec::new()));
         let waiting: Vec<_> = asked
             .into_iter()
             .map(|account| {
-                let (places, order) = (Arc::clone(places), Arc::clone(&order));
+                let (permits, order) = (Arc::clone(permits), Arc::clone(&order));
                 tokio::spawn(async move {
-                    let _place = places.enter(AccountKey(account)).await.unwrap();
+                    let _permit = permits.enter(AccountKey(account)).await.unwrap();
                     order.lock().unwrap().push(account);
                     tokio::task::yield_now().await;
                 })
@@ -119,34 +119,34 @@ mod tests {
 
     #[tokio::test]
     async fn accounts_take_turns() {
-        let places = ReadingPlaces::new(1);
-        let order = served(&places, std::iter::repeat_n(1, 100).chain([2, 2])).await;
+        let permits = ReadPermits::new(1);
+        let order = served(&permits, std::iter::repeat_n(1, 100).chain([2, 2])).await;
         let quiet: Vec<_> = (0..order.len()).filter(|&at| order[at] == 2).collect();
         assert_eq!((order.len(), quiet), (102, vec![2, 4]), "the first was free");
     }
 
     #[tokio::test]
     async fn who_gave_up_is_passed_over() {
-        let places = ReadingPlaces::new(1);
-        let held = places.enter(AccountKey(1)).await.unwrap();
+        let permits = ReadPermits::new(1);
+        let held = permits.enter(AccountKey(1)).await.unwrap();
         for _ in 0..100_000 {
-            let entering = pin!(places.enter(AccountKey(1)));
+            let entering = pin!(permits.enter(AccountKey(1)));
             assert!(is_waiting(entering));
         }
         drop(held);
-        assert_eq!(places.state().free, 1);
-        assert_eq!(served(&places, [1, 2]).await, [1, 2]);
+        assert_eq!(permits.state().free, 1);
+        assert_eq!(served(&permits, [1, 2]).await, [1, 2]);
     }
 
     #[tokio::test]
     async fn nobody_waits_for_what_is_closed() {
-        let places = ReadingPlaces::new(1);
-        let held = places.enter(AccountKey(1)).await.unwrap();
-        let mut waiting = pin!(places.enter(AccountKey(2)));
+        let permits = ReadPermits::new(1);
+        let held = permits.enter(AccountKey(1)).await.unwrap();
+        let mut waiting = pin!(permits.enter(AccountKey(2)));
         assert!(is_waiting(waiting.as_mut()));
-        places.close();
+        permits.close();
         assert!(waiting.await.is_none());
         drop(held);
-        assert!(places.enter(AccountKey(1)).await.is_none());
+        assert!(permits.enter(AccountKey(1)).await.is_none());
     }
 }
