@@ -390,7 +390,8 @@ impl Courier for WireCourier {
     ) -> Pin<Box<dyn Future<Output = Sent> + Send + 'a>> {
         Box::pin(async move {
             let target = Target::of(url);
-            let answer = self.wire.post(Exchange { target, headers, body, timeout, account }).await;
+            let start = Instant::now();
+            let answer = self.wire.post(Exchange { target, headers, body, start, timeout, account }).await;
             let mut sent = Sent { latency: answer.latency, ..Sent::default() };
             match answer.result {
                 Ok(response) => {

@@ -8,6 +8,7 @@ use data_encoding::HEXLOWER;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::clock::random_bytes;
 use crate::config;
@@ -218,7 +219,8 @@ impl Client {
         timeout: Duration,
     ) -> Result<Opened, String> {
         let account = AccountKey::DEFAULT;
-        let exchange = Exchange { target: Target::of(url), headers, body, timeout, account };
+        let (target, start) = (Target::of(url), Instant::now());
+        let exchange = Exchange { target, headers, body, start, timeout, account };
         self.wire.open(method.clone(), exchange).await.map_err(|trouble| {
             let option = self.option;
             format!("{url} does not answer: {trouble}. Is postcall running there? {option} says where it is")

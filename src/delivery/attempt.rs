@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::RETRY_AFTER;
+use tokio::time::Instant;
 use tracing::error;
 
 use super::recipient::Recipient;
@@ -52,10 +53,12 @@ pub struct Attempted {
 impl Attempter {
     /// Attempts a delivery once. Should a defect of ours break the attempt off, that is an attempt that failed: the
     /// delivery goes on by its policy, and so does everything else.
-    pub async fn attempt(&self, recipient: &Recipient, owned: &Owned) -> Attempted {
+    ///
+    /// `start` is when the lease was found to outlast it: nothing is sent later than its timeout after that.
+    pub async fn attempt(&self, recipient: &Recipient, owned: &Owned, start: Instant) -> Attempted {
         let policy = recipient.policy(owned.dialect);
         let at = self.clock.now();
-        match AssertUnwindSafe(self.exchange(recipient, owned, &policy)).catch_unwind().await {
+        match AssertUnwindSafe(self.exchange(recipient, owned, &policy, start)).catch_unwind().await {
             Ok(attempted) => attempted,
             Err(_) => {
                 error!(event = %owned.event.id, endpoint = %recipient.endpoint.id, "an attempt broke off; this is a defect");
@@ -66,7 +69,13 @@ impl Attempter {
         }
     }
 
-    async fn exchange(&self, recipient: &Recipient, owned: &Owned, policy: &Policy) -> Attempted {
+    async fn exchange(
+        &self,
+        recipient: &Recipient,
+        owned: &Owned,
+        policy: &Policy,
+        start: Instant,
+    ) -> Attempted {
         let dialect = dialect::get(owned.dialect);
         let body = owned.body.get_or_make(|| {
             let transcript = || self.transcript_link(owned);
@@ -78,7 +87,8 @@ impl Attempter {
         headers.extend(dialect.sign(&outgoing, &recipient.endpoint.credential));
         let target = recipient.target.clone();
         let account = owned.endpoint.account;
-        let exchange = Exchange { target, headers, body: body.clone(), timeout: policy.timeout, account };
+        let timeout = policy.timeout;
+        let exchange = Exchange { target, headers, body: body.clone(), start, timeout, account };
         let answer = self.wire.post(exchange).await;
         self.settlement(owned, policy, at, answer, body)
     }

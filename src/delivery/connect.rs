@@ -48,18 +48,20 @@ impl Sender {
         self.requests.ready().await.is_ok()
     }
 
-    /// Sends a request and waits for the head of its answer.
+    /// Sends a request and waits for the head of its answer. Nothing of it is written when its time is up.
     pub(super) async fn send(
         &mut self,
         mut request: Request<Full<Bytes>>,
+        limit: Limit,
     ) -> Result<Response<Incoming>, Trouble> {
         let meter = Arc::clone(&self.meter);
         hyper::ext::on_informational(&mut request, move |_| meter.informational());
-        self.meter.begin();
+        self.meter.begin(limit);
         let answer = self.requests.send_request(request).await;
         self.meter.end();
         match answer {
             _ if self.meter.is_flooded() => Err(Trouble::Informational),
+            Err(_) if limit.is_over() => Err(limit.timeout(Phase::Answer)),
             answer => answer.map_err(|error| Trouble::of_connection(&error)),
         }
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::attempt::{Attempted, Attempter};
@@ -164,6 +165,9 @@ impl Dispatcher {
                 self.0.metrics.unqueued(queue.len());
                 self.0.give_back(&lane, &mut state, queue);
             }
+        }
+        self.0.store.queues_emptied();
+        for lane in self.0.all_lanes() {
             self.0.pump(&lane);
         }
     }
@@ -399,6 +403,7 @@ impl Inner {
             if state.in_flight >= SURE && !self.parallelism.has_room(share.of_account()) {
                 return;
             }
+            let start = Instant::now();
             if !self.outlasts(&recipient, dialect) {
                 return self.pump_later(lane, state, CLAIM_PAUSE);
             }
@@ -431,7 +436,7 @@ impl Inner {
             state.in_flight += 1;
             self.parallelism.begin();
             self.busy.fetch_add(1, Ordering::AcqRel);
-            self.runtime.spawn(Arc::clone(self).deliver(Arc::clone(lane), recipient, owned, place));
+            self.runtime.spawn(Arc::clone(self).deliver(Arc::clone(lane), recipient, owned, place, start));
         }
     }
 
@@ -461,9 +466,11 @@ impl Inner {
         recipient: Arc<Recipient>,
         owned: Owned,
         place: HostPlace,
+        start: Instant,
     ) {
         self.metrics.in_flight().inc();
-        let Attempted { settlement, answered, latency } = self.attempter.attempt(&recipient, &owned).await;
+        let Attempted { settlement, answered, latency } =
+            self.attempter.attempt(&recipient, &owned, start).await;
         self.metrics.in_flight().dec();
         self.parallelism.end(answered.then_some(latency));
         {

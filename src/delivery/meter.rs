@@ -1,16 +1,18 @@
-//! What a receiver may send before its answer: informational answers (1xx) and the answer's head, in number and in bytes.
-//! hyper reads over informational answers for as long as they come; the meter ends that. Does not depend on HTTP itself: it is
-//! told when an answer is waited for and when it is there.
+//! What may pass on a connection for one request. Of what a receiver sends before its answer (informational answers, 1xx, and
+//! the answer's head) only so much: hyper reads over informational answers for as long as they come; the meter ends that. Of
+//! what is sent to it nothing once the request's time is up: a process that stood still must not write, when it wakes up, what
+//! another node has taken over. Does not depend on HTTP itself: it is told when an answer is waited for and when it is there.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connect::MOST_BUFFERED;
+use super::trouble::Limit;
 
 /// Informational answers to one request. RFC 9110 knows no use for more than a few; a receiver that shows its progress by
 /// them every ten seconds stays below it for as long as any exchange may take.
@@ -19,18 +21,20 @@ pub const MOST_INFORMATIONAL: usize = 32;
 /// body came along with it.
 pub const MOST_BEFORE_ANSWER: usize = 3 * MOST_BUFFERED;
 
-/// Counts what comes on one connection while an answer is waited for.
+/// Counts what comes on one connection while an answer is waited for, and knows until when may be written on it.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     is_waiting: AtomicBool,
     bytes: AtomicUsize,
     informational: AtomicUsize,
     is_flooded: AtomicBool,
+    limit: Mutex<Option<Limit>>,
 }
 
 impl Meter {
-    /// A request is about to be sent.
-    pub(super) fn begin(&self) {
+    /// A request is about to be sent, which has so much time.
+    pub(super) fn begin(&self, limit: Limit) {
+        *self.limit.lock().unwrap_or_else(PoisonError::into_inner) = Some(limit);
         self.bytes.store(0, Ordering::Relaxed);
         self.informational.store(0, Ordering::Relaxed);
         self.is_waiting.store(true, Ordering::Release);
@@ -53,6 +57,18 @@ impl Meter {
         self.is_flooded.load(Ordering::Acquire)
     }
 
+    /// Asked at each write: whoever only asks before may stand still in between.
+    fn check_time(&self) -> io::Result<()> {
+        let limit = *self.limit.lock().unwrap_or_else(PoisonError::into_inner);
+        match limit.is_some_and(Limit::is_over) {
+            true => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the time for the request was up before it was written",
+            )),
+            false => Ok(()),
+        }
+    }
+
     fn read(&self, bytes: usize) -> io::Result<()> {
         if !self.is_waiting.load(Ordering::Acquire) {
             return Ok(());
@@ -67,7 +83,7 @@ impl Meter {
     }
 }
 
-/// A stream whose incoming bytes are counted.
+/// A stream whose incoming bytes are counted, and on which nothing is written late.
 pub(super) struct Metered<S> {
     stream: S,
     meter: Arc<Meter>,
@@ -97,6 +113,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.meter.check_time()?;
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -113,10 +130,41 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.meter.check_time()?;
         Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_written_when_the_time_is_up() {
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        let meter = Arc::new(Meter::default());
+        let mut stream = Metered::new(ours, Arc::clone(&meter));
+        let second = Duration::from_secs(1);
+        meter.begin(Limit::from(Instant::now(), second));
+        stream.write_all(b"in time").await.unwrap();
+        tokio::time::advance(second).await;
+        for late in [stream.write(b"late").await, stream.write_vectored(&[io::IoSlice::new(b"late")]).await] {
+            assert_eq!(late.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        }
+        meter.begin(Limit::from(Instant::now(), second));
+        stream.write_all(b", and the next").await.unwrap();
+        drop(stream);
+        let mut got = String::new();
+        theirs.read_to_string(&mut got).await.unwrap();
+        assert_eq!(got, "in time, and the next");
     }
 }

@@ -130,6 +130,16 @@ impl Limit {
 
     /// Lets `work` go on until the time is up.
     pub(super) async fn hold<T>(self, phase: Phase, work: impl Future<Output = T>) -> Result<T, Trouble> {
-        timeout_at(self.until, work).await.map_err(|_| Trouble::Timeout { phase, limit: self.whole })
+        timeout_at(self.until, work).await.map_err(|_| self.timeout(phase))
+    }
+
+    /// Whether the time is up.
+    pub(super) fn is_over(self) -> bool {
+        Instant::now() >= self.until
+    }
+
+    /// What it is when the time is up.
+    pub(super) fn timeout(self, phase: Phase) -> Trouble {
+        Trouble::Timeout { phase, limit: self.whole }
     }
 }

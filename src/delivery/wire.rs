@@ -42,7 +42,9 @@ pub struct Exchange {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// What is sent, byte for byte.
     pub body: Bytes,
-    /// For everything: resolving, connecting, TLS, the request, the answer with its body.
+    /// When it was decided upon. Its time counts from here.
+    pub start: Instant,
+    /// For everything: resolving, connecting, TLS, the request, the answer with its body. Nothing is written after it.
     pub timeout: Duration,
     /// Whose look-up it is, should the target's name have to be looked up.
     pub account: AccountKey,
@@ -151,7 +153,7 @@ impl Wire {
     /// # Errors
     /// When there is no answer.
     pub async fn open(&self, method: Method, exchange: Exchange) -> Result<Opened, Trouble> {
-        let limit = Limit::from(Instant::now(), exchange.timeout);
+        let limit = Limit::from(exchange.start, exchange.timeout);
         let target = exchange.target.parts()?;
         let mut sender = self.0.connector.open(&target.url, exchange.account, limit).await?;
         let (head, body) = ask(&mut sender, request(target, &method, &exchange), limit).await?.into_parts();
@@ -161,7 +163,7 @@ impl Wire {
     /// Like [`Self::post`], with any method.
     pub async fn send(&self, method: Method, exchange: Exchange) -> Answer {
         let start = Instant::now();
-        let limit = Limit::from(start, exchange.timeout);
+        let limit = Limit::from(exchange.start, exchange.timeout);
         let target = match exchange.target.parts() {
             Ok(target) => target,
             Err(trouble) => return Answer { latency: start.elapsed(), result: Err(trouble) },
@@ -229,7 +231,7 @@ async fn ask(
     request: Request<Full<Bytes>>,
     limit: Limit,
 ) -> Result<http::Response<Incoming>, Trouble> {
-    limit.hold(Phase::Answer, sender.send(request)).await?
+    limit.hold(Phase::Answer, sender.send(request, limit)).await?
 }
 
 /// Reads into `kept` until the body ends or no more is kept; says whether it ended.
@@ -336,6 +338,7 @@ mod tests {
                 (USER_AGENT, HeaderValue::from_static("acme")),
             ],
             body: Bytes::new(),
+            start: Instant::now(),
             timeout: Duration::ZERO,
             account: AccountKey::DEFAULT,
         };

@@ -672,6 +672,9 @@ pub trait Store: batches::Batches + books::Books + Send + Sync {
     fn outlasts(&self, _attempt: Duration) -> bool {
         true
     }
+    /// What was in memory when the lease lapsed is no longer there. Said once for each [`News::Lapsed`]; until then no
+    /// lease outlasts an attempt.
+    fn queues_emptied(&self) {}
 
     // Upkeep.
 

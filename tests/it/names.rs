@@ -19,6 +19,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::harness::{Client, PATIENCE, Receiver, hmac_hex};
 use crate::home::Home;
@@ -115,7 +116,8 @@ async fn closing(address: &str) -> SocketAddr {
 async fn post(wire: &Wire, url: &str, account: i64) -> Result<u16, &'static str> {
     let body = Bytes::from_static(b"{}");
     let (target, account) = (Target::of(url), AccountKey(account));
-    let answer = wire.post(Exchange { target, headers: Vec::new(), body, timeout: PATIENCE, account }).await;
+    let (start, timeout) = (Instant::now(), PATIENCE);
+    let answer = wire.post(Exchange { target, headers: Vec::new(), body, start, timeout, account }).await;
     answer.result.map(|response| response.status).map_err(|trouble| trouble.code())
 }
 

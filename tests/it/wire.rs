@@ -18,6 +18,7 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -131,7 +132,8 @@ fn guard(networks: &[&str]) -> Guard {
 async fn post_within(wire: &Wire, url: impl Into<String>, timeout: Duration) -> Answer {
     let body = Bytes::from_static(br#"{"event":"call.ended"}"#);
     let (target, account) = (Target::of(&url.into()), AccountKey::DEFAULT);
-    wire.post(Exchange { target, headers: Vec::new(), body, timeout, account }).await
+    let start = Instant::now();
+    wire.post(Exchange { target, headers: Vec::new(), body, start, timeout, account }).await
 }
 
 async fn post(wire: &Wire, url: impl Into<String>) -> Result<Response, Trouble> {
@@ -156,6 +158,7 @@ async fn a_request_says_what_it_must_and_no_more() {
             ("content-length".parse().unwrap(), "1".parse().unwrap()),
         ],
         body: Bytes::from_static(b"{\"a\":1}"),
+        start: Instant::now(),
         timeout: PATIENCE,
         account: AccountKey::DEFAULT,
     };

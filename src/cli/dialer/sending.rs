@@ -170,6 +170,7 @@ fn request(target: &Target, said: &Said) -> Exchange {
         target: wire::Target::of(&target.url),
         headers: dialect::get(target.dialect).sign(&outgoing, &target.credential),
         body: Bytes::copy_from_slice(body),
+        start: Instant::now(),
         timeout: PATIENCE,
         account: AccountKey::DEFAULT,
     }

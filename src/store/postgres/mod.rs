@@ -120,6 +120,10 @@ impl Database for Postgres {
         self.tenure.outlasts(attempt)
     }
 
+    fn queues_emptied(&self) {
+        self.tenure.queues_emptied();
+    }
+
     fn catch_up(&self, directory: &Arc<Directory>, vault: &Arc<Vault>) -> Answer<'_, ()> {
         let (directory, vault) = (Arc::clone(directory), Arc::clone(vault));
         let look = move || async move {

@@ -2,7 +2,7 @@
 //! tenure. What a tenure owns is its own only as long as its row is there; whoever removes the row takes that over.
 //! Refuses to know what is owned.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,8 @@ pub struct Tenure {
     /// Tenures that this node itself has no use for any more, and that nobody has ended yet.
     abandoned: Mutex<Vec<i64>>,
     is_over: AtomicBool,
+    /// Tenures that ended and whose deliveries are still in queues here, as far as their owner has said.
+    unemptied: AtomicUsize,
     /// Where the number is noted for the next process here.
     notes: Notes,
     news: UnboundedSender<News>,
@@ -61,6 +63,7 @@ impl Tenure {
             until: Mutex::new(None),
             abandoned: Mutex::default(),
             is_over: AtomicBool::new(false),
+            unemptied: AtomicUsize::new(0),
             news,
             unheard: Mutex::new(Some(unheard)),
         }
@@ -91,12 +94,19 @@ impl Tenure {
     pub fn outlasts(&self, attempt: Duration) -> bool {
         let until = *self.until.lock().unwrap_or_else(PoisonError::into_inner);
         let needed = attempt.min(self.lease / 2);
-        until.is_some_and(|until| until.saturating_duration_since(Instant::now()) >= needed)
+        // What the last tenure left in queues must not go out in the next one's time.
+        self.unemptied.load(Ordering::Acquire) == 0
+            && until.is_some_and(|until| until.saturating_duration_since(Instant::now()) >= needed)
+    }
+
+    /// The queues were emptied after one [`News::Lapsed`].
+    pub fn queues_emptied(&self) {
+        self.unemptied.fetch_sub(1, Ordering::AcqRel);
     }
 
     fn hold(&self, number: i64, since: Instant) {
-        self.number.store(number, Ordering::Release);
         *self.until.lock().unwrap_or_else(PoisonError::into_inner) = Some(since + self.lease);
+        self.number.store(number, Ordering::Release);
     }
 
     /// Begins a tenure.
@@ -156,12 +166,16 @@ impl Tenure {
 
     /// A tenure is over: nothing starts before there is another one.
     pub fn lapse(&self, number: i64) {
+        // Before the next tenure can begin.
+        self.unemptied.fetch_add(1, Ordering::AcqRel);
         let is_ours = number != 0
             && self.number.compare_exchange(number, 0, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if is_ours {
             *self.until.lock().unwrap_or_else(PoisonError::into_inner) = None;
             self.abandoned.lock().unwrap_or_else(PoisonError::into_inner).push(number);
             self.tell(News::Lapsed);
+        } else {
+            self.queues_emptied();
         }
     }
 

@@ -58,6 +58,8 @@ pub trait Database: Send + Sync + 'static {
     fn outlasts(&self, _attempt: Duration) -> bool {
         true
     }
+    /// See [`crate::store::Store::queues_emptied`].
+    fn queues_emptied(&self) {}
     /// See [`crate::store::Store::catch_up`].
     fn catch_up(&self, _: &Arc<Directory>, _: &Arc<Vault>) -> Answer<'_, ()> {
         Box::pin(std::future::ready(Ok(())))

@@ -453,4 +453,8 @@ impl<D: Database> Store for RoomStore<D> {
     fn outlasts(&self, attempt: Duration) -> bool {
         self.database.outlasts(attempt)
     }
+
+    fn queues_emptied(&self) {
+        self.database.queues_emptied();
+    }
 }

@@ -111,6 +111,9 @@ async fn a_node_whose_lease_is_over_settles_nothing() {
     let _ = two.at(0).try_commit(Vec::new(), late()).await;
     until("the node is told", async || matches!(news.try_recv(), Ok(News::Lapsed))).await;
     until("it goes on with a new lease", async || two.scene.store.ready().await.is_ok()).await;
+    assert!(!two.nodes[0].outlasts(Duration::ZERO), "its queues still have what was the last one's");
+    two.nodes[0].queues_emptied();
+    assert!(two.nodes[0].outlasts(Duration::ZERO));
     let _ = two.scene.try_commit(Vec::new(), late()).await;
     assert_eq!(two.scene.sum(target).await.delivered, 0);
     assert_eq!(two.scene.state(taken[0].delivery).await, DeliveryState::Pending);
