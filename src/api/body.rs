@@ -89,6 +89,8 @@ pub struct Receiving {
     waiting: Waiting,
     pace: Pace,
     grace: Duration,
+    /// The bytes that came last. Whoever wants to be read further waits for these: a body that comes in one piece never does.
+    last: usize,
 }
 
 impl Receiving {
@@ -97,7 +99,7 @@ impl Receiving {
     /// # Errors
     /// When there is no room for another one.
     pub fn begin(body: Body, budget: &Arc<Budget>, share: Share, speed: Speed) -> Result<Self, Refused> {
-        Ok(Self { body, waiting: budget.wait(share)?, pace: Pace::new(speed), grace: speed.grace })
+        Ok(Self { body, waiting: budget.wait(share)?, pace: Pace::new(speed), grace: speed.grace, last: 0 })
     }
 
     /// What has come.
@@ -111,8 +113,17 @@ impl Receiving {
     /// When it breaks off, is too slow or had to make way.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Unread> {
         loop {
-            let began = Instant::now();
+            // A wait for the turn counts as one for the sender where places are short, and not for its speed.
             self.waiting.begin_wait(self.grace.saturating_sub(self.pace.left()));
+            let last = std::mem::take(&mut self.last);
+            if !self.body.is_end_stream() {
+                tokio::select! {
+                    biased;
+                    () = self.waiting.displaced() => return Err(Unread::Refused(Refused::Displaced)),
+                    () = self.waiting.turn(last) => {}
+                }
+            }
+            let began = Instant::now();
             let frame = tokio::select! {
                 biased;
                 () = self.waiting.displaced() => return Err(Unread::Refused(Refused::Displaced)),
@@ -134,6 +145,7 @@ impl Receiving {
 
     /// Bytes came, and so many are held or were thrown away by now.
     pub fn came(&mut self, bytes: usize, held: usize) {
+        self.last = bytes;
         self.pace.came(bytes, held);
     }
 
@@ -285,5 +297,66 @@ impl FromRequestParts<ApiState> for Id {
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
         let path = Path::<String>::from_request_parts(parts, state).await;
         path.map(|Path(id)| Self(id)).map_err(|_| Problem::not_found("id"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::stream;
+
+    use super::super::budget::Limits;
+    use super::*;
+    use crate::metrics::Metrics;
+
+    const KIB: usize = 1024;
+    const PIECE: usize = 4 * KIB;
+    const SIZE: usize = 64 * KIB;
+
+    /// A body that lacks its last piece. Counts what is read of it.
+    fn unfinished(read: &Arc<AtomicUsize>) -> Body {
+        let read = Arc::clone(read);
+        let pieces = stream::unfold(0, move |came| {
+            let read = Arc::clone(&read);
+            async move {
+                if came + PIECE >= SIZE {
+                    std::future::pending::<()>().await;
+                }
+                read.fetch_add(PIECE, Ordering::Relaxed);
+                Some((Ok::<_, Infallible>(Bytes::from(vec![b' '; PIECE])), came + PIECE))
+            }
+        });
+        Body::from_stream(pieces)
+    }
+
+    /// What is read in so many seconds of 100 senders who begin again whenever they are refused, and how often they began.
+    async fn read_in(seconds: u64, share: Share) -> (usize, usize) {
+        let budget = Budget::new(Limits::of(64 * SIZE, SIZE), Arc::new(Metrics::new()));
+        let (read, begun) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        for _ in 0..100 {
+            let (budget, read, begun) = (Arc::clone(&budget), Arc::clone(&read), Arc::clone(&begun));
+            tokio::spawn(async move {
+                loop {
+                    begun.fetch_add(1, Ordering::Relaxed);
+                    let _ = gather(unfinished(&read), &budget, share, Speed::default(), SIZE).await;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            });
+        }
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        (read.load(Ordering::Relaxed), begun.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn strangers_that_begin_again_at_once_are_read_no_faster() {
+        let (read, begun) = read_in(5, Share::Unproven).await;
+        assert!(begun > 500, "they made way for each other: {begun}");
+        // Eight bodies a second, eight at once, and of each the piece that came with its head.
+        let most = (5 + 1) * 8 * SIZE + begun * PIECE;
+        assert!(read <= most, "{} of {} KiB", read / KIB, most / KIB);
+        let (proven, _) = read_in(1, Share::Proven).await;
+        assert!(proven > 2 * most, "who is proven waits for nothing: {} KiB", proven / KIB);
     }
 }

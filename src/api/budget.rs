@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::read_rate::ReadRate;
 use crate::metrics::{BodyRefusal, BodyShare, Metrics};
 use crate::model::AccountKey;
 
@@ -52,7 +53,7 @@ impl Share {
 pub struct Limits {
     /// By all bodies together.
     pub all: usize,
-    /// By bodies of unproven senders.
+    /// By bodies of unproven senders; so many more of their bytes are read in a second.
     pub unproven: usize,
     /// By requests with a key.
     pub accounts: usize,
@@ -96,6 +97,7 @@ pub struct Budget {
     waiting: Mutex<HashMap<u64, Arc<Slot>>>,
     next: AtomicU64,
     began: Instant,
+    unproven_rate: ReadRate,
     metrics: Arc<Metrics>,
 }
 
@@ -110,6 +112,7 @@ impl Budget {
             waiting: Mutex::default(),
             next: AtomicU64::new(0),
             began: Instant::now(),
+            unproven_rate: ReadRate::new(limits.unproven),
             metrics,
         })
     }
@@ -388,6 +391,14 @@ impl Waiting {
     /// Ends when this has had to make way.
     pub async fn displaced(&self) {
         self.slot.lost.notified().await;
+    }
+
+    /// Waits until more may be read after so many bytes that came. Strangers' bodies make way for each other at once, so that
+    /// what they hold does not bound how much of them is read.
+    pub async fn turn(&self, came: usize) {
+        if self.slot.share == Share::Unproven && came > 0 {
+            self.budget.unproven_rate.pay(came).await;
+        }
     }
 
     /// How many bytes have come and were not taken out.

@@ -41,6 +41,7 @@ pub mod peer;
 pub mod problem;
 pub mod quarantine;
 mod query;
+mod read_rate;
 pub mod reconciliation;
 mod redact;
 pub mod replays;
