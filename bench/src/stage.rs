@@ -45,7 +45,7 @@ impl Stage {
 
     /// The same in seconds.
     pub fn seconds(&self, quick: f64, whole: f64) -> Duration {
-        Duration::from_secs_f64(self.pick(quick, whole))
+        postcall::model::time::duration(self.pick(quick, whole))
     }
 
     /// Tells whoever waits how far it is.

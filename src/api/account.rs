@@ -16,6 +16,7 @@ use super::keys::AccountView;
 use super::problem::Problem;
 use crate::model::Right;
 use crate::model::account::{MOST_REPEAT_MEMORY, REPEAT_MEMORY};
+use crate::model::time::duration;
 
 /// A hundred years: whoever wants more wants for ever, and that is `null`.
 pub const MOST_DAYS: f64 = 36_500.0;
@@ -33,7 +34,7 @@ impl Days {
         if !(0.0..=MOST_DAYS).contains(&days) {
             return None;
         }
-        let micros = Duration::from_secs_f64(days * SECONDS_OF_A_DAY).as_micros();
+        let micros = duration(days * SECONDS_OF_A_DAY).as_micros();
         u64::try_from(micros).ok().filter(|&micros| micros > 0).map(Duration::from_micros)
     }
 }
@@ -130,7 +131,7 @@ fn read_minutes(form: &mut Form<'_>) -> Option<Option<i64>> {
         Given::Absent => None,
         Given::Null => Some(None),
         Given::Value(minutes) if (0.0..=MOST_MINUTES).contains(&minutes) => {
-            Some(i64::try_from(Duration::from_secs_f64(minutes * 60.0).as_millis()).ok())
+            Some(i64::try_from(duration(minutes * 60.0).as_millis()).ok())
         }
         Given::Value(_) => {
             let remedy = format!("Give a number of minutes from 0 to {MOST_MINUTES}, or null for no limit.");

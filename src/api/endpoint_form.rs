@@ -17,7 +17,7 @@ use crate::model::endpoint::{
     Delivering, Endpoint, EndpointState, Part, SHORTEST_TIMEOUT, Scope, Shape, Wait,
 };
 use crate::model::json::Text;
-use crate::model::{AccountKey, DialectName, EventType, Time, Token};
+use crate::model::{AccountKey, DialectName, EventType, Time, Token, time};
 
 /// The longest timeout in seconds.
 const LONGEST_TIMEOUT: u32 = 300;
@@ -304,7 +304,7 @@ fn read_header(given: &Token<'_>) -> Option<(String, Option<bool>)> {
 fn read_wait(form: &mut Form<'_>, wait: &mut Option<Wait>) {
     let up_to = match form.number("up_to_minutes") {
         Given::Value(minutes) if minutes > 0.0 && minutes <= LONGEST_WAIT => {
-            Given::Value(Duration::from_secs_f64(minutes * 60.0))
+            Given::Value(time::duration(minutes * 60.0))
         }
         Given::Value(_) => {
             form.wrong(

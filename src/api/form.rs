@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::problem::{MOST_LISTED, Problem, WrongFields};
+use crate::model::time;
 use crate::model::{Object, Raw, Text, Time, Token};
 
 /// The longest text in a setting, in bytes.
@@ -284,7 +285,7 @@ impl<T> Given<T> {
 
 /// A length of time from zero to `most` seconds.
 pub fn duration(seconds: f64, most: u32) -> Option<Duration> {
-    (0.0..=f64::from(most)).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
+    (0.0..=f64::from(most)).contains(&seconds).then(|| time::duration(seconds))
 }
 
 /// What to do about a name that nobody asked for.

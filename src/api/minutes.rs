@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::form::{Form, Given};
+use crate::model::time::duration;
 
 const SECONDS: f64 = 60.0;
 
@@ -26,7 +27,7 @@ pub fn read(form: &mut Form<'_>, name: &'static str, most: u32) -> Given<Duratio
     match form.number(name) {
         Given::Value(minutes) if minutes > 0.0 && minutes <= f64::from(most) => {
             // To the millisecond, so that it comes back as it was given.
-            let span = Duration::from_secs_f64(minutes * SECONDS);
+            let span = duration(minutes * SECONDS);
             Given::Value(Duration::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1)))
         }
         Given::Value(_) => {

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::model::time::duration;
+
 /// The rules for the speed of bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Speed {
@@ -29,7 +31,7 @@ impl Speed {
         let (bytes, held) = (bytes as f64, held as f64);
         let doubling = self.doubling.as_secs_f64().max(1e-3);
         let speed = f64::from(self.slowest.max(1)).max(held / doubling);
-        Duration::from_secs_f64((bytes / speed).min(self.grace.as_secs_f64()))
+        duration(bytes / speed).min(self.grace)
     }
 }
 
@@ -70,7 +72,7 @@ mod tests {
     /// all came.
     fn bring(total: usize, bytes_per_second: f64, piece: usize) -> Option<usize> {
         let mut pace = Pace::new(Speed::default());
-        let pause = Duration::from_secs_f64(piece as f64 / bytes_per_second);
+        let pause = duration(piece as f64 / bytes_per_second);
         let mut came = 0;
         while came < total {
             if pause > pace.left() {

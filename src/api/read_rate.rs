@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
+use crate::model::time::duration;
+
 /// A rate that many readers share, who take turns in the order in which they ask.
 #[derive(Debug)]
 pub struct ReadRate {
@@ -32,7 +34,7 @@ impl ReadRate {
         let now = Instant::now();
         let begin = (*paid_until).max(now.checked_sub(Self::BURST).unwrap_or(now));
         #[expect(clippy::cast_precision_loss, reason = "2^52 bytes of one body do not come")]
-        let end = begin + Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
+        let end = begin + duration(bytes as f64 / self.bytes_per_second as f64);
         if end > now {
             sleep_until(end).await;
         }

@@ -18,13 +18,11 @@ use super::problem::Problem;
 use super::query::Query;
 use crate::model::id::Kind;
 use crate::model::json::Text;
-use crate::model::replay::{Replay, ReplayOrder, Selection};
+use crate::model::replay::{RATES, Replay, ReplayOrder, Selection};
 use crate::model::{DeliveryState, EventType, Outcome, Time};
 
 /// Deliveries a second, unless asked otherwise.
 const DEFAULT_RATE: f64 = 100.0;
-/// The most that may be asked for.
-const MOST_RATE: f64 = 1000.0;
 
 /// Which deliveries to make once more. What is left out does not matter; all that is given has to fit, and something has
 /// to be given.
@@ -206,12 +204,12 @@ async fn read(state: &ApiState, caller: &Caller, body: &[u8]) -> Result<ReplayOr
     };
     let to = endpoint(&mut form, caller, "to_endpoint_id");
     let rate = match form.number("rate_per_second") {
-        Given::Value(rate) if rate > 0.0 && rate <= MOST_RATE => rate,
+        Given::Value(rate) if RATES.contains(&rate) => rate,
         Given::Value(_) => {
             form.wrong(
                 "rate_per_second",
                 "out_of_range",
-                format!("Give a number above 0, at most {MOST_RATE}."),
+                format!("Give a number from 0.0000116 (one a day) to {}.", RATES.end()),
             );
             DEFAULT_RATE
         }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::model::Time;
+use crate::model::time::duration;
 
 /// When the next attempt may start.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,7 +19,7 @@ impl Pace {
     /// The wait.
     pub fn admit(&mut self, now: Time, per_second: Option<f64>) -> Result<(), Duration> {
         let Some(rate) = per_second.filter(|rate| *rate > 0.0) else { return Ok(()) };
-        let distance = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::MAX);
+        let distance = duration(1.0 / rate);
         // A clock that was set back must not stop an endpoint for longer than one distance.
         let next = self.next.filter(|next| next.since(now) <= distance).unwrap_or(now);
         if next > now {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::plan;
 use crate::dialect;
-use crate::model::replay::Selection;
+use crate::model::replay::{RATES, Selection};
+use crate::model::time::duration;
 use crate::model::{Call, DeliveryState, Endpoint, Event, EventBody, EventType, Time};
 
 /// How much a replay may catch up when nobody came by to plan for it.
@@ -53,12 +54,13 @@ pub fn suits(endpoint: &Endpoint, event: &Event, is_own: bool) -> bool {
     }
 }
 
-/// When the next delivery may be planned after so many at this rate. One that was due long ago does not come all at once.
+/// When the next delivery may be planned after so many at this rate, whatever rate is stored. One that was due long ago does
+/// not come all at once.
 pub fn pace(due: Time, now: Time, planned: usize, rate: f64) -> Time {
     let late = now.since(due);
     let due = if late > CATCH_UP { due.after(late - CATCH_UP) } else { due };
     let planned = u32::try_from(planned).unwrap_or(u32::MAX);
-    due.after(Duration::from_secs_f64(f64::from(planned) / rate.max(f64::MIN_POSITIVE)))
+    due.after(duration(f64::from(planned) / rate.clamp(*RATES.start(), *RATES.end())))
 }
 
 #[cfg(test)]
@@ -72,6 +74,20 @@ mod tests {
         assert_eq!(pace(at(100), at(101), 25, 25.0), at(101), "a second late is made up for");
         assert_eq!(pace(at(100), at(1000), 25, 25.0), at(999), "a quarter of an hour is not");
         assert_eq!(pace(at(100), at(100), 0, 25.0), at(100));
+    }
+
+    #[test]
+    fn whatever_rate_is_stored_is_one_that_can_be_asked_for() {
+        let now = Time::from_seconds(100).unwrap();
+        let day = Duration::from_secs(24 * 3600);
+        for slow in [1e-20, f64::MIN_POSITIVE, 0.0, -0.0, -1.0, f64::NEG_INFINITY] {
+            assert_eq!(pace(now, now, 1, slow), now.after(day), "{slow}");
+            assert_eq!(pace(now, now, usize::MAX, slow), now.after(day * u32::MAX), "{slow}");
+        }
+        for fast in [1e20, f64::MAX, f64::INFINITY] {
+            assert_eq!(pace(now, now, 1000, fast), now.after(Duration::from_secs(1)), "{fast}");
+        }
+        assert_eq!(pace(now, now, 1, f64::NAN), now, "nothing panics");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::dialect::Policy;
 use crate::model::Time;
+use crate::model::time::duration;
 
 /// The result of one attempt, as far as the decision depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +62,11 @@ pub fn decide(outcome: Outcome, policy: &Policy, now: Time, dice: f64) -> Decisi
 fn wait(outcome: Outcome, policy: &Policy, dice: f64) -> Option<Duration> {
     let step = usize::try_from(outcome.number.checked_sub(1)?).ok()?;
     let scheduled = (*policy.retry_delays.get(step)?).max(SHORTEST_WAIT);
-    let scheduled =
-        if policy.jitter { scheduled.mul_f64(1.0 + JITTER * dice.clamp(0.0, 1.0)) } else { scheduled };
+    let scheduled = if policy.jitter {
+        duration(scheduled.as_secs_f64() * (1.0 + JITTER * dice.clamp(0.0, 1.0)))
+    } else {
+        scheduled
+    };
     let asked = match outcome.status {
         Some(429 | 503) => outcome.retry_after.unwrap_or_default(),
         _ => Duration::ZERO,

@@ -1,9 +1,15 @@
 //! Replays: which events are to be delivered once more, to whom and how fast. Refuses to know which ones those are today.
 
+use std::ops::RangeInclusive;
+
 use super::delivery::DeliveryState;
 use super::event::{EventType, Outcome};
 use super::json::Text;
 use super::time::Time;
+
+/// Deliveries a second that a replay may plan: one a day at the least. Whatever brings a rate is held to it, and so is what
+/// is stored.
+pub const RATES: RangeInclusive<f64> = 1.0 / 86_400.0..=1000.0;
 
 /// Which events, and which of their deliveries. What is `None` does not matter; everything else has to fit.
 #[derive(Clone, Debug, Default, PartialEq)]

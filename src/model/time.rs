@@ -158,6 +158,12 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
+/// A length of time of so many seconds, whatever the number is: nothing for what is negative or not a number, and the longest
+/// there is for what is larger than that. `Duration`'s own conversions panic there.
+pub fn duration(seconds: f64) -> Duration {
+    if seconds > 0.0 { Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX) } else { Duration::ZERO }
+}
+
 /// A length of time to the millisecond; written in JSON as a number of seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Millis(pub u64);

@@ -11,7 +11,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Does the chores as if so many days had gone by.
 async fn days_later(house: &House, days: f64) {
-    let then = System.now().after(DAY.mul_f64(days));
+    let then = System.now().after(postcall::model::time::duration(DAY.as_secs_f64() * days));
     while house.store.chore(then).await.unwrap().more {}
 }
 

@@ -1,7 +1,5 @@
 //! Erasing a person, letting transcripts go, and carrying an account away, as callers see it.
 
-use std::time::Duration;
-
 use postcall::clock::{Clock, System};
 use serde_json::{Value, json};
 
@@ -9,7 +7,7 @@ use crate::api_rig::{House, PUBLIC_URL, Reply};
 
 /// Does the chores as if so many days had gone by.
 async fn days_later(house: &House, days: f64) {
-    let then = System.now().after(Duration::from_secs(24 * 3600).mul_f64(days));
+    let then = System.now().after(postcall::model::time::duration(24.0 * 3600.0 * days));
     while house.store.chore(then).await.unwrap().more {}
 }
 

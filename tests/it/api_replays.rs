@@ -83,6 +83,10 @@ async fn a_replay_of_nothing_or_of_somebody_else_is_refused() {
             "event_types[0] unknown_event_type, outcome unknown_value, from wrong_type, rate_per_second out_of_range"
         )
     );
+    for rate in [json!(1e-20), json!(-1), json!(0.000_011), json!(1000.5), json!(1e300)] {
+        let asked = refused(mine, json!({"outcome": "busy", "rate_per_second": rate})).await;
+        assert_eq!(asked, invalid("rate_per_second out_of_range"), "{rate}");
+    }
     assert_eq!(refused(mine, json!({"delivery_id": delivery["id"]})).await.1, "wrong_state");
     assert_eq!(refused(mine, json!({"call_id": "nobody"})).await.0, 404);
     for (name, id) in [

@@ -14,6 +14,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use tokio::sync::mpsc;
 
+use crate::model::time::duration;
 use crate::model::{DialectName, Time};
 use callee::{Callee, Played};
 use story::End;
@@ -156,7 +157,7 @@ impl Script {
     fn start_of(&self, call: u64) -> Duration {
         #[expect(clippy::cast_precision_loss, reason = "nobody plays 2^53 calls")]
         let seconds = call as f64 / self.rate;
-        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+        duration(seconds)
     }
 }
 

@@ -10,6 +10,7 @@ use super::leaving::{Leaving, raw, time};
 use super::replays::{CANCELLED, DONE, RUNNING, Stored};
 use crate::model::Time;
 use crate::model::id::Kind;
+use crate::model::replay::RATES;
 use crate::store::StoreError;
 use crate::store::moving::ReplayLine;
 
@@ -68,7 +69,7 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     let to = line.to.as_deref().map(|id| arriving.number(Kind::Endpoint, id)).transpose()?;
     let numbers = [line.position, line.last, line.total.unwrap_or(0), line.examined, line.deliveries];
     let is_fine = numbers.iter().all(|&number| number >= 0)
-        && line.rate.is_finite()
+        && RATES.contains(&line.rate)
         && serde_json::from_str::<Stored>(line.selection.get()).is_ok();
     if !is_fine {
         return wrong("malformed_line", "Its numbers or its \"selection\" cannot be.");

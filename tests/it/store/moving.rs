@@ -437,6 +437,7 @@ pub async fn wrong_lines_about_batches_are_named<F: Fixture>(scene: Scene<F>) {
         (contact.clone(), "no_such_batch"),
         (call.replace(&numbered(Kind::Contact, contact_number(batch, 1)), &own), "no_such_event"),
         (at("replay", 0).replace("running", "idle"), "unknown_state"),
+        (at("replay", 0).replace("\"rate\":1.0", "\"rate\":1e-20"), "malformed_line"),
         (at("replay", 0).replace("\"last\":", "\"last\":-"), "malformed_line"),
         (at("agent", 0).replace("\"id\":\"ann\"", "\"id\":\"\""), "malformed_line"),
     ];
