@@ -14,7 +14,7 @@ use tracing::error;
 
 use super::recipient::Recipient;
 use super::trouble::Trouble;
-use super::wire::{Answer, Exchange, Wire};
+use super::wire::{Answer, Exchange, MOST_KEPT, Wire};
 use crate::clock::Clock;
 use crate::dialect::{self, Links, Outgoing, Policy};
 use crate::ledger;
@@ -130,7 +130,7 @@ impl Attempter {
                     attempt.error = Some(refusal(response.status));
                 }
                 if !response.body.is_empty() {
-                    attempt.response_body = Some(String::from_utf8_lossy(&response.body).into_owned());
+                    attempt.response_body = Some(kept_text(&response.body, MOST_KEPT));
                 }
             }
             Err(trouble) => {
@@ -195,6 +195,12 @@ fn kind_of(trouble: &Trouble) -> AttemptResult {
     }
 }
 
+/// What is kept of an answer as text, in at most so many bytes. A byte that is no text becomes three when it is decoded.
+pub(super) fn kept_text(body: &[u8], most: usize) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(most)]);
+    text[..text.floor_char_boundary(most)].to_owned()
+}
+
 fn refusal(status: u16) -> String {
     match status {
         300..=399 => format!(
@@ -202,5 +208,21 @@ fn refusal(status: u16) -> String {
         ),
         410 => "status 410: the endpoint says that it is gone for good, so it was disabled".to_owned(),
         _ => format!("status {status}: any 2xx counts as delivered"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_takes_no_more_room_as_text_than_it_may() {
+        assert_eq!(kept_text(b"thank you", 64), "thank you");
+        assert_eq!(kept_text(b"thank you", 5), "thank");
+        // Three bytes for each that is no text.
+        let garbage = kept_text(&[0xff; 1000], 1000);
+        assert_eq!((garbage.len(), garbage.chars().count()), (999, 333));
+        assert_eq!(kept_text("aé".as_bytes(), 2), "a\u{fffd}"[..1], "no half of a letter");
+        assert!(kept_text(&[0xc3; MOST_KEPT], MOST_KEPT).len() <= MOST_KEPT);
     }
 }

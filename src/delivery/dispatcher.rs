@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::attempt::{Attempted, Attempter};
+use super::attempt::{Attempted, Attempter, kept_text};
 use super::called_off::CalledOff;
 use super::hosts::{Freed, HostPlace, Hosts};
 use super::lane::{CLAIM, Lane, State};
@@ -32,10 +33,16 @@ pub use super::hosts::MOST_TO_HOST;
 
 /// Bytes in all queues together: bounds memory however many endpoints there are and however large their events.
 const MEMORY: usize = 64 << 20;
+/// Bytes of answers that wait to be written, in all.
+const ANSWERS: usize = 32 << 20;
+/// What is kept of an answer for which there is no room, in bytes.
+const CUT_ANSWER: usize = 512;
 /// Requests that an endpoint may have under way whatever the others do.
 const SURE: usize = 2;
 /// Wait before the next claim after one that failed, and for a lease that is long enough.
 const CLAIM_PAUSE: Duration = Duration::from_millis(500);
+/// After this a queue looks again whatever it waits for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// How often queues give memory back that they have no use for.
 const REST: Duration = Duration::from_secs(10);
@@ -56,6 +63,8 @@ struct Inner {
     runtime: tokio::runtime::Handle,
     lanes: RwLock<EndpointQueues>,
     memory: Arc<DeliveryMemory>,
+    /// For what came back, until it is written.
+    answers: Arc<DeliveryMemory>,
     /// Endpoints that found no room in memory and have nothing under way that would come by again, each once.
     starved: Mutex<VecDeque<EndpointRef>>,
     stopping: AtomicBool,
@@ -69,13 +78,21 @@ struct Inner {
     busy: AtomicUsize,
     /// Rung when there are none.
     idle: Notify,
+    /// The task that hands on places at hosts, until somebody watches it.
+    telling: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// The queues, and the memory of each account that has any.
 #[derive(Default)]
 struct EndpointQueues {
     known: HashMap<EndpointRef, Arc<Lane>>,
-    memory: HashMap<AccountKey, Arc<AccountMemory>>,
+    memory: HashMap<AccountKey, AccountParts>,
+}
+
+/// What an account has in memory.
+struct AccountParts {
+    deliveries: Arc<AccountMemory>,
+    answers: Arc<AccountMemory>,
 }
 
 impl Dispatcher {
@@ -108,6 +125,7 @@ impl Dispatcher {
             runtime: tokio::runtime::Handle::current(),
             lanes: RwLock::default(),
             memory: DeliveryMemory::new(MEMORY),
+            answers: DeliveryMemory::new(ANSWERS),
             starved: Mutex::default(),
             stopping: AtomicBool::new(false),
             called_off: CalledOff::default(),
@@ -116,24 +134,29 @@ impl Dispatcher {
             hosts: Hosts::new(most_to_host, freed),
             busy: AtomicUsize::new(0),
             idle: Notify::new(),
+            telling: Mutex::default(),
         }));
         let inner = Arc::downgrade(&dispatcher.0);
-        dispatcher.0.runtime.spawn(async move {
+        let telling = dispatcher.0.runtime.spawn(async move {
             while let Some(freed) = told.recv().await {
                 inner.upgrade().inspect(|inner| inner.told(freed));
             }
         });
+        *dispatcher.0.telling.lock().unwrap_or_else(PoisonError::into_inner) = Some(telling);
         dispatcher
     }
 
-    /// Takes the way to settle, and wakes every endpoint for what an earlier run left open.
-    pub fn start(&self, writer: GroupWriter) {
+    /// Takes the way to settle, and wakes every endpoint for what an earlier run left open. Gives its tasks, to be watched.
+    pub fn start(&self, writer: GroupWriter) -> Vec<JoinHandle<()>> {
         let _ = self.0.writer.set(writer);
+        let mut tasks: Vec<_> =
+            self.0.telling.lock().unwrap_or_else(PoisonError::into_inner).take().into_iter().collect();
         if let Some(news) = self.0.store.news() {
-            self.0.runtime.spawn(self.clone().listen(news));
+            tasks.push(self.0.runtime.spawn(self.clone().listen(news)));
         }
-        self.0.runtime.spawn(rest(Arc::downgrade(&self.0)));
+        tasks.push(self.0.runtime.spawn(rest(Arc::downgrade(&self.0))));
         self.wake_all();
+        tasks
     }
 
     /// Acts on what other nodes did, for as long as there may be news.
@@ -322,8 +345,12 @@ impl Inner {
         }
         let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
         let EndpointQueues { known, memory } = &mut *lanes;
-        let memory = memory.entry(endpoint.account).or_insert_with(|| self.memory.part());
-        let lane = known.entry(endpoint).or_insert_with(|| Arc::new(Lane::new(endpoint, Arc::clone(memory))));
+        let parts = memory
+            .entry(endpoint.account)
+            .or_insert_with(|| AccountParts { deliveries: self.memory.part(), answers: self.answers.part() });
+        let lane = known.entry(endpoint).or_insert_with(|| {
+            Arc::new(Lane::new(endpoint, Arc::clone(&parts.deliveries), Arc::clone(&parts.answers)))
+        });
         Arc::clone(lane)
     }
 
@@ -447,15 +474,26 @@ impl Inner {
     }
 
     fn pump_later(self: &Arc<Self>, lane: &Arc<Lane>, state: &mut State, wait: Duration) {
-        if std::mem::replace(&mut state.pausing, true) {
+        // A wait may be for ever, which no clock can show.
+        let at = Instant::now() + wait.min(LONGEST_PAUSE);
+        if state.pausing.as_ref().is_some_and(|(until, _)| *until <= at) {
             return;
         }
-        let (inner, lane) = (Arc::clone(self), Arc::clone(lane));
-        self.runtime.spawn(async move {
-            tokio::time::sleep(wait).await;
-            lane.state().pausing = false;
-            inner.pump(&lane);
+        let (inner, theirs) = (Arc::clone(self), Arc::clone(lane));
+        let timer = self.runtime.spawn(async move {
+            tokio::time::sleep_until(at).await;
+            {
+                let mut state = theirs.state();
+                if state.pausing.as_ref().is_none_or(|(until, _)| *until != at) {
+                    return;
+                }
+                state.pausing = None;
+            }
+            inner.pump(&theirs);
         });
+        if let Some((_, later)) = state.pausing.replace((at, timer.abort_handle())) {
+            later.abort();
+        }
     }
 
     /// One delivery's attempt. The connection is free for the next one before the settlement is on disk; the place is
@@ -469,7 +507,7 @@ impl Inner {
         start: Instant,
     ) {
         self.metrics.in_flight().inc();
-        let Attempted { settlement, answered, latency } =
+        let Attempted { mut settlement, answered, latency } =
             self.attempter.attempt(&recipient, &owned, start).await;
         self.metrics.in_flight().dec();
         self.parallelism.end(answered.then_some(latency));
@@ -484,7 +522,13 @@ impl Inner {
         }
         self.pump(&lane);
         if let Some(writer) = self.writer.get() {
-            writer.settle(settlement, owned.place);
+            let mut place = owned.place;
+            if let Some(text) = &mut settlement.attempt.response_body
+                && !place.keep_answer(&lane.answers, text.len())
+            {
+                *text = kept_text(text.as_bytes(), CUT_ANSWER);
+            }
+            writer.settle(settlement, place);
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::breaker::Breaker;
 use super::hosts::{Freed, HostPlace, Hosts, Share, Waits};
@@ -28,6 +29,8 @@ pub struct Lane {
     pub target: EndpointRef,
     /// The memory of its account, which all its endpoints share.
     memory: Arc<AccountMemory>,
+    /// The memory of its account for what came back.
+    pub answers: Arc<AccountMemory>,
     state: Mutex<State>,
 }
 
@@ -54,8 +57,8 @@ pub struct State {
     pub alarm: Option<(Time, AbortHandle)>,
     /// Whether it is in line for room in memory.
     pub is_starved: bool,
-    /// Whether a timer of the rate limit is running.
-    pub pausing: bool,
+    /// Until when it waits for its rate limit, for its lease or for memory, and the timer of that.
+    pub pausing: Option<(Instant, AbortHandle)>,
     /// The rate limit.
     pub pace: Pace,
     /// The endpoint's health.
@@ -143,8 +146,8 @@ impl State {
 
 impl Lane {
     /// An empty queue.
-    pub fn new(target: EndpointRef, memory: Arc<AccountMemory>) -> Self {
-        Self { target, memory, state: Mutex::default() }
+    pub fn new(target: EndpointRef, memory: Arc<AccountMemory>, answers: Arc<AccountMemory>) -> Self {
+        Self { target, memory, answers, state: Mutex::default() }
     }
 
     /// The state, locked.
@@ -243,7 +246,8 @@ mod tests {
     fn an_idle_queue_holds_little() {
         let (freed, _told) = unbounded_channel();
         let (hosts, memory, endpoint) = (Hosts::new(8, freed), DeliveryMemory::new(1 << 20), endpoint());
-        let lane = Lane::new(EndpointRef { account: AccountKey::DEFAULT, number: 1 }, memory.part());
+        let lane =
+            Lane::new(EndpointRef { account: AccountKey::DEFAULT, number: 1 }, memory.part(), memory.part());
         for _ in 0..100 {
             let delivery = owned(&lane);
             assert!(lane.state().enqueue(delivery).is_none());

@@ -14,9 +14,11 @@ pub struct Place {
     /// What the delivery costs beside its body.
     _own: Held,
     body: Arc<Held>,
+    /// What came back, until it is on disk.
+    answer: Option<Held>,
 }
 
-/// Memory for the deliveries of all accounts, in bytes.
+/// Memory for the deliveries of all accounts, or for what came back, in bytes.
 #[derive(Debug)]
 pub struct DeliveryMemory {
     bound: usize,
@@ -69,6 +71,7 @@ impl Place {
             queue: QueuePlace::take(queue)?,
             _own: memory.take(OVERHEAD)?,
             body: Arc::new(memory.take(weight(body))?),
+            answer: None,
         })
     }
 
@@ -86,6 +89,13 @@ impl Place {
     /// The part of this place that other deliveries of the same event can share.
     pub fn body(&self) -> SharedBody {
         SharedBody(Arc::clone(&self.body))
+    }
+
+    /// Takes room for what came back, in the memory for answers. False when there is none for so much: while the store is
+    /// away, answers of any size wait for it.
+    pub fn keep_answer(&mut self, memory: &Arc<AccountMemory>, bytes: usize) -> bool {
+        self.answer = memory.take(bytes);
+        self.answer.is_some()
     }
 
     /// Corrects the size: a claim takes its places before it knows the bodies.
@@ -163,6 +173,23 @@ mod tests {
         assert!(take(&greedy).is_none());
         drop((held, others));
         assert_eq!((all.taken(), queue.load(Ordering::SeqCst)), (0, 0));
+    }
+
+    #[test]
+    fn answers_of_one_account_leave_room_for_those_of_others() {
+        let (deliveries, answers) = (DeliveryMemory::new(64 << 20), DeliveryMemory::new(32 << 20));
+        let (queue, memory) = (Arc::default(), deliveries.part());
+        let (greedy, modest) = (answers.part(), answers.part());
+        let mut places: Vec<Place> =
+            (0..10_000).map_while(|_| Place::take((&queue, usize::MAX), &memory, 100)).collect();
+        let kept =
+            places.iter_mut().map(|place| place.keep_answer(&greedy, 64 << 10)).filter(|&kept| kept).count();
+        assert!((384..512).contains(&kept), "{kept} of {}", places.len());
+        assert_eq!(answers.taken(), kept * (64 << 10));
+        let mut other = Place::take((&queue, usize::MAX), &memory, 100).unwrap();
+        assert!(other.keep_answer(&modest, 64 << 10));
+        drop((places, other));
+        assert_eq!(answers.taken(), 0);
     }
 
     #[test]

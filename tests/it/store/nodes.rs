@@ -43,7 +43,7 @@ impl Node {
         let dispatcher =
             Dispatcher::new(Arc::clone(&as_store), Arc::clone(&clock), Arc::clone(&metrics), attempter);
         let (writer, _) = GroupWriter::start(as_store, Arc::new(dispatcher.clone()), clock, metrics);
-        dispatcher.start(writer.clone());
+        drop(dispatcher.start(writer.clone()));
         Self { store, writer, receiver: Receiver::start().await }
     }
 
@@ -96,6 +96,30 @@ pub async fn no_attempt_starts_that_the_lease_may_not_outlast<F: Fixture>(scene:
     let got = node.receiver.wait_until(|got| got.iter().filter(|got| got.path == "/long").count() == 2).await;
     assert_eq!(got.len(), 4);
     wait_for(&scene, &[1, 2, 3, 4], DeliveryState::Delivered).await;
+    scene.finish().await;
+}
+
+pub async fn a_short_wait_counts_beside_a_long_one<F: Fixture>(scene: Scene<F>) {
+    let node = Node::over(&scene).await;
+    let endpoint = node.endpoint(&scene, "/", 10).await;
+    let rated = async |rate| {
+        let mut changed = scene.configured(endpoint).as_ref().clone();
+        changed.delivering.rate_limit = rate;
+        scene.store.put_endpoint(changed).await.unwrap().unwrap();
+    };
+    rated(Some(1.0 / 3600.0)).await;
+    node.hear(&scene, &["a", "b"]).await;
+    assert_eq!(node.told(1).await, ["a"], "the other one waits for an hour");
+    wait_for(&scene, &[1], DeliveryState::Delivered).await;
+    // The limit is taken away while there is no lease, which is waited for too.
+    node.store.lasts_for(Duration::ZERO);
+    rated(None).await;
+    let asked = node.store.asked_for_lease();
+    node.store.tell(News::Wake(vec![scene.target(endpoint)]));
+    asked.await;
+    node.store.lasts_for(Duration::MAX);
+    assert_eq!(node.told(2).await, ["a", "b"]);
+    wait_for(&scene, &[1, 2], DeliveryState::Delivered).await;
     scene.finish().await;
 }
 

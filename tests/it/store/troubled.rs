@@ -23,7 +23,7 @@ use postcall::store::{
     Store, StoreError, Sum, Turned, What,
 };
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::scene::Room;
 
@@ -50,6 +50,7 @@ pub struct Troubled {
     /// So many kept answers are not written before one is.
     unfinished: Mutex<usize>,
     lease: Mutex<Duration>,
+    lease_asked: Notify,
     news: Mutex<Option<UnboundedReceiver<News>>>,
     tell: UnboundedSender<News>,
     /// What this node remembers of the configuration while others go on changing it.
@@ -68,6 +69,7 @@ impl Troubled {
             groups: Mutex::default(),
             unfinished: Mutex::default(),
             lease: Mutex::new(Duration::MAX),
+            lease_asked: Notify::new(),
             news: Mutex::new(Some(news)),
             tell,
             remembered: Mutex::default(),
@@ -77,6 +79,11 @@ impl Troubled {
     /// The lease lasts for attempts of this length at most.
     pub fn lasts_for(&self, attempt: Duration) {
         *self.lease.lock().unwrap() = attempt;
+    }
+
+    /// Ends when somebody asks from now on whether the lease lasts.
+    pub fn asked_for_lease(&self) -> impl Future<Output = ()> {
+        self.lease_asked.notified()
     }
 
     /// Knows of no change to an account from now on, until it is told to catch up.
@@ -162,6 +169,7 @@ impl Store for Troubled {
     }
 
     fn outlasts(&self, attempt: Duration) -> bool {
+        self.lease_asked.notify_waiters();
         attempt <= *self.lease.lock().unwrap()
     }
 
