@@ -3,6 +3,7 @@
 
 mod database_url;
 pub mod first_start;
+mod vital;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -17,7 +18,7 @@ use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 use tracing::{info, warn};
 use url::Url;
@@ -25,6 +26,7 @@ use url::Url;
 pub use self::database_url::DatabaseUrl;
 pub use self::first_start::FirstStart;
 use self::first_start::first_start;
+use self::vital::Vital;
 use crate::api::server::{Limits, serve};
 use crate::api::{self, ApiState, BODY_MEMORY, Courier, Sent};
 use crate::clock::{Clock, System};
@@ -124,7 +126,8 @@ pub struct App {
     dispatcher: Dispatcher,
     server: Serving,
     metrics_server: Option<Serving>,
-    chores: JoinHandle<()>,
+    chores: AbortHandle,
+    vital: Vital,
 }
 
 impl App {
@@ -175,15 +178,26 @@ impl App {
             settings.max_in_flight_per_host,
         );
         let queues: Arc<dyn Queues> = Arc::new(dispatcher.clone());
-        let (writer, _) = GroupWriter::start(
+        let vital = Vital::new();
+        let (writer, writing) = GroupWriter::start(
             Arc::clone(&store),
             Arc::clone(&queues),
             Arc::clone(&clock),
             Arc::clone(&metrics),
         );
-        dispatcher.start(writer.clone());
+        vital.watch("the writing of what comes in", writing);
+        for task in dispatcher.start(writer.clone()) {
+            vital.watch("the delivery of what is owed", task);
+        }
 
-        let chores = tokio::spawn(chores(Arc::clone(&store), Arc::clone(&queues), Arc::clone(&clock)));
+        let background = tokio::spawn(chores(
+            Arc::clone(&store),
+            Arc::clone(&queues),
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+        ));
+        let chores = background.abort_handle();
+        vital.watch("background work", background);
         let courier = Arc::new(WireCourier { wire, guard });
         let public_url = api.public_url.clone();
         let state = ApiState::new(Arc::clone(&store), writer, queues, clock, metrics, courier, api);
@@ -205,6 +219,7 @@ impl App {
             server,
             metrics_server,
             chores,
+            vital,
         })
     }
 
@@ -226,6 +241,11 @@ impl App {
     /// What the first start made, if this was it.
     pub fn first_start(&self) -> Option<&FirstStart> {
         self.first_start.as_ref()
+    }
+
+    /// Waits until a task breaks off without which it is of no use, and says which. It has to be stopped then.
+    pub async fn broken(&self) -> &'static str {
+        self.vital.broken().await
     }
 
     /// Stops accepting, finishes what is in flight, commits, closes the store.
@@ -339,14 +359,20 @@ fn open_postgres(
 }
 
 /// Background work in small steps, behind everything else. Every node asks for it; a store of many decides whose turn it is.
-async fn chores(store: Arc<dyn Store>, queues: Arc<dyn Queues>, clock: Arc<dyn Clock>) {
+async fn chores(
+    store: Arc<dyn Store>,
+    queues: Arc<dyn Queues>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+) {
     const WORK: &str = "background work";
     let outage = Outage::default();
     loop {
         let began = Instant::now();
         match store.chore(clock.now()).await {
-            Ok(Progress { more, wake, called_off, has_leisure }) => {
+            Ok(Progress { more, wake, called_off, has_leisure, steps }) => {
                 outage.worked(WORK);
+                steps.iter().for_each(|step| metrics.maintained(step.job, step.took, step.has_failed));
                 queues.call_off(&called_off);
                 queues.wake(wake);
                 match more {

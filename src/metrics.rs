@@ -2,6 +2,7 @@
 //! counting is one atomic addition, no look-up and no allocation. Refuses to know who counts, and where it is shown.
 
 use std::array;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -181,6 +182,11 @@ struct Dialect {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Job {
+    job: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct State {
     state: &'static str,
 }
@@ -222,6 +228,8 @@ pub struct Metrics {
     lookups_under_way: Gauge,
     floods: Counter,
     host_waits: Counter,
+    maintenance_failures: Family<Job, Counter>,
+    maintenance_longest: Family<Job, Gauge<f64, AtomicU64>>,
     api_requests: Family<ApiRequest, Counter>,
     api_latency: Histogram,
 }
@@ -304,6 +312,20 @@ impl Metrics {
 
         let api_requests = Family::<ApiRequest, Counter>::default();
         registry.register("api_requests", "API requests by route and status", api_requests.clone());
+
+        let maintenance_failures = Family::<Job, Counter>::default();
+        registry.register(
+            "maintenance_failures",
+            "Steps of maintenance that failed and are tried again, by job",
+            maintenance_failures.clone(),
+        );
+        let maintenance_longest = Family::<Job, Gauge<f64, AtomicU64>>::default();
+        registry.register_with_unit(
+            "maintenance_longest_step",
+            "The longest step of maintenance since the start, by job",
+            Unit::Seconds,
+            maintenance_longest.clone(),
+        );
 
         let reasons = Family::<Reason, Counter>::default();
         let connections_refused =
@@ -397,6 +419,8 @@ impl Metrics {
             lookups_under_way,
             floods,
             host_waits,
+            maintenance_failures,
+            maintenance_longest,
             api_requests,
             api_latency,
         }
@@ -419,6 +443,15 @@ impl Metrics {
         let [all_hmacs, all_ed25519] = &self.checks;
         all_hmacs.inc_by(hmacs.into());
         all_ed25519.inc_by(ed25519.into());
+    }
+
+    /// A step of a job of maintenance was done or tried.
+    pub fn maintained(&self, job: &'static str, took: Duration, has_failed: bool) {
+        let longest = self.maintenance_longest.get_or_create_owned(&Job { job });
+        longest.set(longest.get().max(took.as_secs_f64()));
+        if has_failed {
+            self.maintenance_failures.get_or_create(&Job { job }).inc();
+        }
     }
 
     /// A group was committed.

@@ -150,12 +150,18 @@ pub async fn run(serve: Serve) -> Result<ExitCode, String> {
     if let Some(address) = app.metrics_address() {
         println!("metrics on http://{address}/metrics");
     }
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    let broken = tokio::select! {
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => None,
+        what = app.broken() => Some(what),
+    };
     app.stop().await;
-    Ok(ExitCode::SUCCESS)
+    match broken {
+        None => Ok(ExitCode::SUCCESS),
+        Some(what) => Err(format!(
+            "{what} broke off, which is a defect of postcall; the log says more. What was answered 200 is on disk: start it again."
+        )),
+    }
 }
 
 /// What is said of the first start on standard output, away from the log. The secrets themselves are for a person at a

@@ -20,6 +20,7 @@ pub mod packed;
 mod place;
 pub mod postgres;
 pub mod private_files;
+mod progress;
 mod rooms;
 mod shares;
 mod sql;
@@ -41,6 +42,7 @@ use self::export::{Cursor, Exported, Import, Imported, Secrets};
 use self::feed::FeedPage;
 pub use self::news::News;
 pub use self::place::{AccountMemory, DeliveryMemory, Place, SharedBody};
+pub use self::progress::{JobStep, Progress};
 use self::told::Told;
 use crate::dialect::ReceiptKind;
 use crate::model::account::{Account, Limited, Limits};
@@ -272,19 +274,6 @@ pub struct Claimed {
     pub owned: Vec<Owned>,
     /// Whether more may be due: the claim ended for lack of places, or because the bodies were large.
     pub more: bool,
-}
-
-/// What a step of background work came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Whether there is more to do.
-    pub more: bool,
-    /// Endpoints that have something due by it.
-    pub wake: Vec<EndpointRef>,
-    /// Deliveries that may be in memory and shall not be attempted: the caller tells [`Queues::call_off`].
-    pub called_off: Vec<(EndpointRef, i64)>,
-    /// Whether the next step can wait a little: nobody gains by its being fast, and whoever calls now would pay.
-    pub has_leisure: bool,
 }
 
 /// An account with all that is configured in it: sources and endpoints, secrets opened. A snapshot.
@@ -678,9 +667,8 @@ pub trait Store: batches::Batches + books::Books + Send + Sync {
 
     // Upkeep.
 
-    /// One small step of background work: calls off what deleted endpoints are owed, lets held deliveries go whose time
-    /// is up, goes on with replays, erases persons, removes what is past its account's retention, gives space back. The
-    /// caller wakes the endpoints and tells what was called off.
+    /// One round of maintenance: a small step of each job, as far as anything is due, and one for the database itself. A job
+    /// that fails rests for its account, and all else goes on. The caller wakes the endpoints and tells what was called off.
     fn chore(&self, now: Time) -> Answer<'_, Progress>;
     /// Whether the store can be written.
     fn ready(&self) -> Answer<'_, ()>;

@@ -30,6 +30,7 @@ use super::private_files;
 use super::rooms::call_index::{CallIndex, Recent};
 use super::rooms::config::{self, Directory};
 use super::rooms::database::{Database, Desk, RoomStore};
+use super::rooms::maintenance;
 use super::rooms::mentioned::Remembered;
 use super::rooms::readers::Readers;
 use super::rooms::store::new_tag;
@@ -218,7 +219,7 @@ impl PostgresStore {
             keeper: Mutex::new(keeper),
             looks: Looks::default(),
         };
-        Ok(Self { database, directory, vault, feeds })
+        Ok(Self { database, directory, vault, feeds, job_turns: maintenance::turns() })
     }
 }
 

@@ -11,12 +11,13 @@ use super::schema;
 use super::server::Server;
 use super::tenure::{self, Tenure};
 use crate::model::Time;
+use crate::store::StoreError;
 use crate::store::rooms::config::Changed;
 use crate::store::rooms::database::{Desk, NoQueues, Writing};
+use crate::store::rooms::erasure;
+use crate::store::rooms::maintenance::Ran;
 use crate::store::rooms::record::Recording;
-use crate::store::rooms::{erasure, upkeep};
-use crate::store::sql;
-use crate::store::{Committed, Progress, StoreError};
+use crate::store::sql::{self, Connection};
 use tracing::{info, warn};
 
 /// Background work is done by one node at a time.
@@ -80,26 +81,17 @@ impl Writer {
         }
     }
 
-    /// A transaction of a chore, which may take its turn only where no other node has it.
-    fn chore_of(
+    /// A transaction of maintenance, which is done where no other node has the turn; nothing where one has it.
+    fn in_turn(
         &mut self,
         now: Time,
-        chore: impl FnOnce(&mut Recording<'_>) -> Result<bool, StoreError>,
-        sum: &mut Progress,
-    ) -> Result<bool, StoreError> {
-        let work = |recording: &mut Recording<'_>| {
-            let turn = recording
-                .db
-                .prepare_cached("SELECT 1 WHERE pg_try_advisory_xact_lock(CAST(? AS BIGINT))")?
-                .exists([CHORES])?;
-            if turn { chore(recording).map(Some) } else { Ok(None) }
+        work: impl FnOnce(&mut Recording<'_>) -> Result<bool, StoreError>,
+    ) -> Result<Option<bool>, StoreError> {
+        let work = |recording: &mut Recording<'_>| match Self::has_turn(recording.db)? {
+            true => work(recording).map(Some),
+            false => Ok(None),
         };
-        let (more, Committed { wake, called_off, has_leisure, .. }) = self.recording(&NoQueues, now, work)?;
-        sum.wake.extend(wake);
-        sum.called_off.extend(called_off);
-        sum.more |= more == Some(true);
-        sum.has_leisure |= has_leisure;
-        Ok(more.is_some())
+        Ok(self.recording(&NoQueues, now, work)?.0)
     }
 
     /// Makes partitions for the weeks to come, drops those in which nothing is needed, and finds out what has to be taken
@@ -113,9 +105,7 @@ impl Writer {
         let mut are_dropped = true;
         for partition in spent? {
             let dropped = |recording: &mut Recording<'_>| partitions::drop(recording.db, &partition);
-            let mut sum = Progress::default();
-            self.chore_of(now, dropped, &mut sum)?;
-            if !sum.more {
+            if self.in_turn(now, dropped)? != Some(true) {
                 are_dropped = false;
                 break;
             }
@@ -129,13 +119,11 @@ impl Writer {
         Ok(are_dropped && are_all)
     }
 
-    /// What is done for the database beside the rooms. True when there is more.
-    fn tend(&mut self, now: Time) -> Result<bool, StoreError> {
+    /// What is done for the tables themselves. True when there is more.
+    fn tidy(&mut self, now: Time) -> Result<bool, StoreError> {
         if let Some(mut sweep) = self.sweeps.pop_front() {
             let swept = |recording: &mut Recording<'_>| partitions::sweep(recording.db, &mut sweep);
-            let mut sum = Progress::default();
-            self.chore_of(now, swept, &mut sum)?;
-            if sum.more {
+            if self.in_turn(now, swept)? == Some(true) {
                 self.sweeps.push_front(sweep);
             }
             return Ok(true);
@@ -204,40 +192,32 @@ impl Writing for Writer {
         self.waited
     }
 
-    fn chore(&mut self, now: Time) -> Result<Progress, StoreError> {
-        let mut sum = Progress::default();
-        let has_turn = self.chore_of(
-            now,
-            |recording| {
-                let has_ended = tenure::end_lapsed(recording.db)?;
-                if has_ended {
-                    news::tell_of_a_gone_node(recording.db)?;
-                }
-                Ok(has_ended)
-            },
-            &mut sum,
-        )?;
-        if !has_turn {
-            return Ok(sum);
-        }
-        let vault = Arc::clone(&self.desk.vault);
-        // One by one: a transaction that takes the lines of several accounts takes them in their order.
-        for chore in upkeep::FIRST {
-            self.chore_of(now, |recording| chore(recording, &vault), &mut sum)?;
-        }
-        for chore in upkeep::THEN {
-            let had_more = std::mem::take(&mut sum.more);
-            self.chore_of(now, |recording| chore(recording, &vault), &mut sum)?;
-            if sum.more {
-                break;
+    fn begin_round(&mut self, now: Time) -> Result<bool, StoreError> {
+        let end_lapsed = |recording: &mut Recording<'_>| {
+            let has_ended = tenure::end_lapsed(recording.db)?;
+            if has_ended {
+                news::tell_of_a_gone_node(recording.db)?;
             }
-            sum.more = had_more;
+            Ok(has_ended)
+        };
+        Ok(self.in_turn(now, end_lapsed)?.is_some())
+    }
+
+    fn has_turn(db: &Connection) -> Result<bool, StoreError> {
+        Ok(db
+            .prepare_cached("SELECT 1 WHERE pg_try_advisory_xact_lock(CAST(? AS BIGINT))")?
+            .exists([CHORES])?)
+    }
+
+    fn end_job(&mut self, ran: &Ran) -> Result<(), StoreError> {
+        match ran.called_off.as_slice() {
+            [] => Ok(()),
+            called_off => self.write(|db, _| news::tell_of_called_off(db, called_off)),
         }
-        if !sum.called_off.is_empty() {
-            let called_off = sum.called_off.clone();
-            self.write(|db, _| news::tell_of_called_off(db, &called_off))?;
-        }
-        // Also where there is always more to do. What is known by now has to be told here, whatever comes of the rest.
+    }
+
+    fn tend(&mut self, now: Time) -> Result<bool, StoreError> {
+        // Also where there is always more to do.
         if self.partitions.is_none_or(|next| now >= next) {
             let looked = self.look_at_partitions(now);
             let is_done = looked.unwrap_or_else(|error| {
@@ -246,14 +226,7 @@ impl Writing for Writer {
             });
             self.partitions = Some(now.after(if is_done { LOOK } else { LOOK_AGAIN }));
         }
-        if !sum.more {
-            match self.tend(now) {
-                Ok(more) => sum.more = more,
-                Err(error) if sum.called_off.is_empty() && sum.wake.is_empty() => return Err(error),
-                Err(error) => warn!(%error, "the tables were not tidied up; tried again soon"),
-            }
-        }
-        Ok(sum)
+        self.tidy(now)
     }
 
     fn prove(&mut self) -> Result<(), StoreError> {

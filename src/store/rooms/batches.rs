@@ -6,7 +6,8 @@ use crate::store::sql::{Connection, OptionalExtension, params};
 use super::config::{self, Changed};
 use super::credit;
 use super::database::{Database, Desk, NoQueues, RoomStore, Writing};
-use super::keys::{pack, unpack};
+use super::due::accounts_of_keys;
+use super::keys::{beyond, keys_of as keys_of_account, pack, unpack};
 use super::placing::{
     BATCH_COLUMNS, BatchBook, CONTACT_COLUMNS, book_of, contact_of, contacts_of, id_hash, phone_hash,
 };
@@ -275,14 +276,25 @@ pub fn forget_arriving(db: &Connection, tenure: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// The first account after this one with a batch that is to be taken in.
+pub fn first_intake(db: &Connection, _: Time, after: AccountKey) -> Result<Option<AccountKey>, StoreError> {
+    let batch: Option<i64> = db
+        .prepare_cached("SELECT MIN(id) FROM given_batches WHERE intake = 1 AND id >= ?")?
+        .query_row([beyond(after)], |row| row.get(0))?;
+    Ok(batch.map(|batch| unpack(batch).0))
+}
+
 /// One step of an intake. True when there is more.
-pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
+pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
     let db = recording.db;
     let batch: Option<i64> = db
-        .prepare_cached("SELECT id FROM given_batches WHERE intake = 1 ORDER BY id LIMIT 1")?
-        .query_row((), |row| row.get(0))
+        .prepare_cached(
+            "SELECT id FROM given_batches WHERE intake = 1 AND id >= ? AND id < ? /*! AND account = @1 */
+             ORDER BY id LIMIT 1",
+        )?
+        .query_row(keys_of_account(account), |row| row.get(0))
         .optional()?;
-    let Some(batch) = batch else { return release(recording) };
+    let Some(batch) = batch else { return Ok(false) };
     let is_over = recording.batch(batch)?.is_some_and(|book| book.state.is_over());
     let [first, end] = contacts_of(batch);
     let part: Option<(i64, Vec<u8>)> = db
@@ -387,12 +399,23 @@ fn place_early(recording: &mut Recording<'_>, batch: i64) -> Result<bool, StoreE
     Ok(!early.is_empty())
 }
 
+/// The accounts of the batches whose endpoints are to go for the longest.
+pub fn due_releases(db: &Connection, now: Time, most: i64) -> Result<Vec<AccountKey>, StoreError> {
+    let sql = "SELECT id FROM given_batches WHERE release_at <= ? ORDER BY release_at LIMIT ?";
+    accounts_of_keys(db, sql, now, most)
+}
+
 /// Takes the endpoints of a batch away that ended some time ago. True if there was one.
-fn release(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
+pub fn release(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
     let (db, now) = (recording.db, recording.now);
+    let [first, end] = keys_of_account(account);
     let due: Option<i64> = db
-        .prepare_cached("SELECT id FROM given_batches WHERE release_at <= ? ORDER BY release_at LIMIT 1")?
-        .query_row([now.as_micros()], |row| row.get(0))
+        .prepare_cached(
+            "SELECT id FROM given_batches
+             WHERE release_at <= ? AND +id >= ? AND +id < ? /*! AND account = @2 */
+             ORDER BY release_at LIMIT 1",
+        )?
+        .query_row([now.as_micros(), first, end], |row| row.get(0))
         .optional()?;
     let Some(batch) = due else { return Ok(false) };
     delete_endpoints(recording, batch)?;

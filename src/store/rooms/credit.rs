@@ -5,7 +5,7 @@ use crate::store::sql::{Connection, OptionalExtension, params};
 
 use super::keys::pack;
 use super::record::Recording;
-use crate::model::AccountKey;
+use crate::model::{AccountKey, Time};
 use crate::store::StoreError;
 use crate::store::batches::Failure;
 
@@ -48,15 +48,17 @@ pub fn use_up(db: &Connection, account: AccountKey, millis: i64) -> Result<(), S
     note(db, account, left)
 }
 
-/// One step: some open batches of an account fail for which no call minutes are left. True when there is more.
-pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
-    let db = recording.db;
+/// The first account after this one for which no call minutes are left.
+pub fn first_after(db: &Connection, _: Time, after: AccountKey) -> Result<Option<AccountKey>, StoreError> {
     let account: Option<i64> = db
-        .prepare_cached("SELECT account FROM out_of_credit ORDER BY account LIMIT 1")?
-        .query_row((), |row| row.get(0))
-        .optional()?;
-    let Some(account) = account.map(AccountKey) else { return Ok(false) };
-    recording.enter(account)?;
+        .prepare_cached("SELECT MIN(account) FROM out_of_credit WHERE account > ?")?
+        .query_row([after.0], |row| row.get(0))?;
+    Ok(account.map(AccountKey))
+}
+
+/// One step: some open batches fail, as no call minutes are left. True when there is more.
+pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
+    let db = recording.db;
     let has_none = left(db, account)?.is_some_and(|millis| millis <= 0);
     let mut open: Vec<i64> = Vec::new();
     if has_none {

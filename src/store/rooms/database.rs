@@ -1,13 +1,16 @@
 //! What the rooms ask of a database: threads with connections that write, others that read, and transactions that are seen
 //! by everybody once they are committed and by nobody before. Refuses to know which database it is.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::call_index::{CallIndex, Recent};
 use super::config::{self, Changed, Directory};
+use super::job_turns::{JobTurns, Turn};
+use super::maintenance::{Job, Ran};
 use super::mentioned::Remembered;
 use super::record::{Memory, Recording};
 use super::thread::Lane;
@@ -16,9 +19,7 @@ use crate::model::{AccountKey, Time};
 use crate::store::feed::Feeds;
 use crate::store::sql::Connection;
 use crate::store::vault::Vault;
-use crate::store::{
-    AccountConfig, Answer, Committed, EndpointRef, Owned, Place, Progress, Queues, StoreError,
-};
+use crate::store::{AccountConfig, Answer, Committed, EndpointRef, Owned, Place, Queues, StoreError};
 
 /// A database with all the rooms in it.
 pub struct RoomStore<D> {
@@ -26,6 +27,8 @@ pub struct RoomStore<D> {
     pub(in crate::store) directory: Arc<Directory>,
     pub(in crate::store) vault: Arc<Vault>,
     pub(in crate::store) feeds: Arc<Feeds>,
+    /// Whose turn it is in the jobs of maintenance.
+    pub(in crate::store) job_turns: Mutex<JobTurns>,
 }
 
 /// A database, as far as it is a matter of its own how work gets done.
@@ -133,8 +136,18 @@ pub trait Writing: Send + 'static {
     fn roll_back(&mut self, why: &StoreError);
     /// How long the last commit waited for the disk.
     fn waited(&self) -> Duration;
-    /// One step of background work. What it comes to is what [`crate::store::Store::chore`] gives.
-    fn chore(&mut self, now: Time) -> Result<Progress, StoreError>;
+    /// Begins a round of maintenance: what comes before all jobs. False when another node does it.
+    fn begin_round(&mut self, _now: Time) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+    /// Whether a job may be done in the open transaction: of many nodes one does them.
+    fn has_turn(_db: &Connection) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+    /// Leaves the connection as others expect it after a job, and tells other nodes what that called off.
+    fn end_job(&mut self, ran: &Ran) -> Result<(), StoreError>;
+    /// Ends a round of maintenance: a step of what is done for the database itself. True when there is more.
+    fn tend(&mut self, now: Time) -> Result<bool, StoreError>;
     /// Whether it can write.
     fn prove(&mut self) -> Result<(), StoreError>;
 
@@ -191,6 +204,39 @@ pub trait Writing: Send + 'static {
         work: impl FnOnce(&Connection, &Desk) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         self.transact(|db, desk| Ok((work(db, desk)?, Vec::new())))
+    }
+
+    /// Runs a job of maintenance for the account whose turn it is, in a transaction of its own. Whatever goes wrong in it is
+    /// that job's and that account's.
+    ///
+    /// # Errors
+    /// When no transaction could be begun.
+    fn run_job(&mut self, job: &Job, turn: &Turn, now: Time) -> Result<Ran, StoreError> {
+        let start = Instant::now();
+        let (mut account, mut has_begun) = (None, false);
+        let work = |recording: &mut Recording<'_>| {
+            has_begun = true;
+            match Self::has_turn(recording.db)? {
+                true => job.run(recording, turn, |of| account = Some(of)),
+                false => Ok(false),
+            }
+        };
+        let done = catch_unwind(AssertUnwindSafe(|| self.recording(&NoQueues, now, work)));
+        let mut ran = match done {
+            Ok(Ok((more, Committed { wake, called_off, has_leisure, .. }))) => {
+                Ran { more, wake, called_off, has_leisure, ..Ran::default() }
+            }
+            Ok(Err(error)) if !has_begun => return Err(error),
+            Ok(Err(error)) => Ran { failed: Some(error), ..Ran::default() },
+            Err(_) => {
+                Ran { failed: Some(StoreError::Data("it broke off: a defect".to_owned())), ..Ran::default() }
+            }
+        };
+        (ran.account, ran.took) = (account, start.elapsed());
+        if let Err(error) = self.end_job(&ran) {
+            ran.failed.get_or_insert(error);
+        }
+        Ok(ran)
     }
 
     /// Runs work that records or settles, in one transaction.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::store::sql::{Connection, OptionalExtension, Row, params};
 use tracing::info;
 
-use super::keys::{pack, unpack};
+use super::keys::{beyond, keys_of, pack, unpack};
 use super::list::ROOMS;
 use super::record::Recording;
 use super::retention::Budget;
@@ -135,26 +135,33 @@ pub fn list(db: &Connection, account: AccountKey, page: Page) -> Result<Vec<Eras
     Ok(found.collect::<Result<_, _>>()?)
 }
 
-/// One step of the oldest job. True when there is more.
-pub fn step(recording: &mut Recording<'_>, vault: &Vault) -> Result<bool, StoreError> {
+/// The first account after this one with a person to erase.
+pub fn first_after(db: &Connection, _: Time, after: AccountKey) -> Result<Option<AccountKey>, StoreError> {
+    let job: Option<i64> = db
+        .prepare_cached("SELECT MIN(id) FROM erasures WHERE room IS NOT NULL AND room <> ? AND id >= ?")?
+        .query_row(params![LOG, beyond(after)], |row| row.get(0))?;
+    Ok(job.map(|job| unpack(job).0))
+}
+
+/// One step of the account's oldest job. True when there is more.
+pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
+    let vault = recording.known.vault;
+    let [first, end] = keys_of(account);
     let db = recording.db;
     #[expect(clippy::type_complexity, reason = "one row")]
     let oldest: Option<(i64, Option<Vec<u8>>, String, i64, String, i64)> = db
         .prepare_cached(
             "SELECT id, sealed, room, place, counts, requested_at FROM erasures
-             WHERE room IS NOT NULL ORDER BY id LIMIT 1",
+             WHERE room IS NOT NULL AND room <> ? AND id >= ? AND id < ? /*! AND account = @2 */
+             ORDER BY id LIMIT 1",
         )?
-        .query_row((), |row| {
+        .query_row(params![LOG, first, end], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
         })
         .optional()?;
     let Some((job, sealed, name, place, counts, requested_at)) = oldest else { return Ok(false) };
-    recording.enter(unpack(job).0)?;
     // A clock that was set back does not erase before it was asked to: what is remembered of a call counts from here.
     recording.now = recording.now.max(Time::from_micros(requested_at));
-    if name == LOG {
-        return Ok(false);
-    }
     // From here on what is deleted is overwritten in the same pages, and so are pages that become free.
     if let Connection::Sqlite(file) = db {
         file.pragma_update(None, "secure_delete", "ON")?;
@@ -236,18 +243,18 @@ fn overwrite(db: &Connection, place: i64) -> Result<Option<i64>, StoreError> {
 
 /// Whether nothing but the log stands between a job and its end.
 pub fn waits_for_log(db: &Connection) -> Result<bool, StoreError> {
-    let sql = "SELECT room = ? FROM erasures WHERE room IS NOT NULL ORDER BY id LIMIT 1";
-    Ok(db.prepare_cached(sql)?.query_row([LOG], |row| row.get(0)).optional()?.unwrap_or(false))
+    let sql = "SELECT 1 FROM erasures WHERE room IS NOT NULL AND room = ? LIMIT 1";
+    Ok(db.prepare_cached(sql)?.exists([LOG])?)
 }
 
-/// The log was begun afresh: the oldest job is finished.
+/// The log was begun afresh: the oldest job that waits for that is finished.
 pub fn finish(db: &Connection, now: Time) -> Result<(), StoreError> {
     let job: i64 = db
         .prepare_cached(
             "UPDATE erasures SET room = NULL, overwritten_at = ? WHERE id =
-             (SELECT id FROM erasures WHERE room IS NOT NULL ORDER BY id LIMIT 1) RETURNING id",
+             (SELECT id FROM erasures WHERE room IS NOT NULL AND room = ? ORDER BY id LIMIT 1) RETURNING id",
         )?
-        .query_row([now.as_micros()], |row| row.get(0))?;
+        .query_row(params![now.as_micros(), LOG], |row| row.get(0))?;
     let (account, number) = unpack(job);
     info!(account = account.0, erasure = number, "a person was erased");
     Ok(())

@@ -5,9 +5,11 @@
 
 use crate::store::sql::{Connection, OptionalExtension};
 
-use super::keys::{pack, unpack};
+use super::due::accounts_of_keys;
+use super::keys::{keys_of, pack, unpack};
 use super::owning::TYPICAL;
 use super::record::{Recording, WAITING};
+use crate::model::{AccountKey, Time};
 use crate::store::{EndpointRef, StoreError};
 
 /// `held` has what waits; `rendered` the snapshots of deliveries that say more than their event did.
@@ -88,25 +90,6 @@ impl Recording<'_> {
         Ok(())
     }
 
-    /// Lets some of those go whose time is up. True when there may be more.
-    pub fn let_overdue_go(&mut self) -> Result<bool, StoreError> {
-        let mut overdue: Vec<(i64, i64, i64)> = self
-            .db
-            .prepare_cached(
-                "SELECT delivery, call, endpoint FROM held WHERE until <= ? ORDER BY until LIMIT ?",
-            )?
-            .query_map([self.now.as_micros(), STEP], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-            .collect::<Result<_, _>>()?;
-        overdue.sort_unstable_by_key(|&(_, _, endpoint)| endpoint);
-        for &(id, call, endpoint) in &overdue {
-            let (account, number) = unpack(endpoint);
-            self.enter(account)?;
-            let snapshot = newest(self.db, call)?.unwrap_or(0);
-            self.let_go(id, EndpointRef { account, number }, snapshot)?;
-        }
-        Ok(!overdue.is_empty())
-    }
-
     /// Ends the waiting of a delivery that is to be sent now, by hand.
     pub(super) fn end_hold(&self, id: i64) -> Result<(), StoreError> {
         let call: Option<i64> = self
@@ -119,6 +102,33 @@ impl Recording<'_> {
         }
         forget(self.db, id).map(drop)
     }
+}
+
+/// The accounts of the deliveries whose time to wait was up first.
+pub fn overdue(db: &Connection, now: Time, most: i64) -> Result<Vec<AccountKey>, StoreError> {
+    accounts_of_keys(db, "SELECT endpoint FROM held WHERE until <= ? ORDER BY until LIMIT ?", now, most)
+}
+
+/// Lets some of an account's go whose time is up. True when there may be more.
+pub fn let_overdue_go(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
+    let [first, end] = keys_of(account);
+    let overdue: Vec<(i64, i64, i64)> = recording
+        .db
+        .prepare_cached(
+            "SELECT delivery, call, endpoint FROM held
+             WHERE until <= ? AND +endpoint >= ? AND +endpoint < ? /*! AND account = @2 */
+             ORDER BY until LIMIT ?",
+        )?
+        .query_map([recording.now.as_micros(), first, end, STEP], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    for &(id, call, endpoint) in &overdue {
+        let number = unpack(endpoint).1;
+        let snapshot = newest(recording.db, call)?.unwrap_or(0);
+        recording.let_go(id, EndpointRef { account, number }, snapshot)?;
+    }
+    Ok(!overdue.is_empty())
 }
 
 /// The newest event of a call.

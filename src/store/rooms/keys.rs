@@ -23,6 +23,16 @@ pub fn unpack(key: i64) -> (AccountKey, i64) {
     (AccountKey(key >> NUMBER_BITS), key & ((1 << NUMBER_BITS) - 1))
 }
 
+/// The smallest key of an account behind this one.
+pub fn beyond(account: AccountKey) -> i64 {
+    pack(AccountKey(account.0 + 1), 0)
+}
+
+/// The keys of an account: the first, and the first that is none of them.
+pub fn keys_of(account: AccountKey) -> [i64; 2] {
+    [pack(account, 0), beyond(account)]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,11 +5,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::store::sql::{OptionalExtension, Row, params};
+use crate::store::sql::{Connection, OptionalExtension, Row, params};
 
+use super::due::accounts_of_keys;
 use super::edges::Edges;
 use super::holds;
-use super::keys::{pack, unpack};
+use super::keys::{keys_of, pack, unpack};
 use super::read;
 use super::record::{BEHIND, Recording};
 use super::replays::{CANCELLED, DONE, MOST_OPEN, RUNNING, Stored, count_open, deliveries_of};
@@ -39,14 +40,21 @@ struct Job {
     deliveries: i64,
 }
 
-/// One step of the job that has waited longest. True when there may be more to do.
-pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
+/// The accounts of the replays that are due for the longest.
+pub fn due(db: &Connection, now: Time, most: i64) -> Result<Vec<AccountKey>, StoreError> {
+    accounts_of_keys(db, "SELECT id FROM replays WHERE next_at <= ? ORDER BY next_at LIMIT ?", now, most)
+}
+
+/// One step of the account's replay that has waited longest. True when there may be more to do.
+pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
     let (db, now) = (recording.db, recording.now.as_micros());
+    let [first, end] = keys_of(account);
     let mut statement = db.prepare_cached(
         "SELECT id, selection, target, rate, dry, state, next_at, position, last, examined, deliveries
-         FROM replays WHERE next_at <= ? ORDER BY next_at LIMIT 1",
+         FROM replays WHERE next_at <= ? AND +id >= ? AND +id < ? /*! AND account = @2 */
+         ORDER BY next_at LIMIT 1",
     )?;
-    let mut rows = statement.query([now])?;
+    let mut rows = statement.query([now, first, end])?;
     let Some(row) = rows.next()? else { return Ok(false) };
     let stored: Stored = serde_json::from_str(&row.get::<String>(1)?).map_err(damaged)?;
     let job = Job {
@@ -65,7 +73,6 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
         deliveries: row.get(10)?,
     };
     drop(rows);
-    recording.enter(unpack(job.id).0)?;
     match job.state {
         RUNNING => Walk::of(recording, job)?.step()?,
         _ => call_off(recording, job.id)?,

@@ -137,19 +137,22 @@ pub fn first_young(
     Ok(position + 1)
 }
 
+/// The accounts that have something past its retention, those first that have waited longest.
+pub fn due(db: &Connection, now: Time, most: i64) -> Result<Vec<AccountKey>, StoreError> {
+    let mut statement = db.prepare_cached(
+        "SELECT account FROM accounts
+         WHERE purge_at <= ? AND (importing = 0 OR COALESCE(imported_at, 0) <= ?)
+         ORDER BY purge_at LIMIT ?",
+    )?;
+    let of_import = now.as_micros().saturating_sub(IMPORT);
+    let rows = statement.query_map([now.as_micros(), of_import, most], |row| Ok(AccountKey(row.get(0)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// One step. True when there is more.
-pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
+pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
     let now = recording.now;
-    let due: Option<i64> = recording
-        .db
-        .prepare_cached(
-            "SELECT account FROM accounts WHERE purge_at <= ?1 AND (importing = 0 OR COALESCE(imported_at, 0) <= ?2)
-             ORDER BY purge_at LIMIT 1",
-        )?
-        .query_row([now.as_micros(), now.as_micros().saturating_sub(IMPORT)], |row| row.get(0))
-        .optional()?;
-    let Some(account) = due else { return Ok(false) };
-    recording.enter(AccountKey(account))?;
+    let account = account.0;
     let (retention, position, purged, imported_at): (Option<i64>, i64, i64, Option<i64>) = recording
         .db
         .prepare_cached("SELECT retention, position, purged, imported_at FROM accounts WHERE account = ?")?
@@ -187,7 +190,6 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
             .execute([next, account])?;
     }
     purge.finish()?;
-    // There may be another account that is due.
     Ok(true)
 }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::store::sql::{Connection, OptionalExtension, params};
 
 use super::batches;
-use super::keys::{pack, unpack};
+use super::due::accounts_of_keys;
+use super::keys::{keys_of, pack, unpack};
 use super::record::{About, Recording};
 use crate::model::event::{EventBody, EventType};
 use crate::model::{AccountKey, Time};
@@ -78,15 +79,24 @@ pub fn remove(db: &Connection, batch: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// The accounts of the batches whose time came first.
+pub fn due(db: &Connection, now: Time, most: i64) -> Result<Vec<AccountKey>, StoreError> {
+    accounts_of_keys(db, "SELECT batch FROM scheduled WHERE due <= ? ORDER BY due LIMIT ?", now, most)
+}
+
 /// One step. True when there is more.
-pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
+pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
     let (db, now) = (recording.db, recording.now);
+    let [first, end] = keys_of(account);
     let first: Option<(i64, Option<i64>)> = db
-        .prepare_cached("SELECT batch, told FROM scheduled WHERE due <= ? ORDER BY due LIMIT 1")?
-        .query_row([now.as_micros()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .prepare_cached(
+            "SELECT batch, told FROM scheduled
+             WHERE due <= ? AND +batch >= ? AND +batch < ? /*! AND account = @2 */
+             ORDER BY due LIMIT 1",
+        )?
+        .query_row([now.as_micros(), first, end], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let Some((batch, after)) = first else { return Ok(false) };
-    recording.enter(unpack(batch).0)?;
     let state = recording.batch(batch)?.map(|book| (book.state.is_over(), book.has_intake));
     let page = Page { after, limit: STEP };
     let found = match state {

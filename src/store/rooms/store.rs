@@ -1,15 +1,17 @@
 //! The store that is made of the rooms: each method of the trait as one transaction on the database, by the lane that it
 //! belongs to. Refuses to know which database it is.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tracing::{debug, error, info};
 
 use super::call_index::call_hash;
 use super::config::{self, Changed};
 use super::database::{Database, NoQueues, RoomStore, Writing};
 use super::keys::pack;
+use super::maintenance::JOBS;
 use super::record::Recording;
 use super::thread::Lane;
 use super::{
@@ -26,8 +28,8 @@ use crate::store::feed::FeedPage;
 use crate::store::sql::Connection;
 use crate::store::{
     AccountConfig, Answer, CallFilter, CallView, Claimed, Committed, DeliveryFilter, DeliveryView,
-    EndpointRef, Group, Idempotent, KeyUse, NewKey, News, Page, Place, Progress, Quarantined, Queues, Store,
-    StoreError, Sum, Turned,
+    EndpointRef, Group, Idempotent, JobStep, KeyUse, NewKey, News, Page, Place, Progress, Quarantined,
+    Queues, Store, StoreError, Sum, Turned,
 };
 
 /// The tag of a new account.
@@ -49,6 +51,41 @@ impl<D: Database> RoomStore<D> {
             writer.transact(|db, _| Ok((set(db)?, vec![Changed::Account(account)])))?;
             Ok(writer.desk().directory.get(account).map(|config| config.account.clone()))
         })
+    }
+
+    /// A round of maintenance: a step of each job, and one for the database itself. Each is a work of its own for the writer, so
+    /// that nobody else waits for more than one of them. What is committed is in `progress`, whatever comes after it.
+    async fn round(&self, now: Time, progress: &mut Progress) -> Result<(), StoreError> {
+        let turns = || self.job_turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let none = AccountKey::NONE;
+        if !self.database.write(Lane::Chore, none, move |writer| writer.begin_round(now)).await? {
+            return Ok(());
+        }
+        for (at, job) in JOBS.iter().enumerate() {
+            let Some(turn) = turns().next(at, now) else { continue };
+            let run = move |writer: &mut D::Writer| writer.run_job(job, &turn, now);
+            let ran = self.database.write(Lane::Chore, none, run).await?;
+            let account = ran.account.unwrap_or(none);
+            let (job, of) = (job.name, account.0);
+            match &ran.failed {
+                Some(error) if turns().failed(at, account, now) => {
+                    error!(job, account = of, %error, "a job failed; it is tried again, and all else goes on");
+                }
+                Some(error) => debug!(job, account = of, %error, "still failing"),
+                None if ran.account.is_none() => {}
+                None if turns().worked(at, account) => info!(job, account = of, "works again"),
+                None => {}
+            }
+            if ran.account.is_some() || ran.failed.is_some() || ran.more {
+                progress.steps.push(JobStep { job, took: ran.took, has_failed: ran.failed.is_some() });
+            }
+            progress.more |= ran.more;
+            progress.has_leisure |= ran.has_leisure;
+            progress.wake.extend(ran.wake);
+            progress.called_off.extend(ran.called_off);
+        }
+        progress.more |= self.database.write(Lane::Chore, none, move |writer| writer.tend(now)).await?;
+        Ok(())
     }
 
     /// The tag of an account, for ids.
@@ -431,7 +468,17 @@ impl<D: Database> Store for RoomStore<D> {
     }
 
     fn chore(&self, now: Time) -> Answer<'_, Progress> {
-        self.database.write(Lane::Chore, AccountKey::NONE, move |writer| writer.chore(now))
+        Box::pin(async move {
+            let mut progress = Progress::default();
+            match self.round(now, &mut progress).await {
+                // What was committed is told all the same; who asks again hears of it soon enough.
+                Err(_) if !(progress.wake.is_empty() && progress.called_off.is_empty()) => {
+                    Ok(Progress { more: true, ..progress })
+                }
+                Err(error) => Err(error),
+                Ok(()) => Ok(progress),
+            }
+        })
     }
 
     fn ready(&self) -> Answer<'_, ()> {

@@ -17,6 +17,7 @@ use std::time::Duration;
 use ring::hmac;
 
 use super::ahead::Known;
+use super::due::accounts_of;
 use super::index_filter::{HashIndex, IndexFilter};
 use super::keys::{pack, unpack};
 use super::record::Recording;
@@ -25,7 +26,7 @@ use super::rows::INSERT_TOMBSTONE;
 use crate::ledger::Received;
 use crate::model::{AccountKey, Text, Time};
 use crate::store::StoreError;
-use crate::store::sql::{Connection, OptionalExtension, params};
+use crate::store::sql::{Connection, params};
 use crate::store::vault::Vault;
 
 /// The tombstones, and of each account for how long they stand, how many there were, and when the oldest is looked at.
@@ -232,16 +233,15 @@ pub fn set(db: &Connection, account: AccountKey, kept: Duration, now: Time) -> R
     Ok(())
 }
 
+/// The accounts that have tombstones whose time is over, those first that have waited longest.
+pub fn due(db: &Connection, now: Time, most: i64) -> Result<Vec<AccountKey>, StoreError> {
+    let sql = "SELECT account FROM accounts WHERE tombstones_at <= ? ORDER BY tombstones_at LIMIT ?";
+    accounts_of(db, sql, now, most)
+}
+
 /// One step of deleting tombstones whose time is over. True when there is more.
-pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
+pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
     let (db, now) = (recording.db, recording.now);
-    let due: Option<i64> = db
-        .prepare_cached(
-            "SELECT account FROM accounts WHERE tombstones_at <= ? ORDER BY tombstones_at LIMIT 1",
-        )?
-        .query_row([now.as_micros()], |row| row.get(0))
-        .optional()?;
-    let Some(account) = due.map(AccountKey) else { return Ok(false) };
     let kept = recording.config(account)?.account.repeat_memory;
     let since = before(now, kept);
     let [first, end] = all_of(account);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::store::sql::{Connection, OptionalExtension, params};
 use tracing::debug;
 
+use super::due::accounts_of;
 use super::keys::{pack, unpack};
 use super::record::Recording;
 use super::retention::{self, Budget};
@@ -44,19 +45,23 @@ pub fn set(
     retention::end_slot(db, account, now)
 }
 
+/// The accounts that have transcripts past their age, those first that have waited longest.
+pub fn due(db: &Connection, now: Time, most: i64) -> Result<Vec<AccountKey>, StoreError> {
+    let sql = "SELECT account FROM accounts WHERE transcripts_at <= ? ORDER BY transcripts_at LIMIT ?";
+    accounts_of(db, sql, now, most)
+}
+
 /// One step. True when there is more.
-pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
+pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
     let (db, now) = (recording.db, recording.now);
-    let due: Option<(i64, i64, i64, i64)> = db
+    let (kept, position, gone): (i64, i64, i64) = db
         .prepare_cached(
-            "SELECT account, transcript_retention, position, CASE WHEN transcripts_gone < purged THEN purged ELSE transcripts_gone END FROM accounts
-             WHERE transcripts_at <= ? ORDER BY transcripts_at LIMIT 1",
+            "SELECT transcript_retention, position,
+                 CASE WHEN transcripts_gone < purged THEN purged ELSE transcripts_gone END
+             FROM accounts WHERE account = ?",
         )?
-        .query_row([now.as_micros()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
-        .optional()?;
-    let Some((account, kept, position, gone)) = due else { return Ok(false) };
-    recording.enter(AccountKey(account))?;
-    let (account, since) = (AccountKey(account), now.as_micros().saturating_sub(kept));
+        .query_row([account.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let since = now.as_micros().saturating_sub(kept);
     let kept = retention::length(kept);
     let young = retention::first_young(db, account, since, kept, position, gone, now)?;
     if young <= gone + 1 {
@@ -69,7 +74,6 @@ pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
             .execute([reached, account.0])?;
         debug!(account = account.0, reached, "removed transcripts past their age");
     }
-    // There may be another account that is due.
     Ok(true)
 }
 

@@ -1,12 +1,11 @@
-//! What the store does beside the hot path: answers kept for repeated requests, and chores in small steps.
+//! What the store does beside the hot path: answers kept for repeated requests, and what deleted endpoints are owed.
 //! Refuses to know who asks.
 
 use crate::store::sql::{Connection, OptionalExtension, params};
 
-use super::erasure;
-use super::keys::pack;
+use super::batches;
+use super::keys::{beyond, keys_of, pack, unpack};
 use super::record::Recording;
-use super::{batches, credit, replay_steps, retention, scheduled, tombstones, transcripts, watchdog};
 use crate::model::{AccountKey, Time};
 use crate::store::vault::Vault;
 use crate::store::{Idempotent, StoreError};
@@ -90,46 +89,8 @@ pub fn disown(db: &Connection, tenure: i64) -> Result<(), StoreError> {
     batches::forget_arriving(db, tenure)
 }
 
-/// One kind of background work: does a step of it, and says whether there is more.
-pub type Chore = fn(&mut Recording<'_>, &Vault) -> Result<bool, StoreError>;
-
-/// What is always done a step of. Nobody's batch waits for the removal of what is old, nor does a replay; contacts are
-/// asked for when all that wait are taken in.
-pub const FIRST: &[Chore] = &[
-    |recording, _| forget(recording),
-    |recording, _| watchdog::step(recording),
-    |recording, _| credit::step(recording),
-    |recording, _| Ok(batches::step(recording)? || scheduled::step(recording)?),
-    |recording, _| recording.let_overdue_go(),
-    |recording, _| replay_steps::step(recording),
-];
-
-/// Of these the first that has something to do: what deleted endpoints are owed is called off, persons are erased, what is
-/// past its account's retention is removed, what was said past that for transcripts, and what is left of removed records
-/// when its time is over.
-pub const THEN: &[Chore] = &[
-    |recording, _| sweep(recording),
-    erasure::step,
-    |recording, _| retention::step(recording),
-    |recording, _| transcripts::step(recording),
-    |recording, _| tombstones::step(recording),
-];
-
-/// A step of all of it. True when there is more.
-pub fn step(recording: &mut Recording<'_>, vault: &Vault) -> Result<bool, StoreError> {
-    let mut has_more = false;
-    for chore in FIRST {
-        has_more |= chore(recording, vault)?;
-    }
-    for chore in THEN {
-        if chore(recording, vault)? {
-            return Ok(true);
-        }
-    }
-    Ok(has_more)
-}
-
-fn forget(recording: &Recording<'_>) -> Result<bool, StoreError> {
+/// Forgets some answers that are too old. True if there were any.
+pub fn forget(recording: &Recording<'_>) -> Result<bool, StoreError> {
     let expired = recording.now.as_micros() - i64::try_from(REMEMBERED.as_micros()).unwrap_or(i64::MAX);
     let forgotten = recording
         .db
@@ -141,11 +102,26 @@ fn forget(recording: &Recording<'_>) -> Result<bool, StoreError> {
     Ok(forgotten > 0)
 }
 
-fn sweep(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
+/// The first account after this one with a deleted endpoint that is still owed something.
+pub fn first_to_sweep(db: &Connection, _: Time, after: AccountKey) -> Result<Option<AccountKey>, StoreError> {
+    let endpoint: Option<i64> = db
+        .prepare_cached(
+            "SELECT MIN(id) FROM endpoints WHERE deleted_at IS NOT NULL AND swept = 0 AND id >= ?",
+        )?
+        .query_row([beyond(after)], |row| row.get(0))?;
+    Ok(endpoint.map(|endpoint| unpack(endpoint).0))
+}
+
+/// Calls off some of what a deleted endpoint of an account is owed. True when there may be more.
+pub fn sweep(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
     let db = recording.db;
     let deleted: Option<i64> = db
-        .prepare_cached("SELECT id FROM endpoints WHERE deleted_at IS NOT NULL AND swept = 0 LIMIT 1")?
-        .query_row((), |row| row.get(0))
+        .prepare_cached(
+            "SELECT id FROM endpoints
+             WHERE deleted_at IS NOT NULL AND swept = 0 AND id >= ? AND id < ? /*! AND account = @1 */
+             ORDER BY id LIMIT 1",
+        )?
+        .query_row(keys_of(account), |row| row.get(0))
         .optional()?;
     let Some(endpoint) = deleted else { return Ok(false) };
     // By call order where there is one, so that promoting the next of a call finds it still there.

@@ -5,14 +5,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::sql::OptionalExtension;
+use crate::store::sql::{Connection, OptionalExtension};
 use bytes::Bytes;
 
-use super::keys::{pack, unpack};
+use super::due::accounts_of_keys;
+use super::keys::{keys_of, pack, unpack};
 use super::placing::Placed;
 use super::record::{About, Recording};
 use crate::model::event::{EventBody, EventType, HeardCall, Outcome, Stage, Step};
-use crate::model::{AccountKey, Call, Text};
+use crate::model::{AccountKey, Call, Text, Time};
 use crate::store::told::ToldCall;
 use crate::store::{Incoming, StoreError, What};
 
@@ -38,30 +39,48 @@ impl Recording<'_> {
     }
 }
 
-/// One step. True when there is more.
-pub fn step(recording: &mut Recording<'_>) -> Result<bool, StoreError> {
-    let (db, now) = (recording.db, recording.now.as_micros());
-    let late = |sql: &str| -> Result<Vec<i64>, StoreError> {
-        let mut statement = db.prepare_cached(sql)?;
-        let rows = statement.query_map([now, STEP], |row| row.get(0))?;
-        let mut late: Vec<i64> = rows.collect::<Result<_, _>>()?;
-        // One account after the other, as all do that wait for accounts.
-        late.sort_unstable();
-        Ok(late)
-    };
-    let calls = late("SELECT call FROM watched WHERE due <= ? ORDER BY due LIMIT ?")?;
-    for &call in &calls {
+/// The accounts of the calls whose ends are late for the longest.
+pub fn late_calls(db: &Connection, now: Time, most: i64) -> Result<Vec<AccountKey>, StoreError> {
+    accounts_of_keys(db, "SELECT call FROM watched WHERE due <= ? ORDER BY due LIMIT ?", now, most)
+}
+
+/// The accounts of the requests that nobody has answered for the longest.
+pub fn late_requests(db: &Connection, now: Time, most: i64) -> Result<Vec<AccountKey>, StoreError> {
+    let sql = "SELECT id FROM contacts WHERE due <= ? AND due IS NOT NULL ORDER BY due LIMIT ?";
+    accounts_of_keys(db, sql, now, most)
+}
+
+/// Gives some calls up. True when there may be more.
+pub fn give_up_calls(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
+    let sql = "SELECT call FROM watched WHERE due <= ? AND +call >= ? AND +call < ? /*! AND account = @2 */
+         ORDER BY due LIMIT ?";
+    let late = late(recording, account, sql)?;
+    for &call in &late {
         give_up_call(recording, call)?;
     }
-    let contacts = late("SELECT id FROM contacts WHERE due <= ? AND due IS NOT NULL ORDER BY due LIMIT ?")?;
-    for &contact in &contacts {
+    Ok(!late.is_empty())
+}
+
+/// Gives some requests up. True when there may be more.
+pub fn give_up_requests(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
+    let sql = "SELECT id FROM contacts
+         WHERE due <= ? AND due IS NOT NULL AND +id >= ? AND +id < ? /*! AND account = @2 */
+         ORDER BY due LIMIT ?";
+    let late = late(recording, account, sql)?;
+    for &contact in &late {
         give_up_request(recording, contact)?;
     }
-    Ok(!(calls.is_empty() && contacts.is_empty()))
+    Ok(!late.is_empty())
+}
+
+fn late(recording: &Recording<'_>, account: AccountKey, sql: &str) -> Result<Vec<i64>, StoreError> {
+    let [first, end] = keys_of(account);
+    let mut statement = recording.db.prepare_cached(sql)?;
+    let rows = statement.query_map([recording.now.as_micros(), first, end, STEP], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn give_up_call(recording: &mut Recording<'_>, key: i64) -> Result<(), StoreError> {
-    recording.enter(unpack(key).0)?;
     let db = recording.db;
     db.prepare_cached("DELETE FROM watched WHERE call = ? /*! AND account = @1 */")?.execute([key])?;
     // A call may have gone by its age, or have ended in time.

@@ -25,6 +25,7 @@ use super::private_files;
 use super::rooms::call_index::{self, CallIndex, Recent};
 use super::rooms::config::{self, Directory};
 use super::rooms::database::{Database, Desk, RoomStore};
+use super::rooms::maintenance;
 use super::rooms::mentioned::Remembered;
 use super::rooms::readers::Readers;
 use super::rooms::store::new_tag;
@@ -210,7 +211,8 @@ impl SqliteStore {
         };
         let writer = WriterThread::start(Writer::new(desk, log, lock)).map_err(|error| trouble(&error))?;
         let readers = Readers::new(move || Ok(open_to_read(&path)?));
-        Ok(Self { database: Sqlite { writer, readers, recent_calls }, directory, vault, feeds })
+        let database = Sqlite { writer, readers, recent_calls };
+        Ok(Self { database, directory, vault, feeds, job_turns: maintenance::turns() })
     }
 }
 

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use super::log::{Emptied, Log};
 use super::space::{self, Space};
 use crate::model::Time;
+use crate::store::StoreError;
 use crate::store::rooms::config::Changed;
-use crate::store::rooms::database::{Desk, NoQueues, Writing};
-use crate::store::rooms::{erasure, upkeep};
-use crate::store::{Committed, Progress, StoreError};
+use crate::store::rooms::database::{Desk, Writing};
+use crate::store::rooms::erasure;
+use crate::store::rooms::maintenance::Ran;
 
 /// How long a commit proves that the store can be written. Anybody may ask whether it can; not every time shall
 /// cost an fsync.
@@ -131,17 +132,18 @@ impl Writing for Writer {
         self.waited
     }
 
-    fn chore(&mut self, now: Time) -> Result<Progress, StoreError> {
-        let vault = std::sync::Arc::clone(&self.desk.vault);
-        let done = self.recording(&NoQueues, now, |recording| upkeep::step(recording, &vault));
+    fn end_job(&mut self, _: &Ran) -> Result<(), StoreError> {
+        // A step that broke off may have left its transaction open, in which this has no effect.
+        self.desk.db.roll_back();
         // An erasure has it on; everything else pays for it with pages that it would not write.
-        self.db().pragma_update(None, "secure_delete", "FAST")?;
-        let (more, Committed { wake, called_off, has_leisure, .. }) = done?;
+        Ok(self.db().pragma_update(None, "secure_delete", "FAST")?)
+    }
+
+    fn tend(&mut self, now: Time) -> Result<bool, StoreError> {
         let Desk { call_index, tombstones, db, .. } = &mut self.desk;
-        let more = call_index.tend(db)? || more;
+        let more = call_index.tend(db)?;
         let more = tombstones.tend(db)? || more;
-        let more = more || self.finish_erasure(now)? || self.give_back()?;
-        Ok(Progress { more, wake, called_off, has_leisure })
+        Ok(more || self.finish_erasure(now)? || self.give_back()?)
     }
 
     /// Writes something so that it can be seen whether that works, unless it was just seen.

@@ -1,8 +1,12 @@
-//! A row that cannot be read: what it costs, and whom.
+//! A row that cannot be read: what it costs, and whom. Jobs of maintenance, by turns.
+
+use std::time::Duration;
 
 use postcall::ledger::Next;
+use postcall::model::endpoint::{Part, Wait};
+use postcall::model::replay::{ReplayOrder, ReplayState, Selection};
 use postcall::model::{Outcome, Step};
-use postcall::store::StoreError;
+use postcall::store::{Progress, StoreError};
 
 use super::scene::{Fixture, Scene, attempted, numbers, says};
 
@@ -41,4 +45,87 @@ pub async fn a_damaged_row_harms_nobody_else<F: Fixture>(mut scene: Scene<F>) {
     assert!(matches!(recounted, Err(StoreError::Unavailable(_))), "no recount passes over a call");
     assert_eq!(scene.store.sums(scene.account, false).await, scene.store.sums(scene.account, true).await);
     scene.store.close().await.unwrap();
+}
+
+/// A job that meets damage rests for that account alone; every other job, and the same one for others, goes on, and what
+/// was committed is told.
+pub async fn a_job_that_fails_stops_nothing_else<F: Fixture>(mut scene: Scene<F>) {
+    let wait = Wait { parts: vec![Part::Recording], up_to: Duration::from_secs(60) };
+    let waits = scene.endpoint(|endpoint| endpoint.delivering.wait = Some(wait)).await;
+    let gone = scene.endpoint(|_| {}).await;
+    let other = scene.other_account("other").await;
+    scene.room.set(0);
+    scene.hear([says("a", ENDED)]).await;
+    let order = ReplayOrder { selection: Selection::default(), to: None, rate: 1000.0, dry_run: true };
+    let begin = async |scene: &Scene<F>, account| {
+        scene.store.create_replay(account, order.clone(), scene.now).await.unwrap().unwrap().number
+    };
+    let state = async |scene: &Scene<F>, account, number| {
+        scene.store.replay(account, number).await.map(|replay| replay.unwrap().state)
+    };
+    let mine = begin(&scene, scene.account).await;
+    let theirs = begin(&scene, other).await;
+    let damage = |scene: &Scene<F>, selection: &str| {
+        let key = (scene.account.0 << 40) | mine;
+        scene.place.sql(&format!("UPDATE replays SET selection = {selection} WHERE id = {key}"));
+    };
+    damage(&scene, "'nonsense' || selection");
+    assert!(scene.store.delete_endpoint(scene.account, gone, scene.now).await.unwrap());
+    scene.wait(60);
+
+    let failed = |progress: &Progress| {
+        progress.steps.iter().filter(|step| step.has_failed).map(|step| step.job).collect::<Vec<_>>()
+    };
+    let first = scene.store.chore(scene.now).await.unwrap();
+    assert_eq!(failed(&first), ["replays"]);
+    assert_eq!(first.wake, [scene.target(waits)], "what was let go is told in the same round");
+    let second = scene.store.chore(scene.now).await.unwrap();
+    assert_eq!(failed(&second), [""; 0], "it rests");
+    assert_eq!(state(&scene, other, theirs).await, Ok(ReplayState::Done));
+    scene.tidy_up().await;
+
+    // It is tried again after a second, two, four.
+    let mut tried = Vec::new();
+    for second in 1..=7 {
+        scene.wait(1);
+        if failed(&scene.store.chore(scene.now).await.unwrap()) == ["replays"] {
+            tried.push(second);
+        }
+    }
+    assert_eq!(tried, [1, 3, 7]);
+    assert_eq!(begin(&scene, other).await, theirs + 1);
+    scene.tidy_up().await;
+    assert_eq!(state(&scene, other, theirs + 1).await, Ok(ReplayState::Done));
+
+    damage(&scene, "substr(selection, 9)");
+    scene.wait(8);
+    scene.tidy_up().await;
+    assert_eq!(state(&scene, scene.account, mine).await, Ok(ReplayState::Done));
+    scene.finish().await;
+}
+
+/// However much there is to do for one account, another one's turn comes next.
+pub async fn accounts_take_turns_in_every_job<F: Fixture>(scene: Scene<F>) {
+    let others = [scene.other_account("b").await, scene.other_account("c").await];
+    for call in 0..40 {
+        scene.hear([says(&format!("c-{call}"), Step::Answered)]).await;
+    }
+    let order = ReplayOrder { selection: Selection::default(), to: None, rate: 1000.0, dry_run: true };
+    let begin = async |account| {
+        scene.store.create_replay(account, order.clone(), scene.now).await.unwrap().unwrap().number
+    };
+    // Sixteen that are due for the first account, and one of each other.
+    for _ in 0..16 {
+        begin(scene.account).await;
+    }
+    let theirs = [begin(others[0]).await, begin(others[1]).await];
+    for _ in 0..3 {
+        scene.store.chore(scene.now).await.unwrap();
+    }
+    for (account, number) in others.into_iter().zip(theirs) {
+        let replay = scene.store.replay(account, number).await.unwrap().unwrap();
+        assert_eq!(replay.state, ReplayState::Done, "{account:?}");
+    }
+    scene.tidy_up().await;
+    scene.finish().await;
 }

@@ -185,6 +185,7 @@ macro_rules! suite {
                 }
                 nodes {
                     no_attempt_starts_that_the_lease_may_not_outlast
+                    a_short_wait_counts_beside_a_long_one
                     a_lapse_empties_the_queues_and_gives_back_what_was_in_them
                     news_of_other_nodes_wakes
                     what_another_node_called_off_is_not_sent
@@ -215,6 +216,8 @@ macro_rules! suite {
                 }
                 damage {
                     a_damaged_row_harms_nobody_else
+                    a_job_that_fails_stops_nothing_else
+                    accounts_take_turns_in_every_job
                 }
                 silencing {
                     transcripts_may_go_earlier
