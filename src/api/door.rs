@@ -23,7 +23,7 @@ use super::peer::Peer;
 use super::problem::Problem;
 use crate::dialect::{self, Arrived, Dialect, Reading, Receipt, ReceiptKind, Work};
 use crate::metrics::{Arrival, Metrics};
-use crate::model::event::Heard;
+use crate::model::event::{Heard, LONGEST_IDENTIFIER};
 use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, DialectName, Right, Source, Text, Time};
 use crate::store::{Booked, Incoming, Recorded, StoreError, What};
@@ -257,6 +257,7 @@ async fn take_in(
         }
         Err(
             StoreError::Unavailable(_)
+            | StoreError::Conflict(_)
             | StoreError::Unknown(_)
             | StoreError::Lapsed(_)
             | StoreError::LimitReached(..),
@@ -266,10 +267,19 @@ async fn take_in(
 
 /// Reads a body. Even a bug in a reader must not lose what a vendor may never send again.
 fn read(dialect: &dyn Dialect, source: &Source, body: &[u8]) -> Reading {
-    catch_unwind(AssertUnwindSafe(|| dialect.read(body))).unwrap_or_else(|_| {
+    let reading = catch_unwind(AssertUnwindSafe(|| dialect.read(body))).unwrap_or_else(|_| {
         error!(source = %source.id, dialect = %source.dialect, "the reader of this dialect failed");
         Reading::Unreadable("the reader of this dialect failed on it".to_owned())
-    })
+    });
+    let long = match &reading {
+        Reading::Events(heard) => heard.iter().find_map(Heard::long_identifier),
+        Reading::Test(heard) => heard.long_identifier(),
+        Reading::Ignored(_) | Reading::Unreadable(_) => None,
+    };
+    match long {
+        Some(name) => Reading::Unreadable(format!("its {name} has more than {LONGEST_IDENTIFIER} bytes")),
+        None => reading,
+    }
 }
 
 fn call_id(heard: &Heard) -> Option<Text> {

@@ -247,6 +247,7 @@ impl From<StoreError> for Problem {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", detail)
             }
             StoreError::Unavailable(_)
+            | StoreError::Conflict(_)
             | StoreError::Unknown(_)
             | StoreError::Lapsed(_)
             | StoreError::LimitReached(..) => Self::unavailable(),

@@ -232,6 +232,45 @@ pub enum Heard {
     Batch(Box<HeardBatch>),
 }
 
+/// The most that an identifier may have, in bytes. Databases find records by them, and what is longer than some thousand
+/// bytes fits into no index.
+pub const LONGEST_IDENTIFIER: usize = 512;
+
+impl Heard {
+    /// An identifier that is longer than [`LONGEST_IDENTIFIER`], by its name.
+    pub fn long_identifier(&self) -> Option<&'static str> {
+        match self {
+            Self::Call(heard) => heard.long_identifier(),
+            Self::Batch(heard) => first_long([
+                ("batch_id", Some(&heard.batch.batch_id)),
+                ("agent_id", heard.batch.agent_id.as_ref()),
+                ("user_id", heard.batch.user_id.as_ref()),
+            ]),
+        }
+    }
+}
+
+impl HeardCall {
+    /// An identifier that is longer than [`LONGEST_IDENTIFIER`], by its name.
+    pub fn long_identifier(&self) -> Option<&'static str> {
+        let call = &self.call;
+        first_long([
+            ("call_id", Some(&call.call_id)),
+            ("batch_id", call.batch_id.as_ref()),
+            ("batch_id", call.claimed_batch_id.as_ref()),
+            ("user_id", call.user_id.as_ref()),
+            ("campaign_id", call.campaign.id.as_ref()),
+            ("agent_id", call.agent.id.as_ref()),
+            ("contact_id", call.contact.id.as_ref()),
+        ])
+    }
+}
+
+fn first_long<const N: usize>(named: [(&'static str, Option<&Text>); N]) -> Option<&'static str> {
+    let is_long = |id: &Text| id.as_bytes().len() > LONGEST_IDENTIFIER;
+    named.into_iter().find_map(|(name, id)| id.is_some_and(is_long).then_some(name))
+}
+
 /// A step of a call, and what the body says of the call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeardCall {

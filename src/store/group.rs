@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use super::account_turns::FIXED_COST;
 use super::gate::{Gate, Pass};
@@ -45,6 +45,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Wait between two tries to write settlements while the store is unavailable.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
+/// How often a group is tried again in whose way another transaction stood.
+const MOST_CONFLICTS: u32 = 3;
 /// How the log calls what is done here.
 const WORK: &str = "writing what came in and what attempts came to";
 
@@ -136,6 +138,8 @@ struct Waiting {
     held: Vec<(AccountKey, usize)>,
     /// It is one member, changed into something that any store can keep.
     is_last_resort: bool,
+    /// How often another transaction stood in its way.
+    conflicts: u32,
 }
 
 impl Waiting {
@@ -310,6 +314,11 @@ impl Committer {
             let Group { incoming, settlements, .. } = Arc::unwrap_or_clone(group);
             part = Waiting { incoming, recorded, settlements, settled, ..part };
             match error {
+                StoreError::Conflict(why) if part.conflicts < MOST_CONFLICTS => {
+                    debug!(%why, "trying a group again");
+                    part.conflicts += 1;
+                    parts.push(part);
+                }
                 StoreError::Data(why) if part.len() > 1 => {
                     warn!(%why, size = part.len(), "halving a group that holds a culprit");
                     let later = part.split_off();
@@ -328,7 +337,7 @@ impl Committer {
                         StoreError::Data(_) | StoreError::Lapsed(_) | StoreError::LimitReached(..) => {
                             self.queues.settled(part.settled);
                         }
-                        StoreError::Unavailable(_) | StoreError::Unknown(_) => {
+                        StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::Unknown(_) => {
                             left.settlements.append(&mut part.settlements);
                             left.settled.append(&mut part.settled);
                         }

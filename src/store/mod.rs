@@ -66,6 +66,9 @@ pub enum StoreError {
     /// The database is away, locked, full or broken; nothing was written.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// Another transaction stood in the way, and nothing was written; the same once more finds its way.
+    #[error("another transaction stood in the way: {0}")]
+    Conflict(String),
     /// Nobody knows whether it was committed. The caller gets 503, nothing is dispatched, dedupe meets the retry.
     #[error("the outcome of a commit is unknown: {0}")]
     Unknown(String),

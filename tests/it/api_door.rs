@@ -147,6 +147,23 @@ async fn what_cannot_be_read_is_kept_with_a_200() {
 }
 
 #[tokio::test]
+async fn an_identifier_that_no_database_can_find_is_kept_with_a_200_too() {
+    let house = House::open().await;
+    let source = house.source(&house.key, "cllr").await;
+    for (length, expected) in [
+        (512_u64, r#"{"received":true}"#),
+        (513, r#"{"received":true,"quarantined":true}"#),
+        (100_000, r#"{"received":true,"quarantined":true}"#),
+    ] {
+        // Letters that no packing makes shorter.
+        let id: String = (0..length).map(|at| char::from(b'a' + (at * at % 25) as u8)).collect();
+        assert_eq!(house.bring(&source, &cllr_body(&id)).await.text(), expected, "{length}");
+    }
+    let kept = house.get("/v1/quarantine").await.json();
+    assert_eq!(kept["data"][0]["reason"], "its call_id has more than 512 bytes");
+}
+
+#[tokio::test]
 async fn half_an_emoji_and_long_numbers_are_ordinary() {
     let house = House::open().await;
     let source = house.source(&house.key, "cllr").await;

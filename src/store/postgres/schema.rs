@@ -34,6 +34,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { sql: || RIGHTS.to_owned(), reads_from: 1 },
     Migration { sql: || TOMBSTONES.to_owned(), reads_from: 1 },
     Migration { sql: limits, reads_from: 1 },
+    Migration { sql: || RENDERED_BY_SNAPSHOT.to_owned(), reads_from: 1 },
 ];
 
 /// The tables that have partitions.
@@ -253,6 +254,9 @@ $$;
 const RIGHTS: &str = "
 ALTER TABLE api_keys ADD COLUMN rights BIGINT, ADD COLUMN expires_at BIGINT, ADD COLUMN last_used_at BIGINT;
 ";
+
+/// See the rooms' `holds`.
+const RENDERED_BY_SNAPSHOT: &str = "CREATE INDEX rendered_by_snapshot ON rendered (account, snapshot);";
 
 /// What is left of removed records; see the rooms' `tombstones`.
 const TOMBSTONES: &str = r"

@@ -8,7 +8,7 @@ use crate::store::sql::{Connection, OptionalExtension};
 use super::due::accounts_of_keys;
 use super::keys::{keys_of, pack, unpack};
 use super::owning::TYPICAL;
-use super::record::{Recording, WAITING};
+use super::record::{CLAIMABLE, Recording, WAITING};
 use crate::model::{AccountKey, Time};
 use crate::store::{EndpointRef, StoreError};
 
@@ -22,6 +22,9 @@ CREATE INDEX held_until ON held (until);
 CREATE TABLE rendered (delivery INTEGER PRIMARY KEY, snapshot INTEGER NOT NULL);
 ALTER TABLE open ADD COLUMN snapshot INTEGER;
 ";
+
+/// What is said of a later event is found when that is to say less.
+pub const BY_SNAPSHOT: &str = "CREATE INDEX rendered_by_snapshot ON rendered (snapshot);";
 
 /// Deliveries whose time is up that a step lets go.
 const STEP: i64 = 100;
@@ -76,6 +79,11 @@ impl Recording<'_> {
                 )?
                 .exists([call, pack(endpoint.account, endpoint.number), id])?,
         };
+        if let Some(call) = call {
+            // The one before may be settled in this very group, and lets the next in line go by what is known of it.
+            let state = if is_behind { WAITING } else { CLAIMABLE };
+            self.ahead.line_up(call, pack(endpoint.account, endpoint.number), id, state);
+        }
         if is_behind {
             self.db
                 .prepare_cached("UPDATE open SET state = ?, due = ? WHERE id = ? /*! AND account = @3 */")?

@@ -87,8 +87,13 @@ impl Recording<'_> {
         // What was said may have gone by its age while the attempt was under way; then the next one encodes anew.
         let account = settlement.endpoint.account;
         let may_be_silenced = self.config(account)?.account.transcript_retention.is_some();
-        if may_be_silenced && list::erased(self.db, account, settlement.event).is_ok_and(|it| it.is_some()) {
-            return Ok(());
+        if may_be_silenced {
+            // It may have said what a later event did.
+            let said = [Some(settlement.event), holds::rendered(self.db, id)?];
+            let is_gone = |at| list::erased(self.db, account, at).is_ok_and(|it| it.is_some());
+            if said.into_iter().flatten().any(is_gone) {
+                return Ok(());
+            }
         }
         self.db.later(
             "INSERT INTO bodies (delivery, body /*!, account */) VALUES (?, ? /*!, @1 */)

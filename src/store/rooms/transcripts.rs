@@ -10,7 +10,7 @@ use crate::store::sql::{Connection, OptionalExtension, params};
 use tracing::debug;
 
 use super::due::accounts_of;
-use super::keys::{pack, unpack};
+use super::keys::{keys_of, pack, unpack};
 use super::record::Recording;
 use super::retention::{self, Budget};
 use crate::model::{AccountKey, Call, EventBody, EventType, Time};
@@ -100,6 +100,7 @@ fn silence(db: &Connection, account: AccountKey, first: i64, end: i64) -> Result
             if !forget_bodies(db, [pack(account, from), pack(account, from + count)])? {
                 return Ok(reached);
             }
+            forget_later_bodies(db, account, unpack(id).1)?;
             db.prepare_cached("UPDATE events SET body = ? WHERE id = ? /*! AND account = @2 */")?
                 .execute(params![pack_bytes(silent.to_json().as_bytes())?, id])?;
         }
@@ -123,6 +124,24 @@ fn forget_bodies(db: &Connection, [first, end]: [i64; 2]) -> Result<bool, StoreE
         )?
         .execute([first, end, STEP])?;
     Ok(i64::try_from(forgotten).unwrap_or(STEP) < STEP)
+}
+
+/// Likewise of deliveries beside the event's own that say what it did: those that replays planned, and those that waited for
+/// it.
+fn forget_later_bodies(db: &Connection, account: AccountKey, position: i64) -> Result<(), StoreError> {
+    db.prepare_cached(
+        "DELETE FROM bodies WHERE delivery IN
+         (SELECT delivery FROM replayed WHERE event = ? /*! AND account = @1 */) /*! AND account = @1 */",
+    )?
+    .execute([pack(account, position)])?;
+    let [first, end] = keys_of(account);
+    db.prepare_cached(
+        "DELETE FROM bodies WHERE delivery IN
+         (SELECT delivery FROM rendered WHERE snapshot = ? AND delivery >= ? AND delivery < ? /*! AND account = @2 */)
+         /*! AND account = @2 */",
+    )?
+    .execute([position, first, end])?;
+    Ok(())
 }
 
 /// The same for a record that differs from the snapshot of its last event, if this is that event.

@@ -56,6 +56,8 @@ impl From<Error> for StoreError {
             // Classes of SQLSTATE: 22 data, 23 constraints, 54 limits. Everything else is the server's trouble.
             Error::Postgres(ref it) => match it.code().map(SqlState::code) {
                 Some("PC001") => Self::Lapsed(error.to_string()),
+                // A deadlock that it lost, and a serialization failure.
+                Some("40P01" | "40001") => Self::Conflict(error.to_string()),
                 Some(code) if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => {
                     Self::Data(error.to_string())
                 }

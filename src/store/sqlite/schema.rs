@@ -135,6 +135,7 @@ UPDATE accounts SET calls_filed = calls;
     api_keys::RIGHTS,
     tombstones::TABLES,
     limits::COLUMNS,
+    holds::BY_SNAPSHOT,
 ];
 
 /// How long a statement waits for another connection.

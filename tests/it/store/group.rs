@@ -127,6 +127,19 @@ pub async fn a_settlement_is_kept_without_what_cannot_be<F: Fixture>(scene: Scen
     scene.finish().await;
 }
 
+pub async fn a_group_that_loses_a_deadlock_is_tried_again<F: Fixture>(scene: Scene<F>) {
+    let rig = Rig::over(&scene, [Fault::Conflict; 2]);
+    let recorded = rig.together(["a", "b"].map(|call| scene.incoming(says(call, ENDED))).to_vec()).await;
+    assert!(recorded.iter().all(|it| it == &Ok(done(Recorded, 0))), "{recorded:?}");
+    assert_eq!(rig.troubled.groups(), [2, 2, 2]);
+    // Who loses for ever is told that it cannot be.
+    let rig = Rig::over(&scene, [Fault::Conflict; 9]);
+    let recorded = rig.together(vec![scene.incoming(says("c", ENDED))]).await;
+    assert!(matches!(recorded[..], [Err(StoreError::Conflict(_))]), "{recorded:?}");
+    assert_eq!(rig.troubled.groups().len(), 4);
+    scene.finish().await;
+}
+
 pub async fn while_the_store_is_away_doors_say_so_and_settlements_wait<F: Fixture>(scene: Scene<F>) {
     let endpoint = scene.endpoint(|_| {}).await;
     let owned = scene.hear([says("a", Step::Answered), says("a", ENDED)]).await.owned;

@@ -8,7 +8,7 @@ use postcall::model::event::Heard;
 use postcall::model::{Call, DeliveryState, EventBody, EventType, Outcome, Step, Text};
 use postcall::store::{DeliveryFilter, Owned, What};
 
-use super::scene::{Fixture, Scene, heard, numbers, says};
+use super::scene::{Fixture, Scene, attempted, heard, numbers, says};
 
 const ENDED: Step = Step::Ended(Outcome::Completed);
 const UP_TO: u64 = 600;
@@ -199,5 +199,26 @@ pub async fn an_endpoint_that_is_deleted_or_old_holds_nothing<F: Fixture>(mut sc
     scene.wait(UP_TO);
     scene.tidy_up().await;
     assert_eq!(scene.sum(number).await.cancelled, 2);
+    scene.finish().await;
+}
+
+/// What a body lets go and what the settlement beside it promotes may be the same.
+pub async fn one_that_is_let_go_as_the_one_before_is_settled_goes_too<F: Fixture>(scene: Scene<F>) {
+    let number = waiting(&scene, &[Part::Recording], true).await;
+    for (places, call) in [(0, "a"), (9, "b")] {
+        scene.room.set(9);
+        let before = scene.step(call, Step::Answered).await;
+        assert_eq!((before.len(), scene.step(call, ENDED).await.len()), (1, 0), "the end is held");
+        scene.room.set(places);
+        let settled = attempted(&before[0], scene.now, Next::Delivered);
+        let complete = scene.incoming(later(call, recording));
+        let mut owned = scene.commit(vec![complete], vec![settled]).await.owned;
+        scene.room.set(9);
+        owned.extend(scene.claim(number, 9).await);
+        assert_eq!(owned.len(), 1, "{call}");
+        assert_eq!(says_all(&owned[0]).0, EventType::CallEnded);
+        scene.settle(&owned[0], Next::Delivered).await;
+    }
+    assert_eq!(scene.sum(number).await.pending, 0);
     scene.finish().await;
 }

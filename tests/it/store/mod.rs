@@ -173,6 +173,7 @@ macro_rules! suite {
                     the_queues_are_told_after_the_commit
                     a_culprit_goes_to_quarantine_and_its_neighbours_commit
                     a_settlement_is_kept_without_what_cannot_be
+                    a_group_that_loses_a_deadlock_is_tried_again
                     while_the_store_is_away_doors_say_so_and_settlements_wait
                     a_commit_that_nobody_heard_of_counts_once
                     what_was_submitted_is_written_before_the_end
@@ -222,6 +223,7 @@ macro_rules! suite {
                 silencing {
                     transcripts_may_go_earlier
                     what_is_sent_afterwards_says_no_more
+                    no_kept_body_says_what_is_gone
                 }
                 carrying {
                     a_round_trip_changes_nothing
@@ -254,6 +256,7 @@ macro_rules! suite {
                 }
                 holds {
                     the_end_of_a_call_waits_for_all_that_is_named
+                    one_that_is_let_go_as_the_one_before_is_settled_goes_too
                     at_the_deadline_it_goes_with_what_there_is
                     where_nothing_is_missing_nothing_waits
                     a_held_delivery_keeps_its_place_in_the_order

@@ -1,12 +1,16 @@
 //! Transcripts that go earlier than the rest: what stays of events and records, and what is sent of them.
 
-use postcall::dialect::ReceiptKind::Duplicate;
-use postcall::ledger::Next;
-use postcall::model::{Erased, EventBody, Outcome, Step};
 use std::time::Duration;
 
+use postcall::dialect::ReceiptKind::Duplicate;
+use postcall::ledger::Next;
+use postcall::model::endpoint::{Part, Wait};
+use postcall::model::replay::{ReplayOrder, Selection};
+use postcall::model::{Erased, EventBody, Outcome, Step};
+use postcall::store::Owned;
+
 use super::erasing::{PHONE, SECRET, with};
-use super::scene::{Fixture, Scene, attempted, done};
+use super::scene::{Fixture, Scene, attempted, done, says};
 
 const ENDED: Step = Step::Ended(Outcome::Completed);
 /// A slot and the pause between two looks, for the ages used here.
@@ -78,5 +82,54 @@ pub async fn what_is_sent_afterwards_says_no_more<F: Fixture>(mut scene: Scene<F
         assert_eq!((owned.attempt, owned.body.get()), (2, None), "encoded anew");
         assert!(!owned.event.data_json().contains("\"transcript\":"));
     }
+    scene.finish().await;
+}
+
+/// Bodies that are kept for another attempt, beside those of an event's own deliveries.
+pub async fn no_kept_body_says_what_is_gone<F: Fixture>(mut scene: Scene<F>) {
+    let wait = Wait { parts: vec![Part::Transcript], up_to: Duration::from_secs(600) };
+    let waits = scene.endpoint(|endpoint| endpoint.delivering.wait = Some(wait)).await;
+    keep(&scene, Some(100)).await;
+    let fail = async |scene: &Scene<F>, owned: &Owned, seconds| {
+        let mut failed = attempted(owned, scene.now, Next::RetryAt(scene.later(seconds)));
+        failed.body = SECRET.into();
+        scene.commit(Vec::new(), vec![failed]).await;
+    };
+    let body = async |scene: &Scene<F>, endpoint| {
+        let claimed = scene.claim(endpoint, 9).await;
+        assert_eq!(claimed.len(), 1);
+        let body = claimed[0].body.get();
+        scene.settle(&claimed[0], Next::RetryAt(scene.later(0))).await;
+        body
+    };
+
+    // An end that waited for its transcript, which came later and is older later.
+    assert!(scene.hear([says("held", ENDED)]).await.owned.is_empty());
+    scene.wait(50);
+    let owned = scene.hear([with("held", ENDED, PHONE, SECRET)]).await.owned;
+    fail(&scene, &owned[0], 0).await;
+    scene.wait(50 + A_LITTLE);
+    scene.tidy_up().await;
+    assert_eq!(body(&scene, waits).await.as_deref(), Some(SECRET.as_bytes()), "nothing goes before its age");
+    scene.wait(50);
+    scene.tidy_up().await;
+    assert_eq!(body(&scene, waits).await, None);
+    scene.store.delete_endpoint(scene.account, waits, scene.now).await.unwrap();
+
+    // One that was replayed.
+    let plain = scene.endpoint(|_| {}).await;
+    let owned = scene.hear([with("replayed", ENDED, PHONE, SECRET)]).await.owned;
+    scene.settle(&owned[0], Next::Delivered).await;
+    let selection = Selection { endpoint: Some(plain), ..Selection::default() };
+    let order = ReplayOrder { selection, to: None, rate: 1000.0, dry_run: false };
+    scene.store.create_replay(scene.account, order, scene.now).await.unwrap().unwrap();
+    scene.tidy_up().await;
+    let again = scene.claim(plain, 9).await;
+    assert_eq!(again.len(), 1);
+    fail(&scene, &again[0], 0).await;
+    assert_eq!(body(&scene, plain).await.as_deref(), Some(SECRET.as_bytes()));
+    scene.wait(100 + A_LITTLE);
+    scene.tidy_up().await;
+    assert_eq!(body(&scene, plain).await, None);
     scene.finish().await;
 }

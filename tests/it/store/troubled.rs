@@ -39,6 +39,8 @@ pub enum Fault {
     UnheardOf,
     /// The lease is over.
     Lapsed,
+    /// It lost a deadlock.
+    Conflict,
 }
 
 /// A store with faults.
@@ -185,6 +187,9 @@ impl Store for Troubled {
             let fault = self.faults.lock().unwrap().pop_front();
             if fault == Some(Fault::Unavailable) {
                 return Err(StoreError::Unavailable("told to be".to_owned()));
+            }
+            if fault == Some(Fault::Conflict) {
+                return Err(StoreError::Conflict("told to lose".to_owned()));
             }
             if fault == Some(Fault::Lapsed) {
                 return Err(StoreError::Lapsed("told to be".to_owned()));
