@@ -210,13 +210,15 @@ pub trait Writing: Send + 'static {
     /// that job's and that account's.
     ///
     /// # Errors
-    /// When no transaction could be begun.
+    /// When the database does not answer, or this node's lease is over.
     fn run_job(&mut self, job: &Job, turn: &Turn, now: Time) -> Result<Ran, StoreError> {
         let start = Instant::now();
         let (mut account, mut has_begun) = (None, false);
         let work = |recording: &mut Recording<'_>| {
+            let has_turn = Self::has_turn(recording.db)?;
+            // The database answers: what goes wrong from here on is the job's.
             has_begun = true;
-            match Self::has_turn(recording.db)? {
+            match has_turn {
                 true => job.run(recording, turn, |of| account = Some(of)),
                 false => Ok(false),
             }

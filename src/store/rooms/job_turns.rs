@@ -57,6 +57,11 @@ impl JobTurns {
         self.resting.remove(&(job, account)).is_some()
     }
 
+    /// It was found out whose turn it is, if anybody's. True when even that had failed before.
+    pub fn found(&mut self, job: usize) -> bool {
+        self.resting.remove(&(job, AccountKey::NONE)).is_some()
+    }
+
     /// A step failed. True for the first time.
     pub fn failed(&mut self, job: usize, account: AccountKey, now: Time) -> bool {
         self.last[job] = account;
@@ -156,5 +161,6 @@ mod tests {
         turns.failed(1, AccountKey::NONE, now);
         assert_eq!(turns.next(1, now), None);
         assert!(turns.next(0, now).is_some() && turns.next(1, now.after(REST.0)).is_some());
+        assert!(turns.found(1) && !turns.found(1) && turns.next(1, now).is_some());
     }
 }

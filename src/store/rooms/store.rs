@@ -72,9 +72,13 @@ impl<D: Database> RoomStore<D> {
                     error!(job, account = of, %error, "a job failed; it is tried again, and all else goes on");
                 }
                 Some(error) => debug!(job, account = of, %error, "still failing"),
-                None if ran.account.is_none() => {}
-                None if turns().worked(at, account) => info!(job, account = of, "works again"),
-                None => {}
+                None => {
+                    let was_blind = turns().found(at);
+                    let was_resting = ran.account.is_some_and(|account| turns().worked(at, account));
+                    if was_blind || was_resting {
+                        info!(job, account = of, "works again");
+                    }
+                }
             }
             if ran.account.is_some() || ran.failed.is_some() || ran.more {
                 progress.steps.push(JobStep { job, took: ran.took, has_failed: ran.failed.is_some() });
