@@ -91,13 +91,19 @@ impl Database {
     /// knew as this database is not there any more.
     pub fn orphan(&mut self) {
         let (old, new) = (&self.name, new_name());
-        on_server(&[
-            &format!("ALTER DATABASE {old} ALLOW_CONNECTIONS false"),
-            &format!("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{old}'"),
-            &format!("ALTER DATABASE {old} RENAME TO {new}"),
-            &format!("ALTER DATABASE {new} ALLOW_CONNECTIONS true"),
-        ])
-        .unwrap();
+        on_server(&[&format!("ALTER DATABASE {old} ALLOW_CONNECTIONS false")]).unwrap();
+        // Who was let in just before, and is not listed yet, is there when it is to be renamed; the server waits for him in
+        // vain. The next time he is listed.
+        let cut_off = || {
+            on_server(&[
+                &format!(
+                    "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{old}'"
+                ),
+                &format!("ALTER DATABASE {old} RENAME TO {new}"),
+            ])
+        };
+        cut_off().or_else(|_| cut_off()).unwrap();
+        on_server(&[&format!("ALTER DATABASE {new} ALLOW_CONNECTIONS true")]).unwrap();
         self.name = new;
     }
 
