@@ -24,7 +24,7 @@ const ACROSS: &[(&str, &str)] = &[
     ("SELECT id FROM given_batches WHERE release_at <= $1 ORDER BY", "batches whose endpoints are to go"),
     ("SELECT MIN(account) FROM out_of_credit", "accounts without call minutes, a row each"),
     ("SELECT id FROM replays WHERE next_at <=", "replays that are due"),
-    ("SELECT MIN(id) FROM erasures WHERE room", "the erasure that is under way"),
+    ("SELECT id FROM erasures WHERE room", "the erasure that is under way"),
     ("SELECT 1 FROM erasures WHERE room", "the same"),
     ("UPDATE erasures SET room = NULL, overwritten_at = $1 WHERE id = (SELECT", "the same"),
     ("SELECT created_at, account, name, sealed FROM idempotency WHERE", "kept answers, gone through by age"),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::store::sql::{Connection, OptionalExtension, Row, params};
 use tracing::info;
 
-use super::keys::{beyond, keys_of, pack, unpack};
+use super::keys::{keys_of, pack, unpack};
 use super::list::ROOMS;
 use super::record::Recording;
 use super::retention::Budget;
@@ -135,12 +135,12 @@ pub fn list(db: &Connection, account: AccountKey, page: Page) -> Result<Vec<Eras
     Ok(found.collect::<Result<_, _>>()?)
 }
 
-/// The first account after this one with a person to erase.
-pub fn first_after(db: &Connection, _: Time, after: AccountKey) -> Result<Option<AccountKey>, StoreError> {
-    let job: Option<i64> = db
-        .prepare_cached("SELECT MIN(id) FROM erasures WHERE room IS NOT NULL AND room <> ? AND id >= ?")?
-        .query_row(params![LOG, beyond(after)], |row| row.get(0))?;
-    Ok(job.map(|job| unpack(job).0))
+/// The accounts of the jobs under way, in the order in which these go.
+pub fn due(db: &Connection, _: Time, most: i64) -> Result<Vec<AccountKey>, StoreError> {
+    let mut statement = db
+        .prepare_cached("SELECT id FROM erasures WHERE room IS NOT NULL AND room <> ? ORDER BY id LIMIT ?")?;
+    let rows = statement.query_map(params![LOG, most], |row| Ok(unpack(row.get(0)?).0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// One step of the account's oldest job. True when there is more.

@@ -85,6 +85,11 @@ impl Turn {
         open().filter(|account| *account > self.after).min().or_else(|| open().min())
     }
 
+    /// The first of these that does not rest.
+    pub fn in_order(&self, due: &[AccountKey]) -> Option<AccountKey> {
+        due.iter().copied().find(|account| !self.resting.contains(account))
+    }
+
     /// The account whose turn it is, from what finds the first account after another one for which something is due.
     pub fn first(
         &self,
@@ -132,6 +137,11 @@ mod tests {
         assert_eq!(served(&mut turns, &[1, 9], now, 3), [9, 1, 9]);
         assert_eq!(served(&mut turns, &[], now, 3), [0; 0]);
         assert_eq!(turns.next(1, now).unwrap().after, AccountKey::NONE, "each job has its own");
+        let due = [3, 7].map(AccountKey);
+        turns.worked(1, due[0]);
+        assert_eq!(turns.next(1, now).unwrap().in_order(&due), Some(due[0]), "until it is done");
+        turns.failed(1, due[0], now);
+        assert_eq!(turns.next(1, now).unwrap().in_order(&due), Some(due[1]));
     }
 
     #[test]

@@ -25,6 +25,9 @@ enum Find {
     /// The accounts of so many rows that are due for the longest: by an index that goes by time. One whose rows are due later
     /// than so many of others waits for these.
     Oldest(fn(&Connection, Time, i64) -> Result<Vec<AccountKey>, StoreError>),
+    /// Likewise, but one is finished before the next: at its end each goes through the whole file, and two that do would undo
+    /// each other's steps for ever.
+    InOrder(fn(&Connection, Time, i64) -> Result<Vec<AccountKey>, StoreError>),
 }
 
 /// Rows that are looked at for whose turn it is, and where some accounts rest, whose rows stay.
@@ -58,7 +61,7 @@ pub const JOBS: [Job; 14] = [
     job("overdue_holds", Find::Oldest(holds::overdue), holds::let_overdue_go),
     job("replays", Find::Oldest(replay_steps::due), replay_steps::step),
     job("deleted_endpoints", Find::After(upkeep::first_to_sweep), upkeep::sweep),
-    job("erasure", Find::After(erasure::first_after), erasure::step),
+    job("erasure", Find::InOrder(erasure::due), erasure::step),
     job("retention", Find::Oldest(retention::due), retention::step),
     job("transcripts", Find::Oldest(transcripts::due), transcripts::step),
     job("tombstones", Find::Oldest(tombstones::due), tombstones::step),
@@ -86,6 +89,7 @@ impl Job {
                 let most = if turn.has_resting() { LOOK.1 } else { LOOK.0 };
                 turn.among(&oldest(db, now, most)?)
             }
+            Find::InOrder(due) => turn.in_order(&due(db, now, LOOK.0)?),
         };
         let Some(account) = found else { return Ok(false) };
         begun(account);
