@@ -131,8 +131,8 @@ impl Embedded {
             of_batch: false,
             created_at: now(),
         };
-        let source = store.put_source(source).await.map_err(text)?.ok_or("no account")?.number;
-        let number = store.put_endpoint(endpoint).await.map_err(text)?.ok_or("no account")?.number;
+        let source = store.put_source(source, None).await.map_err(text)?.ok_or("no account")?.number;
+        let number = store.put_endpoint(endpoint, None).await.map_err(text)?.ok_or("no account")?.number;
         let chores = tokio::spawn(chores(Arc::clone(&store)));
         Ok(Self { store, source, endpoint: EndpointRef { account, number }, chores })
     }

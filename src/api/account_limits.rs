@@ -8,10 +8,12 @@ use utoipa::ToSchema;
 use super::ApiState;
 use super::auth::Caller;
 use super::body::{Id, Json};
+use super::changes;
 use super::form::Form;
 use super::keys::{AccountView, named_account};
 use super::problem::Problem;
 use crate::model::account::Limits;
+use crate::store::AccountConfig;
 
 /// The highest limit that can be set. Each endpoint costs a little of every event.
 const MOST: u32 = 1_000_000;
@@ -44,14 +46,16 @@ pub async fn change(
 ) -> Result<Answer<AccountView>, Problem> {
     let missing = || Problem::not_found("account");
     let (account, _) = named_account(&state, &caller, &id).ok_or_else(missing)?;
-    let known = state.store.config(account).ok_or_else(missing)?.account.limits;
-    let mut form = Form::read(&body)?;
-    let limits = Limits {
-        endpoints: form.whole("endpoint_limit", 0, MOST).over(known.endpoints),
-        sources: form.whole("source_limit", 0, MOST).over(known.sources),
-        keys: form.whole("key_limit", 0, MOST).over(known.keys),
+    let over = |config: &AccountConfig| {
+        let (mut form, known) = (Form::read(&body)?, config.account.limits);
+        let limits = Limits {
+            endpoints: form.whole("endpoint_limit", 0, MOST).over(known.endpoints),
+            sources: form.whole("source_limit", 0, MOST).over(known.sources),
+            keys: form.whole("key_limit", 0, MOST).over(known.keys),
+        };
+        form.finish()?;
+        Ok(((account, limits), ()))
     };
-    form.finish()?;
-    let changed = state.store.set_limits(account, limits).await?.ok_or_else(missing)?;
+    let (changed, ()) = changes::change(&state, account, over).await?;
     Ok(Answer(AccountView::of(&changed, None)))
 }

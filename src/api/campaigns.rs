@@ -133,11 +133,15 @@ pub fn read_name(form: &mut Form<'_>) -> Option<Option<Text>> {
     }
 }
 
-/// Reads name and number of calls over what is known.
-fn read_setting(form: &mut Form<'_>, id: Text, known: Option<&Mentioned>) -> Setting {
+/// Reads name and number of calls: what is left out stays.
+fn read_setting(form: &mut Form<'_>, id: Text) -> Setting {
     let name = read_name(form);
-    let expected = form.whole("expected_calls", 0, u32::MAX);
-    Setting { id, name, expected_calls: expected.over(known.and_then(|known| known.expected_calls)) }
+    let expected_calls = match form.whole("expected_calls", 0, u32::MAX) {
+        Given::Absent => None,
+        Given::Null => Some(None),
+        Given::Value(expected) => Some(Some(expected)),
+    };
+    Setting { id, name, expected_calls }
 }
 
 /// One of them.
@@ -167,10 +171,9 @@ pub async fn create(
     caller: Caller,
     Json(body): Json,
 ) -> Result<(StatusCode, Answer<CampaignView>), Problem> {
-    let _changing = state.changing.lock().await;
     let mut form = Form::read(&body)?;
     let id = read_id(&mut form, "campaign_id");
-    let setting = read_setting(&mut form, id.unwrap_or_default(), None);
+    let setting = read_setting(&mut form, id.unwrap_or_default());
     form.finish()?;
     let made = make(&state, caller.account, Dimension::Campaign, setting).await?;
     Ok((StatusCode::CREATED, Answer(view(made))))
@@ -187,11 +190,10 @@ pub async fn make(
     setting: Setting,
 ) -> Result<Mentioned, Problem> {
     let id = setting.id.clone();
-    if state.store.mentioned(account, what, id.clone()).await?.is_some() {
+    if !state.store.make_mentioned(account, what, setting, state.clock.now()).await? {
         let detail = "It is there already. Read it, or change it with PATCH.";
         return Err(Problem::conflict("already_there", detail));
     }
-    state.store.put_mentioned(account, what, setting, state.clock.now()).await?;
     find(state, account, what, id).await
 }
 
@@ -261,10 +263,9 @@ pub async fn change(
     Id(id): Id,
     Json(body): Json,
 ) -> Result<Answer<CampaignView>, Problem> {
-    let _changing = state.changing.lock().await;
     let known = find(&state, caller.account, Dimension::Campaign, Text::from(id)).await?;
     let mut form = Form::read(&body)?;
-    let setting = read_setting(&mut form, known.id.clone(), Some(&known));
+    let setting = read_setting(&mut form, known.id.clone());
     form.finish()?;
     state.store.put_mentioned(caller.account, Dimension::Campaign, setting, state.clock.now()).await?;
     Ok(Answer(view(find(&state, caller.account, Dimension::Campaign, known.id).await?)))

@@ -260,6 +260,7 @@ async fn take_in(
             | StoreError::Conflict(_)
             | StoreError::Unknown(_)
             | StoreError::Lapsed(_)
+            | StoreError::Stale
             | StoreError::LimitReached(..),
         ) => (Arrival::Unavailable, Problem::unavailable().into_response()),
     }

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use super::ApiState;
 use super::auth::Caller;
 use super::body::{Id, Json};
+use super::changes;
 use super::credential::{self, Shown};
 use super::cursor::{List, Listed};
 use super::endpoint_form::{self, EndpointForm};
@@ -26,8 +27,8 @@ use super::shown_once::once;
 use crate::dialect::{self, signature};
 use crate::model::endpoint::{DEFAULT_MAX_IN_FLIGHT, EndpointState};
 use crate::model::id::Kind;
-use crate::model::{DialectName, Endpoint, EventType, Text, Time};
-use crate::store::EndpointRef;
+use crate::model::{AccountKey, DialectName, Endpoint, EventType, Text, Time};
+use crate::store::{AccountConfig, EndpointRef};
 
 /// The reason of an endpoint that was disabled through the API.
 const BY_HAND: &str = "disabled by hand";
@@ -177,22 +178,40 @@ fn plain_warning(endpoint: &Endpoint) -> Option<&'static str> {
 /// # Errors
 /// 404 when this account has none of that id.
 pub fn find(state: &ApiState, caller: &Caller, id: &str) -> Result<Arc<Endpoint>, Problem> {
-    let missing = || Problem::not_found("endpoint");
-    let number = caller.number(Kind::Endpoint, id).ok_or_else(missing)?;
-    let config = state.store.config(caller.account).ok_or_else(missing)?;
-    config.endpoint(number).cloned().ok_or_else(missing)
+    let config = state.store.config(caller.account).ok_or_else(|| Problem::not_found("endpoint"))?;
+    find_in(&config, caller, id)
 }
 
-/// Writes an endpoint and lets what it is owed go by the new settings.
+fn find_in(config: &AccountConfig, caller: &Caller, id: &str) -> Result<Arc<Endpoint>, Problem> {
+    let number = caller.number(Kind::Endpoint, id);
+    number.and_then(|number| config.endpoint(number)).cloned().ok_or_else(|| Problem::not_found("endpoint"))
+}
+
+/// Writes an endpoint that is made of what is there, and lets what it is owed go by the new settings.
 ///
 /// # Errors
-/// 404 when it was deleted meanwhile.
-pub async fn put(state: &ApiState, endpoint: Endpoint) -> Result<Arc<Endpoint>, Problem> {
-    let put = state.store.put_endpoint(endpoint).await?;
-    let endpoint = put.ok_or_else(|| Problem::not_found("endpoint"))?;
-    let (account, number) = (endpoint.account, endpoint.number);
-    state.queues.wake(vec![EndpointRef { account, number }]);
-    Ok(endpoint)
+/// As [`changes::change`].
+pub async fn put<T: Send>(
+    state: &ApiState,
+    account: AccountKey,
+    make: impl FnMut(&AccountConfig) -> Result<(Endpoint, T), Problem> + Send,
+) -> Result<(Arc<Endpoint>, T), Problem> {
+    let (endpoint, beside) = changes::change(state, account, make).await?;
+    state.queues.wake(vec![EndpointRef { account, number: endpoint.number }]);
+    Ok((endpoint, beside))
+}
+
+/// Changes the endpoint of an id. Gives it with what else `make` gave.
+///
+/// # Errors
+/// 404 when this account has none of that id; else as [`changes::change`].
+pub async fn change_one<T: Send>(
+    state: &ApiState,
+    caller: &Caller,
+    id: &str,
+    mut make: impl FnMut(&Endpoint) -> Result<(Endpoint, T), Problem> + Send,
+) -> Result<(Arc<Endpoint>, T), Problem> {
+    put(state, caller.account, |config| make(&*find_in(config, caller, id)?)).await
 }
 
 /// Make an endpoint
@@ -205,9 +224,10 @@ pub async fn create(
     caller: Caller,
     Json(body): Json,
 ) -> Result<Response, Problem> {
-    let (endpoint, made) =
-        endpoint_form::create(&body, caller.account, state.clock.now(), state.courier.as_ref())?;
-    let endpoint = put(&state, endpoint).await?;
+    let (account, now) = (caller.account, state.clock.now());
+    let (endpoint, made) = endpoint_form::create(&body, account, now, state.courier.as_ref())?;
+    let endpoint = state.store.put_endpoint(endpoint, None).await?.ok_or_else(Problem::internal)?;
+    state.queues.wake(vec![EndpointRef { account, number: endpoint.number }]);
     Ok(once(StatusCode::CREATED, |reveal| {
         let view = EndpointView::of(&endpoint, made.shown(reveal)).with_url(&endpoint);
         with_namesake(view, &state, &endpoint)
@@ -263,13 +283,15 @@ pub async fn change(
     Id(id): Id,
     Json(body): Json,
 ) -> Result<Response, Problem> {
-    let _changing = state.changing.lock().await;
-    let current = find(&state, &caller, &id)?;
-    let (endpoint, made) = endpoint_form::change(&body, &current, state.courier.as_ref())?;
-    let changed = put(&state, endpoint).await?;
+    let change = |current: &Endpoint| {
+        let (endpoint, made) = endpoint_form::change(&body, current, state.courier.as_ref())?;
+        let is_moved = endpoint.url != current.url;
+        Ok((endpoint, (made, is_moved)))
+    };
+    let (changed, (made, is_moved)) = change_one(&state, &caller, &id, change).await?;
     Ok(once(StatusCode::OK, |reveal| {
         let view = EndpointView::of(&changed, made.shown(reveal));
-        let view = if changed.url == current.url { view } else { view.with_url(&changed) };
+        let view = if is_moved { view.with_url(&changed) } else { view };
         with_namesake(view, &state, &changed)
     }))
 }

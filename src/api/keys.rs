@@ -21,8 +21,8 @@ use super::shown_once::{Revealed, once};
 use crate::model::account::{Account, Limited};
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, ApiKey, Right, Rights, Secret, Time};
-use crate::store::NewKey;
 use crate::store::vault::hash_api_key;
+use crate::store::{NewKey, Revoked};
 
 /// Rights that a request may name: each once, and a repeat or two.
 const MOST_NAMED: usize = 2 * Right::ALL.len();
@@ -247,7 +247,6 @@ pub async fn create(
         form.wrong(said_by, "not_allowed", "Only keys of the account \"default\" can be admin keys.");
     }
     form.finish()?;
-    let _changing = state.changing.lock().await;
     let (made, key) = make(&state, account, name.unwrap_or_default(), rights, expires_at).await?;
     Ok(once(StatusCode::CREATED, |reveal| KeyView::of(made.clone(), tag, reveal.secret(&key))))
 }
@@ -369,7 +368,6 @@ pub async fn revoke(
 ) -> Result<StatusCode, Problem> {
     let missing = || Problem::not_found("API key");
     let number = caller.number(Kind::ApiKey, &id).ok_or_else(missing)?;
-    let _changing = state.changing.lock().await;
     let keys = state.store.keys(caller.account).await?;
     let key = keys.iter().find(|key| key.number == number).ok_or_else(missing)?;
     let more = key.rights.without(caller.rights);
@@ -377,17 +375,15 @@ pub async fn revoke(
         let detail = format!("That key has rights which this one lacks: {more}. Use a key that has them.");
         return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail));
     }
-    if opens_everything(key) && keys.iter().filter(|key| opens_everything(key)).count() == 1 {
-        let detail = "This is the last admin key with every right that does not expire: without it nobody could make \
-                      accounts and keys for them in the end. Make another one first.";
-        return Err(Problem::conflict("last_admin_key", detail));
-    }
-    let is_revoked = state.store.revoke_key(caller.account, number, state.clock.now()).await?;
+    let revoked = state.store.revoke_key(caller.account, number, state.clock.now()).await?;
     auth::Remembered::forget(&state.keys);
-    if is_revoked { Ok(StatusCode::NO_CONTENT) } else { Err(missing()) }
-}
-
-/// Whether it can do everything for ever: one such key has to be left.
-fn opens_everything(key: &ApiKey) -> bool {
-    key.rights == Rights::ALL && key.expires_at.is_none()
+    match revoked {
+        Revoked::Done => Ok(StatusCode::NO_CONTENT),
+        Revoked::Missing => Err(missing()),
+        Revoked::Last => {
+            let detail = "This is the last admin key with every right that does not expire: without it nobody could make \
+                          accounts and keys for them in the end. Make another one first.";
+            Err(Problem::conflict("last_admin_key", detail))
+        }
+    }
 }

@@ -13,6 +13,7 @@ mod body;
 mod budget;
 pub mod calls;
 pub mod campaigns;
+mod changes;
 pub mod conversation_logs;
 pub mod courier;
 pub mod credential;
@@ -171,8 +172,6 @@ pub struct Parts {
     kept_answers: kept_answers::Allowances,
     /// What is checked where there is no source.
     decoys: decoy::Decoys,
-    /// Held while settings are read, changed and written back: no change is lost to another one.
-    changing: tokio::sync::Mutex<()>,
 }
 
 impl ApiState {
@@ -186,7 +185,7 @@ impl ApiState {
         courier: Arc<dyn Courier>,
         settings: Settings,
     ) -> Self {
-        let (streams, peers, keys, wrong_keys, key_uses, kept_answers, tests, changing) = <_>::default();
+        let (streams, peers, keys, wrong_keys, key_uses, kept_answers, tests) = <_>::default();
         let limits = budget::Limits::of(settings.max_load, settings.max_body);
         let budget = budget::Budget::new(limits, Arc::clone(&metrics));
         let decoys = decoy::Decoys::new(store.link_key());
@@ -209,7 +208,6 @@ impl ApiState {
             key_uses,
             kept_answers,
             decoys,
-            changing,
         }))
     }
 }

@@ -250,6 +250,7 @@ impl From<StoreError> for Problem {
             | StoreError::Conflict(_)
             | StoreError::Unknown(_)
             | StoreError::Lapsed(_)
+            | StoreError::Stale
             | StoreError::LimitReached(..) => Self::unavailable(),
         }
     }

@@ -153,16 +153,20 @@ pub async fn endpoint(
     Id(id): Id,
     Json(body): Json,
 ) -> Result<Response, Problem> {
-    let _changing = state.changing.lock().await;
-    let current = endpoints::find(&state, &caller, &id)?;
-    let order = Order::read(&body, current.dialect, Side::Endpoint, state.clock.now())?;
-    if dialect::get(current.dialect).proof() == Proof::Unsigned {
-        let detail = format!("The dialect {} signs nothing: there is no secret to rotate.", current.dialect);
-        return Err(Problem::conflict("no_secret", detail));
-    }
-    let (activate_at, old_expires_at) = (order.activate_at, order.old_ends);
-    let (credential, made) = order.turn(Side::Endpoint, current.dialect, &current.credential)?;
-    let endpoint = endpoints::put(&state, Endpoint { credential, ..(*current).clone() }).await?;
+    let now = state.clock.now();
+    let rotate = |current: &Endpoint| {
+        let order = Order::read(&body, current.dialect, Side::Endpoint, now)?;
+        if dialect::get(current.dialect).proof() == Proof::Unsigned {
+            let detail =
+                format!("The dialect {} signs nothing: there is no secret to rotate.", current.dialect);
+            return Err(Problem::conflict("no_secret", detail));
+        }
+        let times = (order.activate_at, order.old_ends);
+        let (credential, made) = order.turn(Side::Endpoint, current.dialect, &current.credential)?;
+        Ok((Endpoint { credential, ..current.clone() }, (times, made)))
+    };
+    let (endpoint, ((activate_at, old_expires_at), made)) =
+        endpoints::change_one(&state, &caller, &id, rotate).await?;
     Ok(once(StatusCode::OK, |reveal| {
         let of = EndpointView::of(&endpoint, made.shown(reveal));
         Rotated { activate_at, old_expires_at, of }
@@ -184,21 +188,19 @@ pub async fn source(
     Id(id): Id,
     Json(body): Json,
 ) -> Result<Response, Problem> {
-    let _changing = state.changing.lock().await;
-    let current = sources::find(&state, &caller, &id)?;
-    let order = Order::read(&body, current.dialect, Side::Source, state.clock.now())?;
-    let mut source = Source::clone(&current);
-    let is_unsigned = credential::is_empty(&current.credential) && order.wanted == Wanted::Unsaid;
-    let (activate_at, old_expires_at, made) = if is_unsigned {
-        source.url_token = Some(credential::url_token());
-        (order.now, order.now, Made::default())
-    } else {
-        let (activate_at, old_expires_at) = (order.activate_at, order.old_ends);
+    let now = state.clock.now();
+    let rotate = |current: &Source| {
+        let order = Order::read(&body, current.dialect, Side::Source, now)?;
+        if credential::is_empty(&current.credential) && order.wanted == Wanted::Unsaid {
+            let url_token = Some(credential::url_token());
+            return Ok((Source { url_token, ..current.clone() }, ((now, now), Made::default())));
+        }
+        let times = (order.activate_at, order.old_ends);
         let (credential, made) = order.turn(Side::Source, current.dialect, &current.credential)?;
-        source.credential = credential;
-        (activate_at, old_expires_at, made)
+        Ok((Source { credential, ..current.clone() }, (times, made)))
     };
-    let source = state.store.put_source(source).await?.ok_or_else(|| Problem::not_found("source"))?;
+    let (source, ((activate_at, old_expires_at), made)) =
+        sources::change_one(&state, &caller, &id, rotate).await?;
     Ok(once(StatusCode::OK, |reveal| {
         let of = SourceView::of(&source, sources::url(&state, &source, reveal), made.shown(reveal));
         Rotated { activate_at, old_expires_at, of }

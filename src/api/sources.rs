@@ -13,6 +13,7 @@ use super::ApiState;
 use super::auth::Caller;
 use super::batch_form::LONGEST_DEADLINE;
 use super::body::{Id, Json};
+use super::changes;
 use super::credential::{self, Made, Shown, Side};
 use super::cursor::{List, Listed};
 use super::form::{Form, Given};
@@ -24,6 +25,7 @@ use super::shown_once::{Reveal, once};
 use crate::dialect;
 use crate::model::id::Kind;
 use crate::model::{DialectName, Right, Source, Time};
+use crate::store::AccountConfig;
 
 /// A source.
 #[derive(Debug, Serialize, ToSchema)]
@@ -164,10 +166,26 @@ fn read_form(
 /// # Errors
 /// 404 when this account has none of that id.
 pub fn find(state: &ApiState, caller: &Caller, id: &str) -> Result<Arc<Source>, Problem> {
-    let missing = || Problem::not_found("source");
-    let number = caller.number(Kind::Source, id).ok_or_else(missing)?;
-    let config = state.store.config(caller.account).ok_or_else(missing)?;
-    config.source(number).cloned().ok_or_else(missing)
+    let config = state.store.config(caller.account).ok_or_else(|| Problem::not_found("source"))?;
+    find_in(&config, caller, id)
+}
+
+fn find_in(config: &AccountConfig, caller: &Caller, id: &str) -> Result<Arc<Source>, Problem> {
+    let number = caller.number(Kind::Source, id);
+    number.and_then(|number| config.source(number)).cloned().ok_or_else(|| Problem::not_found("source"))
+}
+
+/// Changes the source of an id. Gives it with what else `make` gave.
+///
+/// # Errors
+/// 404 when this account has none of that id; else as [`changes::change`].
+pub async fn change_one<T: Send>(
+    state: &ApiState,
+    caller: &Caller,
+    id: &str,
+    mut make: impl FnMut(&Source) -> Result<(Source, T), Problem> + Send,
+) -> Result<(Arc<Source>, T), Problem> {
+    changes::change(state, caller.account, |config| make(&*find_in(config, caller, id)?)).await
 }
 
 /// Make a source
@@ -181,7 +199,7 @@ pub async fn create(
     Json(body): Json,
 ) -> Result<Response, Problem> {
     let (source, made) = read_form(Form::read(&body)?, None, &caller, state.clock.now())?;
-    let source = state.store.put_source(source).await?.ok_or_else(Problem::internal)?;
+    let source = state.store.put_source(source, None).await?.ok_or_else(Problem::internal)?;
     Ok(once(StatusCode::CREATED, |reveal| {
         SourceView::of(&source, url(&state, &source, reveal), made.shown(reveal))
     }))
@@ -237,10 +255,9 @@ pub async fn change(
     Id(id): Id,
     Json(body): Json,
 ) -> Result<Response, Problem> {
-    let _changing = state.changing.lock().await;
-    let current = find(&state, &caller, &id)?;
-    let (source, made) = read_form(Form::read(&body)?, Some(&current), &caller, state.clock.now())?;
-    let changed = state.store.put_source(source).await?.ok_or_else(|| Problem::not_found("source"))?;
+    let now = state.clock.now();
+    let change = |current: &Source| read_form(Form::read(&body)?, Some(current), &caller, now);
+    let (changed, made) = change_one(&state, &caller, &id, change).await?;
     Ok(once(StatusCode::OK, |reveal| {
         SourceView::of(&changed, url(&state, &changed, reveal), made.shown(reveal))
     }))

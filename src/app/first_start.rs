@@ -159,7 +159,7 @@ async fn dialer_secret(store: &dyn Store, clock: &dyn Clock) -> Result<String, S
         lost_after: None,
         created_at: now,
     };
-    store.put_source(source).await?;
+    store.put_source(source, None).await?;
     Ok(secret)
 }
 

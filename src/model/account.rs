@@ -155,4 +155,9 @@ impl ApiKey {
     pub fn is_expired(&self, now: Time) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
     }
+
+    /// Whether it can do everything for ever: an installation has to have one such key.
+    pub fn opens_everything(&self) -> bool {
+        self.rights == Rights::ALL && self.expires_at.is_none()
+    }
 }

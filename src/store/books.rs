@@ -110,8 +110,8 @@ pub struct Setting {
     pub id: Text,
     /// Its name; `None` leaves it as it is, `Some(None)` to what calls say.
     pub name: Option<Option<Text>>,
-    /// How many calls it will have.
-    pub expected_calls: Option<u32>,
+    /// How many calls it will have; `None` leaves it as it is, `Some(None)` says that nobody knows.
+    pub expected_calls: Option<Option<u32>>,
 }
 
 /// The numbers of some campaigns, batches or agents by their ids, and where the next page begins.
@@ -151,6 +151,14 @@ pub trait Books {
         what: Dimension,
         page: TextPage,
     ) -> Answer<'_, Vec<Mentioned>>;
+    /// Makes a campaign or an agent; false when it is there, and then it stays as it is.
+    fn make_mentioned(
+        &self,
+        account: AccountKey,
+        what: Dimension,
+        setting: Setting,
+        now: Time,
+    ) -> Answer<'_, bool>;
     /// Makes a campaign or an agent, or sets what is given of one. Says whether it was made.
     fn put_mentioned(
         &self,

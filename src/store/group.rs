@@ -334,7 +334,10 @@ impl Committer {
                     match error {
                         // What no store can keep in any form is given up: its attempt is made again after the next start.
                         // So is what attempts of an earlier tenure came to: whoever owns their deliveries now makes them.
-                        StoreError::Data(_) | StoreError::Lapsed(_) | StoreError::LimitReached(..) => {
+                        StoreError::Data(_)
+                        | StoreError::Lapsed(_)
+                        | StoreError::Stale
+                        | StoreError::LimitReached(..) => {
                             self.queues.settled(part.settled);
                         }
                         StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::Unknown(_) => {

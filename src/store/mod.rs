@@ -75,6 +75,10 @@ pub enum StoreError {
     /// This node's lease lapsed: nothing was written, and what it owned is no longer its own. Not to be tried again.
     #[error("the lease of this node is over: {0}")]
     Lapsed(String),
+    /// The configuration is not the one any more that a change was made from; nothing was written. To be made again from
+    /// what is there now.
+    #[error("the configuration of the account was changed meanwhile")]
+    Stale,
     /// The account has as many of a kind as it may have.
     #[error("the account has {1} {name} and may have no more", name = .0.name())]
     LimitReached(Limited, u32),
@@ -460,6 +464,17 @@ pub struct NewKey {
     pub created_at: Time,
 }
 
+/// What became of a key that was to be revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    /// It opens nothing any more.
+    Done,
+    /// There is none, or it was revoked before.
+    Missing,
+    /// It is the last one that opens everything for ever, and stays: without it nobody could make others in the end.
+    Last,
+}
+
 /// When a key was last used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyUse {
@@ -515,7 +530,8 @@ pub trait Store: batches::Batches + books::Books + Send + Sync {
     /// When the endpoint's next unowned delivery falls due.
     fn next_due(&self, endpoint: EndpointRef) -> Answer<'_, Option<Time>>;
 
-    // Configuration.
+    // Configuration. What is set over what was read names the revision of the account's configuration that it was made from
+    // ([`AccountConfig::revision`]): written is what nobody, on any node, came before; else it is [`StoreError::Stale`].
 
     /// Makes an account.
     fn create_account(&self, name: String, now: Time) -> Answer<'_, Option<Account>>;
@@ -535,7 +551,12 @@ pub trait Store: batches::Batches + books::Books + Send + Sync {
         now: Time,
     ) -> Answer<'_, Option<Account>>;
     /// Sets how much an account may have. Gives the account, or `None` if there is none.
-    fn set_limits(&self, account: AccountKey, limits: Limits) -> Answer<'_, Option<Account>>;
+    fn set_limits(
+        &self,
+        account: AccountKey,
+        limits: Limits,
+        made_from: Option<i64>,
+    ) -> Answer<'_, Option<Account>>;
     /// Sets for how long a repeat is known as one after the record that it belongs to was removed; zero is not at all.
     /// Counts from the removal, also of what was removed before. Gives the account, or `None` if there is none.
     fn set_repeat_memory(
@@ -552,15 +573,15 @@ pub trait Store: batches::Batches + books::Books + Send + Sync {
     fn note_key_uses(&self, uses: Vec<KeyUse>) -> Answer<'_, ()>;
     /// The account's keys that are not revoked, expired ones among them.
     fn keys(&self, account: AccountKey) -> Answer<'_, Vec<ApiKey>>;
-    /// Revokes a key; false if there is none.
-    fn revoke_key(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool>;
+    /// Revokes a key, unless it is the last one that opens everything.
+    fn revoke_key(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, Revoked>;
     /// Makes a source (number 0) or changes one. Gives it back with number and id.
-    fn put_source(&self, source: Source) -> Answer<'_, Option<Arc<Source>>>;
+    fn put_source(&self, source: Source, made_from: Option<i64>) -> Answer<'_, Option<Arc<Source>>>;
     /// Deletes a source; false if there is none.
     fn delete_source(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool>;
     /// Makes an endpoint (number 0) or changes one, all but whether it is disabled. A change of dialect or shape makes
     /// a new revision.
-    fn put_endpoint(&self, endpoint: Endpoint) -> Answer<'_, Option<Arc<Endpoint>>>;
+    fn put_endpoint(&self, endpoint: Endpoint, made_from: Option<i64>) -> Answer<'_, Option<Arc<Endpoint>>>;
     /// Stops sending to an endpoint and records `endpoint.disabled`; what it is owed stays pending. One that is disabled
     /// keeps its reason. Gives the endpoints that have something due by that, or `None` if there is no such endpoint.
     fn disable_endpoint(

@@ -255,8 +255,8 @@ async fn a_door_that_was_made_through_another_node_is_open() {
         ..Source::clone(&config.sources[0])
     };
     let made = Source { number: 0, ..changed.clone() };
-    there.put_source(changed).await.unwrap();
-    let made = there.put_source(made).await.unwrap().unwrap();
+    there.put_source(changed, None).await.unwrap();
+    let made = there.put_source(made, None).await.unwrap().unwrap();
     let body = json!({ "event": "call.completed", "data": { "call_id": "c-1" } }).to_string();
     for door in [known["id"].as_str().unwrap(), made.id.as_str()] {
         here.fall_behind(account);

@@ -10,7 +10,7 @@ use postcall::dialect;
 use postcall::ledger::{decide, settle};
 use postcall::model::{AccountKey, Attempt, Rights, Time};
 use postcall::store::link::transcript_url;
-use postcall::store::{DeliveryMemory, EndpointRef, Place, Settlement};
+use postcall::store::{DeliveryMemory, EndpointRef, Place, Revoked, Settlement};
 use serde_json::{Value, json};
 
 use crate::api_rig::{House, PUBLIC_URL, cllr_body, new_key};
@@ -275,7 +275,8 @@ async fn keys_and_accounts_are_made_shown_and_revoked() {
     let by_hand = "set-by-the-operator-16-or-more";
     let made = house.store.create_key(new_key(by_hand, "by hand", Rights::PLAIN)).await.unwrap();
     assert_eq!(house.call(by_hand, "GET", "/v1/sources", &Value::Null).await.status, 200, "in any form");
-    assert!(house.store.revoke_key(AccountKey::DEFAULT, made.number, System.now()).await.unwrap());
+    let revoked = house.store.revoke_key(AccountKey::DEFAULT, made.number, System.now()).await;
+    assert_eq!(revoked, Ok(Revoked::Done));
 
     let mine = house.get("/v1/keys").await.json();
     let mine = format!("/v1/keys/{}", at(&mine["data"][0], "id"));

@@ -1,13 +1,13 @@
 //! API keys: made, found by their hash, listed, revoked, and when each was last used. The key itself is nowhere here.
 //! Does not know who may make one, and does not judge whether its time is over: that needs the time of a request.
 
-use super::config::next_number;
+use super::config::{self, next_number};
 use super::keys::{pack, unpack};
 use super::limits;
 use crate::model::account::Limited;
 use crate::model::{AccountKey, ApiKey, Right, Rights, Time};
 use crate::store::sql::{Connection, OptionalExtension, Row, params};
-use crate::store::{KeyUse, NewKey, StoreError};
+use crate::store::{KeyUse, NewKey, Revoked, StoreError};
 
 /// What a key may do, until when, and when it was last used. A row without rights is one of an older version, which knew
 /// only whether a key is an admin's. Answers that are kept under an account's name are forgotten: they may hold a secret,
@@ -79,10 +79,18 @@ pub fn list(db: &Connection, account: AccountKey) -> Result<Vec<ApiKey>, StoreEr
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Revokes a key.
-pub fn revoke(db: &Connection, account: AccountKey, number: i64, now: Time) -> Result<bool, StoreError> {
+/// Revokes a key, unless it is the last one that opens everything. The account's row is locked first, so that no two nodes
+/// revoke the last two.
+pub fn revoke(db: &Connection, account: AccountKey, number: i64, now: Time) -> Result<Revoked, StoreError> {
+    config::lock(db, account)?;
+    let keys = list(db, account)?;
+    let Some(key) = keys.iter().find(|key| key.number == number) else { return Ok(Revoked::Missing) };
+    if key.opens_everything() && keys.iter().filter(|key| key.opens_everything()).count() == 1 {
+        return Ok(Revoked::Last);
+    }
     let sql = "UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL";
-    Ok(db.prepare_cached(sql)?.execute(params![now.as_micros(), pack(account, number)])? == 1)
+    db.prepare_cached(sql)?.execute(params![now.as_micros(), pack(account, number)])?;
+    Ok(Revoked::Done)
 }
 
 /// Writes down when keys were used. In the order of their ids, so that two nodes at it do not wait for each other.

@@ -52,6 +52,21 @@ impl<D: Database> Books for RoomStore<D> {
         self.database.read(account, move |db| mentioned::all(db, account, what, &page))
     }
 
+    fn make_mentioned(
+        &self,
+        account: AccountKey,
+        what: Dimension,
+        setting: Setting,
+        now: Time,
+    ) -> Answer<'_, bool> {
+        self.database.write(Lane::Api, account, move |writer| {
+            writer.write(|db, writer| {
+                writer.remembered.forget(account, what, &setting.id);
+                mentioned::make(db, account, what, &setting, now)
+            })
+        })
+    }
+
     fn put_mentioned(
         &self,
         account: AccountKey,

@@ -261,6 +261,24 @@ fn endpoint_of(row: &Row<'_>, vault: &Vault, tag: Tag) -> Result<Endpoint, Store
     })
 }
 
+/// Locks an account's row, as every transaction does before it changes anything of the account: a group takes the row
+/// before it disables an endpoint, and who comes the other way round would deadlock with it. Gives the revision of the
+/// configuration.
+pub fn lock(db: &Connection, account: AccountKey) -> Result<Option<i64>, StoreError> {
+    let sql = "SELECT revision FROM accounts WHERE account = ? /*! FOR UPDATE */";
+    Ok(db.prepare_cached(sql)?.query_row([account.0], |row| row.get(0)).optional()?)
+}
+
+/// The same, before something is set that was made from this revision of the configuration, if from any. Refuses it when
+/// there is another one by now: what it does not know of would be undone.
+pub fn lock_at(db: &Connection, account: AccountKey, made_from: Option<i64>) -> Result<(), StoreError> {
+    let revision = lock(db, account)?;
+    match made_from {
+        Some(made_from) if revision.is_some_and(|revision| revision != made_from) => Err(StoreError::Stale),
+        _ => Ok(()),
+    }
+}
+
 /// Makes an account; `None` when the name is taken.
 pub fn create_account(
     db: &Connection,

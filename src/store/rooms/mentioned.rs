@@ -126,6 +126,32 @@ pub(super) fn fits(text: &Text) -> bool {
     (1..=LONGEST).contains(&text.as_bytes().len())
 }
 
+/// Makes one, unless it is there. Says whether it was made.
+pub fn make(
+    db: &Connection,
+    account: AccountKey,
+    what: Dimension,
+    setting: &Setting,
+    now: Time,
+) -> Result<bool, StoreError> {
+    let name = setting.name.as_ref().and_then(Option::as_ref);
+    let made = db
+        .prepare_cached(
+            "INSERT INTO mentioned (account, about, id, name, named, expected_calls, created_at)
+             VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (account, about, id) DO NOTHING",
+        )?
+        .execute(params![
+            account.0,
+            about(what),
+            setting.id.as_bytes(),
+            name.map(Text::as_bytes),
+            name.is_some(),
+            setting.expected_calls.flatten(),
+            now.as_micros()
+        ])?;
+    Ok(made == 1)
+}
+
 /// Makes one, or sets what is given. Says whether it was made.
 pub fn put(
     db: &Connection,
@@ -134,26 +160,30 @@ pub fn put(
     setting: &Setting,
     now: Time,
 ) -> Result<bool, StoreError> {
-    let is_there = db
-        .prepare_cached("SELECT 1 FROM mentioned WHERE account = ? AND about = ? AND id = ?")?
-        .exists((account.0, about(what), setting.id.as_bytes()))?;
-    db.prepare_cached(
-        "INSERT INTO mentioned (account, about, id, name, named, expected_calls, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?7, ?5, ?6)
-         ON CONFLICT (account, about, id) DO UPDATE SET
-             name = COALESCE(?4, mentioned.name), named = COALESCE(?8, mentioned.named), expected_calls = ?5",
-    )?
-    .execute(params![
-        account.0,
-        about(what),
-        setting.id.as_bytes(),
-        setting.name.as_ref().and_then(Option::as_ref).map(Text::as_bytes),
-        setting.expected_calls,
-        now.as_micros(),
-        setting.name.as_ref().is_some_and(Option::is_some),
-        setting.name.as_ref().map(Option::is_some)
-    ])?;
-    Ok(!is_there)
+    let Setting { id, name, expected_calls } = setting;
+    if make(db, account, what, setting, now)? {
+        return Ok(true);
+    }
+    if let Some(name) = name {
+        // A name that is taken back stays until a call tells another one.
+        db.prepare_cached(
+            "UPDATE mentioned SET name = COALESCE(?, name), named = ? WHERE account = ? AND about = ? AND id = ?",
+        )?
+        .execute(params![
+            name.as_ref().map(Text::as_bytes),
+            name.is_some(),
+            account.0,
+            about(what),
+            id.as_bytes()
+        ])?;
+    }
+    if let Some(expected_calls) = expected_calls {
+        db.prepare_cached(
+            "UPDATE mentioned SET expected_calls = ? WHERE account = ? AND about = ? AND id = ?",
+        )?
+        .execute(params![*expected_calls, account.0, about(what), id.as_bytes()])?;
+    }
+    Ok(false)
 }
 
 const COLUMNS: &str = "id, name, expected_calls, created_at";

@@ -29,7 +29,7 @@ use crate::store::sql::Connection;
 use crate::store::{
     AccountConfig, Answer, CallFilter, CallView, Claimed, Committed, DeliveryFilter, DeliveryView,
     EndpointRef, Group, Idempotent, JobStep, KeyUse, NewKey, News, Page, Place, Progress, Quarantined,
-    Queues, Store, StoreError, Sum, Turned,
+    Queues, Revoked, Store, StoreError, Sum, Turned,
 };
 
 /// The tag of a new account.
@@ -180,8 +180,16 @@ impl<D: Database> Store for RoomStore<D> {
         self.set_account(account, move |db| transcripts::set(db, account, retention, now))
     }
 
-    fn set_limits(&self, account: AccountKey, limits: Limits) -> Answer<'_, Option<Account>> {
-        self.set_account(account, move |db| super::limits::set(db, account, limits))
+    fn set_limits(
+        &self,
+        account: AccountKey,
+        limits: Limits,
+        made_from: Option<i64>,
+    ) -> Answer<'_, Option<Account>> {
+        self.set_account(account, move |db| {
+            config::lock_at(db, account, made_from)?;
+            super::limits::set(db, account, limits)
+        })
     }
 
     fn set_repeat_memory(
@@ -212,16 +220,17 @@ impl<D: Database> Store for RoomStore<D> {
         self.database.read(account, move |db| api_keys::list(db, account))
     }
 
-    fn revoke_key(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool> {
+    fn revoke_key(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, Revoked> {
         self.database.write(Lane::Api, account, move |writer| {
             writer.write(|db, _| api_keys::revoke(db, account, number, now))
         })
     }
 
-    fn put_source(&self, source: Source) -> Answer<'_, Option<Arc<Source>>> {
+    fn put_source(&self, source: Source, made_from: Option<i64>) -> Answer<'_, Option<Arc<Source>>> {
         self.database.write(Lane::Api, source.account, move |writer| {
             let account = source.account;
             let number = writer.transact(|db, desk| {
+                config::lock_at(db, account, made_from)?;
                 let number = config::put_source(db, &desk.vault, &source)?;
                 Ok((number, number.map(|number| Changed::Source(account, number)).into_iter().collect()))
             })?;
@@ -233,16 +242,18 @@ impl<D: Database> Store for RoomStore<D> {
     fn delete_source(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool> {
         self.database.write(Lane::Api, account, move |writer| {
             writer.transact(|db, _| {
+                config::lock(db, account)?;
                 let is_done = config::delete(db, "sources", pack(account, number), now)?;
                 Ok((is_done, vec![Changed::Source(account, number)]))
             })
         })
     }
 
-    fn put_endpoint(&self, endpoint: Endpoint) -> Answer<'_, Option<Arc<Endpoint>>> {
+    fn put_endpoint(&self, endpoint: Endpoint, made_from: Option<i64>) -> Answer<'_, Option<Arc<Endpoint>>> {
         self.database.write(Lane::Api, endpoint.account, move |writer| {
             let account = endpoint.account;
             let number = writer.transact(|db, desk| {
+                config::lock_at(db, account, made_from)?;
                 let number = config::put_endpoint(db, &desk.vault, &endpoint)?;
                 let changed = |number| Changed::Endpoint(EndpointRef { account, number });
                 Ok((number, number.map(changed).into_iter().collect()))
@@ -271,6 +282,7 @@ impl<D: Database> Store for RoomStore<D> {
     fn enable_endpoint(&self, endpoint: EndpointRef) -> Answer<'_, bool> {
         self.database.write(Lane::Api, endpoint.account, move |writer| {
             writer.transact(|db, _| {
+                config::lock(db, endpoint.account)?;
                 let is_there = config::enable(db, pack(endpoint.account, endpoint.number))?;
                 let changed = if is_there { vec![Changed::Endpoint(endpoint)] } else { Vec::new() };
                 Ok((is_there, changed))
@@ -281,6 +293,7 @@ impl<D: Database> Store for RoomStore<D> {
     fn delete_endpoint(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool> {
         self.database.write(Lane::Api, account, move |writer| {
             writer.transact(|db, _| {
+                config::lock(db, account)?;
                 let is_done = config::delete(db, "endpoints", pack(account, number), now)?;
                 Ok((is_done, vec![Changed::Endpoint(EndpointRef { account, number })]))
             })

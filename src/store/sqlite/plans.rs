@@ -63,26 +63,29 @@ fn target(number: i64) -> EndpointRef {
 }
 
 async fn endpoint(store: &SqliteStore, events: Vec<EventType>) -> i64 {
-    let made = store.put_endpoint(Endpoint {
-        account: ACCOUNT,
-        number: 0,
-        id: String::new(),
-        revision: 0,
-        url: String::new(),
-        dialect: DialectName::Standard,
-        shape: Shape::default(),
-        events: Some(events),
-        scope: Scope::default(),
-        completed_only: false,
-        ordered: true,
-        headers: Vec::new(),
-        plain_headers: <_>::default(),
-        delivering: Delivering::default(),
-        credential: Credential::default(),
-        state: EndpointState::Active,
-        of_batch: false,
-        created_at: now(),
-    });
+    let made = store.put_endpoint(
+        Endpoint {
+            account: ACCOUNT,
+            number: 0,
+            id: String::new(),
+            revision: 0,
+            url: String::new(),
+            dialect: DialectName::Standard,
+            shape: Shape::default(),
+            events: Some(events),
+            scope: Scope::default(),
+            completed_only: false,
+            ordered: true,
+            headers: Vec::new(),
+            plain_headers: <_>::default(),
+            delivering: Delivering::default(),
+            credential: Credential::default(),
+            state: EndpointState::Active,
+            of_batch: false,
+            created_at: now(),
+        },
+        None,
+    );
     made.await.unwrap().unwrap().number
 }
 
@@ -291,7 +294,7 @@ async fn no_removal_walks_over_what_it_leaves() {
         lost_after: None,
         created_at: now(),
     };
-    store.put_source(source).await.unwrap();
+    store.put_source(source, None).await.unwrap();
     let number = endpoint(&store, EventType::ALL.to_vec()).await;
     let mut changed = Endpoint::clone(store.config(ACCOUNT).unwrap().endpoint(number).unwrap());
     let young = now().after(kept / 2);
@@ -314,7 +317,7 @@ async fn no_removal_walks_over_what_it_leaves() {
         let settlements = settlements.collect();
         commit_at(&store, at, Vec::new(), settlements, Arc::new(Room)).await;
         changed.shape.include_recording = !changed.shape.include_recording;
-        store.put_endpoint(changed.clone()).await.unwrap();
+        store.put_endpoint(changed.clone(), None).await.unwrap();
     }
     let crowd = store.database.write(Lane::Api, ACCOUNT, move |writer| {
         writer.write(|db, _| {
@@ -393,7 +396,7 @@ async fn no_step_walks_over_what_it_does_not_look_at() {
         lost_after: None,
         created_at: now(),
     };
-    store.put_source(source).await.unwrap();
+    store.put_source(source, None).await.unwrap();
     for from in [0, 10_000, 20_000, 30_000] {
         calls(&store, from, OTHERS, Outcome::Completed, (from > 0).then_some(Next::Dead)).await;
     }
@@ -570,7 +573,7 @@ async fn no_replay_and_no_hold_walks_over_what_it_does_not_touch() {
     calls(&store, 10_000, OTHERS, Outcome::Completed, Some(Next::Dead)).await;
     let wait = Wait { parts: vec![Part::Recording], up_to: Duration::from_secs(60) };
     waiting.delivering.wait = Some(wait);
-    store.put_endpoint(waiting).await.unwrap();
+    store.put_endpoint(waiting, None).await.unwrap();
     calls(&store, 20_000, OTHERS, Outcome::Completed, None).await;
     let crowd = store.database.write(Lane::Api, ACCOUNT, move |writer| {
         writer.write(|db, _| {

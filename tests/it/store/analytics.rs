@@ -240,11 +240,16 @@ pub async fn what_was_set_by_hand_stays<F: Fixture>(scene: Scene<F>) {
         let found = find(&scene, Dimension::Campaign, "camp").await.unwrap();
         (found.name.unwrap().to_string(), found.expected_calls)
     };
-    assert!(set(Some(Some("Ours")), Some(10)).await, "made");
+    assert!(set(Some(Some("Ours")), Some(Some(10))).await, "made");
     scene.hear([told("a", "Theirs")]).await;
     assert_eq!(shown().await, ("Ours".to_owned(), Some(10)));
-    assert!(!set(None, None).await, "changed");
+    assert!(!set(None, None).await, "it was there");
+    assert_eq!(shown().await, ("Ours".to_owned(), Some(10)), "what is left out stays");
+    set(None, Some(None)).await;
     assert_eq!(shown().await, ("Ours".to_owned(), None));
+    let again = Setting { id: Text::from("camp"), name: None, expected_calls: Some(Some(7)) };
+    let made = scene.store.make_mentioned(scene.account, Dimension::Campaign, again, scene.now).await;
+    assert_eq!((made, shown().await), (Ok(false), ("Ours".to_owned(), None)), "what is there is not made");
     set(Some(None), None).await;
     scene.hear([told("b", "Theirs, too")]).await;
     assert_eq!(shown().await.0, "Theirs, too");

@@ -75,7 +75,7 @@ struct Run<F> {
 impl<F: Fixture> Run<F> {
     async fn new(max_attempts: i64, lost_after: Option<u64>, names_first: bool) -> Self {
         let scene = Scene::<F>::new().await;
-        let second = scene.store.put_source(source(scene.account)).await.unwrap().unwrap().number;
+        let second = scene.store.put_source(source(scene.account), None).await.unwrap().unwrap().number;
         let reporters = if names_first { Reporters::Listed(vec![scene.source]) } else { Reporters::All };
         let opened = scene.store.open_batch(NewBatch {
             account: scene.account,

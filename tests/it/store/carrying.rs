@@ -115,7 +115,7 @@ pub async fn without_secrets_nothing_is_open_and_nothing_is_sent<F: Fixture>(mut
     cllr.dialect = postcall::model::DialectName::Cllr;
     cllr.credential = <_>::default();
     cllr.url_token = Some(postcall::model::Secret::new("opensesame"));
-    scene.store.put_source(cllr).await.unwrap();
+    scene.store.put_source(cllr, None).await.unwrap();
     for secrets in [Secrets::Without, Secrets::Sealed] {
         let lines = export(&scene.store, scene.account, secrets).await;
         let all = lines.concat();

@@ -12,7 +12,7 @@ use postcall::model::{
     AccountKey, DialectName, Endpoint, EventType, Outcome, Right, Rights, Secret, Source, Step, Text,
 };
 use postcall::store::batches::{Given, NewBatch, Opened};
-use postcall::store::{EndpointRef, KeyUse, NewKey, StoreError};
+use postcall::store::{EndpointRef, KeyUse, NewKey, Revoked, StoreError};
 
 use super::scene::{Fixture, Scene, endpoint, new_key, numbers, says, source};
 
@@ -68,9 +68,13 @@ pub async fn keys_open_until_they_are_revoked<F: Fixture>(mut scene: Scene<F>) {
     assert_eq!(store.find_key([2; 32]).await.unwrap(), Some(plain.clone()));
     assert_eq!(store.find_key([3; 32]).await.unwrap(), Some(theirs));
     assert_eq!(store.find_key([4; 32]).await.unwrap(), None);
-    assert_eq!(store.revoke_key(other, plain.number, scene.now).await, Ok(false), "not theirs to revoke");
-    assert_eq!(store.revoke_key(mine, plain.number, scene.now).await, Ok(true));
-    assert_eq!(store.revoke_key(mine, plain.number, scene.now).await, Ok(false));
+    assert_eq!(
+        store.revoke_key(other, plain.number, scene.now).await,
+        Ok(Revoked::Missing),
+        "not theirs to revoke"
+    );
+    assert_eq!(store.revoke_key(mine, plain.number, scene.now).await, Ok(Revoked::Done));
+    assert_eq!(store.revoke_key(mine, plain.number, scene.now).await, Ok(Revoked::Missing));
     assert_eq!(store.find_key([2; 32]).await.unwrap(), None);
     assert_eq!(store.keys(mine).await.unwrap(), [admin]);
     scene.finish().await;
@@ -119,7 +123,7 @@ pub async fn sources_are_kept_whole<F: Fixture>(mut scene: Scene<F>) {
         lost_after: Some(std::time::Duration::from_secs(90)),
         ..source(scene.account)
     };
-    let made = scene.store.put_source(wanted.clone()).await.unwrap().unwrap();
+    let made = scene.store.put_source(wanted.clone(), None).await.unwrap().unwrap();
     (wanted.number, wanted.id) = (made.number, made.id.clone());
     assert!(made.number != scene.source && made.id.starts_with("src_"));
     for change in 0..3 {
@@ -127,7 +131,7 @@ pub async fn sources_are_kept_whole<F: Fixture>(mut scene: Scene<F>) {
             wanted.name = "Dialer Nord".to_owned();
             wanted.url_token = None;
             wanted.credential = Credential::default();
-            scene.store.put_source(wanted.clone()).await.unwrap().unwrap();
+            scene.store.put_source(wanted.clone(), None).await.unwrap().unwrap();
         }
         if change == 2 {
             scene.crash().await;
@@ -139,10 +143,10 @@ pub async fn sources_are_kept_whole<F: Fixture>(mut scene: Scene<F>) {
     assert_eq!(scene.store.delete_source(scene.account, wanted.number, scene.now).await, Ok(true));
     assert_eq!(scene.store.delete_source(scene.account, wanted.number, scene.now).await, Ok(false));
     assert!(scene.store.config(scene.account).unwrap().source(wanted.number).is_none());
-    assert_eq!(scene.store.put_source(wanted.clone()).await.unwrap(), None, "gone is gone");
-    let next = scene.store.put_source(source(scene.account)).await.unwrap().unwrap();
+    assert_eq!(scene.store.put_source(wanted.clone(), None).await.unwrap(), None, "gone is gone");
+    let next = scene.store.put_source(source(scene.account), None).await.unwrap().unwrap();
     assert_eq!(next.number, wanted.number + 1, "no number is used twice");
-    assert_eq!(scene.store.put_source(source(AccountKey(77))).await.unwrap(), None);
+    assert_eq!(scene.store.put_source(source(AccountKey(77)), None).await.unwrap(), None);
     scene.crash().await;
     let config = scene.store.config(scene.account).unwrap();
     assert_eq!(config.sources.iter().map(|source| source.number).collect::<Vec<_>>(), [1, 3]);
@@ -152,23 +156,23 @@ pub async fn sources_are_kept_whole<F: Fixture>(mut scene: Scene<F>) {
 /// Also with as many askers at a time as there are, and after a crash; what a batch brings along is beside it.
 pub async fn an_account_has_no_more_than_it_may<F: Fixture>(mut scene: Scene<F>) {
     let limits = Limits { endpoints: Some(3), sources: Some(2), keys: Some(2) };
-    let account = scene.store.set_limits(scene.account, limits).await.unwrap().unwrap();
+    let account = scene.store.set_limits(scene.account, limits, None).await.unwrap().unwrap();
     assert_eq!(account.limits, limits);
-    assert_eq!(scene.store.set_limits(AccountKey(77), limits).await, Ok(None));
+    assert_eq!(scene.store.set_limits(AccountKey(77), limits, None).await, Ok(None));
     let there = scene.store.config(scene.account).unwrap();
     let (endpoints, sources) = (there.endpoints.len(), there.sources.len());
     let keys = scene.store.keys(scene.account).await.unwrap().len();
     let store = Arc::clone(&scene.store);
-    let asked = (0..10).map(|_| store.put_endpoint(endpoint(scene.account)));
+    let asked = (0..10).map(|_| store.put_endpoint(endpoint(scene.account), None));
     let made = join_all(asked).await.into_iter().filter(Result::is_ok).count();
     assert_eq!(endpoints + made, 3);
     scene.crash().await;
-    let more = scene.store.put_endpoint(endpoint(scene.account)).await;
+    let more = scene.store.put_endpoint(endpoint(scene.account), None).await;
     assert_eq!(more, Err(StoreError::LimitReached(Limited::Endpoints, 3)));
     for _ in sources..2 {
-        scene.store.put_source(source(scene.account)).await.unwrap().unwrap();
+        scene.store.put_source(source(scene.account), None).await.unwrap().unwrap();
     }
-    let more = scene.store.put_source(source(scene.account)).await;
+    let more = scene.store.put_source(source(scene.account), None).await;
     assert_eq!(more, Err(StoreError::LimitReached(Limited::Sources, 2)));
     let key = async |chance: u8| {
         scene.store.create_key(new_key(scene.account, "k", Rights::PLAIN, [chance; 32])).await
@@ -193,8 +197,8 @@ pub async fn an_account_has_no_more_than_it_may<F: Fixture>(mut scene: Scene<F>)
     assert_eq!(config.endpoints.iter().filter(|endpoint| endpoint.of_batch).count(), 2);
     let first = config.endpoints.iter().find(|endpoint| !endpoint.of_batch).unwrap().number;
     assert_eq!(scene.store.delete_endpoint(scene.account, first, scene.now).await, Ok(true));
-    assert!(scene.store.put_endpoint(endpoint(scene.account)).await.is_ok(), "one goes, one comes");
-    assert!(scene.store.put_endpoint(endpoint(scene.account)).await.is_err());
+    assert!(scene.store.put_endpoint(endpoint(scene.account), None).await.is_ok(), "one goes, one comes");
+    assert!(scene.store.put_endpoint(endpoint(scene.account), None).await.is_err());
     scene.finish().await;
 }
 
@@ -224,7 +228,7 @@ pub async fn endpoints_are_kept_whole<F: Fixture>(mut scene: Scene<F>) {
         ..endpoint(scene.account)
     };
     let plain = scene.endpoint(|_| {}).await;
-    let made = scene.store.put_endpoint(wanted.clone()).await.unwrap().unwrap();
+    let made = scene.store.put_endpoint(wanted.clone(), None).await.unwrap().unwrap();
     (wanted.number, wanted.id, wanted.revision) = (made.number, made.id.clone(), made.revision);
     assert!(made.number != plain && made.id.starts_with("ep_"));
     for change in 0..3 {
@@ -233,7 +237,7 @@ pub async fn endpoints_are_kept_whole<F: Fixture>(mut scene: Scene<F>) {
             wanted.delivering = Delivering { retry_delays: Some(Vec::new()), ..Delivering::default() };
             wanted.headers = Vec::new();
             wanted.scope = Scope::default();
-            scene.store.put_endpoint(wanted.clone()).await.unwrap().unwrap();
+            scene.store.put_endpoint(wanted.clone(), None).await.unwrap().unwrap();
         }
         if change == 2 {
             scene.crash().await;
@@ -241,12 +245,12 @@ pub async fn endpoints_are_kept_whole<F: Fixture>(mut scene: Scene<F>) {
         assert_eq!(*scene.configured(wanted.number), wanted);
     }
     let unknown = Endpoint { number: 99, ..wanted.clone() };
-    assert_eq!(scene.store.put_endpoint(unknown).await.unwrap(), None);
-    assert_eq!(scene.store.put_endpoint(endpoint(AccountKey(77))).await.unwrap(), None);
+    assert_eq!(scene.store.put_endpoint(unknown, None).await.unwrap(), None);
+    assert_eq!(scene.store.put_endpoint(endpoint(AccountKey(77)), None).await.unwrap(), None);
     assert_eq!(scene.store.delete_endpoint(scene.account, 99, scene.now).await, Ok(false));
     assert_eq!(scene.store.delete_endpoint(scene.account, wanted.number, scene.now).await, Ok(true));
     assert_eq!(scene.store.delete_endpoint(scene.account, wanted.number, scene.now).await, Ok(false));
-    assert_eq!(scene.store.put_endpoint(wanted.clone()).await.unwrap(), None, "gone is gone");
+    assert_eq!(scene.store.put_endpoint(wanted.clone(), None).await.unwrap(), None, "gone is gone");
     let next = scene.endpoint(|_| {}).await;
     assert_eq!(next, wanted.number + 1);
     scene.crash().await;

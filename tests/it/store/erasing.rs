@@ -280,7 +280,8 @@ pub async fn only_the_accounts_own<F: Fixture>(mut scene: Scene<F>) {
     scene.hear([with("a", ENDED, PHONE, SECRET)]).await;
     let first = (scene.account, scene.source);
     scene.account = scene.other_account("other").await;
-    scene.source = scene.store.put_source(super::scene::source(scene.account)).await.unwrap().unwrap().number;
+    scene.source =
+        scene.store.put_source(super::scene::source(scene.account), None).await.unwrap().unwrap().number;
     scene.hear([with("a", ENDED, PHONE, SECRET)]).await;
     let (receipt, _) = erase(&scene, PHONE).await;
     assert_eq!(receipt.counts["calls"], 1);

@@ -225,7 +225,7 @@ pub async fn only_so_much_may_wait<F: Fixture>(scene: Scene<F>) {
 /// A source of another account, and what comes through it.
 async fn quiet<F: Fixture>(scene: &Scene<F>) -> impl Fn(usize) -> Incoming + use<F> {
     let account = scene.other_account("quiet").await;
-    let source = scene.store.put_source(source(account)).await.unwrap().unwrap().number;
+    let source = scene.store.put_source(source(account), None).await.unwrap().unwrap().number;
     let one = scene.incoming(says("", ENDED));
     move |call| Incoming { account, source, what: says(&format!("q-{call}"), ENDED), ..one.clone() }
 }
@@ -278,7 +278,7 @@ pub async fn a_busy_account_lets_anothers_settlement_into_the_next_group<F: Fixt
     let endpoint = scene.endpoint(|_| {}).await;
     let owned = scene.hear((0..600).map(|call| says(&format!("b-{call}"), ENDED))).await.owned;
     let account = quiet(1).account;
-    let theirs = scene.store.put_endpoint(made(account)).await.unwrap().unwrap().number;
+    let theirs = scene.store.put_endpoint(made(account), None).await.unwrap().unwrap().number;
     let heard = Group { now: scene.now, incoming: vec![quiet(1)], settlements: Vec::new() };
     let other = scene.store.commit(Arc::new(heard), Arc::clone(&scene.room) as _).await.unwrap().owned;
     let rig = Rig::over(&scene, []);

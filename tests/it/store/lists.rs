@@ -109,7 +109,7 @@ pub async fn deliveries_by_every_filter<F: Fixture>(mut scene: Scene<F>) {
 
 pub async fn calls_by_every_filter<F: Fixture>(mut scene: Scene<F>) {
     busy(&mut scene).await;
-    let other = scene.store.put_source(source(scene.account)).await.unwrap().unwrap().number;
+    let other = scene.store.put_source(source(scene.account), None).await.unwrap().unwrap().number;
     let again = Incoming { source: other, ..scene.incoming(says("c-1", ENDED)) };
     scene.commit(vec![again], Vec::new()).await;
     scene.store.delete_source(scene.account, other, scene.now).await.unwrap();
@@ -197,10 +197,10 @@ pub async fn accounts_see_only_their_own<F: Fixture>(mut scene: Scene<F>) {
     for account in [mine, other] {
         let number = match account == mine {
             true => scene.source,
-            false => scene.store.put_source(source(account)).await.unwrap().unwrap().number,
+            false => scene.store.put_source(source(account), None).await.unwrap().unwrap().number,
         };
         assert_eq!(number, scene.source, "numbers are each account's own");
-        scene.store.put_endpoint(endpoint(account)).await.unwrap().unwrap();
+        scene.store.put_endpoint(endpoint(account), None).await.unwrap().unwrap();
         let call = if account == mine { "mine" } else { "theirs" };
         let from = |what| Incoming { account, source: number, ..scene.incoming(what) };
         let both = scene.commit(vec![from(says(call, ENDED)), from(says("both", ENDED))], Vec::new()).await;

@@ -153,7 +153,7 @@ pub async fn what_stands_beside_the_calls_moves_too<F: Fixture>(mut scene: Scene
         (Dimension::Agent, "bob \u{1f600}", None),
     ] {
         let name = name.map(|name: Option<&str>| name.map(|name| Text::from(name.to_owned())));
-        let setting = Setting { id: Text::from(id.to_owned()), name, expected_calls: Some(70) };
+        let setting = Setting { id: Text::from(id.to_owned()), name, expected_calls: Some(Some(70)) };
         store.put_mentioned(account, what, setting, scene.now).await.unwrap();
     }
     let order = ReplayOrder { selection: Selection::default(), to: None, rate: 1000.0, dry_run: false };

@@ -105,7 +105,7 @@ pub async fn a_short_wait_counts_beside_a_long_one<F: Fixture>(scene: Scene<F>) 
     let rated = async |rate| {
         let mut changed = scene.configured(endpoint).as_ref().clone();
         changed.delivering.rate_limit = rate;
-        scene.store.put_endpoint(changed).await.unwrap().unwrap();
+        scene.store.put_endpoint(changed, None).await.unwrap().unwrap();
     };
     rated(Some(1.0 / 3600.0)).await;
     node.hear(&scene, &["a", "b"]).await;

@@ -124,7 +124,7 @@ pub async fn release_gives_back<F: Fixture>(scene: Scene<F>) {
 pub async fn accounts_and_endpoints_claim_their_own<F: Fixture>(scene: Scene<F>) {
     let mine = scene.endpoint(|_| {}).await;
     let other = scene.other_account("other").await;
-    let theirs = scene.store.put_endpoint(endpoint(other)).await.unwrap().unwrap().number;
+    let theirs = scene.store.put_endpoint(endpoint(other), None).await.unwrap().unwrap().number;
     assert_eq!(mine, theirs, "numbers are the account's own");
     scene.room.set(0);
     scene.step("c-1", ENDED).await;

@@ -61,8 +61,8 @@ async fn look(scene: &mut Scene<Postgres>) {
 /// Another account with as many calls, each delivered.
 async fn beside(scene: &mut Scene<Postgres>, calls: usize) -> AccountKey {
     let account = scene.other_account("other").await;
-    let door = scene.store.put_source(source(account)).await.unwrap().unwrap();
-    scene.store.put_endpoint(endpoint(account)).await.unwrap().unwrap();
+    let door = scene.store.put_source(source(account), None).await.unwrap().unwrap();
+    scene.store.put_endpoint(endpoint(account), None).await.unwrap().unwrap();
     let mine = (scene.account, scene.source);
     (scene.account, scene.source) = (account, door.number);
     record(scene, "other", calls).await;

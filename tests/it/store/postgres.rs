@@ -104,7 +104,7 @@ async fn secrets_cannot_be_read_in_the_tables() {
     let mut door = source(scene.account);
     door.credential = credential.clone();
     door.url_token = Some(Secret::new(token));
-    scene.store.put_source(door).await.unwrap();
+    scene.store.put_source(door, None).await.unwrap();
     let change = |endpoint: &mut postcall::model::Endpoint| {
         endpoint.url = format!("https://{user}crm.example/");
         endpoint.headers = vec![("X-Key".to_owned(), header.to_owned())];

@@ -146,7 +146,7 @@ pub async fn a_test_is_shown_and_nothing_else<F: Fixture>(scene: Scene<F>) {
 
 pub async fn what_cannot_be_read_is_kept_up_to_a_quota<F: Fixture>(mut scene: Scene<F>) {
     let (store, account) = (scene.store.clone(), scene.account);
-    let other = store.put_source(source(account)).await.unwrap().unwrap().number;
+    let other = store.put_source(source(account), None).await.unwrap().unwrap().number;
     let body = |source: i64, raw: &'static [u8]| Incoming {
         source,
         raw: Bytes::from_static(raw),
@@ -244,7 +244,7 @@ pub async fn values_survive_as_they_came<F: Fixture>(mut scene: Scene<F>) {
 
 pub async fn sources_do_not_share_calls<F: Fixture>(scene: Scene<F>) {
     scene.endpoint(|_| {}).await;
-    let other = scene.store.put_source(source(scene.account)).await.unwrap().unwrap().number;
+    let other = scene.store.put_source(source(scene.account), None).await.unwrap().unwrap().number;
     let from = |source| Incoming { source, ..scene.incoming(says("c-1", ENDED)) };
     let committed = scene.commit(vec![from(scene.source), from(other)], Vec::new()).await;
     assert_eq!(committed.recorded, [done(Recorded, 1), done(Recorded, 1)]);

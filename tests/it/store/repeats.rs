@@ -140,7 +140,7 @@ pub async fn the_real_end_of_a_lost_call_may_come_after_its_removal<F: Fixture>(
 pub async fn a_removed_call_that_comes_late_can_be_given_up<F: Fixture>(mut scene: Scene<F>) {
     let mut patient = source(scene.account);
     patient.lost_after = Some(Duration::from_secs(10));
-    scene.source = scene.store.put_source(patient).await.unwrap().unwrap().number;
+    scene.source = scene.store.put_source(patient, None).await.unwrap().unwrap().number;
     scene.keep(KEPT).await;
     scene.hear([says("a", ENDED)]).await;
     remove_all(&mut scene).await;
@@ -154,9 +154,9 @@ pub async fn a_removed_call_that_comes_late_can_be_given_up<F: Fixture>(mut scen
 
 pub async fn each_source_and_account_remembers_its_own<F: Fixture>(mut scene: Scene<F>) {
     let (mine, first) = (scene.account, scene.source);
-    let second = scene.store.put_source(source(mine)).await.unwrap().unwrap().number;
+    let second = scene.store.put_source(source(mine), None).await.unwrap().unwrap().number;
     let other = scene.other_account("other").await;
-    let theirs = scene.store.put_source(source(other)).await.unwrap().unwrap().number;
+    let theirs = scene.store.put_source(source(other), None).await.unwrap().unwrap().number;
     assert_eq!(theirs, first, "the same number in another account");
     scene.keep(KEPT).await;
     scene.hear([says("a", ENDED)]).await;
@@ -169,7 +169,7 @@ pub async fn each_source_and_account_remembers_its_own<F: Fixture>(mut scene: Sc
     // One that is made anew has another number.
     (scene.account, scene.source) = (mine, first);
     scene.store.delete_source(mine, first, scene.now).await.unwrap();
-    scene.source = scene.store.put_source(source(mine)).await.unwrap().unwrap().number;
+    scene.source = scene.store.put_source(source(mine), None).await.unwrap().unwrap().number;
     assert_eq!(scene.hear([says("a", ENDED)]).await.recorded, [done(Recorded, 0)]);
     scene.finish().await;
 }

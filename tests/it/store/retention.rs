@@ -301,8 +301,8 @@ pub async fn accounts_keep_as_long_as_each_says<F: Fixture>(mut scene: Scene<F>)
     let third = scene.other_account("third").await;
     let mut all = vec![mine];
     for account in [other, third] {
-        let door = scene.store.put_source(source(account)).await.unwrap().unwrap();
-        scene.store.put_endpoint(endpoint(account)).await.unwrap().unwrap();
+        let door = scene.store.put_source(source(account), None).await.unwrap().unwrap();
+        scene.store.put_endpoint(endpoint(account), None).await.unwrap().unwrap();
         all.push((account, door.number));
     }
     for (account, source) in all {

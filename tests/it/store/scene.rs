@@ -217,7 +217,7 @@ impl<F: Fixture> Scene<F> {
         let mut place = F::new().await;
         let store = place.open().await;
         let account = AccountKey::DEFAULT;
-        let made = store.put_source(source(account)).await.unwrap().expect("the account is there");
+        let made = store.put_source(source(account), None).await.unwrap().expect("the account is there");
         Self { place, store, room: Room::of(usize::MAX), account, source: made.number, now: some_time() }
     }
 
@@ -246,14 +246,14 @@ impl<F: Fixture> Scene<F> {
     pub async fn endpoint(&self, change: impl FnOnce(&mut Endpoint)) -> i64 {
         let mut made = endpoint(self.account);
         change(&mut made);
-        self.store.put_endpoint(made).await.unwrap().expect("the account is there").number
+        self.store.put_endpoint(made, None).await.unwrap().expect("the account is there").number
     }
 
     /// Changes an endpoint.
     pub async fn change(&self, number: i64, change: impl FnOnce(&mut Endpoint)) -> Arc<Endpoint> {
         let mut changed = Endpoint::clone(&self.configured(number));
         change(&mut changed);
-        self.store.put_endpoint(changed).await.unwrap().expect("the endpoint is there")
+        self.store.put_endpoint(changed, None).await.unwrap().expect("the endpoint is there")
     }
 
     /// An endpoint as it is configured now.

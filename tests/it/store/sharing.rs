@@ -5,13 +5,18 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use postcall::ledger::Next;
+use postcall::model::account::Limits;
 use postcall::model::endpoint::EndpointState;
-use postcall::model::{DeliveryState, Outcome, Rights, Step};
-use postcall::store::{EndpointRef, KeyUse, News, Owned, Store};
+use postcall::model::secret::Credential;
+use postcall::model::{DeliveryState, Endpoint, Outcome, Rights, Secret, Step};
+use postcall::store::{EndpointRef, KeyUse, News, Owned, Revoked, Store, StoreError};
+use serde_json::json;
 
 use super::postgres::Postgres;
 use super::scene::{Scene, attempted, endpoint, new_key, numbers, says, source};
+use crate::api_rig::House;
 use crate::harness::PATIENCE;
+use crate::home::Home;
 
 const ENDED: Step = Step::Ended(Outcome::Completed);
 
@@ -146,7 +151,7 @@ async fn a_node_that_goes_in_good_order_leaves_its_work_at_once() {
 async fn what_is_configured_on_one_node_counts_on_all() {
     let mut two = Two::new().await;
     let [first, second] = two.nodes.clone();
-    let made = second.put_endpoint(endpoint(two.scene.account)).await.unwrap().unwrap().number;
+    let made = second.put_endpoint(endpoint(two.scene.account), None).await.unwrap().unwrap().number;
     assert_eq!(two.at(0).step("a", ENDED).await.len(), 1, "from the next event on, wherever it comes");
     assert_eq!(two.scene.configured(made).number, made);
     let target = two.scene.target(made);
@@ -163,12 +168,113 @@ async fn what_is_configured_on_one_node_counts_on_all() {
     first.note_key_uses(vec![used(at(30))]).await.unwrap();
     let last = async || first.find_key(hash).await.unwrap().and_then(|key| key.last_used_at);
     until("the later use stands", async || last().await == Some(at(60))).await;
-    assert!(second.revoke_key(two.scene.account, key.number, two.scene.now).await.unwrap());
+    let revoked = second.revoke_key(two.scene.account, key.number, two.scene.now).await;
+    assert_eq!(revoked, Ok(Revoked::Done));
     until("and no more", async || first.find_key(hash).await.unwrap().is_none()).await;
     let theirs = second.create_account("theirs".to_owned(), two.scene.now).await.unwrap().unwrap();
     until("the account is known", async || first.config(theirs.key).is_some()).await;
     two.nodes[1].close().await.unwrap();
     two.at(0).store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_node_set_is_not_undone() {
+    let two = Two::new().await;
+    let [first, second] = two.nodes.clone();
+    let (number, account) = (two.scene.endpoint(|_| {}).await, two.scene.account);
+    second.catch_up().await.unwrap();
+    // Both change what they have read.
+    let read = |node: &Arc<dyn Store>| {
+        let config = node.config(account).unwrap();
+        (Endpoint::clone(config.endpoint(number).unwrap()), config.revision)
+    };
+    let ((ours, ours_from), (theirs, theirs_from)) = (read(&first), read(&second));
+    assert_eq!((&ours, ours_from), (&theirs, theirs_from));
+    let secret = |text: &str| Credential::of_secret(Secret::new(text.as_bytes().to_vec()));
+    let rotated = Endpoint { credential: secret("the new one"), ..ours };
+    first.put_endpoint(rotated.clone(), Some(ours_from)).await.unwrap().unwrap();
+    let moved = Endpoint { url: "https://elsewhere.example/".to_owned(), ..theirs };
+    assert_eq!(second.put_endpoint(moved, Some(theirs_from)).await, Err(StoreError::Stale));
+    let limits = Limits { endpoints: Some(5), ..Limits::default() };
+    assert_eq!(second.set_limits(account, limits, Some(theirs_from)).await, Err(StoreError::Stale));
+    assert_eq!(second.put_source(source(account), Some(theirs_from)).await, Err(StoreError::Stale));
+    // Made again from what is there, it goes.
+    second.catch_up().await.unwrap();
+    let (theirs, theirs_from) = read(&second);
+    assert_eq!(theirs.credential, rotated.credential);
+    let moved = Endpoint { url: "https://elsewhere.example/".to_owned(), ..theirs };
+    second.put_endpoint(moved, Some(theirs_from)).await.unwrap().unwrap();
+    first.catch_up().await.unwrap();
+    let (both, _) = read(&first);
+    assert_eq!((both.url.as_str(), both.credential), ("https://elsewhere.example/", rotated.credential));
+    two.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_leave_one_key_that_opens_everything() {
+    let two = Two::new().await;
+    let account = two.scene.account;
+    for round in 0..10 {
+        let mut keys = Vec::new();
+        for of in 0..2 {
+            let hash = [10 + 2 * round + of; 32];
+            keys.push(
+                two.nodes[0].create_key(new_key(account, "admin", Rights::ALL, hash)).await.unwrap().number,
+            );
+        }
+        let revoking = (0..2).map(|at| two.nodes[at].revoke_key(account, keys[at], two.scene.now));
+        let mut revoked: Vec<Revoked> = join_all(revoking).await.into_iter().map(Result::unwrap).collect();
+        revoked.sort_by_key(|revoked| *revoked == Revoked::Last);
+        let is_first = round == 0;
+        // From the second round on there is the one that the first has left.
+        let second = if is_first { Revoked::Last } else { Revoked::Done };
+        assert_eq!(revoked, [Revoked::Done, second]);
+        let left = two.nodes[1].keys(account).await.unwrap();
+        assert_eq!(left.iter().filter(|key| key.opens_everything()).count(), 1);
+    }
+    two.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_two_nodes_change_at_once_all_stand() {
+    let two = Two::new().await;
+    let [here, there] = [
+        House::over(Arc::clone(&two.nodes[0]), Home::new(), |_| {}).await,
+        House::over(Arc::clone(&two.nodes[1]), Home::new(), |_| {}).await,
+    ];
+    let endpoint = here.endpoint(&here.key, "aloro").await;
+    let path = format!("/v1/endpoints/{}", endpoint["id"].as_str().unwrap());
+    let (rotate, key) = (format!("{path}/rotate-secret"), here.key.as_str());
+    two.nodes[1].catch_up().await.unwrap();
+    for round in 1..=10_u8 {
+        let new = json!({ "secret": format!("secret of round {round}"), "grace_seconds": 0 });
+        let (rate, timeout) =
+            (json!({ "rate_limit_per_second": round }), json!({ "timeout_seconds": round }));
+        let agent = json!({ "webhooks": { "postCall": format!("https://calls.example/{round}") } });
+        let answers = tokio::join!(
+            here.call(key, "POST", &rotate, &new),
+            there.call(key, "PATCH", &path, &rate),
+            there.call(key, "PATCH", &path, &timeout),
+            here.call(key, "PUT", "/agents/one", &agent),
+            there.call(key, "PUT", "/agents/one", &agent),
+        );
+        for answer in [&answers.0, &answers.1, &answers.2, &answers.3, &answers.4] {
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+        for (node, house) in two.nodes.iter().zip([&here, &there]) {
+            node.catch_up().await.unwrap();
+            let shown = house.call(key, "GET", &path, &json!({})).await.json();
+            let set = ["rate_limit_per_second", "timeout_seconds"].map(|field| shown[field].as_f64());
+            assert_eq!(set, [Some(f64::from(round)); 2]);
+            let config = node.config(two.scene.account).unwrap();
+            let secrets = config.endpoint(1).unwrap().credential.secrets.clone();
+            let newest = secrets.last().unwrap().secret.expose().to_vec();
+            assert_eq!(newest, format!("secret of round {round}").into_bytes());
+            assert_eq!(config.endpoints.len(), 2, "the agent has one of its own");
+            assert_eq!(config.endpoints[1].url, format!("https://calls.example/{round}"));
+        }
+    }
+    two.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -189,7 +295,7 @@ async fn what_was_changed_before_is_known_after_catching_up() {
     let account = two.scene.account;
     for turn in 0..50 {
         let [here, there] = [&two.nodes[turn % 2], &two.nodes[1 - turn % 2]];
-        let made = here.put_source(source(account)).await.unwrap().unwrap();
+        let made = here.put_source(source(account), None).await.unwrap().unwrap();
         there.catch_up().await.unwrap();
         let known = there.config(account).unwrap();
         assert!(known.source(made.number).is_some(), "source {} of turn {turn}", made.number);

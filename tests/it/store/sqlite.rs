@@ -97,7 +97,7 @@ async fn secrets_cannot_be_read_in_the_files() {
     let mut door = source(scene.account);
     door.credential = credential.clone();
     door.url_token = Some(Secret::new(token));
-    scene.store.put_source(door).await.unwrap();
+    scene.store.put_source(door, None).await.unwrap();
     scene
         .endpoint(|endpoint| {
             endpoint.url = format!("https://{user}crm.example/");
@@ -145,7 +145,7 @@ async fn a_dropped_store_lets_go_of_its_directory() {
     let dir = tempfile::tempdir().unwrap();
     for _ in 0..3 {
         let store = open(dir.path(), options()).unwrap();
-        store.put_endpoint(endpoint(AccountKey::DEFAULT)).await.unwrap();
+        store.put_endpoint(endpoint(AccountKey::DEFAULT), None).await.unwrap();
     }
     let store = open(dir.path(), options()).unwrap();
     assert_eq!(store.config(AccountKey::DEFAULT).unwrap().endpoints.len(), 3);
@@ -192,7 +192,7 @@ async fn a_full_disk_is_survived() {
     let full = Options { most_pages: Some(200), ..Options::default() };
     let mut scene = Scene::<Sqlite>::new().await;
     scene.store = open(dir.path(), full).unwrap();
-    scene.source = scene.store.put_source(source(scene.account)).await.unwrap().unwrap().number;
+    scene.source = scene.store.put_source(source(scene.account), None).await.unwrap().unwrap().number;
     let endpoint = scene.endpoint(|_| {}).await;
     let owned = scene.step("before", ENDED).await;
 

@@ -20,7 +20,7 @@ use postcall::store::told::Told;
 use postcall::store::{
     AccountConfig, Answer, CallFilter, CallView, Claimed, Committed, DeliveryFilter, DeliveryView,
     EndpointRef, Group, Idempotent, KeyUse, NewKey, News, Owned, Page, Place, Progress, Quarantined, Queues,
-    Store, StoreError, Sum, Turned, What,
+    Revoked, Store, StoreError, Sum, Turned, What,
 };
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::{Notify, Semaphore, watch};
@@ -227,16 +227,16 @@ impl Store for Troubled {
         fn create_account(name: String, now: Time) -> Answer<'_, Option<Account>>;
         fn set_retention(account: AccountKey, retention: Option<Duration>, now: Time) -> Answer<'_, Option<Account>>;
         fn set_transcript_retention(account: AccountKey, retention: Option<Duration>, now: Time) -> Answer<'_, Option<Account>>;
-        fn set_limits(account: AccountKey, limits: Limits) -> Answer<'_, Option<Account>>;
+        fn set_limits(account: AccountKey, limits: Limits, made_from: Option<i64>) -> Answer<'_, Option<Account>>;
         fn set_repeat_memory(account: AccountKey, length: Duration, now: Time) -> Answer<'_, Option<Account>>;
         fn create_key(key: NewKey) -> Answer<'_, ApiKey>;
         fn note_key_uses(uses: Vec<KeyUse>) -> Answer<'_, ()>;
         fn find_key(hash: [u8; 32]) -> Answer<'_, Option<ApiKey>>;
         fn keys(account: AccountKey) -> Answer<'_, Vec<ApiKey>>;
-        fn revoke_key(account: AccountKey, number: i64, now: Time) -> Answer<'_, bool>;
-        fn put_source(source: Source) -> Answer<'_, Option<Arc<Source>>>;
+        fn revoke_key(account: AccountKey, number: i64, now: Time) -> Answer<'_, Revoked>;
+        fn put_source(source: Source, made_from: Option<i64>) -> Answer<'_, Option<Arc<Source>>>;
         fn delete_source(account: AccountKey, number: i64, now: Time) -> Answer<'_, bool>;
-        fn put_endpoint(endpoint: Endpoint) -> Answer<'_, Option<Arc<Endpoint>>>;
+        fn put_endpoint(endpoint: Endpoint, made_from: Option<i64>) -> Answer<'_, Option<Arc<Endpoint>>>;
         fn disable_endpoint(endpoint: EndpointRef, reason: String, now: Time) -> Answer<'_, Option<Vec<EndpointRef>>>;
         fn enable_endpoint(endpoint: EndpointRef) -> Answer<'_, bool>;
         fn delete_endpoint(account: AccountKey, number: i64, now: Time) -> Answer<'_, bool>;
@@ -276,6 +276,7 @@ impl Books for Troubled {
         fn rows(account: AccountKey, recount: bool) -> Answer<'_, BTreeMap<Row, Tally>>;
         fn mentioned(account: AccountKey, what: Dimension, id: Text) -> Answer<'_, Option<Mentioned>>;
         fn all_mentioned(account: AccountKey, what: Dimension, page: TextPage) -> Answer<'_, Vec<Mentioned>>;
+        fn make_mentioned(account: AccountKey, what: Dimension, setting: Setting, now: Time) -> Answer<'_, bool>;
         fn put_mentioned(account: AccountKey, what: Dimension, setting: Setting, now: Time) -> Answer<'_, bool>;
     }
 }

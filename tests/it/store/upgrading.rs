@@ -36,7 +36,7 @@ async fn an_embedded_store_moves_in_whatever_breaks_off() {
     // One was removed before all others were recorded, in an account of its own.
     let mine = (scene.account, scene.source);
     let other = scene.other_account("other").await;
-    let theirs = scene.store.put_source(source(other)).await.unwrap().unwrap().number;
+    let theirs = scene.store.put_source(source(other), None).await.unwrap().unwrap().number;
     (scene.account, scene.source) = (other, theirs);
     scene.hear([says("removed", ENDED)]).await;
     scene.keep(100).await;
@@ -47,7 +47,7 @@ async fn an_embedded_store_moves_in_whatever_breaks_off() {
     let setting = Setting {
         id: Text::from("march"),
         name: Some(Some(Text::from("M\u{e4}rz"))),
-        expected_calls: Some(9),
+        expected_calls: Some(Some(9)),
     };
     let campaign = postcall::ledger::tally::Dimension::Campaign;
     scene.store.put_mentioned(scene.account, campaign, setting, scene.now).await.unwrap();
