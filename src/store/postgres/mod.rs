@@ -164,6 +164,7 @@ impl PostgresStore {
         private_files::narrow_all(data, &KEY_FILES);
         private_files::narrow_all(data, &[predecessor::FILE]);
         let db = server.open().map_err(|error| trouble(&error))?;
+        server::check_schema(&db).map_err(|error| trouble(&error))?;
         let vault = Arc::new(vault_of(&db, data, &server)?);
         schema::migrate(&db).map_err(|error| trouble(&error))?;
         db.set_patient(false).map_err(|error| trouble(&error))?;

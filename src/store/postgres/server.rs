@@ -88,6 +88,25 @@ impl Server {
     }
 }
 
+/// Refuses a schema that Citus keeps whole on a machine of its own choice: statements of several commands, and those that ask
+/// for the time, do not reach it there. `pg_dist_schema` is where Citus lists them, from version 12 on.
+pub fn check_schema(db: &Connection) -> Result<(), StoreError> {
+    let has_list = "SELECT 1 WHERE to_regclass('pg_catalog.pg_dist_schema') IS NOT NULL";
+    if !db.prepare_cached(has_list)?.exists(())? {
+        return Ok(());
+    }
+    let listed = "SELECT nspname::TEXT FROM pg_namespace JOIN pg_catalog.pg_dist_schema ON schemaid = pg_namespace.oid
+         WHERE nspname = current_schema()";
+    let name: Option<String> = db.prepare_cached(listed)?.query_row((), |row| row.get(0)).optional()?;
+    match name {
+        None => Ok(()),
+        Some(name) => Err(StoreError::Unavailable(format!(
+            "the schema {name} is one that Citus distributes, and postcall does not run in such a schema. Use a schema that is \
+             not distributed; to divide accounts over databases, run an installation for each (docs/scale.md)"
+        ))),
+    }
+}
+
 /// Refuses to work under another key than the data was sealed with.
 pub fn check_key(db: &Connection, vault: &Vault) -> Result<(), StoreError> {
     db.execute(

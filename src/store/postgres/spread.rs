@@ -33,8 +33,6 @@ const ACROSS: &[(&str, &str)] = &[
     ("UPDATE open SET state = 0 WHERE state = 2 AND owner =", "what a tenure owned that has ended"),
     ("DELETE FROM idempotency WHERE status IS NULL AND owner =", "the same"),
     ("SELECT id FROM given_batches WHERE state < 3 AND state = 0 AND owner =", "the same"),
-    ("SELECT 1 FROM accounts a WHERE (SELECT r.id FROM", "whether a past week is done with, of all accounts"),
-    ("SELECT a.account << 40, (a.account << 40 | a.purged", "whose rows have lain in a past week for long"),
     (
         "SELECT endpoint, 0, COUNT(*) FROM open WHERE",
         "a recount, which reads indexes alone that lack the account",
@@ -115,7 +113,7 @@ mod tests {
     #[test]
     fn what_looks_at_every_account_is_still_there() {
         let rooms = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/rooms");
-        let mut text = include_str!("partitions.rs").replace("{edge}", "(a.account << 40 | a.purged");
+        let mut text = String::new();
         for file in std::fs::read_dir(rooms).unwrap() {
             text += &std::fs::read_to_string(file.unwrap().path()).unwrap();
         }

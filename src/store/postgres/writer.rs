@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::news;
-use super::partitions::{self, Sweep};
+use super::partitions::{self, Look, Sweep};
 use super::schema;
 use super::server::Server;
 use super::tenure::{self, Tenure};
@@ -38,7 +38,9 @@ pub struct Writer {
     again: Option<(Instant, Duration)>,
     /// When partitions are looked at again.
     partitions: Option<Time>,
-    /// What is to be taken out of them bit by bit.
+    /// The look for what is to be taken out of them that is under way.
+    look: Option<Look>,
+    /// What it found, to be taken out bit by bit.
     sweeps: VecDeque<Sweep>,
 }
 
@@ -52,6 +54,7 @@ impl Writer {
             waited: Duration::ZERO,
             again: None,
             partitions: None,
+            look: None,
             sweeps: VecDeque::new(),
         }
     }
@@ -94,8 +97,8 @@ impl Writer {
         Ok(self.recording(&NoQueues, now, work)?.0)
     }
 
-    /// Makes partitions for the weeks to come, drops those in which nothing is needed, and finds out what has to be taken
-    /// out of others. False when not all could be done.
+    /// Makes partitions for the weeks to come, drops those in which nothing is needed, and begins to look for what has to be
+    /// taken out of others. False when not all could be done.
     fn look_at_partitions(&mut self, now: Time) -> Result<bool, StoreError> {
         self.write(|db, _| schema::add_partitions(db, now))?;
         // Of many accounts this may take a while; nothing is locked meanwhile.
@@ -111,12 +114,10 @@ impl Writer {
             }
             info!(partition, "dropped: everything in it is past its retention");
         }
-        self.desk.db.set_patient(true)?;
-        let sweeps = partitions::to_sweep(&self.desk.db, now);
-        self.desk.db.set_patient(false)?;
-        let (sweeps, are_all) = sweeps?;
-        self.sweeps = sweeps;
-        Ok(are_dropped && are_all)
+        if self.look.is_none() {
+            self.look = Some(Look::begin(&self.desk.db)?);
+        }
+        Ok(are_dropped)
     }
 
     /// What is done for the tables themselves. True when there is more.
@@ -125,6 +126,14 @@ impl Writer {
             let swept = |recording: &mut Recording<'_>| partitions::sweep(recording.db, &mut sweep);
             if self.in_turn(now, swept)? == Some(true) {
                 self.sweeps.push_front(sweep);
+            }
+            return Ok(true);
+        }
+        if let Some(mut look) = self.look.take() {
+            // One that fails is begun anew with the next look.
+            if let Some(found) = look.step(&self.desk.db, now)? {
+                self.sweeps.extend(found);
+                self.look = Some(look);
             }
             return Ok(true);
         }

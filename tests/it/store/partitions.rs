@@ -159,6 +159,7 @@ async fn where_one_account_keeps_its_rows_those_of_others_go_alone() {
         .place
         .database
         .sql(&format!("UPDATE events SET week = 50 WHERE id = {}", (scene.account.0 << 40) + 7));
+    scene.tidy_up().await;
     scene.keep(60).await;
     retire(&mut scene).await;
     assert_eq!(number(&scene, "SELECT count(*) FROM events"), 310);

@@ -183,6 +183,29 @@ async fn the_tables_of_a_newer_postcall_are_left_alone() {
     scene.finish().await;
 }
 
+/// Citus is not at hand: its list of schemas is made as it makes it (citus--11.3-1--12.0-1.sql).
+#[tokio::test]
+async fn a_schema_that_citus_distributes_is_refused() {
+    let scene = Scene::<Postgres>::new().await;
+    let Postgres { database, data } = &scene.place;
+    database.sql(
+        "SET allow_system_table_mods = on;
+         CREATE TABLE pg_catalog.pg_dist_schema (schemaid oid PRIMARY KEY, colocationid int NOT NULL UNIQUE);
+         CREATE SCHEMA cell_7;
+         INSERT INTO pg_catalog.pg_dist_schema SELECT oid, 1 FROM pg_namespace WHERE nspname = 'cell_7'",
+    );
+    let in_schema = |name: &str| {
+        let url = database.url();
+        let url = format!("{url}{}options=-csearch_path%3D{name}", if url.contains('?') { '&' } else { '?' });
+        over_postgres(&url, data.path(), QUARANTINE_QUOTA)
+    };
+    let refused = in_schema("cell_7").err().expect("it is refused");
+    assert!(refused.contains("the schema cell_7") && refused.contains("docs/scale.md"), "{refused}");
+    assert_eq!(database.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'cell_7'").trim(), "0");
+    in_schema("public").expect("another one is not").close().await.unwrap();
+    scene.finish().await;
+}
+
 /// With TLS the server's certificate must be good for its name, by a root that we were told to trust.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_way_to_the_database_is_encrypted_and_checked() {
