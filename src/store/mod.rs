@@ -3,6 +3,7 @@
 //! leaks out and time is an argument. Refuses to know HTTP.
 
 mod account_turns;
+mod api_keys;
 pub mod batches;
 pub mod books;
 pub mod erasure;
@@ -37,6 +38,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
+pub use self::api_keys::{KeyUse, NewKey, Revoked};
 use self::erasure::Erasure;
 use self::export::{Cursor, Exported, Import, Imported, Secrets};
 use self::feed::FeedPage;
@@ -51,7 +53,7 @@ use crate::model::event::Heard;
 use crate::model::replay::{Replay, ReplayOrder};
 use crate::model::{
     AccountKey, ApiKey, Attempt, Call, DeliveryState, DialectName, Endpoint, Event, EventType, Mention,
-    Outcome, Rights, Source, Text, Time,
+    Outcome, Source, Text, Time,
 };
 
 /// What every method gives back: boxed, because the store is used as `Arc<dyn Store>`.
@@ -445,45 +447,6 @@ pub enum Turned {
     Missing,
     /// It is not in a state for that.
     WrongState(DeliveryState),
-}
-
-/// A key that is to be made.
-#[derive(Clone, Debug)]
-pub struct NewKey {
-    /// The account that it opens.
-    pub account: AccountKey,
-    /// What people call it.
-    pub name: String,
-    /// What it may do.
-    pub rights: Rights,
-    /// From when on it opens nothing; `None` is never.
-    pub expires_at: Option<Time>,
-    /// The hash that it is found by.
-    pub hash: [u8; 32],
-    /// When it is made.
-    pub created_at: Time,
-}
-
-/// What became of a key that was to be revoked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Revoked {
-    /// It opens nothing any more.
-    Done,
-    /// There is none, or it was revoked before.
-    Missing,
-    /// It is the last one that opens everything for ever, and stays: without it nobody could make others in the end.
-    Last,
-}
-
-/// When a key was last used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyUse {
-    /// Its account.
-    pub account: AccountKey,
-    /// Its number in it.
-    pub number: i64,
-    /// When.
-    pub at: Time,
 }
 
 /// The beginning of a request with an `Idempotency-Key`.

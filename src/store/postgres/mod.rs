@@ -96,6 +96,14 @@ impl Database for Postgres {
         self.readers.read(account, work)
     }
 
+    fn recount<T: Send + 'static>(
+        &self,
+        account: AccountKey,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answer<'static, T> {
+        self.readers.recount(account, work)
+    }
+
     fn recent_calls(&self) -> &Recent {
         &self.recent_calls
     }

@@ -13,7 +13,6 @@ use crate::model::{AccountKey, Time};
 use crate::store::StoreError;
 use crate::store::rooms::keys::{beyond, pack};
 use crate::store::sql::Connection;
-use crate::store::sql::bulk::Question;
 
 /// Rows that one step takes out: a few milliseconds.
 const STEP: usize = 250;
@@ -199,22 +198,15 @@ impl Look {
         if sweeps.is_empty() || !is_there(db, &partition)? {
             return Ok(Some(Vec::new()));
         }
-        // One account a question, all in one round trip: this is how it can be asked of one machine of many.
+        // One account a question: this is how one machine of many can be asked.
         let sql = format!(
-            "SELECT 1 FROM {partition} WHERE account = (CAST(@1 AS BIGINT[]))[1] AND id > (CAST(? AS BIGINT[]))[1]
-                 AND id <= (CAST(? AS BIGINT[]))[1] AND week <= (CAST(? AS BIGINT[]))[1] LIMIT 1"
+            "SELECT 1 FROM {partition} WHERE account = @1 AND id > ?1 AND id <= ?2 AND week <= ?3 LIMIT 1"
         );
-        let params: Vec<[[i64; 1]; 3]> =
-            sweeps.iter().map(|sweep| [[sweep.keys[0]], [sweep.keys[1]], [sweep.week]]).collect();
-        let params: Vec<[&[i64]; 3]> =
-            params.iter().map(|[after, last, week]| [&after[..], &last[..], &week[..]]).collect();
-        let questions: Vec<Question<'_>> = params.iter().map(|params| (sql.as_str(), &params[..])).collect();
-        let mut found = Vec::new();
-        for (sweep, mut rows) in sweeps.into_iter().zip(db.fetch(&questions)?.unwrap_or_default()) {
-            if rows.next()?.is_some() {
-                found.push(sweep);
-            }
-        }
+        let params: Vec<[i64; 3]> =
+            sweeps.iter().map(|sweep| [sweep.keys[0], sweep.keys[1], sweep.week]).collect();
+        let answers = db.query_each(&sql, &params, |_| Ok(()))?;
+        let found = sweeps.into_iter().zip(answers).filter(|(_, rows)| !rows.is_empty());
+        let found = found.map(|(sweep, _)| sweep).collect();
         Ok(Some(found))
     }
 }

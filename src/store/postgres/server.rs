@@ -95,7 +95,8 @@ pub fn check_schema(db: &Connection) -> Result<(), StoreError> {
     if !db.prepare_cached(has_list)?.exists(())? {
         return Ok(());
     }
-    let listed = "SELECT nspname::TEXT FROM pg_namespace JOIN pg_catalog.pg_dist_schema ON schemaid = pg_namespace.oid
+    let listed =
+        "SELECT nspname::TEXT FROM pg_namespace JOIN pg_catalog.pg_dist_schema ON schemaid = pg_namespace.oid
          WHERE nspname = current_schema()";
     let name: Option<String> = db.prepare_cached(listed)?.query_row((), |row| row.get(0)).optional()?;
     match name {

@@ -33,10 +33,9 @@ const ACROSS: &[(&str, &str)] = &[
     ("UPDATE open SET state = 0 WHERE state = 2 AND owner =", "what a tenure owned that has ended"),
     ("DELETE FROM idempotency WHERE status IS NULL AND owner =", "the same"),
     ("SELECT id FROM given_batches WHERE state < 3 AND state = 0 AND owner =", "the same"),
-    (
-        "SELECT endpoint, 0, COUNT(*) FROM open WHERE",
-        "a recount, which reads indexes alone that lack the account",
-    ),
+    ("SELECT endpoint, 0, MAX(id), COUNT(*),", "a recount, which reads indexes alone that lack the account"),
+    ("SELECT endpoint, 1, MAX(id), COUNT(*),", "the same"),
+    ("SELECT endpoint, state, MAX(id), COUNT(*),", "the same"),
 ];
 
 /// Statements that move or count whole tables, while no node works.

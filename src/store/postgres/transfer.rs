@@ -13,7 +13,7 @@ use super::tenure::transact;
 use crate::model::AccountKey;
 use crate::store::packed::damaged;
 use crate::store::private_files;
-use crate::store::rooms::{config, read};
+use crate::store::rooms::{config, read, recount};
 use crate::store::sql::bulk::Column;
 use crate::store::sql::{BEGINNING, Connection, OptionalExtension, Value, params};
 use crate::store::sqlite::{MOVED, Moving};
@@ -289,7 +289,7 @@ fn compare(from: &Connection, to: &Connection, rows: u64) -> Result<Transferred,
     let mut owed = 0;
     for &account in &accounts {
         let sums = |db: &Connection| -> Result<[Vec<Sum>; 2], StoreError> {
-            Ok([read::sums(db, account)?, read::recount(db, account)?])
+            Ok([read::sums(db, account)?, recount::sums(db, account)?])
         };
         let (here, there) = (sums(from)?, sums(to)?);
         if here != there {

@@ -214,6 +214,18 @@ impl Recording<'_> {
         self.prepare_batches(group)
     }
 
+    /// Fetches what is open of these calls, where that is not known, before many of them are looked at.
+    pub(super) fn line_up_calls(&mut self, calls: impl Iterator<Item = i64>) -> Result<(), StoreError> {
+        let is_unknown = |call: &i64| !self.ahead.lined_up.contains(call);
+        let calls: Vec<i64> = calls.filter(is_unknown).collect::<BTreeSet<_>>().into_iter().collect();
+        let Some(mut answers) = self.db.fetch(&[(LINES_OF_CALLS, &[&calls])])? else { return Ok(()) };
+        while let Some(row) = answers[0].next()? {
+            self.ahead.lines.insert((row.get(0)?, row.get(1)?, row.get(2)?), row.get(3)?);
+        }
+        self.ahead.lined_up.extend(calls);
+        Ok(())
+    }
+
     /// The hashes under which tombstones of what a group tells would be found, in some of its accounts.
     fn digests_of(&self, group: &Group, is_asked: impl Fn(AccountKey) -> bool) -> Vec<i64> {
         let mut hashes = Vec::new();

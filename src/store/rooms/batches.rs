@@ -378,6 +378,9 @@ fn place_early(recording: &mut Recording<'_>, batch: i64) -> Result<bool, StoreE
         .query_map([batch], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     for &call in &early {
+        if !recording.may_go_on() {
+            break;
+        }
         let view = read::call(db, account, unpack(call).1)?;
         let contact = match &view {
             Some(view) => recording.find_contact(batch, &view.call, None)?,
@@ -457,12 +460,12 @@ pub fn purge(recording: &mut Recording<'_>, account: AccountKey, since: i64) -> 
     }
     for (id, contact) in &found {
         for hash in keys_of(batch, contact) {
-            db.prepare_cached(
+            db.later(
                 "DELETE FROM contact_keys WHERE hash = ? AND contact = ? /*! AND account = @2 */",
-            )?
-            .execute([hash, *id])?;
+                [hash, *id],
+            )?;
         }
-        db.prepare_cached("DELETE FROM contacts WHERE id = ? /*! AND account = @1 */")?.execute([id])?;
+        db.later("DELETE FROM contacts WHERE id = ? /*! AND account = @1 */", [*id])?;
     }
     if !found.is_empty() {
         return Ok(true);

@@ -33,10 +33,10 @@ impl<D: Database> Books for RoomStore<D> {
     }
 
     fn rows(&self, account: AccountKey, recount: bool) -> Answer<'_, BTreeMap<Row, Tally>> {
-        self.database.read(account, move |db| match recount {
-            true => tallies::recount(db, account),
-            false => tallies::rows(db, account, "tallies"),
-        })
+        match recount {
+            true => self.database.recount(account, move |db| tallies::recount(db, account)),
+            false => self.database.read(account, move |db| tallies::rows(db, account, "tallies")),
+        }
     }
 
     fn mentioned(&self, account: AccountKey, what: Dimension, id: Text) -> Answer<'_, Option<Mentioned>> {

@@ -72,6 +72,9 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
             .collect::<Result<_, _>>()?;
     }
     for &batch in &open {
+        if !recording.may_go_on() {
+            break;
+        }
         recording.fail(batch, Failure::out_of_credit())?;
     }
     if open.is_empty() {

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::call_index::{CallIndex, Recent};
 use super::config::{self, Changed, Directory};
 use super::job_turns::{JobTurns, Turn};
-use super::maintenance::{Job, Ran};
+use super::maintenance::{Job, MOST_TRIPS, Ran};
 use super::mentioned::Remembered;
 use super::record::{Memory, Recording};
 use super::thread::Lane;
@@ -45,6 +45,12 @@ pub trait Database: Send + Sync + 'static {
     ) -> Answer<'static, T>;
     /// Reads for an account on one snapshot from the first to the last row. The work must be one page.
     fn read<T: Send + 'static>(
+        &self,
+        account: AccountKey,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answer<'static, T>;
+    /// Likewise what goes through all that an account has: one at a time, beside the others.
+    fn recount<T: Send + 'static>(
         &self,
         account: AccountKey,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
@@ -212,7 +218,7 @@ pub trait Writing: Send + 'static {
     /// # Errors
     /// When the database does not answer, or this node's lease is over.
     fn run_job(&mut self, job: &Job, turn: &Turn, now: Time) -> Result<Ran, StoreError> {
-        let start = Instant::now();
+        let (start, trips) = (Instant::now(), self.desk().db.round_trips());
         let (mut account, mut has_begun) = (None, false);
         let work = |recording: &mut Recording<'_>| {
             let has_turn = Self::has_turn(recording.db)?;
@@ -224,6 +230,8 @@ pub trait Writing: Send + 'static {
             }
         };
         let done = catch_unwind(AssertUnwindSafe(|| self.recording(&NoQueues, now, work)));
+        let trips = self.desk().db.round_trips().saturating_sub(trips);
+        debug_assert!(trips <= MOST_TRIPS, "a step of {} made {trips} round trips", job.name);
         let mut ran = match done {
             Ok(Ok((more, Committed { wake, called_off, has_leisure, .. }))) => {
                 Ran { more, wake, called_off, has_leisure, ..Ran::default() }

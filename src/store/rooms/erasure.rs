@@ -61,11 +61,16 @@ pub struct Erasing<'a, 'b> {
     /// How far the room is; its own to use. It begins at 0.
     pub place: i64,
     /// What this step may do yet.
-    pub budget: Budget,
+    budget: Budget,
     counts: BTreeMap<String, i64>,
 }
 
 impl Erasing<'_, '_> {
+    /// Whether this step may take on a row of so many bytes.
+    pub fn may_take(&mut self, bytes: i64) -> bool {
+        self.budget.take(bytes) && self.recording.may_go_on()
+    }
+
     /// Counts what was erased.
     pub fn count(&mut self, what: &str, many: i64) {
         if many > 0 {

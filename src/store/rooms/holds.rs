@@ -3,6 +3,8 @@
 //! call, set once, in the transaction that lets it go; updates that came meanwhile are in that and not owed again.
 //! Endpoints that wait for nothing pay nothing. Refuses to know what is worth waiting for: the ledger decides.
 
+use std::collections::HashMap;
+
 use crate::store::sql::{Connection, OptionalExtension};
 
 use super::due::accounts_of_keys;
@@ -132,6 +134,9 @@ pub fn let_overdue_go(recording: &mut Recording<'_>, account: AccountKey) -> Res
         })?
         .collect::<Result<_, _>>()?;
     for &(id, call, endpoint) in &overdue {
+        if !recording.may_go_on() {
+            break;
+        }
         let number = unpack(endpoint).1;
         let snapshot = newest(recording.db, call)?.unwrap_or(0);
         recording.let_go(id, EndpointRef { account, number }, snapshot)?;
@@ -165,6 +170,22 @@ pub fn rendered(db: &Connection, id: i64) -> Result<Option<i64>, StoreError> {
     let mut statement =
         db.prepare_cached("SELECT snapshot FROM rendered WHERE delivery = ? /*! AND account = @1 */")?;
     Ok(statement.query_row([id], |row| row.get(0)).optional()?)
+}
+
+/// Likewise of many, as far as there is one.
+pub fn all_rendered(db: &Connection, ids: &[i64]) -> Result<HashMap<i64, i64>, StoreError> {
+    let mut found = HashMap::new();
+    let sql = "SELECT delivery, snapshot FROM rendered WHERE delivery = ANY(?) AND account = ANY(@1)";
+    if let Some(mut answers) = db.fetch(&[(sql, &[ids])])? {
+        while let Some(row) = answers[0].next()? {
+            found.insert(row.get(0)?, row.get(1)?);
+        }
+        return Ok(found);
+    }
+    for &id in ids {
+        found.extend(rendered(db, id)?.map(|snapshot| (id, snapshot)));
+    }
+    Ok(found)
 }
 
 /// A delivery is not held any more; false if it was not.

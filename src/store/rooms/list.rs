@@ -19,6 +19,7 @@ use super::leaving::{self, Leaving};
 use super::read;
 use super::record::OWNED;
 use super::replays;
+use super::rows::DELETE_BODY;
 use super::settle::reference;
 use super::tallies;
 use super::tombstones::Of;
@@ -172,7 +173,7 @@ fn events(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
     let (mut seen, mut known) = (0, calls_of(erasing)?);
     while let Some(row) = rows.next()? {
         let packed = row.blob(3)?;
-        if !erasing.budget.take(i64::try_from(packed.len()).unwrap_or(i64::MAX)) {
+        if !erasing.may_take(i64::try_from(packed.len()).unwrap_or(i64::MAX)) {
             return Ok(true);
         }
         let (id, call): (i64, Option<i64>) = (row.get(0)?, row.get(2)?);
@@ -184,11 +185,11 @@ fn events(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
         match call {
             Some(call) if is_about || known.contains(&call) => {
                 known.insert(call);
-                db.prepare_cached(
+                db.later(
                     "INSERT INTO erasure_calls (erasure, call, at /*!, account */) VALUES (?1, ?2, ?3 /*!, @1 */)
                      ON CONFLICT (erasure, call /*!, account */) DO UPDATE SET at = ?3",
-                )?
-                .execute([erasing.job, call, -unpack(id).1])?;
+                    [erasing.job, call, -unpack(id).1],
+                )?;
             }
             None if is_about && erase_event(erasing, id, None)?.is_none() => return Ok(true),
             _ => {}
@@ -225,7 +226,7 @@ fn is_about(erasing: &Erasing<'_, '_>, body: &EventBody) -> bool {
 /// event by event from the last to the first.
 fn calls(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
     let db = erasing.recording.db;
-    while erasing.budget.take(0) {
+    while erasing.may_take(0) {
         let next: Option<(i64, i64)> = db
             .prepare_cached(
                 "SELECT call, at FROM erasure_calls WHERE erasure = ? /*! AND account = @1 */ LIMIT 1",
@@ -260,7 +261,7 @@ fn erase_call(erasing: &mut Erasing<'_, '_>, call: i64, at: i64) -> Result<Optio
         at = last.or((seen < 0).then_some(-seen));
     }
     while let Some(position) = at {
-        if !erasing.budget.take(0) {
+        if !erasing.may_take(0) {
             return Ok(Some(position));
         }
         match erase_event(erasing, pack(erasing.account, position), Some(&alias))? {
@@ -423,23 +424,24 @@ fn erase_deliveries(erasing: &mut Erasing<'_, '_>, range: [i64; 2]) -> Result<bo
         )?
         .query_map(range, |row| row.get(0))?
         .collect::<Result<_, _>>()?;
-    for (id, endpoint, state) in open {
-        if !erasing.budget.take(0) {
-            return Ok(false);
-        }
-        if state == OWNED {
-            let endpoint: EndpointRef = reference(endpoint);
-            erasing.recording.committed.called_off.push((endpoint, unpack(id).1));
-            erasing.count("deliveries_in_memory", 1);
-        }
-        erasing.recording.cancel_open(id)?;
-        erasing.count("deliveries_cancelled", 1);
+    let calling_off: Vec<&(i64, i64, i64)> = open.iter().take_while(|_| erasing.may_take(0)).collect();
+    let are_all = calling_off.len() == open.len();
+    for &&(id, endpoint, _) in calling_off.iter().filter(|(_, _, state)| *state == OWNED) {
+        let endpoint: EndpointRef = reference(endpoint);
+        erasing.recording.committed.called_off.push((endpoint, unpack(id).1));
+        erasing.count("deliveries_in_memory", 1);
+    }
+    let calling_off: Vec<i64> = calling_off.into_iter().map(|&(id, ..)| id).collect();
+    let cancelled = erasing.recording.cancel_all(&calling_off)?.len();
+    erasing.count("deliveries_cancelled", i64::try_from(cancelled).unwrap_or(0));
+    if !are_all {
+        return Ok(false);
     }
     for &id in &kept {
-        db.prepare_cached("DELETE FROM bodies WHERE delivery = ? /*! AND account = @1 */")?.execute([id])?;
+        db.bulk(&DELETE_BODY, [id])?;
     }
     erasing.count("kept_bodies", i64::try_from(kept.len()).unwrap_or(0));
-    let mut quoting = Vec::new();
+    let (mut quoting, mut is_all) = (Vec::new(), true);
     {
         let mut statement = db.prepare_cached(
             "SELECT id, attempts FROM settled
@@ -451,19 +453,19 @@ fn erase_deliveries(erasing: &mut Erasing<'_, '_>, range: [i64; 2]) -> Result<bo
             if !packed.windows(ANSWERED.len()).any(|part| part == ANSWERED) {
                 continue;
             }
-            if !erasing.budget.take(i64::try_from(packed.len()).unwrap_or(i64::MAX)) {
-                return Ok(false);
-            }
-            quoting.push((row.get::<i64>(0)?, packed));
-            if quoting.len() == usize::try_from(STEP).unwrap_or(usize::MAX) {
+            // What was taken is done in this step: the next one must not find it again.
+            if !erasing.may_take(i64::try_from(packed.len()).unwrap_or(i64::MAX)) {
+                is_all = false;
                 break;
             }
+            quoting.push((row.get::<i64>(0)?, packed));
         }
     }
-    let is_all = quoting.len() < usize::try_from(STEP).unwrap_or(usize::MAX);
     for (id, packed) in &quoting {
-        db.prepare_cached("UPDATE settled SET attempts = ? WHERE id = ? /*! AND account = @2 */")?
-            .execute(params![without_answers(packed), id])?;
+        db.later(
+            "UPDATE settled SET attempts = ? WHERE id = ? /*! AND account = @2 */",
+            params![without_answers(packed), id],
+        )?;
     }
     erasing.count("delivery_answers", i64::try_from(quoting.len()).unwrap_or(0));
     Ok(is_all)
@@ -490,14 +492,14 @@ pub fn erased(db: &Connection, account: AccountKey, event: i64) -> Result<Option
 fn quarantine(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
     let (db, [after, end]) = (erasing.recording.db, rest(erasing));
     let mut statement = db.prepare_cached(
-        "SELECT id, body, reason FROM quarantine WHERE id > ? AND id < ? /*! AND account = @1 */
+        "SELECT id, body, reason, source FROM quarantine WHERE id > ? AND id < ? /*! AND account = @1 */
          ORDER BY id LIMIT ?",
     )?;
     let mut rows = statement.query([after, end, STEP])?;
     let (mut seen, mut found) = (0, Vec::new());
     while let Some(row) = rows.next()? {
         let packed = row.blob(1)?;
-        if !erasing.budget.take(i64::try_from(packed.len()).unwrap_or(i64::MAX)) {
+        if !erasing.may_take(i64::try_from(packed.len()).unwrap_or(i64::MAX)) {
             seen = STEP;
             break;
         }
@@ -506,13 +508,11 @@ fn quarantine(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
         let reason = row.blob(2)?;
         let names = |text: &[u8]| erasing.person.is_in(text);
         if names(reason) || unpack_bytes(packed).is_ok_and(|body| names(&body)) {
-            found.push(erasing.place);
+            found.push((row.get(0)?, row.get(3)?));
         }
     }
     drop(rows);
-    for &number in &found {
-        upkeep::discard(db, erasing.account, number)?;
-    }
+    upkeep::discard_all(db, &found)?;
     erasing.count("quarantined", i64::try_from(found.len()).unwrap_or(0));
     Ok(seen == STEP)
 }

@@ -33,6 +33,11 @@ enum Find {
 /// Rows that are looked at for whose turn it is, and where some accounts rest, whose rows stay.
 const LOOK: (i64, i64) = (100, 10_000);
 
+/// Round trips to a database that is far away after which a step takes nothing more on, and that it may come to at the most
+/// with what it has begun: the account's line is held meanwhile, and how long a trip takes nobody knows.
+const ENOUGH_TRIPS: u64 = 24;
+pub const MOST_TRIPS: u64 = 60;
+
 /// Does a step for an account in the open transaction. True when there may be more to do.
 type Step = fn(&mut Recording<'_>, AccountKey) -> Result<bool, StoreError>;
 
@@ -96,6 +101,13 @@ impl Job {
         // Alone of all accounts: nobody can wait for it who holds what it wants.
         recording.enter(account)?;
         (self.step)(recording, account)
+    }
+}
+
+impl Recording<'_> {
+    /// Whether a step may take on more yet. True where the database is near: there a step is bounded by its rows alone.
+    pub(super) fn may_go_on(&self) -> bool {
+        self.round_trips() < ENOUGH_TRIPS
     }
 }
 

@@ -39,6 +39,7 @@ pub mod read;
 mod read_permits;
 pub mod readers;
 pub mod record;
+pub mod recount;
 mod replay_steps;
 pub mod replays;
 mod reporting;

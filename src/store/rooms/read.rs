@@ -1,7 +1,7 @@
 //! Reading: pages of calls, events, deliveries and quarantine, on connections that only read.
 //! Each is one short read; a long one would keep the log from shrinking. Refuses to know JSON shapes of the API.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use crate::store::sql::{Connection, OptionalExtension, Row, Rows, params};
 
@@ -497,36 +497,6 @@ pub fn sums(db: &Connection, account: AccountKey) -> Result<Vec<Sum>, StoreError
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// The sums counted anew from the rows, with those that are gone by their age as they were counted when they went.
-pub fn recount(db: &Connection, account: AccountKey) -> Result<Vec<Sum>, StoreError> {
-    let [first, end] = range_after(account, None);
-    let mut sums: BTreeMap<i64, Sum> = sums(db, account)?
-        .into_iter()
-        .map(|sum| (sum.endpoint, Sum { endpoint: sum.endpoint, ..Sum::default() }))
-        .collect();
-    let mut statement = db.prepare_cached(
-        "SELECT endpoint, 0, COUNT(*) FROM open WHERE endpoint > ?1 AND endpoint < ?2 GROUP BY endpoint
-         UNION ALL
-         SELECT endpoint, 1, COUNT(*) FROM settled
-         WHERE state = 1 AND endpoint > ?1 AND endpoint < ?2 AND id > ?3 GROUP BY endpoint
-         UNION ALL
-         SELECT endpoint, state, COUNT(*) FROM settled
-         WHERE state <> 1 AND endpoint > ?1 AND endpoint < ?2 AND id > ?3 GROUP BY endpoint, state
-         UNION ALL SELECT endpoint, 1, delivered FROM purged WHERE endpoint > ?1 AND endpoint < ?2
-         UNION ALL SELECT endpoint, 2, dead FROM purged WHERE endpoint > ?1 AND endpoint < ?2
-         UNION ALL SELECT endpoint, 3, cancelled FROM purged WHERE endpoint > ?1 AND endpoint < ?2",
-    )?;
-    let mut rows = statement.query([first, end, Edges::of(db, account)?.before_deliveries()])?;
-    while let Some(row) = rows.next()? {
-        let endpoint = unpack(row.get(0)?).1;
-        let sum = sums.entry(endpoint).or_insert(Sum { endpoint, ..Sum::default() });
-        let count: i64 = row.get(2)?;
-        sum.owed += count;
-        *sum.of_mut(state_of(row.get(1)?)) += count;
-    }
-    Ok(sums.into_values().collect())
 }
 
 const QUARANTINE_COLUMNS: &str = "id, source, received_at, reason, content_type, body";

@@ -19,12 +19,19 @@ pub struct Readers {
     open: Arc<Open>,
     idle: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<ReadPermits>,
+    /// For what goes through all of an account: one at a time, beside the pages that people wait for.
+    recounts: Arc<ReadPermits>,
 }
 
 impl Readers {
     /// Readers with connections made like this.
     pub fn new(open: impl Fn() -> Result<Connection, StoreError> + Send + Sync + 'static) -> Self {
-        Self { open: Arc::new(open), idle: Arc::default(), permits: ReadPermits::new(READERS) }
+        Self {
+            open: Arc::new(open),
+            idle: Arc::default(),
+            permits: ReadPermits::new(READERS),
+            recounts: ReadPermits::new(1),
+        }
     }
 
     /// Reads for an account on a thread that may block, on one snapshot from the first to the last row. The work must be one
@@ -34,8 +41,25 @@ impl Readers {
         account: AccountKey,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'static, T> {
-        let (open, idle, permits) =
-            (Arc::clone(&self.open), Arc::clone(&self.idle), Arc::clone(&self.permits));
+        self.run(&self.permits, account, work)
+    }
+
+    /// Likewise what goes through all that an account has, in statements of a page each.
+    pub fn recount<T: Send + 'static>(
+        &self,
+        account: AccountKey,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answer<'static, T> {
+        self.run(&self.recounts, account, work)
+    }
+
+    fn run<T: Send + 'static>(
+        &self,
+        permits: &Arc<ReadPermits>,
+        account: AccountKey,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answer<'static, T> {
+        let (open, idle, permits) = (Arc::clone(&self.open), Arc::clone(&self.idle), Arc::clone(permits));
         Box::pin(async move {
             let closed = || StoreError::Unavailable("the store is closed".to_owned());
             let permit = permits.enter(account).await.ok_or_else(closed)?;
@@ -59,6 +83,7 @@ impl Readers {
     /// Reads no more, and closes the idle connections, so that the last one out can clean up.
     pub fn close(&self) {
         self.permits.close();
+        self.recounts.close();
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }

@@ -80,6 +80,8 @@ pub struct Recording<'a> {
     used: HashMap<AccountKey, i64>,
     /// What is removed, and what was received of it.
     pub(super) buried: BTreeMap<AccountKey, Vec<(Digest, Received)>>,
+    /// The round trips of the connection before this began.
+    began_at: u64,
 }
 
 impl<'a> Recording<'a> {
@@ -113,6 +115,7 @@ impl<'a> Recording<'a> {
             books: Books::default(),
             used: HashMap::new(),
             buried: BTreeMap::new(),
+            began_at: db.round_trips(),
         }
     }
 
@@ -539,6 +542,11 @@ impl<'a> Recording<'a> {
             self.directory.put(config::load(self.db, self.known.vault, account)?);
         }
         Ok(())
+    }
+
+    /// How often it has waited for a database that is far away.
+    pub(super) fn round_trips(&self) -> u64 {
+        self.db.round_trips() - self.began_at
     }
 
     /// Takes the account's line, before anything of its books is looked at: on a store of many nodes whatever was read

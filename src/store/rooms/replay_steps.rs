@@ -90,7 +90,7 @@ fn call_off(recording: &mut Recording<'_>, replay: i64) -> Result<(), StoreError
         db.prepare_cached("UPDATE replays SET next_at = NULL WHERE id = ? /*! AND account = @1 */")?
             .execute([replay])?;
     }
-    open.into_iter().try_for_each(|id| recording.cancel_open(id).map(drop))
+    recording.cancel_all(&open).map(drop)
 }
 
 /// An event's row, as far as a job looks at it first.
@@ -138,7 +138,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         if most == 0 {
             return self.pause(now.after(ROOM_PAUSE));
         }
-        while self.planned < most && self.looks > 0 && self.reads > 0 {
+        while self.planned < most && self.looks > 0 && self.reads > 0 && self.recording.may_go_on() {
             let Some(seen) = self.next()? else { return self.finish(DONE) };
             self.examine(&seen)?;
             self.looks = self.looks.saturating_sub(1);
@@ -235,6 +235,10 @@ impl<'a, 'b> Walk<'a, 'b> {
             }
         }
         let config = self.recording.config(self.account)?;
+        // Only what an earlier delivery had waited for goes along again.
+        let earlier: Vec<i64> = targets.iter().filter_map(|(_, earlier)| *earlier).collect();
+        let earlier: Vec<i64> = earlier.into_iter().map(|number| pack(self.account, number)).collect();
+        let rendered = holds::all_rendered(self.recording.db, &earlier)?;
         for (target, earlier) in targets {
             let endpoint = config.endpoint(target);
             if !endpoint.is_some_and(|endpoint| rules::suits(endpoint, &event, is_own)) {
@@ -244,7 +248,8 @@ impl<'a, 'b> Walk<'a, 'b> {
             self.job.deliveries += 1;
             if !self.job.order.dry_run {
                 let endpoint = EndpointRef { account: self.account, number: target };
-                self.recording.replay(endpoint, seen.position, self.job.id, earlier)?;
+                let snapshot = earlier.and_then(|number| rendered.get(&pack(self.account, number)));
+                self.recording.replay(endpoint, seen.position, self.job.id, snapshot.copied())?;
             }
         }
         Ok(())
@@ -309,42 +314,45 @@ impl<'a, 'b> Walk<'a, 'b> {
 }
 
 impl Recording<'_> {
-    /// Plans a delivery of an event once more. It is encoded anew; only what an earlier delivery had waited for goes
-    /// along again.
+    /// Plans a delivery of an event once more. It is encoded anew, with what was known of the call at the position that an
+    /// earlier delivery had waited for.
     fn replay(
         &mut self,
         endpoint: EndpointRef,
         position: i64,
         replay: i64,
-        earlier: Option<i64>,
+        snapshot: Option<i64>,
     ) -> Result<(), StoreError> {
         let account = endpoint.account;
         let revision =
             self.config(account)?.endpoint(endpoint.number).map_or(1, |endpoint| endpoint.revision);
         let id = pack(account, self.next_delivery(account)?);
         let db = self.db;
-        db.prepare_cached(
+        let snapshot = snapshot.filter(|&snapshot| snapshot > position);
+        db.later(
             "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, replay,
-             owner /*!, account */)
-             VALUES (?, ?, ?, NULL, ?, ?, ?, 0, ?, 0 /*!, @1 */)",
-        )?
-        .execute([
-            id,
-            pack(account, endpoint.number),
-            position,
-            revision,
-            BEHIND,
-            self.now.as_micros(),
-            replay,
-        ])?;
-        db.prepare_cached(
+             owner, snapshot /*!, account */)
+             VALUES (?, ?, ?, NULL, ?, ?, ?, 0, ?, 0, ? /*!, @1 */)",
+            params![
+                id,
+                pack(account, endpoint.number),
+                position,
+                revision,
+                BEHIND,
+                self.now.as_micros(),
+                replay,
+                snapshot
+            ],
+        )?;
+        db.later(
             "INSERT INTO replayed (event, delivery, replay /*!, account */) VALUES (?, ?, ? /*!, @1 */)",
-        )?
-        .execute([pack(account, position), id, replay])?;
-        if let Some(earlier) = earlier
-            && let Some(snapshot) = holds::rendered(db, pack(account, earlier))?
-        {
-            holds::render(db, id, snapshot)?;
+            [pack(account, position), id, replay],
+        )?;
+        if let Some(snapshot) = snapshot {
+            db.later(
+                "INSERT INTO rendered (delivery, snapshot /*!, account */) VALUES (?, ? /*!, @1 */)",
+                [id, snapshot],
+            )?;
         }
         let sum = self.sum(endpoint);
         sum.owed += 1;

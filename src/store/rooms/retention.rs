@@ -17,6 +17,7 @@ use super::edges::Edges;
 use super::keys::{pack, unpack};
 use super::record::{OWNED, Recording};
 use super::replays;
+use super::rows::DELETE_BODY;
 use super::settle::reference;
 use super::tallies::{self, Changes, Table};
 use super::tombstones::Of;
@@ -290,10 +291,10 @@ impl Purge<'_, '_> {
 
     /// Removes old bodies from quarantine, which gives their sources room for others.
     fn quarantine(&self) -> Result<bool, StoreError> {
-        let mut budget = Budget::new();
+        let (db, mut budget) = (self.recording.db, Budget::new());
         let mut old = Vec::new();
-        let mut statement = self.recording.db.prepare_cached(
-            "SELECT id, received_at, length(body) FROM quarantine
+        let mut statement = db.prepare_cached(
+            "SELECT id, received_at, length(body), source FROM quarantine
              WHERE id > ? AND id < ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
         )?;
         let [first, end] = [pack(self.account, 0), pack(AccountKey(self.account.0 + 1), 0)];
@@ -302,11 +303,9 @@ impl Purge<'_, '_> {
             && row.get::<i64>(1)? <= self.since
             && budget.take(row.get(2)?)
         {
-            old.push(unpack(row.get(0)?).1);
+            old.push((row.get(0)?, row.get(3)?));
         }
-        for &number in &old {
-            upkeep::discard(self.recording.db, self.account, number)?;
-        }
+        upkeep::discard_all(db, &old)?;
         Ok(!old.is_empty())
     }
 
@@ -382,29 +381,27 @@ impl Purge<'_, '_> {
             )?
             .query_map(range, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
             .collect::<Result<_, _>>()?;
-        let (mut under_way, mut expired) = (BTreeMap::new(), 0);
+        let (mut under_way, mut calling_off, mut are_all) = (BTreeMap::new(), Vec::new(), true);
         for (id, event, state) in open {
             if state == OWNED && !self.is_late {
                 under_way.insert(id, event);
                 continue;
             }
-            if expired == STEP {
-                return Ok(None);
+            if i64::try_from(calling_off.len()).is_ok_and(|count| count == STEP) {
+                are_all = false;
+                break;
             }
-            expired += 1;
-            self.recording.cancel_open(id)?;
-            let endpoint = db
-                .prepare_cached(
-                    "DELETE FROM settled WHERE id = ? /*! AND account = @1 */ RETURNING endpoint",
-                )?
-                .query_row([id], |row| row.get(0))?;
-            if state == OWNED {
-                self.recording.committed.called_off.push((reference(endpoint), unpack(id).1));
+            calling_off.push(id);
+        }
+        for closed in self.recording.close_open(&calling_off)? {
+            if closed.state == OWNED {
+                let endpoint = reference(closed.endpoint);
+                self.recording.committed.called_off.push((endpoint, unpack(closed.id).1));
             }
-            self.count(endpoint, DeliveryState::Cancelled);
+            self.count(closed.endpoint, DeliveryState::Cancelled);
             self.expired += 1;
         }
-        Ok(Some(under_way))
+        Ok(are_all.then_some(under_way))
     }
 
     /// Removes the kept bodies of these deliveries; one that is under way may need its own again. True when all are gone.
@@ -433,8 +430,7 @@ impl Purge<'_, '_> {
             old.push(id);
         }
         for id in old {
-            db.prepare_cached("DELETE FROM bodies WHERE delivery = ? /*! AND account = @1 */")?
-                .execute([id])?;
+            db.bulk(&DELETE_BODY, [id])?;
         }
         Ok(are_all)
     }
@@ -481,6 +477,9 @@ impl Purge<'_, '_> {
             .collect::<Result<_, _>>()?;
         let found = again.len();
         for (event, id) in again {
+            if !self.recording.may_go_on() {
+                return Ok(false);
+            }
             let Some(under_way) = self.expire([id, id + 1])? else { return Ok(false) };
             if !under_way.is_empty() {
                 held.insert(unpack(event).1);
@@ -602,16 +601,16 @@ impl Purge<'_, '_> {
         self.uncounted.write(db, Table::Gone)?;
         let edges = Edges::of(db, self.account)?;
         for (&endpoint, gone) in &self.gone {
-            db.prepare_cached(
+            db.later(
                 "INSERT INTO purged (endpoint, delivered, dead, cancelled /*!, account */)
                  VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
                  ON CONFLICT (endpoint /*!, account */) DO UPDATE SET
                      delivered = purged.delivered + ?2, dead = purged.dead + ?3,
                      cancelled = purged.cancelled + ?4",
-            )?
-            .execute([endpoint, gone.delivered, gone.dead, gone.cancelled])?;
-            forget_shapes(db, endpoint, &edges)?;
+                [endpoint, gone.delivered, gone.dead, gone.cancelled],
+            )?;
         }
+        forget_shapes(db, self.gone.keys().copied(), &edges)?;
         if self.expired > 0 {
             let (account, expired) = (self.account.0, self.expired);
             warn!(
@@ -623,16 +622,19 @@ impl Purge<'_, '_> {
     }
 }
 
-/// Removes the shapes that no delivery of an endpoint points to any more. A later delivery never has an earlier
-/// revision, so the oldest one that is left says which those are.
-fn forget_shapes(db: &Connection, endpoint: i64, edges: &Edges) -> Result<(), StoreError> {
-    let has_several = db
-        .prepare_cached("SELECT 1 FROM shapes WHERE endpoint = ? /*! AND account = @1 */ LIMIT 1 OFFSET 1")?
-        .exists([endpoint])?;
-    if !has_several {
-        return Ok(());
-    }
-    let mut oldest: Option<(i64, i64)> = None;
+/// Removes the shapes of these endpoints that no delivery points to any more. A later delivery never has an earlier revision,
+/// so the oldest one that is left says which those are.
+fn forget_shapes(
+    db: &Connection,
+    endpoints: impl Iterator<Item = i64>,
+    edges: &Edges,
+) -> Result<(), StoreError> {
+    let all: Vec<[i64; 1]> = endpoints.map(|endpoint| [endpoint]).collect();
+    let second = "SELECT 1 FROM shapes WHERE endpoint = ? /*! AND account = @1 */ LIMIT 1 OFFSET 1";
+    let have_several = db.query_each(second, &all, |_| Ok(()))?;
+    let several = all.into_iter().zip(have_several).filter(|(_, rows)| !rows.is_empty());
+    let several: Vec<i64> = several.map(|([endpoint], _)| endpoint).collect();
+    let mut oldest: Vec<Option<(i64, i64)>> = vec![None; several.len()];
     // Each by the index that has its rows in order.
     let there = edges.before_deliveries();
     for (rows, after) in [
@@ -641,20 +643,22 @@ fn forget_shapes(db: &Connection, endpoint: i64, edges: &Edges) -> Result<(), St
         ("settled WHERE endpoint = ? AND state <> 1 AND state = 2", there),
         ("settled WHERE endpoint = ? AND state <> 1 AND state = 3", there),
     ] {
-        let found: Option<(i64, i64)> = db
-            .prepare_cached(&format!(
-                "SELECT id, revision FROM {rows} AND id > ? /*! AND account = @1 */ ORDER BY id LIMIT 1"
-            ))?
-            .query_row([endpoint, after], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        oldest = [oldest, found].into_iter().flatten().min();
+        let sql =
+            format!("SELECT id, revision FROM {rows} AND id > ? /*! AND account = @1 */ ORDER BY id LIMIT 1");
+        let params: Vec<[i64; 2]> = several.iter().map(|&endpoint| [endpoint, after]).collect();
+        let found = db.query_each(&sql, &params, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        for (oldest, found) in oldest.iter_mut().zip(found) {
+            *oldest = oldest.iter().copied().chain(found).min();
+        }
     }
-    // The newest is what the next delivery gets.
-    db.prepare_cached(
-        "DELETE FROM shapes WHERE endpoint = ?1 /*! AND account = @1 */ AND revision < ?2
-         AND revision < (SELECT MAX(revision) FROM shapes WHERE endpoint = ?1 /*! AND account = @1 */)",
-    )?
-    .execute([endpoint, oldest.map_or(i64::MAX, |(_, revision)| revision)])?;
+    for (endpoint, oldest) in several.into_iter().zip(oldest) {
+        // The newest is what the next delivery gets.
+        db.later(
+            "DELETE FROM shapes WHERE endpoint = ?1 /*! AND account = @1 */ AND revision < ?2
+             AND revision < (SELECT MAX(revision) FROM shapes WHERE endpoint = ?1 /*! AND account = @1 */)",
+            [endpoint, oldest.map_or(i64::MAX, |(_, revision)| revision)],
+        )?;
+    }
     Ok(())
 }
 

@@ -67,6 +67,11 @@ pub static DELETE_OPEN: Bulk = Bulk {
     one: "DELETE FROM open WHERE id = ?",
     many: "DELETE FROM open WHERE id = ANY(CAST(? AS BIGINT[])) AND account = ANY(@1)",
 };
+/// Nor are the bytes of its first attempt kept.
+pub static DELETE_BODY: Bulk = Bulk {
+    one: "DELETE FROM bodies WHERE delivery = ?",
+    many: "DELETE FROM bodies WHERE delivery = ANY(CAST(? AS BIGINT[])) AND account = ANY(@1)",
+};
 /// What became of it.
 pub static INSERT_SETTLED: Bulk = Bulk {
     one: "INSERT INTO settled (id, endpoint, event, revision, state, attempts) VALUES (?, ?, ?, ?, ?, ?)",

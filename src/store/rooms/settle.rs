@@ -2,7 +2,7 @@
 //! promoted in the same one, so nothing is sent before its turn is on disk. Also changes by hand.
 //! Refuses to decide: the ledger has decided before.
 
-use crate::store::sql::{Connection, OptionalExtension, params};
+use crate::store::sql::{Connection, OptionalExtension, Row, params};
 
 use super::ahead::Known;
 use super::codec::{pack_attempt, state_code, state_of, unpack_attempts};
@@ -13,7 +13,7 @@ use super::keys::{pack, unpack};
 use super::list;
 use super::owning::TYPICAL;
 use super::record::{About, CLAIMABLE, HELD, OWNED, Recording, WAITING};
-use super::rows::{DELETE_OPEN, INSERT_SETTLED};
+use super::rows::{DELETE_BODY, DELETE_OPEN, INSERT_SETTLED};
 use crate::ledger::Next;
 use crate::model::event::EndpointDisabled;
 use crate::model::id::{self, Kind};
@@ -327,35 +327,64 @@ impl Recording<'_> {
 
     /// Moves an open delivery to the cancelled ones; false if it is not open.
     pub fn cancel_open(&mut self, id: i64) -> Result<bool, StoreError> {
-        self.enter(unpack(id).0)?;
-        #[expect(clippy::type_complexity, reason = "one row")]
-        let row: Option<(i64, i64, Option<i64>, i64, Option<Vec<u8>>, i64)> = self
-            .db
-            .prepare_cached(
-                "DELETE FROM open WHERE id = ? /*! AND account = @1 */
-                 RETURNING endpoint, event, call, revision, attempts, state",
-            )?
-            .query_row([id], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
-            })
-            .optional()?;
-        let Some((endpoint, event, call, revision, attempts, state)) = row else { return Ok(false) };
-        if state == HELD {
-            holds::forget(self.db, id)?;
+        Ok(!self.cancel_all(&[id])?.is_empty())
+    }
+
+    /// Moves deliveries of one account to the cancelled ones, as far as they are open, and gives their endpoints. Those behind
+    /// them in their calls' order may go. Where the database is far away, many take as many round trips as one.
+    pub fn cancel_all(&mut self, ids: &[i64]) -> Result<Vec<(i64, i64)>, StoreError> {
+        let closed = self.close_open(ids)?;
+        for row in &closed {
+            insert_settled(
+                self.db,
+                row.id,
+                row.endpoint,
+                row.event,
+                row.revision,
+                DeliveryState::Cancelled,
+                &row.attempts,
+            )?;
         }
-        self.db
-            .prepare_cached("DELETE FROM bodies WHERE delivery = ? /*! AND account = @1 */")?
-            .execute([id])?;
-        let attempts = attempts.unwrap_or_default();
-        insert_settled(self.db, id, endpoint, event, revision, DeliveryState::Cancelled, &attempts)?;
-        let endpoint = reference(endpoint);
-        let sum = self.sum(endpoint);
-        sum.pending -= 1;
-        sum.cancelled += 1;
-        if let Some(call) = call {
-            self.promote(endpoint, unpack(call).1)?;
+        Ok(closed.into_iter().map(|row| (row.id, row.endpoint)).collect())
+    }
+
+    /// The same, and nothing is left of them but in the sums.
+    pub fn close_open(&mut self, ids: &[i64]) -> Result<Vec<Closed>, StoreError> {
+        let Some(&first) = ids.first() else { return Ok(Vec::new()) };
+        self.enter(unpack(first).0)?;
+        let db = self.db;
+        let mut closed = Vec::with_capacity(ids.len());
+        if let Some(mut answers) = db.fetch(&[(CLOSE_ALL, &[ids])])? {
+            while let Some(row) = answers[0].next()? {
+                closed.push(Closed::of(&row)?);
+            }
+            closed.sort_unstable_by_key(|row| row.id);
+            self.line_up_calls(closed.iter().filter_map(|row| row.call))?;
+        } else {
+            let mut statement = db.prepare_cached(CLOSE_ONE)?;
+            for &id in ids {
+                closed.extend(statement.query_row([id], Closed::of).optional()?);
+            }
         }
-        Ok(true)
+        for row in &closed {
+            if row.state == HELD {
+                db.later("DELETE FROM held WHERE delivery = ? /*! AND account = @1 */", [row.id])?;
+            }
+            db.bulk(&DELETE_BODY, [row.id])?;
+            if let Some(call) = row.call {
+                self.ahead.leave(call, row.endpoint, row.id);
+            }
+            let sum = self.sum(reference(row.endpoint));
+            sum.pending -= 1;
+            sum.cancelled += 1;
+        }
+        // Only now, when none of them is in line any more.
+        for row in &closed {
+            if let Some(call) = row.call {
+                self.promote(reference(row.endpoint), unpack(call).1)?;
+            }
+        }
+        Ok(closed)
     }
 
     #[expect(clippy::type_complexity, reason = "one row")]
@@ -376,6 +405,37 @@ impl Recording<'_> {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, state_of(row.get(3)?), row.get(4)?))
             })
             .optional()?)
+    }
+}
+
+const CLOSE_ONE: &str = "DELETE FROM open WHERE id = ?
+     RETURNING id, endpoint, event, call, revision, attempts, state";
+const CLOSE_ALL: &str = "DELETE FROM open WHERE id = ANY(?) AND account = ANY(@1)
+     RETURNING id, endpoint, event, call, revision, attempts, state";
+
+/// A delivery that is not open any more.
+pub struct Closed {
+    pub id: i64,
+    pub endpoint: i64,
+    event: i64,
+    /// The call whose order it kept.
+    call: Option<i64>,
+    revision: i64,
+    attempts: Vec<u8>,
+    pub state: i64,
+}
+
+impl Closed {
+    fn of(row: &Row<'_>) -> crate::store::sql::Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            endpoint: row.get(1)?,
+            event: row.get(2)?,
+            call: row.get(3)?,
+            revision: row.get(4)?,
+            attempts: row.get::<Option<Vec<u8>>>(5)?.unwrap_or_default(),
+            state: row.get(6)?,
+        })
     }
 }
 

@@ -15,7 +15,8 @@ use super::maintenance::JOBS;
 use super::record::Recording;
 use super::thread::Lane;
 use super::{
-    api_keys, arriving, erasure, leaving, owning, read, replays, retention, tombstones, transcripts, upkeep,
+    api_keys, arriving, erasure, leaving, owning, read, recount, replays, retention, tombstones, transcripts,
+    upkeep,
 };
 use crate::clock::random_bytes;
 use crate::model::account::{Account, Limits};
@@ -357,10 +358,10 @@ impl<D: Database> Store for RoomStore<D> {
     }
 
     fn sums(&self, account: AccountKey, recount: bool) -> Answer<'_, Vec<Sum>> {
-        self.database.read(account, move |db| match recount {
-            true => read::recount(db, account),
-            false => read::sums(db, account),
-        })
+        match recount {
+            true => self.database.recount(account, move |db| recount::sums(db, account)),
+            false => self.database.read(account, move |db| read::sums(db, account)),
+        }
     }
 
     fn quarantine(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<Quarantined>> {

@@ -69,7 +69,7 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
         db.prepare_cached("UPDATE accounts SET transcripts_at = ? WHERE account = ?")?
             .execute([next, account.0])?;
     } else {
-        let reached = silence(db, account, gone + 1, young)?;
+        let reached = silence(recording, account, gone + 1, young)?;
         db.prepare_cached("UPDATE accounts SET transcripts_gone = ? WHERE account = ?")?
             .execute([reached, account.0])?;
         debug!(account = account.0, reached, "removed transcripts past their age");
@@ -78,7 +78,8 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
 }
 
 /// Takes what was said out of these events, as many as a step allows. Gives the last one that is done.
-fn silence(db: &Connection, account: AccountKey, first: i64, end: i64) -> Result<i64, StoreError> {
+fn silence(recording: &Recording<'_>, account: AccountKey, first: i64, end: i64) -> Result<i64, StoreError> {
+    let db = recording.db;
     let (mut budget, mut reached, mut seen) = (Budget::new(), first - 1, 0);
     let mut statement = db.prepare_cached(
         "SELECT id, kind, call, first_delivery, deliveries, body FROM events
@@ -87,7 +88,7 @@ fn silence(db: &Connection, account: AccountKey, first: i64, end: i64) -> Result
     let mut rows = statement.query([pack(account, first), pack(account, end), STEP])?;
     while let Some(row) = rows.next()? {
         let packed = row.blob(5)?;
-        if !budget.take(i64::try_from(packed.len()).unwrap_or(i64::MAX)) {
+        if !(budget.take(i64::try_from(packed.len()).unwrap_or(i64::MAX)) && recording.may_go_on()) {
             return Ok(reached);
         }
         // A damaged one must not keep all others from going.

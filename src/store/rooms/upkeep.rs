@@ -1,6 +1,8 @@
 //! What the store does beside the hot path: answers kept for repeated requests, and what deleted endpoints are owed.
 //! Refuses to know who asks.
 
+use std::collections::BTreeMap;
+
 use crate::store::sql::{Connection, OptionalExtension, params};
 
 use super::batches;
@@ -81,6 +83,22 @@ pub fn discard(db: &Connection, account: AccountKey, number: i64) -> Result<bool
     Ok(true)
 }
 
+/// Takes bodies of an account out of quarantine, by their keys and sources.
+pub fn discard_all(db: &Connection, bodies: &[(i64, i64)]) -> Result<(), StoreError> {
+    let mut of_sources = BTreeMap::new();
+    for &(id, source) in bodies {
+        *of_sources.entry(source).or_insert(0_i64) += 1;
+        db.later("DELETE FROM quarantine WHERE id = ? /*! AND account = @1 */", [id])?;
+    }
+    for (source, count) in of_sources {
+        db.later(
+            "UPDATE sources SET in_quarantine = in_quarantine - ? WHERE id = ? /*! AND account = @2 */",
+            [count, source],
+        )?;
+    }
+    Ok(())
+}
+
 /// A tenure is over: what it owned is nobody's, a request that was under way in it is over, and so is a batch that was on
 /// its way.
 pub fn disown(db: &Connection, tenure: i64) -> Result<(), StoreError> {
@@ -124,7 +142,6 @@ pub fn sweep(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool,
         .query_row(keys_of(account), |row| row.get(0))
         .optional()?;
     let Some(endpoint) = deleted else { return Ok(false) };
-    // By call order where there is one, so that promoting the next of a call finds it still there.
     let open: Vec<i64> = db
         .prepare_cached("SELECT id FROM open WHERE endpoint = ? /*! AND account = @1 */ ORDER BY id LIMIT ?")?
         .query_map([endpoint, STEP], |row| row.get(0))?
@@ -132,8 +149,6 @@ pub fn sweep(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool,
     if open.is_empty() {
         db.execute("UPDATE endpoints SET swept = 1 WHERE id = ? /*! AND account = @1 */", [endpoint])?;
     }
-    for id in open {
-        recording.cancel_open(id)?;
-    }
+    recording.cancel_all(&open)?;
     Ok(true)
 }

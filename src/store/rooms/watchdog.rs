@@ -56,6 +56,9 @@ pub fn give_up_calls(recording: &mut Recording<'_>, account: AccountKey) -> Resu
          ORDER BY due LIMIT ?";
     let late = late(recording, account, sql)?;
     for &call in &late {
+        if !recording.may_go_on() {
+            break;
+        }
         give_up_call(recording, call)?;
     }
     Ok(!late.is_empty())
@@ -68,6 +71,9 @@ pub fn give_up_requests(recording: &mut Recording<'_>, account: AccountKey) -> R
          ORDER BY due LIMIT ?";
     let late = late(recording, account, sql)?;
     for &contact in &late {
+        if !recording.may_go_on() {
+            break;
+        }
         give_up_request(recording, contact)?;
     }
     Ok(!late.is_empty())

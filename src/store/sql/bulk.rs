@@ -9,7 +9,7 @@ use bytes::{BufMut, BytesMut};
 use tokio_postgres::types::{IsNull, Kind, ToSql, Type, to_sql_checked};
 
 use super::value::BEGINNING;
-use super::{Connection, Params, Prepared, Result, Rows, Value};
+use super::{Connection, Params, Prepared, Result, Row, Rows, Value};
 
 /// One statement in two forms.
 #[derive(Debug)]
@@ -52,6 +52,32 @@ impl Connection {
     pub fn execute_many(&self, sql: &str, columns: &[Column]) -> Result<()> {
         let Self::Postgres(wire) = self else { return Ok(()) };
         wire.query_all(&[(sql, columns)]).map(drop)
+    }
+
+    /// Asks the same for each of several sets of parameters, and gives what was read of the rows of each. Where the database is
+    /// far away all are asked in one round trip, each by itself: one that divides its tables asks one machine for each.
+    pub fn query_each<T, const N: usize>(
+        &self,
+        sql: &str,
+        params: &[[i64; N]],
+        mut read: impl FnMut(&Row<'_>) -> Result<T>,
+    ) -> Result<Vec<Vec<T>>> {
+        let Self::Postgres(wire) = self else {
+            let mut statement = self.prepare_cached(sql)?;
+            return params.iter().map(|params| statement.query_map(*params, &mut read)?.collect()).collect();
+        };
+        let read_all = |rows| {
+            let (mut rows, mut all) = (Rows::Postgres { rows, next: 0 }, Vec::new());
+            while let Some(row) = rows.next()? {
+                all.push(read(&row)?);
+            }
+            Ok(all)
+        };
+        let answers = match params.is_empty() {
+            true => Vec::new(),
+            false => wire.query_each(sql, params)?,
+        };
+        answers.into_iter().map(read_all).collect()
     }
 
     /// Fetches the rows of several questions together; `None` where each is asked for by itself. Each looks for what is in its

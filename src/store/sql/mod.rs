@@ -44,6 +44,14 @@ impl Connection {
         }
     }
 
+    /// How often this connection has waited for a server's answer since it was made, but to prepare statements.
+    pub fn round_trips(&self) -> u64 {
+        match self {
+            Self::Sqlite(_) => 0,
+            Self::Postgres(wire) => wire.round_trips(),
+        }
+    }
+
     /// The connection to a server, if it is one.
     pub fn postgres(&self) -> Option<&Wire> {
         match self {

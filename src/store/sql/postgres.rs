@@ -83,6 +83,8 @@ pub struct Wire {
     client: Client,
     statements: RefCell<HashMap<String, Arc<Prepared>>>,
     pending: RefCell<Vec<Pending>>,
+    /// How often an answer was waited for.
+    round_trips: Cell<u64>,
     /// A transaction shall begin, and nothing was sent of it.
     begins: RefCell<Option<Begin>>,
     /// A transaction has begun.
@@ -118,6 +120,7 @@ impl Wire {
             client,
             statements: RefCell::default(),
             pending: RefCell::default(),
+            round_trips: Cell::new(0),
             begins: RefCell::default(),
             is_open: Cell::new(false),
             patience: Cell::new(Some(PATIENCE)),
@@ -131,6 +134,11 @@ impl Wire {
     pub fn set_patient(&self, is_patient: bool) -> Result<()> {
         self.patience.set((!is_patient).then_some(PATIENCE));
         self.execute_batch(if is_patient { PATIENT } else { SETTINGS })
+    }
+
+    /// See [`super::Connection::round_trips`].
+    pub fn round_trips(&self) -> u64 {
+        self.round_trips.get()
     }
 
     /// Whether it can be used no more.
@@ -211,6 +219,7 @@ impl Wire {
         });
         let waiting: Vec<(&Arc<Prepared>, Vec<&(dyn ToSql + Sync)>)> = waiting.collect();
         let begins = self.begins.take();
+        self.round_trips.update(|trips| trips + 1);
         self.run(async {
             let begun = self.begun(begins.as_ref());
             let earlier = try_join_all(waiting.iter().map(|(statement, params)| async {
@@ -273,6 +282,17 @@ impl Wire {
                 self.client.query(&statement.statement, &params).await
             },
         )))
+    }
+
+    /// Runs a statement for each of several sets of parameters, in one round trip.
+    pub fn query_each<const N: usize>(&self, sql: &str, params: &[[i64; N]]) -> Result<Vec<Vec<Row>>> {
+        let statement = self.prepare(sql)?;
+        let values: Vec<[Value<'_>; N]> = params.iter().map(|params| params.map(Value::Int)).collect();
+        let beginnings: Vec<Vec<Value<'_>>> =
+            values.iter().map(|values| statement.takes.beginnings(&values[..], Value::beginning)).collect();
+        self.send(try_join_all(values.iter().zip(&beginnings).map(async |(values, beginnings)| {
+            self.client.query(&statement.statement, &statement.takes.params(values, beginnings)).await
+        })))
     }
 
     /// A row more for a statement that many rows share.
