@@ -13,17 +13,14 @@ pub const LOCAL: [&str; 5] = ["accounts", "api_keys", "meta", "migrations", "nod
 /// of one node at a time, off the hot path, which find what is due in any account by an index of its own; what is then done
 /// about it names its account.
 const ACROSS: &[(&str, &str)] = &[
-    ("SELECT endpoint FROM held WHERE until <=", "holds whose time is up"),
-    ("SELECT call FROM watched WHERE due <= $1 ORDER BY", "calls whose end did not come in time"),
-    (
-        "SELECT id FROM contacts WHERE due <= $1 AND due IS NOT NULL ORDER BY",
-        "contacts that nobody called in time",
-    ),
-    ("SELECT batch FROM scheduled WHERE due <=", "batches whose time has come"),
+    ("SELECT endpoint, until FROM held WHERE until >", "holds whose time is up"),
+    ("SELECT call, due FROM watched WHERE due >", "calls whose end did not come in time"),
+    ("SELECT id, due FROM contacts WHERE due >", "contacts that nobody called in time"),
+    ("SELECT batch, due FROM scheduled WHERE due >", "batches whose time has come"),
     ("SELECT MIN(id) FROM given_batches WHERE intake = 1", "batches that are to be taken in"),
-    ("SELECT id FROM given_batches WHERE release_at <= $1 ORDER BY", "batches whose endpoints are to go"),
+    ("SELECT id, release_at FROM given_batches WHERE release_at >", "batches whose endpoints are to go"),
     ("SELECT MIN(account) FROM out_of_credit", "accounts without call minutes, a row each"),
-    ("SELECT id FROM replays WHERE next_at <=", "replays that are due"),
+    ("SELECT id, next_at FROM replays WHERE next_at >", "replays that are due"),
     ("SELECT id FROM erasures WHERE room", "the erasure that is under way"),
     ("SELECT 1 FROM erasures WHERE room", "the same"),
     ("UPDATE erasures SET room = NULL, overwritten_at = $1 WHERE id = (SELECT", "the same"),
@@ -91,7 +88,7 @@ mod tests {
             "INSERT INTO held (delivery, call , account ) VALUES ($1, $2, $3)",
             "INSERT INTO slots (account, ends, first) VALUES ($1, $2, $3)",
             "INSERT INTO settled (id, account) SELECT *, id >> 40 FROM unnest($1) AS t (id)",
-            "SELECT  endpoint\n FROM held WHERE until <= $1 ORDER BY until LIMIT $2",
+            "SELECT  endpoint, until\n FROM held WHERE until > $1 ORDER BY until LIMIT $2",
         ] {
             assert_eq!(check(good), Ok(()));
         }

@@ -6,7 +6,7 @@ use crate::store::sql::{Connection, OptionalExtension, params};
 use super::config::{self, Changed};
 use super::credit;
 use super::database::{Database, Desk, NoQueues, RoomStore, Writing};
-use super::due::accounts_of_keys;
+use super::due::{ByTime, Due};
 use super::keys::{beyond, keys_of as keys_of_account, pack, unpack};
 use super::placing::{
     BATCH_COLUMNS, BatchBook, CONTACT_COLUMNS, book_of, contact_of, contacts_of, id_hash, phone_hash,
@@ -402,23 +402,21 @@ fn place_early(recording: &mut Recording<'_>, batch: i64) -> Result<bool, StoreE
     Ok(!early.is_empty())
 }
 
-/// The accounts of the batches whose endpoints are to go for the longest.
-pub fn due_releases(db: &Connection, now: Time, most: i64) -> Result<Vec<AccountKey>, StoreError> {
-    let sql = "SELECT id FROM given_batches WHERE release_at <= ? ORDER BY release_at LIMIT ?";
-    accounts_of_keys(db, sql, now, most)
-}
+/// Batches whose endpoints are to go.
+pub const RELEASES: ByTime = ByTime::Keys(
+    "SELECT id, release_at FROM given_batches WHERE release_at > ? AND release_at <= ? ORDER BY release_at LIMIT ?",
+);
 
 /// Takes the endpoints of a batch away that ended some time ago. True if there was one.
-pub fn release(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
-    let (db, now) = (recording.db, recording.now);
-    let [first, end] = keys_of_account(account);
+pub fn release(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreError> {
+    let (db, [from, until], [first, end]) = (recording.db, due.span, keys_of_account(due.account));
     let due: Option<i64> = db
         .prepare_cached(
             "SELECT id FROM given_batches
-             WHERE release_at <= ? AND +id >= ? AND +id < ? /*! AND account = @2 */
+             WHERE release_at >= ? AND release_at <= ? AND +id >= ? AND +id < ? /*! AND account = @3 */
              ORDER BY release_at LIMIT 1",
         )?
-        .query_row([now.as_micros(), first, end], |row| row.get(0))
+        .query_row([from, until, first, end], |row| row.get(0))
         .optional()?;
     let Some(batch) = due else { return Ok(false) };
     delete_endpoints(recording, batch)?;

@@ -9,6 +9,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::call_index::{CallIndex, Recent};
 use super::config::{self, Changed, Directory};
+use super::due::Looked;
 use super::job_turns::{JobTurns, Turn};
 use super::maintenance::{Job, MOST_TRIPS, Ran};
 use super::mentioned::Remembered;
@@ -219,13 +220,13 @@ pub trait Writing: Send + 'static {
     /// When the database does not answer, or this node's lease is over.
     fn run_job(&mut self, job: &Job, turn: &Turn, now: Time) -> Result<Ran, StoreError> {
         let (start, trips) = (Instant::now(), self.desk().db.round_trips());
-        let (mut account, mut has_begun) = (None, false);
+        let (mut looked, mut has_begun) = (Looked::default(), false);
         let work = |recording: &mut Recording<'_>| {
             let has_turn = Self::has_turn(recording.db)?;
             // The database answers: what goes wrong from here on is the job's.
             has_begun = true;
             match has_turn {
-                true => job.run(recording, turn, |of| account = Some(of)),
+                true => job.run(recording, turn, &mut looked),
                 false => Ok(false),
             }
         };
@@ -242,7 +243,8 @@ pub trait Writing: Send + 'static {
                 Ran { failed: Some(StoreError::Data("it broke off: a defect".to_owned())), ..Ran::default() }
             }
         };
-        (ran.account, ran.took) = (account, start.elapsed());
+        ran.account = looked.due.map(|due| due.account);
+        (ran.looked_up_to, ran.took) = (looked.up_to, start.elapsed());
         if let Err(error) = self.end_job(&ran) {
             ran.failed.get_or_insert(error);
         }

@@ -7,11 +7,10 @@ use std::collections::HashMap;
 
 use crate::store::sql::{Connection, OptionalExtension};
 
-use super::due::accounts_of_keys;
+use super::due::{ByTime, Due};
 use super::keys::{keys_of, pack, unpack};
 use super::owning::TYPICAL;
 use super::record::{CLAIMABLE, Recording, WAITING};
-use crate::model::{AccountKey, Time};
 use crate::store::{EndpointRef, StoreError};
 
 /// `held` has what waits; `rendered` the snapshots of deliveries that say more than their event did.
@@ -114,24 +113,21 @@ impl Recording<'_> {
     }
 }
 
-/// The accounts of the deliveries whose time to wait was up first.
-pub fn overdue(db: &Connection, now: Time, most: i64) -> Result<Vec<AccountKey>, StoreError> {
-    accounts_of_keys(db, "SELECT endpoint FROM held WHERE until <= ? ORDER BY until LIMIT ?", now, most)
-}
+/// Deliveries whose time to wait is up.
+pub const OVERDUE: ByTime =
+    ByTime::Keys("SELECT endpoint, until FROM held WHERE until > ? AND until <= ? ORDER BY until LIMIT ?");
 
 /// Lets some of an account's go whose time is up. True when there may be more.
-pub fn let_overdue_go(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
-    let [first, end] = keys_of(account);
+pub fn let_overdue_go(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreError> {
+    let (account, [from, until], [first, end]) = (due.account, due.span, keys_of(due.account));
     let overdue: Vec<(i64, i64, i64)> = recording
         .db
         .prepare_cached(
             "SELECT delivery, call, endpoint FROM held
-             WHERE until <= ? AND +endpoint >= ? AND +endpoint < ? /*! AND account = @2 */
+             WHERE until >= ? AND until <= ? AND +endpoint >= ? AND +endpoint < ? /*! AND account = @3 */
              ORDER BY until LIMIT ?",
         )?
-        .query_map([recording.now.as_micros(), first, end, STEP], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })?
+        .query_map([from, until, first, end, STEP], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<Result<_, _>>()?;
     for &(id, call, endpoint) in &overdue {
         if !recording.may_go_on() {

@@ -15,6 +15,8 @@ const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(
 pub struct JobTurns {
     /// For whom each job did its last step.
     last: Vec<AccountKey>,
+    /// Up to which time each job looked further on, behind what is due for the longest.
+    looked_up_to: Vec<i64>,
     resting: HashMap<(usize, AccountKey), Rest>,
 }
 
@@ -29,12 +31,17 @@ struct Rest {
 pub struct Turn {
     after: AccountKey,
     resting: Vec<AccountKey>,
+    looked_up_to: i64,
 }
 
 impl JobTurns {
     /// Of so many jobs.
     pub fn new(jobs: usize) -> Self {
-        Self { last: vec![AccountKey::NONE; jobs], resting: HashMap::new() }
+        Self {
+            last: vec![AccountKey::NONE; jobs],
+            looked_up_to: vec![i64::MIN; jobs],
+            resting: HashMap::new(),
+        }
     }
 
     /// The next turn of a job; nothing while the job itself rests, which failed for no account.
@@ -48,7 +55,12 @@ impl JobTurns {
         let mut resting: Vec<AccountKey> = of_job.map(|((_, account), _)| *account).collect();
         resting.sort_unstable();
         let is_open = !resting.contains(&AccountKey::NONE);
-        is_open.then(|| Turn { after: self.last[job], resting })
+        is_open.then(|| Turn { after: self.last[job], resting, looked_up_to: self.looked_up_to[job] })
+    }
+
+    /// How far a job looked, if not to the end: the next look goes on from there.
+    pub fn looked(&mut self, job: usize, up_to: Option<i64>) {
+        self.looked_up_to[job] = up_to.unwrap_or(i64::MIN);
     }
 
     /// A step was done. True when it had failed before.
@@ -74,9 +86,9 @@ impl JobTurns {
 }
 
 impl Turn {
-    /// Whether some account rests.
-    pub fn has_resting(&self) -> bool {
-        !self.resting.is_empty()
+    /// Up to which time was looked the last time.
+    pub fn looked_up_to(&self) -> i64 {
+        self.looked_up_to
     }
 
     /// The account whose turn it is among these.

@@ -5,6 +5,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use super::due::{self, ByTime, Due, Looked};
 use super::job_turns::{JobTurns, Turn};
 use super::record::Recording;
 use super::{
@@ -22,16 +23,15 @@ enum Find {
     None,
     /// The first account after this one for which something is due: by an index that goes by account.
     After(fn(&Connection, Time, AccountKey) -> Result<Option<AccountKey>, StoreError>),
-    /// The accounts of so many rows that are due for the longest: by an index that goes by time. One whose rows are due later
-    /// than so many of others waits for these.
-    Oldest(fn(&Connection, Time, i64) -> Result<Vec<AccountKey>, StoreError>),
-    /// Likewise, but one is finished before the next: at its end each goes through the whole file, and two that do would undo
+    /// Those with what is due for the longest: by an index that goes by time.
+    ByTime(ByTime),
+    /// So many in the order in which they asked. One is finished before the next: at its end each goes through the whole file, and two that do would undo
     /// each other's steps for ever.
     InOrder(fn(&Connection, Time, i64) -> Result<Vec<AccountKey>, StoreError>),
 }
 
-/// Rows that are looked at for whose turn it is, and where some accounts rest, whose rows stay.
-const LOOK: (i64, i64) = (100, 10_000);
+/// Jobs that are looked at for the first one that can be done.
+const IN_ORDER: i64 = 100;
 
 /// Round trips to a database that is far away after which a step takes nothing more on, and that it may come to at the most
 /// with what it has begun: the account's line is held meanwhile, and how long a trip takes nobody knows.
@@ -39,7 +39,7 @@ const ENOUGH_TRIPS: u64 = 24;
 pub const MOST_TRIPS: u64 = 60;
 
 /// Does a step for an account in the open transaction. True when there may be more to do.
-type Step = fn(&mut Recording<'_>, AccountKey) -> Result<bool, StoreError>;
+type Step = fn(&mut Recording<'_>, Due) -> Result<bool, StoreError>;
 
 /// One kind of maintenance.
 #[derive(Debug)]
@@ -57,19 +57,29 @@ const fn job(name: &'static str, find: Find, step: Step) -> Job {
 /// All of them. In each round each has a step, if anything is due.
 pub const JOBS: [Job; 14] = [
     job("kept_answers", Find::None, |recording, _| upkeep::forget(recording)),
-    job("lost_calls", Find::Oldest(watchdog::late_calls), watchdog::give_up_calls),
-    job("lost_requests", Find::Oldest(watchdog::late_requests), watchdog::give_up_requests),
-    job("out_of_credit", Find::After(credit::first_after), credit::step),
-    job("batch_intake", Find::After(batches::first_intake), batches::step),
-    job("batch_endpoints", Find::Oldest(batches::due_releases), batches::release),
-    job("scheduled_batches", Find::Oldest(scheduled::due), scheduled::step),
-    job("overdue_holds", Find::Oldest(holds::overdue), holds::let_overdue_go),
-    job("replays", Find::Oldest(replay_steps::due), replay_steps::step),
-    job("deleted_endpoints", Find::After(upkeep::first_to_sweep), upkeep::sweep),
-    job("erasure", Find::InOrder(erasure::due), erasure::step),
-    job("retention", Find::Oldest(retention::due), retention::step),
-    job("transcripts", Find::Oldest(transcripts::due), transcripts::step),
-    job("tombstones", Find::Oldest(tombstones::due), tombstones::step),
+    job("lost_calls", Find::ByTime(watchdog::LATE_CALLS), watchdog::give_up_calls),
+    job("lost_requests", Find::ByTime(watchdog::LATE_REQUESTS), watchdog::give_up_requests),
+    job("out_of_credit", Find::After(credit::first_after), |recording, due| {
+        credit::step(recording, due.account)
+    }),
+    job("batch_intake", Find::After(batches::first_intake), |recording, due| {
+        batches::step(recording, due.account)
+    }),
+    job("batch_endpoints", Find::ByTime(batches::RELEASES), batches::release),
+    job("scheduled_batches", Find::ByTime(scheduled::WAITING), scheduled::step),
+    job("overdue_holds", Find::ByTime(holds::OVERDUE), holds::let_overdue_go),
+    job("replays", Find::ByTime(replay_steps::WAITING), replay_steps::step),
+    job("deleted_endpoints", Find::After(upkeep::first_to_sweep), |recording, due| {
+        upkeep::sweep(recording, due.account)
+    }),
+    job("erasure", Find::InOrder(erasure::due), |recording, due| erasure::step(recording, due.account)),
+    job("retention", Find::ByTime(retention::OLD), |recording, due| retention::step(recording, due.account)),
+    job("transcripts", Find::ByTime(transcripts::OLD), |recording, due| {
+        transcripts::step(recording, due.account)
+    }),
+    job("tombstones", Find::ByTime(tombstones::OLD), |recording, due| {
+        tombstones::step(recording, due.account)
+    }),
 ];
 
 /// The turns of all jobs at a start.
@@ -78,29 +88,32 @@ pub fn turns() -> Mutex<JobTurns> {
 }
 
 impl Job {
-    /// Does a step for the account whose turn it is, if anything is due. `begun` hears for whom, before it begins. True when
-    /// there may be more to do.
+    /// Does a step for the account whose turn it is, if anything is due. `looked` is what was found, also when the step fails.
+    /// True when there may be more to do.
     pub fn run(
         &self,
         recording: &mut Recording<'_>,
         turn: &Turn,
-        begun: impl FnOnce(AccountKey),
+        looked: &mut Looked,
     ) -> Result<bool, StoreError> {
         let (db, now) = (recording.db, recording.now);
-        let found = match self.find {
-            Find::None => return (self.step)(recording, AccountKey::NONE),
-            Find::After(first_after) => turn.first(|after| first_after(db, now, after))?,
-            Find::Oldest(oldest) => {
-                let most = if turn.has_resting() { LOOK.1 } else { LOOK.0 };
-                turn.among(&oldest(db, now, most)?)
+        let always = |account| Due { account, span: [i64::MIN, now.as_micros()] };
+        *looked = match self.find {
+            Find::None => return (self.step)(recording, always(AccountKey::NONE)),
+            Find::After(first_after) => {
+                let due = turn.first(|after| first_after(db, now, after))?.map(always);
+                Looked { due, up_to: None }
             }
-            Find::InOrder(due) => turn.in_order(&due(db, now, LOOK.0)?),
+            Find::ByTime(by) => due::look(db, by, turn, now)?,
+            Find::InOrder(due) => {
+                let due = turn.in_order(&due(db, now, IN_ORDER)?).map(always);
+                Looked { due, up_to: None }
+            }
         };
-        let Some(account) = found else { return Ok(false) };
-        begun(account);
+        let Some(due) = looked.due else { return Ok(false) };
         // Alone of all accounts: nobody can wait for it who holds what it wants.
-        recording.enter(account)?;
-        (self.step)(recording, account)
+        recording.enter(due.account)?;
+        (self.step)(recording, due)
     }
 }
 
@@ -116,6 +129,8 @@ impl Recording<'_> {
 pub struct Ran {
     /// For whom, where something was due.
     pub account: Option<AccountKey>,
+    /// Up to which time it looked for others, if not to the end.
+    pub looked_up_to: Option<i64>,
     /// Why it was rolled back, if it was.
     pub failed: Option<StoreError>,
     /// Whether there may be more to do.

@@ -102,3 +102,33 @@ fn read_once<T>(
     connection.roll_back();
     done
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn recounts_leave_the_readers_to_pages() {
+        let readers = Readers::new(|| {
+            let connection = rusqlite::Connection::open_in_memory();
+            connection.map(Connection::Sqlite).map_err(|error| StoreError::Data(error.to_string()))
+        });
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let wait = Arc::new(Mutex::new(wait));
+        let recounts: Vec<_> = (1..=8)
+            .map(|account| {
+                let wait = Arc::clone(&wait);
+                let read = move |_: &Connection| Ok(wait.lock().unwrap().recv().unwrap());
+                tokio::spawn(readers.recount(AccountKey(account), read))
+            })
+            .collect();
+        for account in 1..=8 {
+            assert_eq!(readers.read(AccountKey(account), move |_| Ok(account)).await, Ok(account));
+        }
+        for recount in recounts {
+            go_on.send(()).unwrap();
+            assert_eq!(recount.await.unwrap(), Ok(()));
+        }
+        readers.close();
+    }
+}

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::store::sql::{Connection, OptionalExtension, Row, params};
+use crate::store::sql::{OptionalExtension, Row, params};
 
-use super::due::accounts_of_keys;
+use super::due::{ByTime, Due};
 use super::edges::Edges;
 use super::holds;
 use super::keys::{keys_of, pack, unpack};
@@ -40,21 +40,20 @@ struct Job {
     deliveries: i64,
 }
 
-/// The accounts of the replays that are due for the longest.
-pub fn due(db: &Connection, now: Time, most: i64) -> Result<Vec<AccountKey>, StoreError> {
-    accounts_of_keys(db, "SELECT id FROM replays WHERE next_at <= ? ORDER BY next_at LIMIT ?", now, most)
-}
+/// Replays that are to go on.
+pub const WAITING: ByTime = ByTime::Keys(
+    "SELECT id, next_at FROM replays WHERE next_at > ? AND next_at <= ? ORDER BY next_at LIMIT ?",
+);
 
 /// One step of the account's replay that has waited longest. True when there may be more to do.
-pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
-    let (db, now) = (recording.db, recording.now.as_micros());
-    let [first, end] = keys_of(account);
+pub fn step(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreError> {
+    let (db, [from, until], [first, end]) = (recording.db, due.span, keys_of(due.account));
     let mut statement = db.prepare_cached(
         "SELECT id, selection, target, rate, dry, state, next_at, position, last, examined, deliveries
-         FROM replays WHERE next_at <= ? AND +id >= ? AND +id < ? /*! AND account = @2 */
+         FROM replays WHERE next_at >= ? AND next_at <= ? AND +id >= ? AND +id < ? /*! AND account = @3 */
          ORDER BY next_at LIMIT 1",
     )?;
-    let mut rows = statement.query([now, first, end])?;
+    let mut rows = statement.query([from, until, first, end])?;
     let Some(row) = rows.next()? else { return Ok(false) };
     let stored: Stored = serde_json::from_str(&row.get::<String>(1)?).map_err(damaged)?;
     let job = Job {

@@ -13,6 +13,7 @@ use crate::store::sql::{Connection, OptionalExtension, params};
 use tracing::{debug, warn};
 
 use super::codec::state_of;
+use super::due::ByTime;
 use super::edges::Edges;
 use super::keys::{pack, unpack};
 use super::record::{OWNED, Recording};
@@ -138,17 +139,13 @@ pub fn first_young(
     Ok(position + 1)
 }
 
-/// The accounts that have something past its retention, those first that have waited longest.
-pub fn due(db: &Connection, now: Time, most: i64) -> Result<Vec<AccountKey>, StoreError> {
-    let mut statement = db.prepare_cached(
-        "SELECT account FROM accounts
-         WHERE purge_at <= ? AND (importing = 0 OR COALESCE(imported_at, 0) <= ?)
-         ORDER BY purge_at LIMIT ?",
-    )?;
-    let of_import = now.as_micros().saturating_sub(IMPORT);
-    let rows = statement.query_map([now.as_micros(), of_import, most], |row| Ok(AccountKey(row.get(0)?)))?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
+/// Accounts that have something past its retention.
+pub const OLD: ByTime = ByTime::Accounts(
+    "SELECT account, purge_at FROM accounts
+     WHERE purge_at > ?1 AND purge_at <= ?2 AND (importing = 0 OR COALESCE(imported_at, 0) <= ?2 - 86400000000)
+     ORDER BY purge_at LIMIT ?3",
+);
+const _: () = assert!(IMPORT == 86_400_000_000, "it stands in the statement above");
 
 /// One step. True when there is more.
 pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::store::sql::{Connection, OptionalExtension, params};
 
 use super::batches;
-use super::due::accounts_of_keys;
+use super::due::{ByTime, Due};
 use super::keys::{keys_of, pack, unpack};
 use super::record::{About, Recording};
 use crate::model::event::{EventBody, EventType};
@@ -79,22 +79,20 @@ pub fn remove(db: &Connection, batch: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The accounts of the batches whose time came first.
-pub fn due(db: &Connection, now: Time, most: i64) -> Result<Vec<AccountKey>, StoreError> {
-    accounts_of_keys(db, "SELECT batch FROM scheduled WHERE due <= ? ORDER BY due LIMIT ?", now, most)
-}
+/// Batches whose time has come.
+pub const WAITING: ByTime =
+    ByTime::Keys("SELECT batch, due FROM scheduled WHERE due > ? AND due <= ? ORDER BY due LIMIT ?");
 
 /// One step. True when there is more.
-pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
-    let (db, now) = (recording.db, recording.now);
-    let [first, end] = keys_of(account);
+pub fn step(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreError> {
+    let (db, [from, until], [first, end]) = (recording.db, due.span, keys_of(due.account));
     let first: Option<(i64, Option<i64>)> = db
         .prepare_cached(
             "SELECT batch, told FROM scheduled
-             WHERE due <= ? AND +batch >= ? AND +batch < ? /*! AND account = @2 */
+             WHERE due >= ? AND due <= ? AND +batch >= ? AND +batch < ? /*! AND account = @3 */
              ORDER BY due LIMIT 1",
         )?
-        .query_row([now.as_micros(), first, end], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row([from, until, first, end], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let Some((batch, after)) = first else { return Ok(false) };
     let state = recording.batch(batch)?.map(|book| (book.state.is_over(), book.has_intake));

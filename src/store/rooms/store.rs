@@ -66,6 +66,7 @@ impl<D: Database> RoomStore<D> {
             let Some(turn) = turns().next(at, now) else { continue };
             let run = move |writer: &mut D::Writer| writer.run_job(job, &turn, now);
             let ran = self.database.write(Lane::Chore, none, run).await?;
+            turns().looked(at, ran.looked_up_to);
             let account = ran.account.unwrap_or(none);
             let (job, of) = (job.name, account.0);
             match &ran.failed {

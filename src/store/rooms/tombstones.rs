@@ -17,7 +17,7 @@ use std::time::Duration;
 use ring::hmac;
 
 use super::ahead::Known;
-use super::due::accounts_of;
+use super::due::ByTime;
 use super::index_filter::{HashIndex, IndexFilter};
 use super::keys::{pack, unpack};
 use super::record::Recording;
@@ -233,11 +233,11 @@ pub fn set(db: &Connection, account: AccountKey, kept: Duration, now: Time) -> R
     Ok(())
 }
 
-/// The accounts that have tombstones whose time is over, those first that have waited longest.
-pub fn due(db: &Connection, now: Time, most: i64) -> Result<Vec<AccountKey>, StoreError> {
-    let sql = "SELECT account FROM accounts WHERE tombstones_at <= ? ORDER BY tombstones_at LIMIT ?";
-    accounts_of(db, sql, now, most)
-}
+/// Accounts with tombstones whose time is over.
+pub const OLD: ByTime = ByTime::Accounts(
+    "SELECT account, tombstones_at FROM accounts
+     WHERE tombstones_at > ? AND tombstones_at <= ? ORDER BY tombstones_at LIMIT ?",
+);
 
 /// One step of deleting tombstones whose time is over. True when there is more.
 pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {

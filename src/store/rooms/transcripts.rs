@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::store::sql::{Connection, OptionalExtension, params};
 use tracing::debug;
 
-use super::due::accounts_of;
+use super::due::ByTime;
 use super::keys::{keys_of, pack, unpack};
 use super::record::Recording;
 use super::retention::{self, Budget};
@@ -45,11 +45,11 @@ pub fn set(
     retention::end_slot(db, account, now)
 }
 
-/// The accounts that have transcripts past their age, those first that have waited longest.
-pub fn due(db: &Connection, now: Time, most: i64) -> Result<Vec<AccountKey>, StoreError> {
-    let sql = "SELECT account FROM accounts WHERE transcripts_at <= ? ORDER BY transcripts_at LIMIT ?";
-    accounts_of(db, sql, now, most)
-}
+/// Accounts that have transcripts past their age.
+pub const OLD: ByTime = ByTime::Accounts(
+    "SELECT account, transcripts_at FROM accounts
+     WHERE transcripts_at > ? AND transcripts_at <= ? ORDER BY transcripts_at LIMIT ?",
+);
 
 /// One step. True when there is more.
 pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {

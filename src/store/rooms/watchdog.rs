@@ -5,15 +5,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::sql::{Connection, OptionalExtension};
+use crate::store::sql::OptionalExtension;
 use bytes::Bytes;
 
-use super::due::accounts_of_keys;
+use super::due::{ByTime, Due};
 use super::keys::{keys_of, pack, unpack};
 use super::placing::Placed;
 use super::record::{About, Recording};
 use crate::model::event::{EventBody, EventType, HeardCall, Outcome, Stage, Step};
-use crate::model::{AccountKey, Call, Text, Time};
+use crate::model::{AccountKey, Call, Text};
 use crate::store::told::ToldCall;
 use crate::store::{Incoming, StoreError, What};
 
@@ -39,22 +39,20 @@ impl Recording<'_> {
     }
 }
 
-/// The accounts of the calls whose ends are late for the longest.
-pub fn late_calls(db: &Connection, now: Time, most: i64) -> Result<Vec<AccountKey>, StoreError> {
-    accounts_of_keys(db, "SELECT call FROM watched WHERE due <= ? ORDER BY due LIMIT ?", now, most)
-}
-
-/// The accounts of the requests that nobody has answered for the longest.
-pub fn late_requests(db: &Connection, now: Time, most: i64) -> Result<Vec<AccountKey>, StoreError> {
-    let sql = "SELECT id FROM contacts WHERE due <= ? AND due IS NOT NULL ORDER BY due LIMIT ?";
-    accounts_of_keys(db, sql, now, most)
-}
+/// Calls whose ends are late.
+pub const LATE_CALLS: ByTime =
+    ByTime::Keys("SELECT call, due FROM watched WHERE due > ? AND due <= ? ORDER BY due LIMIT ?");
+/// Requests that nobody has answered.
+pub const LATE_REQUESTS: ByTime = ByTime::Keys(
+    "SELECT id, due FROM contacts WHERE due > ? AND due <= ? AND due IS NOT NULL ORDER BY due LIMIT ?",
+);
 
 /// Gives some calls up. True when there may be more.
-pub fn give_up_calls(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
-    let sql = "SELECT call FROM watched WHERE due <= ? AND +call >= ? AND +call < ? /*! AND account = @2 */
+pub fn give_up_calls(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreError> {
+    let sql = "SELECT call FROM watched
+         WHERE due >= ? AND due <= ? AND +call >= ? AND +call < ? /*! AND account = @3 */
          ORDER BY due LIMIT ?";
-    let late = late(recording, account, sql)?;
+    let late = late(recording, due, sql)?;
     for &call in &late {
         if !recording.may_go_on() {
             break;
@@ -65,11 +63,11 @@ pub fn give_up_calls(recording: &mut Recording<'_>, account: AccountKey) -> Resu
 }
 
 /// Gives some requests up. True when there may be more.
-pub fn give_up_requests(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
+pub fn give_up_requests(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreError> {
     let sql = "SELECT id FROM contacts
-         WHERE due <= ? AND due IS NOT NULL AND +id >= ? AND +id < ? /*! AND account = @2 */
+         WHERE due >= ? AND due <= ? AND due IS NOT NULL AND +id >= ? AND +id < ? /*! AND account = @3 */
          ORDER BY due LIMIT ?";
-    let late = late(recording, account, sql)?;
+    let late = late(recording, due, sql)?;
     for &contact in &late {
         if !recording.may_go_on() {
             break;
@@ -79,10 +77,10 @@ pub fn give_up_requests(recording: &mut Recording<'_>, account: AccountKey) -> R
     Ok(!late.is_empty())
 }
 
-fn late(recording: &Recording<'_>, account: AccountKey, sql: &str) -> Result<Vec<i64>, StoreError> {
-    let [first, end] = keys_of(account);
+fn late(recording: &Recording<'_>, due: Due, sql: &str) -> Result<Vec<i64>, StoreError> {
+    let ([from, until], [first, end]) = (due.span, keys_of(due.account));
     let mut statement = recording.db.prepare_cached(sql)?;
-    let rows = statement.query_map([recording.now.as_micros(), first, end, STEP], |row| row.get(0))?;
+    let rows = statement.query_map([from, until, first, end, STEP], |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -6,9 +6,9 @@ use postcall::ledger::Next;
 use postcall::model::endpoint::{Part, Wait};
 use postcall::model::replay::{ReplayOrder, ReplayState, Selection};
 use postcall::model::{Outcome, Step};
-use postcall::store::{Progress, StoreError};
+use postcall::store::{CallFilter, Incoming, Page, Progress, StoreError};
 
-use super::scene::{Fixture, Scene, attempted, numbers, says};
+use super::scene::{Fixture, Scene, attempted, numbers, says, source};
 
 const ENDED: Step = Step::Ended(Outcome::Completed);
 
@@ -127,5 +127,37 @@ pub async fn accounts_take_turns_in_every_job<F: Fixture>(scene: Scene<F>) {
         assert_eq!(replay.state, ReplayState::Done, "{account:?}");
     }
     scene.tidy_up().await;
+    scene.finish().await;
+}
+
+/// Also where what is due for another account for longer are more rows than one look sees.
+pub async fn an_account_behind_very_many_rows_has_its_turn<F: Fixture>(mut scene: Scene<F>) {
+    let patient = |account| {
+        let mut source = source(account);
+        source.lost_after = Some(Duration::from_secs(60));
+        source
+    };
+    let (mine, other) = (scene.account, scene.other_account("other").await);
+    scene.source = scene.store.put_source(patient(mine), None).await.unwrap().unwrap().number;
+    for hundred in 0..5 {
+        let calls = (0..100).map(|call| says(&format!("{hundred}-{call}"), Step::Answered));
+        scene.hear(calls).await;
+        scene.wait(1);
+    }
+    let theirs = scene.store.put_source(patient(other), None).await.unwrap().unwrap().number;
+    let body = Incoming { account: other, source: theirs, ..scene.incoming(says("theirs", Step::Answered)) };
+    scene.commit(vec![body], Vec::new()).await;
+    scene.wait(3600);
+    for _ in 0..2 {
+        scene.store.chore(scene.now).await.unwrap();
+    }
+    let lost = async |account| {
+        let filter = CallFilter { outcome: Some(Outcome::Lost), ..CallFilter::default() };
+        scene.store.calls(account, filter, Page { after: None, limit: 1000 }).await.unwrap().len()
+    };
+    assert_eq!(lost(other).await, 1);
+    assert!(lost(mine).await < 400, "there was more to do for the other one");
+    scene.tidy_up().await;
+    assert_eq!(lost(mine).await, 500);
     scene.finish().await;
 }

@@ -12,7 +12,7 @@ use postcall::model::{
 };
 use postcall::store::batches::{BatchState, Contact, Given, NewBatch, Opened};
 use postcall::store::erasure::Erasure;
-use postcall::store::{DeliveryFilter, EndpointRef, Idempotent, Page, Settlement, Sum, What};
+use postcall::store::{DeliveryFilter, EndpointRef, Idempotent, Incoming, Page, Settlement, Sum, What};
 
 use super::scene::{Fixture, Scene, attempted, done, heard, numbers, says};
 
@@ -289,6 +289,49 @@ pub async fn only_the_accounts_own<F: Fixture>(mut scene: Scene<F>) {
     assert!(!json(&scene.feed().await).contains(SECRET));
     (scene.account, scene.source) = first;
     assert!(json(&scene.feed().await).contains(SECRET));
+    scene.finish().await;
+}
+
+/// Two people who are erased at the same time from a file with many free pages, each of which both overwrite.
+pub async fn two_erasures_end_over_many_free_pages<F: Fixture>(mut scene: Scene<F>) {
+    // Text that packing does not make small.
+    let noise = |seed: u64| (1..1500).map(move |at: u64| (at * seed).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let text = |seed| noise(seed).map(|number| format!("{number:x}")).collect::<String>();
+    for hundred in 0..4 {
+        let calls = (0..100).map(|call| {
+            with(&format!("{hundred}-{call}"), ENDED, "+15550000000", &text(hundred * 100 + call + 1))
+        });
+        scene.hear(calls).await;
+    }
+    let other = scene.other_account("other").await;
+    let theirs = scene.store.put_source(super::scene::source(other), None).await.unwrap().unwrap().number;
+    for (account, source) in [(scene.account, scene.source), (other, theirs)] {
+        let body = Incoming { account, source, ..scene.incoming(with("a", ENDED, PHONE, SECRET)) };
+        scene.commit(vec![body], Vec::new()).await;
+    }
+    scene.keep(3600).await;
+    scene.wait(1);
+    let receipts = [
+        scene.store.erase(scene.account, person(PHONE), scene.now).await.unwrap().number,
+        scene.store.erase(other, person(PHONE), scene.now).await.unwrap().number,
+    ];
+    // The old ones go at the same time, and leave their pages.
+    scene.wait(7200);
+    let mut rounds = 0;
+    loop {
+        let mut are_over = true;
+        for (account, number) in [scene.account, other].into_iter().zip(receipts) {
+            let erasure = scene.store.erasure(account, number).await.unwrap().unwrap();
+            are_over &= erasure.overwritten_at.is_some();
+        }
+        if are_over {
+            break;
+        }
+        rounds += 1;
+        assert!(rounds < 2000, "they go on for ever");
+        scene.store.chore(scene.now).await.unwrap();
+    }
+    scene.tidy_up().await;
     scene.finish().await;
 }
 

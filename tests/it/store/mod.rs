@@ -212,6 +212,7 @@ macro_rules! suite {
                     an_id_that_is_the_number_goes_too
                     a_contact_goes_and_its_batch_can_end
                     an_erasure_goes_on_after_a_crash
+                    two_erasures_end_over_many_free_pages
                     only_the_accounts_own
                     nothing_of_an_erased_person_is_left
                 }
@@ -219,6 +220,7 @@ macro_rules! suite {
                     a_damaged_row_harms_nobody_else
                     a_job_that_fails_stops_nothing_else
                     accounts_take_turns_in_every_job
+                    an_account_behind_very_many_rows_has_its_turn
                 }
                 silencing {
                     transcripts_may_go_earlier
