@@ -51,6 +51,9 @@ const PATIENCE: Duration = Duration::from_secs(35);
 const CHORE_PAUSE: Duration = Duration::from_secs(1);
 /// How long a lease of a node on a store of many lasts unless said otherwise.
 pub const LEASE: Duration = Duration::from_secs(60);
+/// The room that is kept for a full disk unless said otherwise: the log before it is copied, what the database grows by that,
+/// and as much again.
+pub const DISK_RESERVE: u64 = 64 << 20;
 /// How long background work that has leisure rests, over what a step of it took.
 const LEISURE: u32 = 3;
 
@@ -63,6 +66,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// The database that this node shares with others; without one everything is in the data directory.
     pub database: Option<DatabaseUrl>,
+    /// Room on the disk that is kept for erasure and retention when it is full, in bytes. Without a database elsewhere alone.
+    pub disk_reserve: u64,
     /// For how long the other nodes leave this one what it took on, should nothing more be heard of it.
     pub lease: Duration,
     /// What links that leave the house begin with.
@@ -99,6 +104,7 @@ impl Settings {
             listen,
             data: data.into(),
             database: None,
+            disk_reserve: DISK_RESERVE,
             lease: LEASE,
             public_url: None,
             allow_networks: Vec::new(),
@@ -336,7 +342,8 @@ async fn open_store(
     roots: Option<Vec<u8>>,
 ) -> Result<Arc<dyn Store>, String> {
     let Some(url) = &settings.database else {
-        return Ok(Arc::new(SqliteStore::open(&settings.data, now, Options::default())?));
+        let options = Options { reserve: settings.disk_reserve, ..Options::default() };
+        return Ok(Arc::new(SqliteStore::open(&settings.data, now, options)?));
     };
     let (url, data) = (url.clone(), settings.data.clone());
     let (lease, name) = (settings.lease, format!("{}:{}", config::host_name(), address.port()));

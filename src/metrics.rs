@@ -228,6 +228,8 @@ pub struct Metrics {
     lookups_under_way: Gauge,
     floods: Counter,
     host_waits: Counter,
+    store_full: Gauge,
+    store_damaged: Gauge,
     maintenance_failures: Family<Job, Counter>,
     maintenance_longest: Family<Job, Gauge<f64, AtomicU64>>,
     api_requests: Family<ApiRequest, Counter>,
@@ -390,6 +392,9 @@ impl Metrics {
         let in_flight = gauge("attempts_in_flight", "Attempts under way");
         let queued = gauge("deliveries_queued", "Deliveries in memory that wait for their attempt");
         let connections = gauge("connections", "Connections that are open");
+        let store_full =
+            gauge("store_full", "1 while nothing new is taken in because the disk is full, otherwise 0");
+        let store_damaged = gauge("store_damaged", "1 since damage was met in the database, otherwise 0");
         let lookups_under_way = gauge("name_lookups_under_way", "Look-ups of names under way");
 
         Self {
@@ -419,6 +424,8 @@ impl Metrics {
             lookups_under_way,
             floods,
             host_waits,
+            store_full,
+            store_damaged,
             maintenance_failures,
             maintenance_longest,
             api_requests,
@@ -554,6 +561,12 @@ impl Metrics {
         self.host_waits.inc();
     }
 
+    /// What is wrong with the store as a whole.
+    pub fn store_is(&self, is_full: bool, is_damaged: bool) {
+        self.store_full.set(is_full.into());
+        self.store_damaged.set(is_damaged.into());
+    }
+
     /// An API request was answered. `route` is the template, never the path: ids would make a series each.
     pub fn api_answered(&self, method: &str, route: &str, status: u16, latency: Duration) {
         let request = ApiRequest { method: method.to_owned(), route: route.to_owned(), status };
@@ -593,6 +606,7 @@ mod tests {
         metrics.lookup_ended(true);
         metrics.flooded();
         metrics.host_waited();
+        metrics.store_is(true, false);
         let text = metrics.text();
         for line in [
             "postcall_events_received_total{dialect=\"aloro\",result=\"duplicate\"} 1",
@@ -611,6 +625,8 @@ mod tests {
             "postcall_name_lookups_under_way 1",
             "postcall_attempts_flooded_total 1",
             "postcall_host_waits_total 1",
+            "postcall_store_full 1",
+            "postcall_store_damaged 0",
             "# UNIT postcall_door_seconds seconds",
         ] {
             assert!(text.lines().any(|known| known == line), "{line} is not in:\n{text}");

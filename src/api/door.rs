@@ -255,6 +255,9 @@ async fn take_in(
             error!(%why, "a body could not be stored at all");
             (Arrival::Unavailable, Problem::unavailable().into_response())
         }
+        Err(error @ (StoreError::Full(_) | StoreError::Damaged(_))) => {
+            (Arrival::Unavailable, Problem::from(error).into_response())
+        }
         Err(
             StoreError::Unavailable(_)
             | StoreError::Conflict(_)

@@ -8,16 +8,19 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
 use serde::Serialize;
 use tokio::time::timeout;
-use tracing::warn;
 use utoipa::ToSchema;
 
 use super::ApiState;
 use super::problem::Problem;
 use crate::metrics::CONTENT_TYPE;
 use crate::store::StoreError;
+use crate::store::condition::Trouble;
 
 /// How long the store may take to prove that it can be written: whoever asks has little patience.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How the log calls what is done here.
+const WORK: &str = "proving that the store can be written";
 
 /// That all is well.
 #[derive(Debug, Serialize, ToSchema)]
@@ -35,15 +38,22 @@ pub async fn alive() -> Answer<Health> {
 /// Can events be taken?
 #[utoipa::path(
     get, path = "/readyz", tag = "Operations",
-    responses((status = 200, description = "The store can be written", body = Health), (status = 503, description = "It cannot")),
+    responses((status = 200, description = "The store can be written", body = Health), (status = 503, description = "It cannot; `detail` says why: its disk is full, its database is damaged, or it is away")),
 )]
 pub async fn ready(State(state): State<ApiState>) -> Result<Answer<Health>, Problem> {
     let away = |_| Err(StoreError::Unavailable("it does not answer".to_owned()));
     match timeout(PATIENCE, state.store.ready()).await.unwrap_or_else(away) {
-        Ok(()) => Ok(Answer(Health { status: "ok" })),
+        Ok(()) => {
+            state.readiness.worked(WORK);
+            Ok(Answer(Health { status: "ok" }))
+        }
         Err(error) => {
-            warn!(%error, "not ready");
-            Err(Problem::unavailable())
+            state.readiness.failed(WORK, &error);
+            Err(match error {
+                StoreError::Full(_) => Problem::no_room(),
+                StoreError::Damaged(_) => Problem::damaged_at_all(),
+                _ => Problem::unavailable(),
+            })
         }
     }
 }
@@ -57,5 +67,7 @@ pub async fn ready(State(state): State<ApiState>) -> Result<Answer<Health>, Prob
     responses((status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text")),
 )]
 pub async fn metrics(State(state): State<ApiState>) -> Response {
+    let Trouble { is_full, is_damaged } = state.store.trouble();
+    state.metrics.store_is(is_full, is_damaged);
     ([(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE))], state.metrics.text()).into_response()
 }

@@ -78,6 +78,7 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::Right;
 use crate::store::group::GroupWriter;
+use crate::store::outage::Outage;
 use crate::store::{Queues, Store};
 use pace::Speed;
 use problem::Problem;
@@ -172,6 +173,8 @@ pub struct Parts {
     kept_answers: kept_answers::Allowances,
     /// What is checked where there is no source.
     decoys: decoy::Decoys,
+    /// What the log was told of whether this node is ready.
+    readiness: Outage,
 }
 
 impl ApiState {
@@ -186,6 +189,7 @@ impl ApiState {
         settings: Settings,
     ) -> Self {
         let (streams, peers, keys, wrong_keys, key_uses, kept_answers, tests) = <_>::default();
+        let readiness = Outage::default();
         let limits = budget::Limits::of(settings.max_load, settings.max_body);
         let budget = budget::Budget::new(limits, Arc::clone(&metrics));
         let decoys = decoy::Decoys::new(store.link_key());
@@ -208,6 +212,7 @@ impl ApiState {
             key_uses,
             kept_answers,
             decoys,
+            readiness,
         }))
     }
 }

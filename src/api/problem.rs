@@ -4,7 +4,7 @@
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
-use tracing::error;
+use tracing::{debug, error};
 use utoipa::ToSchema;
 
 use crate::model::Time;
@@ -12,6 +12,9 @@ use crate::store::StoreError;
 
 /// The wrong fields that one answer lists. The rest is only counted: the answer to a large body of mistakes is no larger.
 pub const MOST_LISTED: usize = 50;
+
+/// When a request is worth another try that a person has to see to first, in seconds.
+const LATER: u32 = 30;
 
 /// Wrong fields of a request: the first ones, and how many more there are.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -185,6 +188,26 @@ impl Problem {
         )
     }
 
+    /// The disk is full.
+    pub fn no_room() -> Self {
+        let detail = "This server has no room for more: its disk is full, and nothing was written. Reading, erasing and \
+                      keeping less go on. Send the same request again later.";
+        Self::retry_after(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail, LATER)
+    }
+
+    /// The database does not hold what was written into it.
+    pub fn damaged() -> Self {
+        let detail = "This server's store is damaged where this request needs it, and nothing was written. Its operator has \
+                      to repair it. Send the same request again later.";
+        Self::retry_after(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail, LATER)
+    }
+
+    /// The same, said of the node: damage was met somewhere, at some time.
+    pub fn damaged_at_all() -> Self {
+        let detail = "The database is damaged: restore a backup. The log says what was met.";
+        Self::retry_after(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail, LATER)
+    }
+
     /// This cannot be done now, and can in a moment.
     pub fn unavailable_because(detail: impl Into<String>) -> Self {
         Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail) }
@@ -239,8 +262,14 @@ impl From<StoreError> for Problem {
         if let StoreError::LimitReached(kind, most) = error {
             return Self::conflict(kind.code(), kind.refusal(most));
         }
-        error!(%error, "the store failed on an API request");
         match error {
+            // The store tells of these, once for all requests.
+            StoreError::Full(_) | StoreError::Damaged(_) => debug!(%error, "the store failed on a request"),
+            _ => error!(%error, "the store failed on an API request"),
+        }
+        match error {
+            StoreError::Full(_) => Self::no_room(),
+            StoreError::Damaged(_) => Self::damaged(),
             StoreError::Data(_) => {
                 let detail =
                     "A value in this request cannot be stored. Remove control characters and try again.";

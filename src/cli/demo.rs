@@ -90,6 +90,8 @@ pub async fn run(demo: Demo) -> Result<ExitCode, String> {
     config::start_logging("error")?;
     let directory = Directory::make()?;
     let mut settings = Settings::new(demo.listen.unwrap_or_else(free_address), &directory.0);
+    // Nothing is kept in it that would have to be erased.
+    settings.disk_reserve = 0;
     settings.allow_networks = "127.0.0.0/8".parse().into_iter().collect();
     let app = App::start(settings).await?;
     let base = format!("http://{}", app.address());

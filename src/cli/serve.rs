@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::api::BODY_MEMORY;
 use crate::api::server::Limits;
-use crate::app::{App, DatabaseUrl, FirstStart, LEASE, Settings};
+use crate::app::{App, DISK_RESERVE, DatabaseUrl, FirstStart, LEASE, Settings};
 use crate::config;
 use crate::delivery::dispatcher::MOST_TO_HOST;
 
@@ -32,6 +32,10 @@ pub struct Serve {
     /// POSTCALL_DATABASE_URL, which is the better place for a password.
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
+    /// Room on the disk of --data that is kept in a file, in bytes: when the disk is full, what is new is refused, and erasing
+    /// and retention go on with it. 0 keeps none.
+    #[arg(long, value_name = "BYTES", default_value_t = DISK_RESERVE, value_parser = reserve)]
+    disk_reserve: u64,
     /// After how many seconds the other nodes take over from one of which nothing more is heard.
     #[arg(long, value_name = "SECONDS", default_value_t = LEASE.as_secs(), value_parser = clap::value_parser!(u64).range(1..=3600))]
     lease: u64,
@@ -86,6 +90,14 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     count.ok_or_else(|| "give a whole number of at least 1".to_owned())
 }
 
+/// The smallest room with which a full disk can be seen to.
+const LEAST_RESERVE: u64 = 16 << 20;
+
+fn reserve(text: &str) -> Result<u64, String> {
+    let bytes = text.parse().ok().filter(|bytes| *bytes == 0 || *bytes >= LEAST_RESERVE);
+    bytes.ok_or_else(|| format!("give 0, or at least {LEAST_RESERVE}"))
+}
+
 /// So many connections that at least half of the files that the process may open are left for the rest.
 fn within_files(max_connections: usize, files: u64) -> usize {
     let half = usize::try_from(files / 2).unwrap_or(usize::MAX).max(1);
@@ -126,6 +138,7 @@ pub async fn run(serve: Serve) -> Result<ExitCode, String> {
         listen: serve.listen,
         data: serve.data,
         database: database.map(DatabaseUrl::new).transpose()?,
+        disk_reserve: serve.disk_reserve,
         lease: Duration::from_secs(serve.lease),
         public_url: serve.public_url,
         allow_networks: serve.allow_networks,

@@ -319,8 +319,20 @@ impl Committer {
                     part.conflicts += 1;
                     parts.push(part);
                 }
-                StoreError::Data(why) if part.len() > 1 => {
-                    warn!(%why, size = part.len(), "halving a group that holds a culprit");
+                // What is new has no place, but what attempts came to may have.
+                StoreError::Full(_) if !(part.incoming.is_empty() || part.settlements.is_empty()) => {
+                    part.incoming.clear();
+                    part.recorded.drain(..).for_each(|told| drop(told.send(Err(error.clone()))));
+                    parts.push(part);
+                }
+                StoreError::Data(ref why) | StoreError::Damaged(ref why) if part.len() > 1 => {
+                    match error {
+                        StoreError::Data(_) => {
+                            warn!(%why, size = part.len(), "halving a group that holds a culprit");
+                        }
+                        // Not everything lies where the damage is, and the store has told of it.
+                        _ => debug!(%why, size = part.len(), "halving a group that meets damage"),
+                    }
                     let later = part.split_off();
                     parts.extend([later, part]);
                 }
@@ -340,7 +352,11 @@ impl Committer {
                         | StoreError::LimitReached(..) => {
                             self.queues.settled(part.settled);
                         }
-                        StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::Unknown(_) => {
+                        StoreError::Unavailable(_)
+                        | StoreError::Full(_)
+                        | StoreError::Damaged(_)
+                        | StoreError::Conflict(_)
+                        | StoreError::Unknown(_) => {
                             left.settlements.append(&mut part.settlements);
                             left.settled.append(&mut part.settled);
                         }

@@ -6,6 +6,7 @@ mod account_turns;
 mod api_keys;
 pub mod batches;
 pub mod books;
+pub mod condition;
 pub mod erasure;
 pub mod export;
 pub mod feed;
@@ -39,6 +40,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 pub use self::api_keys::{KeyUse, NewKey, Revoked};
+use self::condition::Trouble;
 use self::erasure::Erasure;
 use self::export::{Cursor, Exported, Import, Imported, Secrets};
 use self::feed::FeedPage;
@@ -65,9 +67,16 @@ pub enum StoreError {
     /// The data itself cannot be stored; the same group without the culprit can.
     #[error("data that cannot be stored: {0}")]
     Data(String),
-    /// The database is away, locked, full or broken; nothing was written.
+    /// The database is away, locked or in trouble; nothing was written.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// There is no room for it on the disk, and nothing was written. It goes on by itself when there is.
+    #[error("the disk is full: {0}")]
+    Full(String),
+    /// The database's own pages or tables are not what they were, as a broken disk or a foreign hand leaves them. Nothing
+    /// was written.
+    #[error("the database is damaged, restore a backup: {0}")]
+    Damaged(String),
     /// Another transaction stood in the way, and nothing was written; the same once more finds its way.
     #[error("another transaction stood in the way: {0}")]
     Conflict(String),
@@ -657,8 +666,12 @@ pub trait Store: batches::Batches + books::Books + Send + Sync {
     /// One round of maintenance: a small step of each job, as far as anything is due, and one for the database itself. A job
     /// that fails rests for its account, and all else goes on. The caller wakes the endpoints and tells what was called off.
     fn chore(&self, now: Time) -> Answer<'_, Progress>;
-    /// Whether the store can be written.
+    /// Whether the store can be written, and nothing damaged was met in it.
     fn ready(&self) -> Answer<'_, ()>;
+    /// What is known to be wrong with it as a whole.
+    fn trouble(&self) -> Trouble {
+        Trouble::default()
+    }
     /// Finishes what is queued, checkpoints, closes.
     fn close(&self) -> Answer<'_, ()>;
 }

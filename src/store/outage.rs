@@ -23,7 +23,9 @@ pub struct Outage {
 impl Outage {
     /// Something did not work.
     pub fn failed(&self, what: &'static str, error: &StoreError) {
-        match self.note_failure() {
+        // The store itself tells of these, once for all who use it.
+        let is_told = matches!(error, StoreError::Full(_) | StoreError::Damaged(_));
+        match !is_told && self.note_failure() {
             true => error!(%error, what, "failed; until it works again this is not repeated"),
             false => debug!(%error, what, "still failing"),
         }

@@ -62,6 +62,7 @@ impl Home {
     /// Settings of a server in this process that listens somewhere on loopback.
     pub fn settings(&self) -> Settings {
         let mut settings = Settings::new(SocketAddr::from(([127, 0, 0, 1], 0)), self.data());
+        settings.disk_reserve = 0;
         settings.database = self.database.as_ref().map(|it| DatabaseUrl::new(it.url()).expect("a URL"));
         settings
     }

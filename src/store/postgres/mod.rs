@@ -25,6 +25,7 @@ use self::predecessor::Notes;
 use self::server::Server;
 use self::tenure::Tenure;
 use self::writer::Writer;
+use super::condition::Condition;
 use super::feed::Feeds;
 use super::private_files;
 use super::rooms::call_index::{CallIndex, Recent};
@@ -56,6 +57,9 @@ pub struct Options {
 
 /// The store of many nodes.
 pub type PostgresStore = RoomStore<Postgres>;
+
+/// For how long a node is not ready after damage was met.
+const DAMAGE: Duration = Duration::from_secs(60);
 
 /// The threads and connections of a node.
 pub struct Postgres {
@@ -189,6 +193,8 @@ impl PostgresStore {
         let tenure = Arc::new(Tenure::new(options.name, options.lease, notes));
         tenure.begin(&db).map_err(|error| trouble(&error))?;
 
+        // Others may repair the database while this node runs.
+        let condition = Arc::new(Condition::remembering(DAMAGE));
         let recent_calls = CallIndex::in_the_table().recent();
         let thread = || -> Result<WriterThread<Writer>, String> {
             let desk = Desk {
@@ -196,6 +202,7 @@ impl PostgresStore {
                 directory: Arc::clone(&directory),
                 vault: Arc::clone(&vault),
                 feeds: Arc::clone(&feeds),
+                condition: Arc::clone(&condition),
                 call_index: CallIndex::in_the_table(),
                 remembered: Remembered::default(),
                 tombstones: Tombstones::default(),
@@ -216,7 +223,7 @@ impl PostgresStore {
         let keeper = Keeper::start(kept, db).map_err(|error| trouble(&error))?;
         let readers = {
             let server = server.clone();
-            Readers::new(move || Ok(server.open()?))
+            Readers::new(Arc::clone(&condition), move || Ok(server.open()?))
         };
         let database = Postgres {
             hot,
@@ -228,7 +235,7 @@ impl PostgresStore {
             keeper: Mutex::new(keeper),
             looks: Looks::default(),
         };
-        Ok(Self { database, directory, vault, feeds, job_turns: maintenance::turns() })
+        Ok(Self { database, directory, vault, feeds, condition, job_turns: maintenance::turns() })
     }
 }
 

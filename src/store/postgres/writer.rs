@@ -176,7 +176,10 @@ impl Writing for Writer {
         let ended = wire.commit();
         self.waited = start.elapsed();
         match ended {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.desk.condition.has_room();
+                Ok(())
+            }
             Err(sql::Error::Silent) => {
                 // Should it have been committed, this node owns deliveries that it does not hold. Others take them over.
                 self.tenure.lapse(self.desk.tenure);

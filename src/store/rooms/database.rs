@@ -17,6 +17,7 @@ use super::record::{Memory, Recording};
 use super::thread::Lane;
 use super::tombstones::Tombstones;
 use crate::model::{AccountKey, Time};
+use crate::store::condition::Condition;
 use crate::store::feed::Feeds;
 use crate::store::sql::Connection;
 use crate::store::vault::Vault;
@@ -28,6 +29,7 @@ pub struct RoomStore<D> {
     pub(in crate::store) directory: Arc<Directory>,
     pub(in crate::store) vault: Arc<Vault>,
     pub(in crate::store) feeds: Arc<Feeds>,
+    pub(in crate::store) condition: Arc<Condition>,
     /// Whose turn it is in the jobs of maintenance.
     pub(in crate::store) job_turns: Mutex<JobTurns>,
 }
@@ -78,6 +80,18 @@ pub trait Database: Send + Sync + 'static {
     fn followed(&self) {}
 }
 
+/// What a transaction does to the room on the disk. Where that is full, it decides what is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// Takes in what is new: refused.
+    #[default]
+    Add,
+    /// Goes on with what was taken in, such as what attempts came to: done as long as enough is left for what frees room.
+    Settle,
+    /// Frees room, or has to be possible at any time: done with all that there is.
+    Free,
+}
+
 /// What a writing thread has on its desk.
 pub struct Desk {
     /// The connection.
@@ -88,6 +102,8 @@ pub struct Desk {
     pub vault: Arc<Vault>,
     /// Those who follow.
     pub feeds: Arc<Feeds>,
+    /// What is wrong with all of it.
+    pub condition: Arc<Condition>,
     /// Where calls are found.
     pub call_index: CallIndex,
     /// Campaigns and agents that have records.
@@ -141,6 +157,14 @@ pub trait Writing: Send + 'static {
     fn commit(&mut self, is_durable: bool, changed: &[Changed]) -> Result<(), StoreError>;
     /// Gives it up.
     fn roll_back(&mut self, why: &StoreError);
+    /// What the transactions from here on are for. A store that has no room of its own to look after need not know.
+    fn set_purpose(&mut self, _: Purpose) {}
+    /// Makes room for what frees room, where there is none.
+    fn make_room(&mut self) {}
+    /// A transaction failed.
+    fn failed(&mut self, why: &StoreError) {
+        self.desk().condition.met(why);
+    }
     /// How long the last commit waited for the disk.
     fn waited(&self) -> Duration;
     /// Begins a round of maintenance: what comes before all jobs. False when another node does it.
@@ -161,6 +185,19 @@ pub trait Writing: Send + 'static {
     /// Runs work in one transaction. What it says that it changed of the configuration is read in the same
     /// transaction and shown after the commit: once something is on disk, nothing may fail any more.
     fn run<T>(
+        &mut self,
+        is_durable: bool,
+        work: impl FnOnce(&Connection, &Desk) -> Result<(T, Vec<Changed>), StoreError>,
+    ) -> Result<T, StoreError> {
+        let done = self.run_once(is_durable, work);
+        if let Err(error) = &done {
+            self.failed(error);
+        }
+        done
+    }
+
+    /// See [`Self::run`].
+    fn run_once<T>(
         &mut self,
         is_durable: bool,
         work: impl FnOnce(&Connection, &Desk) -> Result<(T, Vec<Changed>), StoreError>,
@@ -186,6 +223,24 @@ pub trait Writing: Send + 'static {
             desk.directory.put(config);
         }
         Ok(done)
+    }
+
+    /// Runs work whose transactions are for this.
+    fn for_purpose<T>(
+        &mut self,
+        purpose: Purpose,
+        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.set_purpose(purpose);
+        let done = work(self);
+        self.set_purpose(Purpose::Add);
+        done
+    }
+
+    /// Runs work that somebody asked for and that frees room, or must not wait until there is some.
+    fn freeing<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.make_room();
+        self.for_purpose(Purpose::Free, work)
     }
 
     /// The same, on disk when it returns.
@@ -230,13 +285,17 @@ pub trait Writing: Send + 'static {
                 false => Ok(false),
             }
         };
-        let done = catch_unwind(AssertUnwindSafe(|| self.recording(&NoQueues, now, work)));
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            self.for_purpose(job.purpose, |writer| writer.recording(&NoQueues, now, work))
+        }));
         let trips = self.desk().db.round_trips().saturating_sub(trips);
         debug_assert!(trips <= MOST_TRIPS, "a step of {} made {trips} round trips", job.name);
         let mut ran = match done {
             Ok(Ok((more, Committed { wake, called_off, has_leisure, .. }))) => {
                 Ran { more, wake, called_off, has_leisure, ..Ran::default() }
             }
+            // Nobody's fault, and the store has told of it.
+            Ok(Err(StoreError::Full(_))) => Ran::default(),
             Ok(Err(error)) if !has_begun => return Err(error),
             Ok(Err(error)) => Ran { failed: Some(error), ..Ran::default() },
             Err(_) => {

@@ -5,6 +5,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use super::database::Purpose;
 use super::due::{self, ByTime, Due, Looked};
 use super::job_turns::{JobTurns, Turn};
 use super::record::Recording;
@@ -46,38 +47,44 @@ type Step = fn(&mut Recording<'_>, Due) -> Result<bool, StoreError>;
 pub struct Job {
     /// For the log and for metrics.
     pub name: &'static str,
+    /// Whether it goes on where the disk is full.
+    pub purpose: Purpose,
     find: Find,
     step: Step,
 }
 
-const fn job(name: &'static str, find: Find, step: Step) -> Job {
-    Job { name, find, step }
+const fn job(name: &'static str, purpose: Purpose, find: Find, step: Step) -> Job {
+    Job { name, purpose, find, step }
 }
 
 /// All of them. In each round each has a step, if anything is due.
 pub const JOBS: [Job; 14] = [
-    job("kept_answers", Find::None, |recording, _| upkeep::forget(recording)),
-    job("lost_calls", Find::ByTime(watchdog::LATE_CALLS), watchdog::give_up_calls),
-    job("lost_requests", Find::ByTime(watchdog::LATE_REQUESTS), watchdog::give_up_requests),
-    job("out_of_credit", Find::After(credit::first_after), |recording, due| {
+    job("kept_answers", Purpose::Free, Find::None, |recording, _| upkeep::forget(recording)),
+    job("lost_calls", Purpose::Add, Find::ByTime(watchdog::LATE_CALLS), watchdog::give_up_calls),
+    job("lost_requests", Purpose::Add, Find::ByTime(watchdog::LATE_REQUESTS), watchdog::give_up_requests),
+    job("out_of_credit", Purpose::Add, Find::After(credit::first_after), |recording, due| {
         credit::step(recording, due.account)
     }),
-    job("batch_intake", Find::After(batches::first_intake), |recording, due| {
+    job("batch_intake", Purpose::Add, Find::After(batches::first_intake), |recording, due| {
         batches::step(recording, due.account)
     }),
-    job("batch_endpoints", Find::ByTime(batches::RELEASES), batches::release),
-    job("scheduled_batches", Find::ByTime(scheduled::WAITING), scheduled::step),
-    job("overdue_holds", Find::ByTime(holds::OVERDUE), holds::let_overdue_go),
-    job("replays", Find::ByTime(replay_steps::WAITING), replay_steps::step),
-    job("deleted_endpoints", Find::After(upkeep::first_to_sweep), |recording, due| {
+    job("batch_endpoints", Purpose::Add, Find::ByTime(batches::RELEASES), batches::release),
+    job("scheduled_batches", Purpose::Add, Find::ByTime(scheduled::WAITING), scheduled::step),
+    job("overdue_holds", Purpose::Add, Find::ByTime(holds::OVERDUE), holds::let_overdue_go),
+    job("replays", Purpose::Add, Find::ByTime(replay_steps::WAITING), replay_steps::step),
+    job("deleted_endpoints", Purpose::Free, Find::After(upkeep::first_to_sweep), |recording, due| {
         upkeep::sweep(recording, due.account)
     }),
-    job("erasure", Find::InOrder(erasure::due), |recording, due| erasure::step(recording, due.account)),
-    job("retention", Find::ByTime(retention::OLD), |recording, due| retention::step(recording, due.account)),
-    job("transcripts", Find::ByTime(transcripts::OLD), |recording, due| {
+    job("erasure", Purpose::Free, Find::InOrder(erasure::due), |recording, due| {
+        erasure::step(recording, due.account)
+    }),
+    job("retention", Purpose::Free, Find::ByTime(retention::OLD), |recording, due| {
+        retention::step(recording, due.account)
+    }),
+    job("transcripts", Purpose::Free, Find::ByTime(transcripts::OLD), |recording, due| {
         transcripts::step(recording, due.account)
     }),
-    job("tombstones", Find::ByTime(tombstones::OLD), |recording, due| {
+    job("tombstones", Purpose::Free, Find::ByTime(tombstones::OLD), |recording, due| {
         tombstones::step(recording, due.account)
     }),
 ];

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::read_permits::ReadPermits;
 use crate::model::AccountKey;
+use crate::store::condition::Condition;
 use crate::store::sql::Connection;
 use crate::store::{Answer, StoreError};
 
@@ -21,16 +22,21 @@ pub struct Readers {
     permits: Arc<ReadPermits>,
     /// For what goes through all of an account: one at a time, beside the pages that people wait for.
     recounts: Arc<ReadPermits>,
+    condition: Arc<Condition>,
 }
 
 impl Readers {
-    /// Readers with connections made like this.
-    pub fn new(open: impl Fn() -> Result<Connection, StoreError> + Send + Sync + 'static) -> Self {
+    /// Readers with connections made like this, to a store in this condition.
+    pub fn new(
+        condition: Arc<Condition>,
+        open: impl Fn() -> Result<Connection, StoreError> + Send + Sync + 'static,
+    ) -> Self {
         Self {
             open: Arc::new(open),
             idle: Arc::default(),
             permits: ReadPermits::new(READERS),
             recounts: ReadPermits::new(1),
+            condition,
         }
     }
 
@@ -60,6 +66,7 @@ impl Readers {
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'static, T> {
         let (open, idle, permits) = (Arc::clone(&self.open), Arc::clone(&self.idle), Arc::clone(permits));
+        let condition = Arc::clone(&self.condition);
         Box::pin(async move {
             let closed = || StoreError::Unavailable("the store is closed".to_owned());
             let permit = permits.enter(account).await.ok_or_else(closed)?;
@@ -69,7 +76,7 @@ impl Readers {
                     Some(connection) => connection,
                     None => open()?,
                 };
-                let result = read_once(&connection, work);
+                let result = read_once(&connection, work).inspect_err(|error| condition.met(error));
                 if !connection.is_broken() {
                     idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
                 }
@@ -109,7 +116,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn recounts_leave_the_readers_to_pages() {
-        let readers = Readers::new(|| {
+        let readers = Readers::new(Arc::default(), || {
             let connection = rusqlite::Connection::open_in_memory();
             connection.map(Connection::Sqlite).map_err(|error| StoreError::Data(error.to_string()))
         });

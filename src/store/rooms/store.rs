@@ -9,7 +9,7 @@ use tracing::{debug, error, info};
 
 use super::call_index::call_hash;
 use super::config::{self, Changed};
-use super::database::{Database, NoQueues, RoomStore, Writing};
+use super::database::{Database, NoQueues, Purpose, RoomStore, Writing};
 use super::keys::pack;
 use super::maintenance::JOBS;
 use super::record::Recording;
@@ -23,6 +23,7 @@ use crate::model::account::{Account, Limits};
 use crate::model::id::Tag;
 use crate::model::replay::{Replay, ReplayOrder};
 use crate::model::{AccountKey, ApiKey, Endpoint, Mention, Source, Time};
+use crate::store::condition::Trouble;
 use crate::store::erasure::{Erasure, digest};
 use crate::store::export::{Cursor, Exported, Import, Imported, Secrets};
 use crate::store::feed::FeedPage;
@@ -39,17 +40,23 @@ pub fn new_tag() -> Tag {
 }
 
 impl<D: Database> RoomStore<D> {
-    /// Changes a setting of an account.
+    /// Changes a setting of an account. What that is for decides whether it can be changed where the disk is full.
     fn set_account(
         &self,
         account: AccountKey,
+        purpose: Purpose,
         set: impl FnOnce(&Connection) -> Result<(), StoreError> + Send + 'static,
     ) -> Answer<'_, Option<Account>> {
         self.database.write(Lane::Api, account, move |writer| {
             if writer.desk().directory.get(account).is_none() {
                 return Ok(None);
             }
-            writer.transact(|db, _| Ok((set(db)?, vec![Changed::Account(account)])))?;
+            if purpose == Purpose::Free {
+                writer.make_room();
+            }
+            writer.for_purpose(purpose, |writer| {
+                writer.transact(|db, _| Ok((set(db)?, vec![Changed::Account(account)])))
+            })?;
             Ok(writer.desk().directory.get(account).map(|config| config.account.clone()))
         })
     }
@@ -90,7 +97,9 @@ impl<D: Database> RoomStore<D> {
             progress.wake.extend(ran.wake);
             progress.called_off.extend(ran.called_off);
         }
-        progress.more |= self.database.write(Lane::Chore, none, move |writer| writer.tend(now)).await?;
+        let tend = move |writer: &mut D::Writer| writer.tend(now);
+        let tended = self.database.write(Lane::Chore, none, tend).await;
+        progress.more |= tended.inspect_err(|error| self.condition.met(error))?;
         Ok(())
     }
 
@@ -126,7 +135,9 @@ impl<D: Database> Store for RoomStore<D> {
                 group.settlements.iter().try_for_each(|settlement| recording.settle(settlement))?;
                 Ok(recorded)
             };
-            let (recorded, mut committed) = writer.recording(queues.as_ref(), group.now, work)?;
+            let purpose = if group.incoming.is_empty() { Purpose::Settle } else { Purpose::Add };
+            let (recorded, mut committed) =
+                writer.for_purpose(purpose, |writer| writer.recording(queues.as_ref(), group.now, work))?;
             committed.recorded = recorded;
             committed.waited = writer.waited();
             Ok(committed)
@@ -135,17 +146,21 @@ impl<D: Database> Store for RoomStore<D> {
 
     fn claim(&self, endpoint: EndpointRef, now: Time, places: Vec<Place>) -> Answer<'_, Claimed> {
         self.database.write(Lane::Claim, endpoint.account, move |writer| {
-            writer.transact_ownership(|_, desk| {
-                let mut recording = desk.record(&NoQueues, now);
-                let more = recording.claim(endpoint, places)?;
-                Ok(Claimed { owned: recording.finish()?.0.owned, more })
+            writer.for_purpose(Purpose::Settle, |writer| {
+                writer.transact_ownership(|_, desk| {
+                    let mut recording = desk.record(&NoQueues, now);
+                    let more = recording.claim(endpoint, places)?;
+                    Ok(Claimed { owned: recording.finish()?.0.owned, more })
+                })
             })
         })
     }
 
     fn release(&self, account: AccountKey, deliveries: Vec<i64>) -> Answer<'_, ()> {
         self.database.write(Lane::Claim, account, move |writer| {
-            writer.transact_ownership(|db, desk| owning::release(db, account, &deliveries, desk.tenure))
+            writer.for_purpose(Purpose::Settle, |writer| {
+                writer.transact_ownership(|db, desk| owning::release(db, account, &deliveries, desk.tenure))
+            })
         })
     }
 
@@ -170,7 +185,7 @@ impl<D: Database> Store for RoomStore<D> {
         retention: Option<Duration>,
         now: Time,
     ) -> Answer<'_, Option<Account>> {
-        self.set_account(account, move |db| retention::set(db, account, retention, now))
+        self.set_account(account, Purpose::Free, move |db| retention::set(db, account, retention, now))
     }
 
     fn set_transcript_retention(
@@ -179,7 +194,7 @@ impl<D: Database> Store for RoomStore<D> {
         retention: Option<Duration>,
         now: Time,
     ) -> Answer<'_, Option<Account>> {
-        self.set_account(account, move |db| transcripts::set(db, account, retention, now))
+        self.set_account(account, Purpose::Free, move |db| transcripts::set(db, account, retention, now))
     }
 
     fn set_limits(
@@ -188,7 +203,7 @@ impl<D: Database> Store for RoomStore<D> {
         limits: Limits,
         made_from: Option<i64>,
     ) -> Answer<'_, Option<Account>> {
-        self.set_account(account, move |db| {
+        self.set_account(account, Purpose::Add, move |db| {
             config::lock_at(db, account, made_from)?;
             super::limits::set(db, account, limits)
         })
@@ -200,7 +215,7 @@ impl<D: Database> Store for RoomStore<D> {
         length: Duration,
         now: Time,
     ) -> Answer<'_, Option<Account>> {
-        self.set_account(account, move |db| tombstones::set(db, account, length, now))
+        self.set_account(account, Purpose::Free, move |db| tombstones::set(db, account, length, now))
     }
 
     fn create_key(&self, key: NewKey) -> Answer<'_, ApiKey> {
@@ -214,7 +229,7 @@ impl<D: Database> Store for RoomStore<D> {
 
     fn note_key_uses(&self, uses: Vec<KeyUse>) -> Answer<'_, ()> {
         self.database.write(Lane::Chore, AccountKey::NONE, move |writer| {
-            writer.write(|db, _| api_keys::note_uses(db, uses))
+            writer.for_purpose(Purpose::Settle, |writer| writer.write(|db, _| api_keys::note_uses(db, uses)))
         })
     }
 
@@ -224,7 +239,7 @@ impl<D: Database> Store for RoomStore<D> {
 
     fn revoke_key(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, Revoked> {
         self.database.write(Lane::Api, account, move |writer| {
-            writer.write(|db, _| api_keys::revoke(db, account, number, now))
+            writer.freeing(|writer| writer.write(|db, _| api_keys::revoke(db, account, number, now)))
         })
     }
 
@@ -243,10 +258,12 @@ impl<D: Database> Store for RoomStore<D> {
 
     fn delete_source(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool> {
         self.database.write(Lane::Api, account, move |writer| {
-            writer.transact(|db, _| {
-                config::lock(db, account)?;
-                let is_done = config::delete(db, "sources", pack(account, number), now)?;
-                Ok((is_done, vec![Changed::Source(account, number)]))
+            writer.freeing(|writer| {
+                writer.transact(|db, _| {
+                    config::lock(db, account)?;
+                    let is_done = config::delete(db, "sources", pack(account, number), now)?;
+                    Ok((is_done, vec![Changed::Source(account, number)]))
+                })
             })
         })
     }
@@ -294,10 +311,12 @@ impl<D: Database> Store for RoomStore<D> {
 
     fn delete_endpoint(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool> {
         self.database.write(Lane::Api, account, move |writer| {
-            writer.transact(|db, _| {
-                config::lock(db, account)?;
-                let is_done = config::delete(db, "endpoints", pack(account, number), now)?;
-                Ok((is_done, vec![Changed::Endpoint(EndpointRef { account, number })]))
+            writer.freeing(|writer| {
+                writer.transact(|db, _| {
+                    config::lock(db, account)?;
+                    let is_done = config::delete(db, "endpoints", pack(account, number), now)?;
+                    Ok((is_done, vec![Changed::Endpoint(EndpointRef { account, number })]))
+                })
             })
         })
     }
@@ -393,7 +412,7 @@ impl<D: Database> Store for RoomStore<D> {
                 return Ok(Turned::Missing);
             }
             let work = |recording: &mut Recording<'_>| recording.cancel(account, delivery);
-            Ok(writer.recording(&NoQueues, now, work)?.0)
+            writer.freeing(|writer| Ok(writer.recording(&NoQueues, now, work)?.0))
         })
     }
 
@@ -418,13 +437,13 @@ impl<D: Database> Store for RoomStore<D> {
 
     fn cancel_replay(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool> {
         self.database.write(Lane::Api, account, move |writer| {
-            writer.write(|db, _| replays::cancel(db, account, number, now))
+            writer.freeing(|writer| writer.write(|db, _| replays::cancel(db, account, number, now)))
         })
     }
 
     fn discard(&self, account: AccountKey, number: i64) -> Answer<'_, bool> {
         self.database.write(Lane::Api, account, move |writer| {
-            writer.write(|db, _| upkeep::discard(db, account, number))
+            writer.freeing(|writer| writer.write(|db, _| upkeep::discard(db, account, number)))
         })
     }
 
@@ -436,8 +455,10 @@ impl<D: Database> Store for RoomStore<D> {
         now: Time,
     ) -> Answer<'_, Idempotent> {
         self.database.write(Lane::Api, account, move |writer| {
-            writer.write(|db, desk| {
-                upkeep::begin_idempotent(db, &desk.vault, account, (&key, &fingerprint), desk.tenure, now)
+            writer.freeing(|writer| {
+                writer.write(|db, desk| {
+                    upkeep::begin_idempotent(db, &desk.vault, account, (&key, &fingerprint), desk.tenure, now)
+                })
             })
         })
     }
@@ -449,14 +470,18 @@ impl<D: Database> Store for RoomStore<D> {
         answer: Option<(u16, Vec<u8>)>,
     ) -> Answer<'_, ()> {
         self.database.write(Lane::Api, account, move |writer| {
-            writer.write(|db, desk| upkeep::finish_idempotent(db, &desk.vault, account, &key, answer))
+            writer.freeing(|writer| {
+                writer.write(|db, desk| upkeep::finish_idempotent(db, &desk.vault, account, &key, answer))
+            })
         })
     }
 
     fn erase(&self, account: AccountKey, person: Mention, now: Time) -> Answer<'_, Erasure> {
         let digest = digest(self.vault.link_key(), self.tag(account), &person);
         self.database.write(Lane::Api, account, move |writer| {
-            writer.write(|db, desk| erasure::create(db, &desk.vault, account, &person, &digest, now))
+            writer.freeing(|writer| {
+                writer.write(|db, desk| erasure::create(db, &desk.vault, account, &person, &digest, now))
+            })
         })
     }
 
@@ -501,7 +526,14 @@ impl<D: Database> Store for RoomStore<D> {
     }
 
     fn ready(&self) -> Answer<'_, ()> {
-        self.database.write(Lane::Hot, AccountKey::NONE, Writing::prove)
+        Box::pin(async move {
+            self.database.write(Lane::Hot, AccountKey::NONE, Writing::prove).await?;
+            self.condition.check_whole()
+        })
+    }
+
+    fn trouble(&self) -> Trouble {
+        self.condition.trouble()
     }
 
     fn close(&self) -> Answer<'_, ()> {

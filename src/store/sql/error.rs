@@ -58,11 +58,17 @@ impl From<Error> for StoreError {
                 Some("PC001") => Self::Lapsed(error.to_string()),
                 // A deadlock that it lost, and a serialization failure.
                 Some("40P01" | "40001") => Self::Conflict(error.to_string()),
+                Some("53100") => Self::Full(error.to_string()),
+                // Damaged data and indexes; a table that somebody took away.
+                Some("XX001" | "XX002" | "42P01") => Self::Damaged(error.to_string()),
                 Some(code) if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => {
                     Self::Data(error.to_string())
                 }
                 _ => Self::Unavailable(error.to_string()),
             },
+            Error::Refused { error: ref it, .. } if it.code() == Some(&SqlState::UNDEFINED_TABLE) => {
+                Self::Damaged(error.to_string())
+            }
             Error::Silent | Error::Refused { .. } => Self::Unavailable(error.to_string()),
             Error::NoRow | Error::Shape(_) => damaged(error),
         }
@@ -71,9 +77,27 @@ impl From<Error> for StoreError {
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode::{ConstraintViolation, TooBig, TypeMismatch};
+        use rusqlite::ErrorCode::{
+            ConstraintViolation, DatabaseCorrupt, DiskFull, NotADatabase, TooBig, TypeMismatch,
+        };
+        use rusqlite::ffi::{
+            SQLITE_IOERR_CORRUPTFS, SQLITE_IOERR_DATA, SQLITE_IOERR_READ, SQLITE_IOERR_SHMSIZE,
+            SQLITE_IOERR_SHORT_READ,
+        };
+        match error.sqlite_extended_error_code() {
+            // The log's index is a file that has to grow, too.
+            Some(SQLITE_IOERR_SHMSIZE) => return Self::Full(error.to_string()),
+            Some(
+                SQLITE_IOERR_READ | SQLITE_IOERR_SHORT_READ | SQLITE_IOERR_CORRUPTFS | SQLITE_IOERR_DATA,
+            ) => {
+                return Self::Damaged(error.to_string());
+            }
+            _ => {}
+        }
         match error.sqlite_error_code() {
             Some(ConstraintViolation | TooBig | TypeMismatch) => Self::Data(error.to_string()),
+            Some(DiskFull) => Self::Full(error.to_string()),
+            Some(DatabaseCorrupt | NotADatabase) => Self::Damaged(error.to_string()),
             Some(_) => Self::Unavailable(error.to_string()),
             // SQLite did as it was told; what it gave back is not what was written.
             None => damaged(error),

@@ -14,13 +14,17 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tracing::warn;
 
+use super::reserve::Reserve;
 use super::schema;
+use crate::store::StoreError;
 
 /// Pages of 4 KiB after which the background thread copies: 2 MiB. Commits that come while the disk takes that wait for it,
 /// so it is no more than a disk takes in a few milliseconds.
 const COPY_PAGES: u32 = 512;
 /// Length from which the log is begun afresh: 16 MiB. A page that changes often is copied less often for it.
 const LONG_PAGES: u32 = 4 * 1024;
+/// The same where the disk is full: 4 MiB.
+const LONG_PAGES_WHEN_FULL: u32 = 1024;
 /// What the writer copies itself when the thread is done, in pages: half a megabyte, as much as a few commits write.
 /// While more is added during each copy of the thread, which then copies again, it is twice as much each time.
 const FINISH_PAGES: u32 = 128;
@@ -61,8 +65,8 @@ impl Schedule {
         Self { copied_at: 0, copying: false, finish_at: FINISH_PAGES, force_at: FORCE_PAGES }
     }
 
-    /// What to do at this length; `is_copied` tells once that the thread has done what it was asked for.
-    fn need(&mut self, pages: u32, is_copied: bool) -> Need {
+    /// What to do at this length, where `long` is too long; `is_copied` tells once that the thread has done what it was asked for.
+    fn need(&mut self, pages: u32, long: u32, is_copied: bool) -> Need {
         if pages < self.copied_at {
             // The log began afresh: all of it had been copied.
             *self = Self::new();
@@ -75,7 +79,7 @@ impl Schedule {
             self.force_at = pages + FORCE_PAGES / 4;
             return Need::Force;
         }
-        if has_copied && pages >= LONG_PAGES {
+        if has_copied && pages >= long {
             if added <= self.finish_at {
                 self.copied_at = pages;
                 return Need::Finish;
@@ -115,6 +119,7 @@ pub struct Log {
     emptying: Option<(u32, u32)>,
     /// Held while either side copies: SQLite does not wait, it refuses the second.
     copying: Arc<Mutex<()>>,
+    reserve: Arc<Reserve>,
     thread: Option<JoinHandle<()>>,
     /// The database, for the thread to wait until the disk has what was copied. It has to be closed after the writer's
     /// connection, as it is by the order of the writer's fields: by POSIX, a process that closes a file loses all its locks
@@ -127,7 +132,7 @@ impl Log {
     ///
     /// # Errors
     /// When the system gives no thread or the file cannot be opened.
-    pub fn start(path: &Path, writer: &mut Connection) -> Result<Self, String> {
+    pub fn start(path: &Path, writer: &mut Connection, reserve: Arc<Reserve>) -> Result<Self, String> {
         let pages = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&pages);
         let hook = move |_: &mut rusqlite::hooks::Wal, pages| {
@@ -145,13 +150,14 @@ impl Log {
         let (theirs, done) = (Arc::clone(&copying), Arc::clone(&copied));
         let copies = Arc::new(AtomicU32::new(0));
         let count_copies = Arc::clone(&copies);
+        let their_reserve = Arc::clone(&reserve);
         let (nudges, nudged) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("postcall-log".to_owned())
             .spawn(move || {
                 while nudged.recv().is_ok() {
                     let _copying = theirs.lock().unwrap_or_else(PoisonError::into_inner);
-                    copy(&connection);
+                    copy(&connection, &their_reserve);
                     // SQLite leaves that to who copies the last page, which is the writer: it would wait for all of this.
                     if let Err(error) = to_sync.sync_data() {
                         warn!(%error, "what was copied of the log is not on disk yet; the writer will wait for it");
@@ -169,6 +175,7 @@ impl Log {
             copies,
             emptying: None,
             copying,
+            reserve,
             thread: Some(thread),
             _database: database,
         })
@@ -184,7 +191,7 @@ impl Log {
 
     /// Copies the log and cuts its file to nothing. The thread does most of it; the writer does the rest when that is
     /// little, and waits for nobody.
-    pub fn empty(&mut self, writer: &Connection) -> rusqlite::Result<Emptied> {
+    pub fn empty(&mut self, writer: &Connection) -> Result<Emptied, StoreError> {
         let (copies, pages) = (self.copies.load(Ordering::Acquire), self.pages.load(Ordering::Relaxed));
         match self.emptying {
             // One copy may have been under way when this was asked for; the second one began later.
@@ -206,23 +213,24 @@ impl Log {
         }
         let copying = Arc::clone(&self.copying);
         let _copying = copying.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_held = restart_within(writer, Duration::ZERO)?;
+        let is_held = self.reserve.with_room(|| Ok(restart_within(writer, Duration::ZERO)?))?;
         Ok(if is_held { Emptied::Held } else { Emptied::Done })
     }
 
     /// Does what the log needs after a commit.
-    pub fn tend(&mut self, writer: &Connection) {
+    pub fn tend(&mut self, writer: &Connection, is_full: bool) {
         let is_copied = self.copied.swap(false, Ordering::Acquire);
-        match self.schedule.need(self.pages.load(Ordering::Relaxed), is_copied) {
+        let long = if is_full { LONG_PAGES_WHEN_FULL } else { LONG_PAGES };
+        match self.schedule.need(self.pages.load(Ordering::Relaxed), long, is_copied) {
             Need::Nothing => {}
             Need::Copy => self.copy(),
             Need::Finish => {
                 let _copying = self.copying.lock().unwrap_or_else(PoisonError::into_inner);
-                copy(writer);
+                copy(writer, &self.reserve);
             }
             Need::Force => {
                 let _copying = self.copying.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Err(error) = restart(writer) {
+                if let Err(error) = self.reserve.with_room(|| Ok(restart(writer)?)) {
                     warn!(%error, "the log could not be started afresh");
                 }
             }
@@ -230,9 +238,10 @@ impl Log {
     }
 }
 
-/// Copies what no reader is in the way of.
-fn copy(connection: &Connection) {
-    if let Err(error) = connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE);") {
+/// Copies what no reader is in the way of. The database may have to grow for that.
+fn copy(connection: &Connection, reserve: &Reserve) {
+    let copied = reserve.with_room(|| Ok(connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE);")?));
+    if let Err(error) = copied {
         warn!(%error, "the log was not copied; the next time tries again");
     }
 }
@@ -268,7 +277,7 @@ mod tests {
     #[test]
     fn the_log_is_copied_in_steps_and_forced_only_past_all_measure() {
         let mut schedule = Schedule::new();
-        let mut need = |pages, is_copied| schedule.need(pages, is_copied);
+        let mut need = |pages, is_copied| schedule.need(pages, LONG_PAGES, is_copied);
         assert_eq!(need(COPY_PAGES - 1, false), Need::Nothing);
         assert_eq!(need(COPY_PAGES, false), Need::Copy);
         assert_eq!(need(COPY_PAGES * 2, false), Need::Nothing, "not again while it is under way");
@@ -296,13 +305,13 @@ mod tests {
     fn the_writer_copies_more_where_every_commit_adds_much() {
         let mut schedule = Schedule::new();
         let mut pages = LONG_PAGES;
-        assert_eq!(schedule.need(pages, false), Need::Copy);
+        assert_eq!(schedule.need(pages, LONG_PAGES, false), Need::Copy);
         let mut add = |many| {
             pages += many;
-            schedule.need(pages, true)
+            schedule.need(pages, LONG_PAGES, true)
         };
         assert_eq!([1000; 4].map(&mut add), [Need::Copy, Need::Copy, Need::Copy, Need::Finish]);
-        assert_eq!(schedule.need(1, false), Need::Nothing);
+        assert_eq!(schedule.need(1, LONG_PAGES, false), Need::Nothing);
         assert_eq!(schedule.finish_at, FINISH_PAGES, "it begins afresh with the log");
     }
 
@@ -313,7 +322,8 @@ mod tests {
         let path = dir.path().join("some.db");
         let mut writer = Connection::open(&path).unwrap();
         schema::configure(&writer).unwrap();
-        let log = Log::start(&path, &mut writer).unwrap();
+        let reserve = Arc::new(Reserve::open(dir.path(), 0, Arc::default()).unwrap());
+        let log = Log::start(&path, &mut writer, reserve).unwrap();
         writer.execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (1);").unwrap();
         assert!(log.pages.load(Ordering::Relaxed) > 0);
         let reader = Connection::open(&path).unwrap();

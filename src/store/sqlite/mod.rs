@@ -8,6 +8,7 @@ pub(super) mod gaps;
 mod log;
 #[cfg(test)]
 mod plans;
+pub mod reserve;
 mod schema;
 mod space;
 mod writer;
@@ -19,12 +20,14 @@ use std::sync::Arc;
 use rusqlite::{OpenFlags, OptionalExtension};
 
 use self::log::Log;
+use self::reserve::{RESERVE, Reserve, TO_OPEN};
 use self::writer::Writer;
+use super::condition::Condition;
 use super::feed::Feeds;
 use super::private_files;
 use super::rooms::call_index::{self, CallIndex, Recent};
 use super::rooms::config::{self, Directory};
-use super::rooms::database::{Database, Desk, RoomStore};
+use super::rooms::database::{Database, Desk, Purpose, RoomStore, Writing};
 use super::rooms::maintenance;
 use super::rooms::mentioned::Remembered;
 use super::rooms::readers::Readers;
@@ -46,11 +49,13 @@ pub struct Options {
     pub most_pages: Option<u32>,
     /// Calls that are found in memory before they are filed in the index on disk.
     pub recent_calls: usize,
+    /// Room on the disk that is kept for erasure and retention when it is full, in bytes.
+    pub reserve: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { quarantine_quota: 10_000, most_pages: None, recent_calls: call_index::RECENT }
+        Self { quarantine_quota: 10_000, most_pages: None, recent_calls: call_index::RECENT, reserve: 0 }
     }
 }
 
@@ -58,8 +63,8 @@ impl Default for Options {
 pub const MOVED: &str = "moved";
 
 /// The files of the database. SQLite gives those that it makes the mode of the first.
-const FILES: [&str; 6] =
-    ["postcall.db", "postcall.db-wal", "postcall.db-shm", "postcall.db-journal", "lock", MOVED];
+const FILES: [&str; 7] =
+    ["postcall.db", "postcall.db-wal", "postcall.db-shm", "postcall.db-journal", "lock", RESERVE, MOVED];
 
 /// Makes the database's file where it is missing, and takes from everybody but the owner what is there.
 fn make_private(dir: &Path) -> std::io::Result<()> {
@@ -124,7 +129,11 @@ impl Database for Sqlite {
         account: AccountKey,
         work: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'static, T> {
-        self.writer.run(lane, account, work)
+        self.writer.run(lane, account, move |writer| {
+            // Work that broke off may have left another one.
+            writer.set_purpose(Purpose::Add);
+            work(writer)
+        })
     }
 
     fn read<T: Send + 'static>(
@@ -184,6 +193,11 @@ impl SqliteStore {
         }
         let vault = Vault::of_file(&key_file).map_err(|error| error.to_string())?;
         make_private(dir).map_err(|error| trouble(&error))?;
+        let condition: Arc<Condition> = Arc::default();
+        let reserve = Reserve::open(dir, options.reserve, Arc::clone(&condition));
+        let reserve = Arc::new(reserve.map_err(|error| trouble(&error))?);
+        // Where the disk is full, nothing can be opened without some: the log has files beside the database.
+        reserve.make_room(TO_OPEN);
         let mut db = rusqlite::Connection::open(&path).map_err(|error| trouble(&error))?;
         db.execute_batch("PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;")
             .map_err(|error| trouble(&error))?;
@@ -193,13 +207,16 @@ impl SqliteStore {
         let directory = Arc::new(Directory::default());
         let vault = Arc::new(vault);
         check_key(&db, &vault).map_err(|error| trouble(&error))?;
-        let log = Log::start(&path, &mut db)?;
+        let log = Log::start(&path, &mut db, Arc::clone(&reserve))?;
         if let Some(pages) = options.most_pages {
             db.pragma_update(None, "max_page_count", pages).map_err(|error| trouble(&error))?;
         }
         let db = Connection::Sqlite(db);
-        upkeep::disown(&db, 0).map_err(|error| trouble(&error))?;
-        config::create_account(&db, "default", new_tag(), now).map_err(|error| trouble(&error))?;
+        let prepare = || {
+            upkeep::disown(&db, 0)?;
+            config::create_account(&db, "default", new_tag(), now)
+        };
+        reserve.with_room(prepare).map_err(|error| trouble(&error))?;
         for account in config::account_keys(&db).map_err(|error| trouble(&error))? {
             directory.put(config::load(&db, &vault, account).map_err(|error| trouble(&error))?);
         }
@@ -211,16 +228,21 @@ impl SqliteStore {
             directory: Arc::clone(&directory),
             vault: Arc::clone(&vault),
             feeds: Arc::clone(&feeds),
+            condition: Arc::clone(&condition),
             call_index,
             remembered: Remembered::default(),
             tombstones: Tombstones::default(),
             quarantine_quota: options.quarantine_quota,
             tenure: 0,
         };
-        let writer = WriterThread::start(Writer::new(desk, log, lock)).map_err(|error| trouble(&error))?;
-        let readers = Readers::new(move || Ok(open_to_read(&path)?));
+        if !reserve.restore() {
+            condition.filled(&reserve.explain());
+        }
+        let writer = Writer::new(desk, log, reserve, lock);
+        let writer = WriterThread::start(writer).map_err(|error| trouble(&error))?;
+        let readers = Readers::new(Arc::clone(&condition), move || Ok(open_to_read(&path)?));
         let database = Sqlite { writer, readers, recent_calls };
-        Ok(Self { database, directory, vault, feeds, job_turns: maintenance::turns() })
+        Ok(Self { database, directory, vault, feeds, condition, job_turns: maintenance::turns() })
     }
 }
 
@@ -275,7 +297,6 @@ pub(super) fn migrated() -> Connection {
 mod tests {
     use super::*;
     use crate::model::AccountKey;
-    use crate::store::rooms::database::Writing;
     use crate::store::{EndpointRef, Store};
 
     fn note(db: &Connection, name: &str) -> Result<(), StoreError> {

@@ -23,10 +23,11 @@ pub enum Space {
 }
 
 /// Gives free pages back to the disk, beyond a reserve. Where everything is kept for ever, free pages are soon used again.
-pub fn give_back(db: &Connection) -> Result<Space, StoreError> {
+/// A full disk is given all of them.
+pub fn give_back(db: &Connection, is_full: bool) -> Result<Space, StoreError> {
     let may_purge =
-        db.prepare_cached("SELECT 1 FROM accounts WHERE purge_at IS NOT NULL LIMIT 1")?.exists([])?;
-    if !may_purge || surplus(db)? <= 0 {
+        || db.prepare_cached("SELECT 1 FROM accounts WHERE purge_at IS NOT NULL LIMIT 1")?.exists([]);
+    if !(is_full || may_purge()?) || surplus(db, is_full)? <= 0 {
         return Ok(Space::None);
     }
     // One row for each page; those that are not asked for are not given back.
@@ -37,7 +38,7 @@ pub fn give_back(db: &Connection) -> Result<Space, StoreError> {
         given += 1;
     }
     // A file from elsewhere may not be able to give back any.
-    match (given, surplus(db)?) {
+    match (given, surplus(db, is_full)?) {
         (0, _) => Ok(Space::None),
         (_, 1..) => Ok(Space::More),
         _ => Ok(Space::Given),
@@ -45,7 +46,8 @@ pub fn give_back(db: &Connection) -> Result<Space, StoreError> {
 }
 
 /// Free pages beyond the reserve.
-fn surplus(db: &Connection) -> Result<i64, StoreError> {
+fn surplus(db: &Connection, is_full: bool) -> Result<i64, StoreError> {
     let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    Ok(number("freelist_count")? - RESERVE.max(number("page_count")? / RESERVE_PART))
+    let kept = if is_full { 0 } else { RESERVE.max(number("page_count")? / RESERVE_PART) };
+    Ok(number("freelist_count")? - kept)
 }

@@ -2,14 +2,16 @@
 //! file beside the rooms. Refuses to know what the work is.
 
 use std::fs::File;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::log::{Emptied, Log};
+use super::reserve::{Reserve, TO_BEGIN};
 use super::space::{self, Space};
 use crate::model::Time;
 use crate::store::StoreError;
 use crate::store::rooms::config::Changed;
-use crate::store::rooms::database::{Desk, Writing};
+use crate::store::rooms::database::{Desk, Purpose, Writing};
 use crate::store::rooms::erasure;
 use crate::store::rooms::maintenance::Ran;
 
@@ -21,6 +23,9 @@ const PROVEN: Duration = Duration::from_secs(1);
 pub struct Writer {
     pub(super) desk: Desk,
     log: Log,
+    reserve: Arc<Reserve>,
+    /// What transactions are for.
+    purpose: Purpose,
     /// The last commit, unless something failed since.
     pub(super) proven: Option<Instant>,
     /// Whether commits wait for the disk.
@@ -37,10 +42,12 @@ pub struct Writer {
 
 impl Writer {
     /// A writer with this on its desk.
-    pub(super) fn new(desk: Desk, log: Log, lock: File) -> Self {
+    pub(super) fn new(desk: Desk, log: Log, reserve: Arc<Reserve>, lock: File) -> Self {
         Self {
             desk,
             log,
+            reserve,
+            purpose: Purpose::Add,
             proven: None,
             is_durable: true,
             waited: Duration::ZERO,
@@ -56,13 +63,16 @@ impl Writer {
 
     /// Copies all of the log into the file.
     pub(super) fn copy_log(&self) -> Result<(), StoreError> {
-        Ok(self.db().execute_batch("PRAGMA wal_checkpoint(TRUNCATE);")?)
+        self.reserve.with_room(|| Ok(self.db().execute_batch("PRAGMA wal_checkpoint(TRUNCATE);")?))
     }
 
     /// Gives some free space back to the disk; true when there is more. The file itself is cut when the log is copied
     /// into it, so the last step sees to that.
     fn give_back(&mut self) -> Result<bool, StoreError> {
-        let given = self.write(|db, _| space::give_back(db.sqlite()))?;
+        let is_full = self.desk.condition.is_full();
+        let given = self.for_purpose(Purpose::Free, |writer| {
+            writer.write(|db, _| space::give_back(db.sqlite(), is_full))
+        })?;
         if given == Space::Given {
             self.log.copy();
         }
@@ -75,7 +85,10 @@ impl Writer {
             return Ok(false);
         }
         match self.log.empty(self.desk.db.sqlite())? {
-            Emptied::Done => self.write(|db, _| erasure::finish(db, now)).map(|()| true),
+            Emptied::Done => {
+                self.for_purpose(Purpose::Free, |writer| writer.write(|db, _| erasure::finish(db, now)))?;
+                Ok(true)
+            }
             Emptied::Soon => Ok(true),
             Emptied::Held => Ok(false),
         }
@@ -95,6 +108,7 @@ impl Writing for Writer {
         // Work that broke off may have left a transaction open.
         self.desk.db.roll_back();
         self.proven_before = self.proven.take();
+        self.reserve.admit(self.purpose)?;
         if self.is_durable != is_durable {
             // Should this fail, so does the transaction; nothing is taken for durable that is not.
             self.db().pragma_update(None, "synchronous", if is_durable { "FULL" } else { "NORMAL" })?;
@@ -112,12 +126,12 @@ impl Writing for Writer {
             // Rolled back, it is not committed as far as anybody can see while this process lives. Should the log have
             // reached the disk all the same, the next start finds it committed and dedupe meets the sender's retry.
             self.desk.db.roll_back();
-            return Err(StoreError::Unavailable(error.to_string()));
+            return Err(error.into());
         }
-        // A commit of nothing touches no disk, so it proves nothing.
-        let has_written = self.db().total_changes() != self.changes;
+        // A commit of nothing touches no disk, so it proves nothing; nor does one that has the reserve to itself.
+        let has_written = self.purpose == Purpose::Add && self.db().total_changes() != self.changes;
         self.proven = if is_durable && has_written { Some(Instant::now()) } else { self.proven_before };
-        self.log.tend(self.desk.db.sqlite());
+        self.log.tend(self.desk.db.sqlite(), self.desk.condition.is_full());
         Ok(())
     }
 
@@ -126,6 +140,23 @@ impl Writing for Writer {
         // Data that does not fit says nothing about the store.
         self.proven =
             self.proven_before.filter(|_| matches!(why, StoreError::Data(_) | StoreError::LimitReached(..)));
+    }
+
+    fn set_purpose(&mut self, purpose: Purpose) {
+        self.purpose = purpose;
+    }
+
+    fn make_room(&mut self) {
+        self.reserve.make_room(TO_BEGIN);
+    }
+
+    fn failed(&mut self, why: &StoreError) {
+        match why {
+            StoreError::Full(_) => {
+                self.reserve.ran_out(self.purpose);
+            }
+            _ => self.desk.condition.met(why),
+        }
     }
 
     fn waited(&self) -> Duration {
@@ -140,6 +171,7 @@ impl Writing for Writer {
     }
 
     fn tend(&mut self, now: Time) -> Result<bool, StoreError> {
+        self.reserve.restore();
         let Desk { call_index, tombstones, db, .. } = &mut self.desk;
         let more = call_index.tend(db)?;
         let more = tombstones.tend(db)? || more;

@@ -1,7 +1,11 @@
 //! Faults that nodes and their database have to survive, under load: nodes killed, frozen and cut off, the database
 //! restarted and replaced. After each the judge looks at every event that was answered 200 and every request that came.
+//! And two of one node with its file: a full disk, and a damaged page.
 
+mod damage;
 mod database;
+mod dialer;
+mod full_disk;
 mod judge;
 mod load;
 mod nodes;
@@ -11,6 +15,7 @@ mod report;
 mod servers;
 mod stage;
 mod vendors;
+mod volume;
 
 use std::time::Duration;
 

@@ -9,6 +9,7 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use super::PATIENCE;
 use crate::harness::Client;
 
 /// The admin key of every node.
@@ -20,15 +21,22 @@ pub struct Node {
     pub address: SocketAddr,
     data: PathBuf,
     options: Vec<String>,
+    /// What runs it, where that is not this process: a program and its arguments.
+    runner: Vec<String>,
     process: Option<Child>,
 }
 
 impl Node {
     /// Starts a node on a directory of its own, which has to be there, at any port.
     pub async fn start(name: &str, data: &Path, options: &[String]) -> Self {
+        Self::start_through(Vec::new(), name, data, options).await
+    }
+
+    /// The same, run by another program.
+    pub async fn start_through(runner: Vec<String>, name: &str, data: &Path, options: &[String]) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let (name, data, options) = (name.to_owned(), data.to_owned(), options.to_vec());
-        let mut node = Self { name, address, data, options, process: None };
+        let mut node = Self { name, address, data, options, runner, process: None };
         node.start_again().await;
         node
     }
@@ -37,7 +45,10 @@ impl Node {
     pub async fn start_again(&mut self) {
         assert!(self.process.is_none(), "{} is there", self.name);
         let log = File::options().create(true).append(true).open(self.log()).expect("a file for its log");
-        let mut process = Command::new(env!("CARGO_BIN_EXE_postcall"))
+        let words = self.runner.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_postcall")]);
+        let mut words = words.map(str::to_owned);
+        let mut process = Command::new(words.next().expect("there is one"))
+            .args(words)
             .args([
                 "serve",
                 "--listen",
@@ -73,6 +84,14 @@ impl Node {
         process.kill().await.expect("SIGKILL is sent");
     }
 
+    /// Ends the process in good order, and returns when it is gone.
+    pub async fn stop(&mut self) {
+        self.signal("TERM").await;
+        let mut process = self.process.take().expect("it runs");
+        let ended = tokio::time::timeout(PATIENCE, process.wait()).await.expect("it ends in time");
+        assert!(ended.expect("it is ours").success(), "{} ends well", self.name);
+    }
+
     /// Stops the process where it stands: it holds everything and does nothing.
     pub async fn freeze(&self) {
         self.signal("STOP").await;
@@ -97,6 +116,11 @@ impl Node {
 
     fn log(&self) -> PathBuf {
         self.data.with_extension("log")
+    }
+
+    /// How often it has logged these words.
+    pub fn has_logged(&self, words: &str) -> usize {
+        fs::read_to_string(self.log()).unwrap_or_default().matches(words).count()
     }
 
     /// What it has logged, the last of it.

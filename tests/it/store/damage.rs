@@ -44,6 +44,7 @@ pub async fn a_damaged_row_harms_nobody_else<F: Fixture>(mut scene: Scene<F>) {
     let recounted = scene.store.rows(scene.account, true).await;
     assert!(matches!(recounted, Err(StoreError::Unavailable(_))), "no recount passes over a call");
     assert_eq!(scene.store.sums(scene.account, false).await, scene.store.sums(scene.account, true).await);
+    assert_eq!(scene.store.ready().await, Ok(()), "the store is whole");
     scene.store.close().await.unwrap();
 }
 

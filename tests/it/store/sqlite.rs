@@ -215,13 +215,13 @@ async fn a_full_disk_is_survived() {
         }
         assert!(kept < 100, "it must be full at some time");
     };
-    assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
+    assert!(matches!(refused, StoreError::Full(_)), "{refused:?}");
     assert_eq!(scene.store.quarantine_size(scene.account).await, Ok(kept), "what was answered is there");
     let mut large = heard("large", ENDED);
     large.call.transcript.text = Some(Text::from(data_encoding::BASE64.encode(&noise()).as_str()));
     let large = || What::heard(vec![postcall::model::event::Heard::Call(Box::new(large.clone()))]);
     let refused = scene.try_commit(vec![scene.incoming(large())], Vec::new()).await;
-    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::Full(_))), "{refused:?}");
     assert_eq!(scene.feed().await.len(), 1);
     assert_eq!(scene.room.taken(), 1, "its place is given back");
 
