@@ -299,6 +299,15 @@ mod tests {
         assert_eq!(need(FORCE_PAGES * 2, false), Need::Force);
         assert_eq!(need(10, false), Need::Nothing);
         assert_eq!(schedule.force_at, FORCE_PAGES);
+
+        let mut schedule = Schedule::new();
+        let long = LONG_PAGES_WHEN_FULL;
+        assert_eq!(schedule.need(long, long, false), Need::Copy);
+        assert_eq!(
+            schedule.need(long + 9, long, true),
+            Need::Finish,
+            "a full disk has no room for a long one"
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ use postcall::store::{EndpointRef, Group, Incoming, Page, Place, Settlement, Sto
 use tokio::task::JoinHandle;
 
 use super::scene::{Fixture, Room, Scene, attempted, done, endpoint as made, numbers, says, source};
-use super::troubled::{CULPRIT, Fault, Notes, Troubled};
+use super::troubled::{CULPRIT, Fault, Notes, SPOILT, Troubled};
 
 const ENDED: Step = Step::Ended(Outcome::Completed);
 
@@ -155,6 +155,38 @@ pub async fn while_the_store_is_away_doors_say_so_and_settlements_wait<F: Fixtur
     assert_eq!(next, [2], "and what it let go went");
     assert_eq!(rig.writer.record(scene.incoming(says("b", ENDED))).await, Ok(done(Recorded, 1)));
     assert_eq!(scene.sum(endpoint).await.owed, 3);
+    scene.finish().await;
+}
+
+/// What attempts came to goes on, whatever bodies it meets in its group.
+pub async fn where_bodies_have_no_room_settlements_are_written<F: Fixture>(scene: Scene<F>) {
+    scene.endpoint(|_| {}).await;
+    let owned = scene.hear([says("a", ENDED)]).await.owned;
+    let rig = Rig::over(&scene, [Fault::Full]);
+    let settling = rig.settle(attempted(&owned[0], scene.now, Next::Delivered));
+    let recording = rig.together(["b", "c"].map(|call| scene.incoming(says(call, ENDED))).to_vec());
+    let ((), recorded) = tokio::join!(settling, recording);
+    assert!(recorded.iter().all(|it| matches!(it, Err(StoreError::Full(_)))), "{recorded:?}");
+    assert_eq!(rig.troubled.groups(), [3, 1], "they met in one group, and it was not given up");
+    assert_eq!(scene.state(1).await, DeliveryState::Delivered);
+    scene.finish().await;
+}
+
+/// Its own sender alone is refused; there is nothing wrong with the body, so it is not put away.
+pub async fn who_meets_damage_stops_no_neighbour<F: Fixture>(scene: Scene<F>) {
+    let rig = Rig::over(&scene, []);
+    let mut bodies: Vec<Incoming> =
+        (0..12).map(|call| scene.incoming(says(&format!("c-{call}"), ENDED))).collect();
+    bodies.insert(5, scene.incoming(says(SPOILT, ENDED)));
+    let recorded = rig.together(bodies).await;
+    for (at, recorded) in recorded.into_iter().enumerate() {
+        match at {
+            5 => assert!(matches!(recorded, Err(StoreError::Damaged(_))), "{recorded:?}"),
+            _ => assert_eq!(recorded, Ok(done(Recorded, 0)), "body {at}"),
+        }
+    }
+    assert_eq!(rig.troubled.groups()[0], 13, "they met in one group");
+    assert_eq!(scene.store.quarantine_size(scene.account).await, Ok(0));
     scene.finish().await;
 }
 

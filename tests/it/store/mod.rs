@@ -174,6 +174,8 @@ macro_rules! suite {
                     a_culprit_goes_to_quarantine_and_its_neighbours_commit
                     a_settlement_is_kept_without_what_cannot_be
                     a_group_that_loses_a_deadlock_is_tried_again
+                    where_bodies_have_no_room_settlements_are_written
+                    who_meets_damage_stops_no_neighbour
                     while_the_store_is_away_doors_say_so_and_settlements_wait
                     a_commit_that_nobody_heard_of_counts_once
                     what_was_submitted_is_written_before_the_end

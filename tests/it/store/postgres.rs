@@ -8,16 +8,17 @@ use std::time::Duration;
 use cluster::{Cluster, FAST, Stop};
 use postcall::model::secret::Credential;
 use postcall::model::{Outcome, Rights, Secret, Step};
-use postcall::store::Store;
 use postcall::store::postgres::{Options, PostgresStore};
+use postcall::store::{Store, StoreError};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
 use super::divided::no_row_says_another_account;
-use super::scene::{Fixture, Scene, new_key, some_time, source};
+use super::scene::{Fixture, Scene, new_key, says, some_time, source};
 use crate::database::Database;
 use crate::home::over_postgres;
 
+const ENDED: Step = Step::Ended(Outcome::Completed);
 /// So small that the suite meets it.
 const QUARANTINE_QUOTA: i64 = 3;
 
@@ -150,6 +151,21 @@ async fn another_key_opens_nothing() {
     second.close().await.unwrap();
     scene.crash().await;
     assert_eq!(scene.store.config(scene.account).unwrap().sources.len(), 1);
+    scene.finish().await;
+}
+
+/// What is not there cannot be written, and everybody who asks is told so.
+#[tokio::test]
+async fn a_table_that_is_gone_makes_a_node_unready_over_postgres() {
+    let scene = Scene::<Postgres>::new().await;
+    assert_eq!(scene.store.ready().await, Ok(()));
+    scene.place.sql("ALTER TABLE calls RENAME TO elsewhere");
+    let refused = scene.try_commit(vec![scene.incoming(says("a", ENDED))], Vec::new()).await;
+    assert!(matches!(refused, Err(StoreError::Damaged(_))), "{refused:?}");
+    assert!(matches!(scene.store.ready().await, Err(StoreError::Damaged(_))));
+    assert!(scene.store.trouble().is_damaged);
+    scene.place.sql("ALTER TABLE elsewhere RENAME TO calls");
+    scene.hear([says("a", ENDED)]).await;
     scene.finish().await;
 }
 

@@ -29,6 +29,8 @@ use super::scene::Room;
 
 /// A call or a response with this name cannot be stored.
 pub const CULPRIT: &str = "culprit";
+/// A call with this name lies where the database is damaged.
+pub const SPOILT: &str = "spoilt";
 
 /// What happens to a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub enum Fault {
     Lapsed,
     /// It lost a deadlock.
     Conflict,
+    /// There is no room for bodies.
+    Full,
 }
 
 /// A store with faults.
@@ -114,13 +118,17 @@ impl Troubled {
     }
 }
 
-fn holds_culprit(group: &Group) -> bool {
-    let in_bodies = group.incoming.iter().any(|incoming| match &incoming.what {
+fn tells_of(group: &Group, name: &str) -> bool {
+    group.incoming.iter().any(|incoming| match &incoming.what {
         What::Heard(all) => {
-            all.iter().any(|told| matches!(told, Told::Call(told) if *told.call_id() == *CULPRIT))
+            all.iter().any(|told| matches!(told, Told::Call(told) if *told.call_id() == *name))
         }
         What::Test(_) | What::Unreadable(_) => false,
-    });
+    })
+}
+
+fn holds_culprit(group: &Group) -> bool {
+    let in_bodies = tells_of(group, CULPRIT);
     let answered = |answer: &Option<String>| answer.as_deref() == Some(CULPRIT);
     in_bodies || group.settlements.iter().any(|settlement| answered(&settlement.attempt.response_body))
 }
@@ -188,6 +196,9 @@ impl Store for Troubled {
             if fault == Some(Fault::Unavailable) {
                 return Err(StoreError::Unavailable("told to be".to_owned()));
             }
+            if fault == Some(Fault::Full) && !group.incoming.is_empty() {
+                return Err(StoreError::Full("told to be".to_owned()));
+            }
             if fault == Some(Fault::Conflict) {
                 return Err(StoreError::Conflict("told to lose".to_owned()));
             }
@@ -196,6 +207,9 @@ impl Store for Troubled {
             }
             if holds_culprit(&group) {
                 return Err(StoreError::Data("told to refuse it".to_owned()));
+            }
+            if tells_of(&group, SPOILT) {
+                return Err(StoreError::Damaged("told to be".to_owned()));
             }
             let committed = self.store.commit(group, queues).await;
             match fault {
