@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
 /// The file system. It is gone when this is dropped.
@@ -35,7 +35,6 @@ impl Volume {
         let mut said = [0; 6];
         let ready = holder.stdout.as_mut().expect("it is piped").read_exact(&mut said).await;
         ready.expect("a mount in a user namespace; a container needs leave for that (--privileged)");
-        holder.stdin.as_mut().expect("it is piped").flush().await.expect("it listens");
         Self { home, holder }
     }
 
@@ -63,7 +62,7 @@ impl Volume {
 
     /// What is left, in bytes.
     pub fn available(&self) -> u64 {
-        let left = rustix::fs::statvfs(&self.seen_from_outside()).expect("it is mounted");
+        let left = rustix::fs::statvfs(self.seen_from_outside()).expect("it is mounted");
         left.f_bavail * left.f_frsize
     }
 
