@@ -39,6 +39,7 @@ use crate::delivery::resolver::SystemResolver;
 use crate::delivery::wire::{Exchange, Target, Wire, check_header};
 use crate::metrics::Metrics;
 use crate::model::{AccountKey, Time};
+use crate::store::export::WireRules;
 use crate::store::group::GroupWriter;
 use crate::store::outage::Outage;
 use crate::store::postgres::{self, PostgresStore};
@@ -404,7 +405,7 @@ pub struct WireCourier {
     pub guard: Guard,
 }
 
-impl Courier for WireCourier {
+impl WireRules for WireCourier {
     fn check_url(&self, url: &str) -> Result<(), String> {
         self.guard.check_url(url).map(drop)
     }
@@ -412,7 +413,9 @@ impl Courier for WireCourier {
     fn check_header(&self, name: &str, value: &str) -> Result<(), String> {
         check_header(name, value).map(drop)
     }
+}
 
+impl Courier for WireCourier {
     fn send<'a>(
         &'a self,
         account: AccountKey,

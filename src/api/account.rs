@@ -16,12 +16,9 @@ use super::keys::AccountView;
 use super::problem::Problem;
 use crate::model::Right;
 use crate::model::account::{MOST_REPEAT_MEMORY, REPEAT_MEMORY};
+use crate::model::bounds::{LONGEST_RETENTION, MOST_CREDIT, is_span};
 use crate::model::time::duration;
 
-/// A hundred years: whoever wants more wants for ever, and that is `null`.
-pub const MOST_DAYS: f64 = 36_500.0;
-/// More call minutes than anybody has.
-const MOST_MINUTES: f64 = 1e9;
 const SECONDS_OF_A_DAY: f64 = 86_400.0;
 
 /// A length of time as a number of days: `30`, `0.5`.
@@ -31,11 +28,13 @@ pub struct Days(pub Duration);
 impl Days {
     /// The length of so many days; `None` when there is nothing left of it or it is longer than a hundred years.
     pub fn read(days: f64) -> Option<Duration> {
-        if !(0.0..=MOST_DAYS).contains(&days) {
-            return None;
-        }
-        let micros = duration(days * SECONDS_OF_A_DAY).as_micros();
-        u64::try_from(micros).ok().filter(|&micros| micros > 0).map(Duration::from_micros)
+        let micros = u64::try_from(duration(days * SECONDS_OF_A_DAY).as_micros()).ok()?;
+        Some(Duration::from_micros(micros)).filter(|&span| is_span(span, LONGEST_RETENTION))
+    }
+
+    /// The most that [`Self::read`] takes.
+    pub fn most() -> f64 {
+        LONGEST_RETENTION.as_secs_f64() / SECONDS_OF_A_DAY
     }
 }
 
@@ -127,14 +126,15 @@ fn is_shorter(wanted: Option<Option<Duration>>, known: Option<Duration>) -> bool
 
 /// Call minutes, in milliseconds; nothing when they are left out, `None` in it for `null`.
 fn read_minutes(form: &mut Form<'_>) -> Option<Option<i64>> {
+    let most = MOST_CREDIT.as_secs_f64() / 60.0;
     match form.number("call_minutes") {
         Given::Absent => None,
         Given::Null => Some(None),
-        Given::Value(minutes) if (0.0..=MOST_MINUTES).contains(&minutes) => {
+        Given::Value(minutes) if (0.0..=most).contains(&minutes) => {
             Some(i64::try_from(duration(minutes * 60.0).as_millis()).ok())
         }
         Given::Value(_) => {
-            let remedy = format!("Give a number of minutes from 0 to {MOST_MINUTES}, or null for no limit.");
+            let remedy = format!("Give a number of minutes from 0 to {most}, or null for no limit.");
             form.wrong("call_minutes", "out_of_range", remedy);
             None
         }
@@ -168,7 +168,8 @@ fn read_days(form: &mut Form<'_>, name: &'static str) -> Option<Option<Duration>
             let length = Days::read(days);
             if length.is_none() {
                 let remedy = format!(
-                    "Give a number of days above 0, at most {MOST_DAYS}, or null to keep everything."
+                    "Give a number of days above 0, at most {}, or null to keep everything.",
+                    Days::most()
                 );
                 form.wrong(name, "out_of_range", remedy);
             }

@@ -49,9 +49,9 @@ pub async fn change(
     let over = |config: &AccountConfig| {
         let (mut form, known) = (Form::read(&body)?, config.account.limits);
         let limits = Limits {
-            endpoints: form.whole("endpoint_limit", 0, MOST).over(known.endpoints),
-            sources: form.whole("source_limit", 0, MOST).over(known.sources),
-            keys: form.whole("key_limit", 0, MOST).over(known.keys),
+            endpoints: form.whole("endpoint_limit", 0..=MOST).over(known.endpoints),
+            sources: form.whole("source_limit", 0..=MOST).over(known.sources),
+            keys: form.whole("key_limit", 0..=MOST).over(known.keys),
         };
         form.finish()?;
         Ok(((account, limits), ()))

@@ -2,6 +2,7 @@
 //! before anything is made: a batch is taken whole or not at all. Refuses to know the store.
 
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use utoipa::ToSchema;
@@ -11,23 +12,16 @@ use super::endpoint_form::check_url;
 use super::form::{Form, Given};
 use super::minutes;
 use super::problem::Problem;
+use crate::model::bounds::{ATTEMPTS, LONGEST_DEADLINE, LONGEST_OBJECT, LONGEST_TEXT, is_number, is_object};
 use crate::model::{DialectName, Object, Raw, Text, Token};
 use crate::model::{Time, phone};
 use crate::store::batches::{Contact, Given as Said, MOST_CONTACTS, MOST_SOURCES, Reporters};
 
-/// The most calls that a contact may get (seed 002's API: 1 to 5).
-const MOST_ATTEMPTS: u32 = 5;
 /// What a contact gets unless said: one call in our shape, seed 002's default in its own.
 const OUR_ATTEMPTS: u32 = 1;
 const SEED_ATTEMPTS: u32 = 3;
-/// The longest deadline in minutes: thirty days.
-pub const LONGEST_DEADLINE: u32 = 30 * 24 * 60;
 /// Wrong contacts that are named; the rest is only counted.
 const MOST_NAMED: usize = 20;
-/// The longest value of a contact in bytes.
-const LONGEST: usize = 2048;
-/// The longest object that is kept as given.
-const LONGEST_OBJECT: usize = 64 * 1024;
 
 /// Which system's names a request uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,8 +166,7 @@ pub fn read(
     let mut asked = Asked { said, contacts, max_attempts: 0, lost_after: None, webhooks: [None, None, None] };
     match style {
         Style::Ours => {
-            asked.max_attempts =
-                form.whole("max_attempts", 1, MOST_ATTEMPTS).value().unwrap_or(OUR_ATTEMPTS).into();
+            asked.max_attempts = form.whole("max_attempts", ATTEMPTS).value().unwrap_or(OUR_ATTEMPTS).into();
             asked.lost_after = minutes::read(&mut form, "lost_after_minutes", LONGEST_DEADLINE).value();
             asked.said.scheduled_at = form.time("scheduled_at").value();
             if let Given::Value(hooks) = form.object("webhooks") {
@@ -237,14 +230,14 @@ fn read_reporters(
 fn read_options(form: &mut Form<'_>, options: Option<&Raw>, asked: &mut Asked, courier: &dyn Courier) {
     asked.max_attempts = SEED_ATTEMPTS.into();
     let Some(mut options) = options.and_then(Raw::as_object) else { return };
-    whole(form, &mut options, "options.priority", "priority", 10);
-    whole(form, &mut options, "options.maxCallsPerSecond", "maxCallsPerSecond", 30);
-    let deadline =
-        whole(form, &mut options, "options.lostAfterMinutes", "lostAfterMinutes", LONGEST_DEADLINE);
+    whole(form, &mut options, "options.priority", "priority", 1..=10);
+    whole(form, &mut options, "options.maxCallsPerSecond", "maxCallsPerSecond", 1..=30);
+    let longest = u32::try_from(LONGEST_DEADLINE.as_secs() / 60).unwrap_or(u32::MAX);
+    let deadline = whole(form, &mut options, "options.lostAfterMinutes", "lostAfterMinutes", 1..=longest);
     asked.lost_after = deadline.map(|minutes| Duration::from_secs(u64::from(minutes) * 60));
     if let Some(mut strategy) = options.take("retryStrategy").and_then(|mut token| token.object()) {
         let path = "options.retryStrategy.maxAttempts";
-        if let Some(most) = whole(form, &mut strategy, path, "maxAttempts", MOST_ATTEMPTS) {
+        if let Some(most) = whole(form, &mut strategy, path, "maxAttempts", ATTEMPTS) {
             asked.max_attempts = most.into();
         }
     }
@@ -264,12 +257,19 @@ fn read_options(form: &mut Form<'_>, options: Option<&Raw>, asked: &mut Asked, c
     }
 }
 
-/// A whole number from 1 on.
-fn whole(form: &mut Form<'_>, from: &mut Object<'_>, path: &str, name: &str, most: u32) -> Option<u32> {
+/// A whole number within these bounds.
+fn whole(
+    form: &mut Form<'_>,
+    from: &mut Object<'_>,
+    path: &str,
+    name: &str,
+    bounds: RangeInclusive<u32>,
+) -> Option<u32> {
     let value = from.take(name)?;
-    let number = serde_json::from_str::<u32>(value.get()).ok().filter(|number| (1..=most).contains(number));
+    let number = serde_json::from_str::<u32>(value.get()).ok().filter(|number| bounds.contains(number));
     if number.is_none() {
-        form.wrong(path, "out_of_range", format!("Give a whole number from 1 to {most}."));
+        let (least, most) = bounds.into_inner();
+        form.wrong(path, "out_of_range", format!("Give a whole number from {least} to {most}."));
     }
     number
 }
@@ -380,7 +380,7 @@ fn read_contact(mut element: Token<'_>, names: &Names, style: Style, wrong: &mut
         let text = value.text().or_else(|| is_number.then(|| Text::from(value.get())));
         match text {
             None => wrong.push((name.to_owned(), "wrong_type", "Give a text.")),
-            Some(text) if text.as_bytes().len() > LONGEST => {
+            Some(text) if text.as_bytes().len() > LONGEST_TEXT => {
                 wrong.push((name.to_owned(), "too_long", "Shorten it to 2048 bytes."));
             }
             Some(text) if text.is_empty() => {}
@@ -406,7 +406,7 @@ fn read_contact(mut element: Token<'_>, names: &Names, style: Style, wrong: &mut
     if let Some(value) = fields.take("metadata") {
         let raw = Raw::of(&value);
         match raw.as_object() {
-            Some(_) if raw.get().len() <= LONGEST_OBJECT => contact.metadata = Some(raw),
+            Some(_) if is_object(&raw) => contact.metadata = Some(raw),
             Some(_) => wrong.push(("metadata".to_owned(), "too_long", "Shorten it to 65536 bytes.")),
             None => wrong.push(("metadata".to_owned(), "wrong_type", "Give an object.")),
         }
@@ -424,11 +424,4 @@ fn read_contact(mut element: Token<'_>, names: &Names, style: Style, wrong: &mut
         }
     }
     contact
-}
-
-/// What can be dialled: digits, or an address of the SIP kind.
-fn is_number(phone: &str) -> bool {
-    let digits = phone.strip_prefix('+').unwrap_or(phone);
-    phone.starts_with("sip:")
-        || (3..=20).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
 }

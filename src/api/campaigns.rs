@@ -136,7 +136,7 @@ pub fn read_name(form: &mut Form<'_>) -> Option<Option<Text>> {
 /// Reads name and number of calls: what is left out stays.
 fn read_setting(form: &mut Form<'_>, id: Text) -> Setting {
     let name = read_name(form);
-    let expected_calls = match form.whole("expected_calls", 0, u32::MAX) {
+    let expected_calls = match form.whole("expected_calls", 0..=u32::MAX) {
         Given::Absent => None,
         Given::Null => Some(None),
         Given::Value(expected) => Some(Some(expected)),

@@ -9,21 +9,10 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
 use crate::model::AccountKey;
+use crate::store::export::WireRules;
 
 /// Sends at once, and checks settings by the rules that sending keeps.
-pub trait Courier: Send + Sync {
-    /// Whether this URL may be sent to.
-    ///
-    /// # Errors
-    /// Why not, in a sentence for the caller.
-    fn check_url(&self, url: &str) -> Result<(), String>;
-
-    /// Whether this header may be added to requests.
-    ///
-    /// # Errors
-    /// Why not, in a sentence for the caller.
-    fn check_header(&self, name: &str, value: &str) -> Result<(), String>;
-
+pub trait Courier: WireRules {
     /// POSTs once, by the rules of every attempt, for an account.
     fn send<'a>(
         &'a self,

@@ -13,28 +13,17 @@ use super::problem::{Problem, sentence};
 use super::redact;
 use super::sources::read_dialect;
 use crate::dialect;
-use crate::model::endpoint::{
-    Delivering, Endpoint, EndpointState, Part, SHORTEST_TIMEOUT, Scope, Shape, Wait,
+use crate::model::bounds::{
+    IN_FLIGHT, LONGEST_DELAY, LONGEST_WAIT, MOST_DELAYS, MOST_HEADERS, TIMEOUTS, is_rate, is_span,
 };
+use crate::model::endpoint::{Delivering, Endpoint, EndpointState, Part, Scope, Shape, Wait};
 use crate::model::json::Text;
 use crate::model::{AccountKey, DialectName, EventType, Time, Token, time};
 
-/// The longest timeout in seconds.
-const LONGEST_TIMEOUT: u32 = 300;
-/// The longest wait between two attempts in seconds: seven days.
-const LONGEST_DELAY: u32 = 7 * 24 * 3600;
-/// The most waits.
-const MOST_DELAYS: usize = 50;
 /// The most names in a list of them, repeated ones counted.
 pub const MOST_NAMES: usize = 50;
-/// The most headers.
-const MOST_HEADERS: usize = 32;
-/// The longest wait for what comes after the end of a call, in minutes: a day.
-const LONGEST_WAIT: f64 = 1440.0;
 /// The wait unless said otherwise.
 const DEFAULT_WAIT: Duration = Duration::from_secs(600);
-/// The most attempts at the same time.
-const MOST_IN_FLIGHT: u32 = 1000;
 
 /// What a new endpoint may say; a change takes the same fields, and `null` sets one back to its default.
 #[derive(ToSchema)]
@@ -303,16 +292,19 @@ fn read_header(given: &Token<'_>) -> Option<(String, Option<bool>)> {
 
 fn read_wait(form: &mut Form<'_>, wait: &mut Option<Wait>) {
     let up_to = match form.number("up_to_minutes") {
-        Given::Value(minutes) if minutes > 0.0 && minutes <= LONGEST_WAIT => {
-            Given::Value(time::duration(minutes * 60.0))
-        }
-        Given::Value(_) => {
-            form.wrong(
-                "up_to_minutes",
-                "out_of_range",
-                format!("Give a number above 0, at most {LONGEST_WAIT}."),
-            );
-            Given::Absent
+        Given::Value(minutes) => {
+            let span = time::duration(minutes * 60.0);
+            if is_span(span, LONGEST_WAIT) {
+                Given::Value(span)
+            } else {
+                let most = LONGEST_WAIT.as_secs() / 60;
+                form.wrong(
+                    "up_to_minutes",
+                    "out_of_range",
+                    format!("Give a number above 0, at most {most}."),
+                );
+                Given::Absent
+            }
         }
         Given::Null => Given::Null,
         Given::Absent => Given::Absent,
@@ -353,11 +345,10 @@ fn read_wait(form: &mut Form<'_>, wait: &mut Option<Wait>) {
 }
 
 fn read_delivering(form: &mut Form<'_>, delivering: &mut Delivering) {
-    delivering.timeout =
-        form.seconds("timeout_seconds", SHORTEST_TIMEOUT, LONGEST_TIMEOUT).over(delivering.timeout);
-    delivering.max_in_flight = form.whole("max_in_flight", 1, MOST_IN_FLIGHT).over(delivering.max_in_flight);
+    delivering.timeout = form.seconds("timeout_seconds", &TIMEOUTS).over(delivering.timeout);
+    delivering.max_in_flight = form.whole("max_in_flight", IN_FLIGHT).over(delivering.max_in_flight);
     delivering.rate_limit = match form.number("rate_limit_per_second") {
-        Given::Value(rate) if rate > 0.0 => Some(rate),
+        Given::Value(rate) if is_rate(rate) => Some(rate),
         Given::Value(_) => {
             form.wrong("rate_limit_per_second", "out_of_range", "Give a number above 0, or leave it out.");
             None
@@ -374,8 +365,8 @@ fn read_delivering(form: &mut Form<'_>, delivering: &mut Delivering) {
                 match seconds.and_then(|seconds| duration(seconds, LONGEST_DELAY)) {
                     Some(delay) => delays.push(delay),
                     None => {
-                        let detail =
-                            format!("Give a number of seconds from 0 to {LONGEST_DELAY} (seven days).");
+                        let most = LONGEST_DELAY.as_secs();
+                        let detail = format!("Give a number of seconds from 0 to {most} (seven days).");
                         form.wrong(format!("retry_delays_seconds[{at}]"), "out_of_range", detail);
                     }
                 }

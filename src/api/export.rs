@@ -2,6 +2,7 @@
 //! no read and no write spans it. Refuses to know what is in a line.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json as Answer;
@@ -25,7 +26,7 @@ use super::problem::{BAD_CURSOR, Problem, WrongFields};
 use super::query::Query;
 use crate::model::id::Tag;
 use crate::model::{AccountKey, Right};
-use crate::store::export::{Cursor, Exported, Import, Imported, Secrets, Wrong};
+use crate::store::export::{Cursor, Exported, Import, Imported, Secrets, WireRules, Wrong};
 use crate::store::{EndpointRef, StoreError};
 
 /// Lines of JSON.
@@ -186,7 +187,8 @@ pub async fn import(
         return Err(Problem::conflict("import_under_way", detail).closing());
     };
     let (sum, wrong) = Default::default();
-    let mut taking = Taking { state: &state, account, deliver, may_end, sum, wrong };
+    let keeps_ids = caller.may(Right::Admin);
+    let mut taking = Taking { state: &state, account, deliver, may_end, keeps_ids, sum, wrong };
     let share = Share::Account(caller.account);
     let (speed, longest) = (state.settings.body_speed, longest_line(&state));
     let unread = |unread: Unread| {
@@ -230,6 +232,7 @@ struct Taking<'a> {
     account: AccountKey,
     deliver: bool,
     may_end: bool,
+    keeps_ids: bool,
     sum: ImportView,
     wrong: WrongFields,
 }
@@ -247,7 +250,8 @@ impl Taking<'_> {
         let (deliver, now) = (self.deliver, self.state.clock.now());
         // An end among these lines must not come before what is wrong with one of them is known.
         let may_end = self.may_end && self.wrong.is_empty();
-        let import = Import { lines, deliver, may_end, now };
+        let rules: Arc<dyn WireRules> = Arc::clone(&self.state.courier) as _;
+        let import = Import { lines, deliver, may_end, keeps_ids: self.keeps_ids, rules, now };
         let done = self.state.store.import(self.account, import).await?;
         let Imported { added, unchanged, mut wrong, ended, stopped } = done;
         for (kind, count) in added {

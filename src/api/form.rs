@@ -1,16 +1,15 @@
 //! Reads the fields of a request, and collects everything that is wrong before it answers.
 //! Knows types and lengths; refuses to know what a field means. Never repeats a value: it may be a secret.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use http::StatusCode;
 
 use super::problem::{MOST_LISTED, Problem, WrongFields};
+use crate::model::bounds::LONGEST_TEXT;
 use crate::model::time;
 use crate::model::{Object, Raw, Text, Time, Token};
-
-/// The longest text in a setting, in bytes.
-const LONGEST: usize = 2048;
 
 /// A field that may be left out, set to `null`, or given.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,8 +116,8 @@ impl<'a> Form<'a> {
         .checked(|text: &Text| {
             if text.is_empty() {
                 self.wrong(name, "empty", "Give it at least one character, or leave it out.");
-            } else if text.as_bytes().len() > LONGEST {
-                self.wrong(name, "too_long", format!("Shorten it to {LONGEST} bytes."));
+            } else if text.as_bytes().len() > LONGEST_TEXT {
+                self.wrong(name, "too_long", format!("Shorten it to {LONGEST_TEXT} bytes."));
             } else {
                 return true;
             }
@@ -151,20 +150,22 @@ impl<'a> Form<'a> {
         self.read_as(name, "a number", |value| serde_json::from_str(value.get()).ok())
     }
 
-    /// A length of time from `least` up to `most` seconds; fractions are allowed.
-    pub fn seconds(&mut self, name: &'static str, least: Duration, most: u32) -> Given<Duration> {
+    /// A length of time within these bounds, in seconds; fractions are allowed.
+    pub fn seconds(&mut self, name: &'static str, bounds: &RangeInclusive<Duration>) -> Given<Duration> {
         let given = self.number(name);
+        let [least, most] = [bounds.start(), bounds.end()].map(Duration::as_secs_f64);
         self.convert(
             name,
             given,
-            |seconds| duration(seconds, most).filter(|span| *span >= least),
-            || format!("Give a number of seconds from {} to {most}.", least.as_secs_f64()),
+            |seconds| duration(seconds, *bounds.end()).filter(|span| bounds.contains(span)),
+            || format!("Give a number of seconds from {least} to {most}."),
         )
     }
 
-    /// A whole number from `least` to `most`.
-    pub fn whole(&mut self, name: &'static str, least: u32, most: u32) -> Given<u32> {
+    /// A whole number within these bounds.
+    pub fn whole(&mut self, name: &'static str, bounds: RangeInclusive<u32>) -> Given<u32> {
         let given = self.number(name);
+        let (least, most) = bounds.into_inner();
         let convert = |number: f64| {
             let is_whole = number.fract() == 0.0 && (f64::from(least)..=f64::from(most)).contains(&number);
             #[expect(
@@ -283,9 +284,9 @@ impl<T> Given<T> {
     }
 }
 
-/// A length of time from zero to `most` seconds.
-pub fn duration(seconds: f64, most: u32) -> Option<Duration> {
-    (0.0..=f64::from(most)).contains(&seconds).then(|| time::duration(seconds))
+/// A length of time of so many seconds, from nothing to the longest.
+pub fn duration(seconds: f64, longest: Duration) -> Option<Duration> {
+    (0.0..=longest.as_secs_f64()).contains(&seconds).then(|| time::duration(seconds))
 }
 
 /// What to do about a name that nobody asked for.
@@ -311,6 +312,7 @@ pub fn shorten(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::bounds::TIMEOUTS;
 
     #[test]
     fn every_wrong_field_is_named_once() {
@@ -318,8 +320,8 @@ mod tests {
         let given = form.text("url");
         form.required("url", given);
         form.boolean("ordered");
-        form.seconds("timeout_seconds", Duration::from_secs(1), 300);
-        form.whole("max", 1, 10);
+        form.seconds("timeout_seconds", &TIMEOUTS);
+        form.whole("max", 1..=10);
         let given = form.text("dialect");
         form.required("dialect", given);
         let Err(problem) = form.finish() else { panic!("five mistakes") };
@@ -357,7 +359,7 @@ mod tests {
         ] {
             let body = format!("{{\"timeout_seconds\":{text}}}");
             let mut form = Form::read(body.as_bytes()).unwrap();
-            let given = form.seconds("timeout_seconds", Duration::from_secs(1), 300).value();
+            let given = form.seconds("timeout_seconds", &TIMEOUTS).value();
             assert_eq!(given.map(|span| span.as_millis()), expected, "{text}");
             assert_eq!(form.finish().is_ok(), expected.is_some(), "{text}");
         }

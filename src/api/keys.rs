@@ -11,7 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::ApiState;
-use super::account::{Days, MOST_DAYS};
+use super::account::Days;
 use super::auth::{self, Caller, new_api_key};
 use super::body::{Id, Json};
 use super::form::{Form, Given};
@@ -311,7 +311,7 @@ fn read_expiry(form: &mut Form<'_>, own: Option<Time>, now: Time) -> Option<Time
                 form.wrong(
                     "expires_in_days",
                     "out_of_range",
-                    format!("Give a number of days above 0, at most {MOST_DAYS}."),
+                    format!("Give a number of days above 0, at most {}.", Days::most()),
                 );
             }
             ("expires_in_days", end)

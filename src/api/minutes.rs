@@ -22,10 +22,11 @@ impl Serialize for Minutes {
     }
 }
 
-/// Reads a length of time above zero, at most so many minutes.
-pub fn read(form: &mut Form<'_>, name: &'static str, most: u32) -> Given<Duration> {
+/// Reads a length of time above zero, at most the longest.
+pub fn read(form: &mut Form<'_>, name: &'static str, longest: Duration) -> Given<Duration> {
+    let most = longest.as_secs_f64() / SECONDS;
     match form.number(name) {
-        Given::Value(minutes) if minutes > 0.0 && minutes <= f64::from(most) => {
+        Given::Value(minutes) if minutes > 0.0 && minutes <= most => {
             // To the millisecond, so that it comes back as it was given.
             let span = duration(minutes * SECONDS);
             Given::Value(Duration::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1)))

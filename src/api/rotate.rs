@@ -25,7 +25,7 @@ use crate::model::{DialectName, Endpoint, Source, Time};
 /// How long the old secret counts beside the new one: a day.
 const DEFAULT_GRACE: Duration = Duration::from_secs(24 * 3600);
 /// The longest grace, and how far ahead a switch may be planned, in seconds: a year.
-const FARTHEST: u32 = 366 * 24 * 3600;
+const FARTHEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// What a rotation may say. Every field may be left out, and the body too.
 #[derive(ToSchema)]
@@ -77,7 +77,7 @@ impl Order {
         }
         let activate_at = match form.string("activate_at") {
             Given::Value(text) => match Time::parse(&text) {
-                Some(at) if at.since(now) <= Duration::from_secs(FARTHEST.into()) => Some(at.max(now)),
+                Some(at) if at.since(now) <= FARTHEST => Some(at.max(now)),
                 _ => {
                     form.wrong(
                         "activate_at",
@@ -96,7 +96,7 @@ impl Order {
                     form.wrong(
                         "grace_seconds",
                         "out_of_range",
-                        format!("Give seconds from 0 to {FARTHEST}."),
+                        format!("Give seconds from 0 to {}.", FARTHEST.as_secs()),
                     );
                 }
                 grace

@@ -11,7 +11,6 @@ use utoipa::ToSchema;
 
 use super::ApiState;
 use super::auth::Caller;
-use super::batch_form::LONGEST_DEADLINE;
 use super::body::{Id, Json};
 use super::changes;
 use super::credential::{self, Made, Shown, Side};
@@ -23,6 +22,7 @@ use super::query::Query;
 use super::redact::HIDDEN;
 use super::shown_once::{Reveal, once};
 use crate::dialect;
+use crate::model::bounds::LONGEST_DEADLINE;
 use crate::model::id::Kind;
 use crate::model::{DialectName, Right, Source, Time};
 use crate::store::AccountConfig;

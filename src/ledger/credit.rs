@@ -2,6 +2,10 @@
 
 use crate::model::Call;
 
+/// No call is longer, in milliseconds: seven days. What says so is a clock that was wrong, and a few of these would be more than
+/// can be counted.
+const LONGEST: i64 = 7 * 24 * 3600 * 1000;
+
 /// What a call uses up, in milliseconds: its length once it is over, said or from its start to its end. A call that is
 /// under way uses up nothing yet, and one of unknown length never does; nor does one that claims a batch which its source may
 /// not report on.
@@ -15,7 +19,7 @@ pub fn used(call: &Call) -> i64 {
         (None, Some(start), Some(end)) => end.since(start).as_millis(),
         _ => 0,
     };
-    i64::try_from(span).unwrap_or(i64::MAX)
+    i64::try_from(span).map_or(LONGEST, |span| span.min(LONGEST))
 }
 
 #[cfg(test)]
@@ -35,6 +39,8 @@ mod tests {
         assert_eq!(used(&over), 0);
         let [start, end] = [100, 160].map(Time::from_seconds);
         assert_eq!(used(&Call { started_at: start, ended_at: end, ..over.clone() }), 60_000);
+        let long = Call { duration_seconds: Millis::from_seconds(3e10), ..over.clone() };
+        assert_eq!(used(&long), LONGEST);
         assert_eq!(used(&Call { started_at: end, ended_at: start, ..over }), 0, "a clock that was wrong");
     }
 }

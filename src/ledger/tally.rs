@@ -271,11 +271,11 @@ impl Tally {
 
     /// Adds other sums.
     pub fn merge(&mut self, other: &Self) {
-        self.0.iter_mut().zip(&other.0).for_each(|(sum, number)| *sum += number);
+        self.0.iter_mut().zip(&other.0).for_each(|(sum, number)| *sum = sum.saturating_add(*number));
     }
 
     fn book(&mut self, facts: &Facts, sign: i64) {
-        let mut add = |at: usize, amount: i64| self.0[at] += sign * amount;
+        let mut add = |at: usize, amount: i64| self.0[at] = self.0[at].saturating_add(sign * amount);
         match facts.state {
             State::Ended(outcome) => add(OUTCOMES + place_of(&Outcome::ALL, outcome), 1),
             State::Requested => add(REQUESTED, 1),

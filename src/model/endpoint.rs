@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DialectName;
 use super::account::AccountKey;
+use super::bounds::{self, TIMEOUTS};
 use super::event::EventType;
 use super::json::Text;
 use super::secret::Credential;
@@ -41,10 +42,6 @@ impl Default for Shape {
 /// Attempts at the same time, unless the endpoint says otherwise: enough for a quick receiver, few enough not to
 /// overrun a slow one.
 pub const DEFAULT_MAX_IN_FLIGHT: u32 = 32;
-
-/// The shortest time that an exchange has. A connection over a continent with TLS takes a good part of it; an endpoint with
-/// less would only ever fail, and each failure costs a connection.
-pub const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What vendors often send after the end of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,10 +99,31 @@ pub struct Delivering {
 }
 
 impl Delivering {
-    /// The time that an exchange has, given the dialect's. Endpoints that were stored with less than [`SHORTEST_TIMEOUT`]
-    /// get that.
+    /// The time that an exchange has, given the dialect's. Endpoints that were stored with less or more than [`TIMEOUTS`] get
+    /// the nearest of them.
     pub fn timeout_or(&self, usual: Duration) -> Duration {
-        self.timeout.map_or(usual, |timeout| timeout.max(SHORTEST_TIMEOUT))
+        self.timeout.map_or(usual, |timeout| timeout.clamp(*TIMEOUTS.start(), *TIMEOUTS.end()))
+    }
+
+    /// The first setting that cannot be, by its name in the API.
+    pub fn misfit(&self) -> Option<&'static str> {
+        let Self { timeout, retry_delays, max_in_flight, rate_limit, wait } = self;
+        let delays = retry_delays.as_deref().unwrap_or_default();
+        let are_delays =
+            delays.len() <= bounds::MOST_DELAYS && delays.iter().all(|delay| *delay <= bounds::LONGEST_DELAY);
+        let is_wait = |wait: &Wait| {
+            (1..=Part::ALL.len()).contains(&wait.parts.len())
+                && bounds::is_span(wait.up_to, bounds::LONGEST_WAIT)
+        };
+        [
+            ("timeout_seconds", timeout.is_none_or(|timeout| TIMEOUTS.contains(&timeout))),
+            ("retry_delays_seconds", are_delays),
+            ("max_in_flight", max_in_flight.is_none_or(|most| bounds::IN_FLIGHT.contains(&most))),
+            ("rate_limit_per_second", rate_limit.is_none_or(bounds::is_rate)),
+            ("up_to_minutes", wait.as_ref().is_none_or(is_wait)),
+        ]
+        .into_iter()
+        .find_map(|(name, fits)| (!fits).then_some(name))
     }
 }
 

@@ -241,11 +241,7 @@ impl Heard {
     pub fn long_identifier(&self) -> Option<&'static str> {
         match self {
             Self::Call(heard) => heard.long_identifier(),
-            Self::Batch(heard) => first_long([
-                ("batch_id", Some(&heard.batch.batch_id)),
-                ("agent_id", heard.batch.agent_id.as_ref()),
-                ("user_id", heard.batch.user_id.as_ref()),
-            ]),
+            Self::Batch(heard) => long_identifier_of_batch(&heard.batch),
         }
     }
 }
@@ -253,17 +249,37 @@ impl Heard {
 impl HeardCall {
     /// An identifier that is longer than [`LONGEST_IDENTIFIER`], by its name.
     pub fn long_identifier(&self) -> Option<&'static str> {
-        let call = &self.call;
-        first_long([
-            ("call_id", Some(&call.call_id)),
-            ("batch_id", call.batch_id.as_ref()),
-            ("batch_id", call.claimed_batch_id.as_ref()),
-            ("user_id", call.user_id.as_ref()),
-            ("campaign_id", call.campaign.id.as_ref()),
-            ("agent_id", call.agent.id.as_ref()),
-            ("contact_id", call.contact.id.as_ref()),
-        ])
+        long_identifier_of_call(&self.call)
     }
+}
+
+/// The same of what an event tells.
+pub fn long_identifier(body: &EventBody) -> Option<&'static str> {
+    match body {
+        EventBody::Call { call, .. } => long_identifier_of_call(call),
+        EventBody::Batch(batch) => long_identifier_of_batch(batch),
+        _ => None,
+    }
+}
+
+fn long_identifier_of_call(call: &Call) -> Option<&'static str> {
+    first_long([
+        ("call_id", Some(&call.call_id)),
+        ("batch_id", call.batch_id.as_ref()),
+        ("batch_id", call.claimed_batch_id.as_ref()),
+        ("user_id", call.user_id.as_ref()),
+        ("campaign_id", call.campaign.id.as_ref()),
+        ("agent_id", call.agent.id.as_ref()),
+        ("contact_id", call.contact.id.as_ref()),
+    ])
+}
+
+fn long_identifier_of_batch(batch: &Batch) -> Option<&'static str> {
+    first_long([
+        ("batch_id", Some(&batch.batch_id)),
+        ("agent_id", batch.agent_id.as_ref()),
+        ("user_id", batch.user_id.as_ref()),
+    ])
 }
 
 fn first_long<const N: usize>(named: [(&'static str, Option<&Text>); N]) -> Option<&'static str> {

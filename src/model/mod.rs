@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod batch;
+pub mod bounds;
 pub mod call;
 pub mod decimal;
 pub mod delivery;

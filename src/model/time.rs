@@ -34,6 +34,11 @@ impl Time {
         self.0
     }
 
+    /// Whether it lies within the years that can be written (-9999 to 9999): every time that somebody said does.
+    pub fn is_writable(self) -> bool {
+        Timestamp::from_microsecond(self.0).is_ok()
+    }
+
     /// This moment and `delay` later.
     pub fn after(self, delay: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(delay.as_micros()).unwrap_or(i64::MAX)))

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Answer, CallView, Page, StoreError};
 use crate::ledger::{ContactBook, Standing};
+use crate::model::bounds;
 use crate::model::json::Raw;
 use crate::model::{AccountKey, DialectName, Endpoint, Secret, Text, Time};
 
@@ -47,6 +48,24 @@ pub struct Contact {
     /// Whatever the giver adds, an object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Raw>,
+}
+
+impl Contact {
+    /// The first of its values that cannot be, by its name in the API. One that was erased has no number.
+    pub fn misfit(&self) -> Option<&'static str> {
+        let is_text = |text: &Option<Text>| text.as_ref().is_none_or(|text| bounds::is_text(text.as_bytes()));
+        [
+            ("phone", self.phone.is_empty() || bounds::is_number(&self.phone.to_str())),
+            ("phone", self.phone.is_empty() || bounds::is_text(self.phone.as_bytes())),
+            ("id", is_text(&self.id)),
+            ("name", is_text(&self.name)),
+            ("email", is_text(&self.email)),
+            ("company", is_text(&self.company)),
+            ("metadata", self.metadata.as_ref().is_none_or(bounds::is_object)),
+        ]
+        .into_iter()
+        .find_map(|(name, fits)| (!fits).then_some(name))
+    }
 }
 
 /// The sources that one batch may name.
@@ -114,6 +133,30 @@ pub struct Given {
     /// The endpoints that were made with it, by number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<i64>,
+}
+
+impl Given {
+    /// The first of its values that cannot be, by its name in the API.
+    pub fn misfit(&self) -> Option<&'static str> {
+        let is_text = |text: &Option<Text>| text.as_ref().is_none_or(|text| bounds::is_text(text.as_bytes()));
+        let is_object = |raw: &Option<Raw>| raw.as_ref().is_none_or(bounds::is_object);
+        let are_sources = match &self.reporters {
+            Reporters::All => true,
+            Reporters::Dialect(name) => DialectName::parse(name).is_some(),
+            Reporters::Listed(sources) => sources.len() <= MOST_SOURCES,
+        };
+        [
+            ("agent_id", is_text(&self.agent_id)),
+            ("user_id", is_text(&self.user_id)),
+            ("name", is_text(&self.name)),
+            ("metric_schema", is_object(&self.metric_schema)),
+            ("options", is_object(&self.options)),
+            ("source_ids", are_sources),
+            ("webhooks", self.endpoints.len() <= bounds::MOST_WEBHOOKS),
+        ]
+        .into_iter()
+        .find_map(|(name, fits)| (!fits).then_some(name))
+    }
 }
 
 /// A batch that is about to be taken in.

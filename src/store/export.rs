@@ -2,6 +2,7 @@
 //! the store's; refuses to know how they travel.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
@@ -145,8 +146,24 @@ pub struct Exported {
     pub next: Option<Cursor>,
 }
 
+/// What can be sent to, by the rules of whoever sends: settings that come in are held to them as those that are given by
+/// hand.
+pub trait WireRules: Send + Sync {
+    /// Whether this URL may be sent to.
+    ///
+    /// # Errors
+    /// Why not, in a sentence for the caller.
+    fn check_url(&self, url: &str) -> Result<(), String>;
+
+    /// Whether this header may be added to requests.
+    ///
+    /// # Errors
+    /// Why not, in a sentence for the caller.
+    fn check_header(&self, name: &str, value: &str) -> Result<(), String>;
+}
+
 /// Lines that come in together.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Import {
     /// Each with its number in the file.
     pub lines: Vec<(u64, String)>,
@@ -154,6 +171,10 @@ pub struct Import {
     pub deliver: bool,
     /// Whether an `end` ends it: not while lines before it were wrong.
     pub may_end: bool,
+    /// Whether records keep their ids, where no other account has them: who brings them must not choose for himself.
+    pub keeps_ids: bool,
+    /// What can be sent to from here.
+    pub rules: Arc<dyn WireRules>,
     /// When.
     pub now: Time,
 }

@@ -248,6 +248,33 @@ async fn an_account_moves_house() {
     assert_eq!(stolen.problem().1, "bad_cursor");
 }
 
+/// Receivers tell records by their ids: only whoever may act on every account brings ids along.
+#[tokio::test]
+async fn a_tenant_does_not_choose_its_ids() {
+    let house = House::open().await;
+    let source = house.source(&house.key, "aloro").await;
+    house.bring(&source, &spoken("c-1", "+15551234567")).await;
+    let all = lines(&house.get("/v1/export").await);
+    let text = all.iter().map(|line| format!("{line}\n")).collect::<String>();
+    let mark = |id: &Value| id.as_str().unwrap()[4..12].to_owned();
+    let brought = mark(&all[0]["id"]);
+
+    let new = House::open().await;
+    let tenant = new.tenant("acme").await;
+    let own = mark(&new.call(&tenant, "GET", "/v1/account", &Value::Null).await.json()["id"]);
+    assert_eq!(bring(&new, &tenant, "", &text).await.status, 200);
+    let events = new.call(&tenant, "GET", "/v1/events", &Value::Null).await.json();
+    assert_eq!(mark(&events["data"][0]["id"]), own);
+    assert_ne!(own, brought);
+
+    let other = new.tenant("other").await;
+    let id =
+        new.call(&other, "GET", "/v1/account", &Value::Null).await.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(bring(&new, &new.key, &format!("?account_id={id}"), &text).await.status, 200);
+    let events = new.call(&other, "GET", "/v1/events", &Value::Null).await.json();
+    assert_eq!(mark(&events["data"][0]["id"]), brought, "an admin brings them along");
+}
+
 #[tokio::test]
 async fn wrong_lines_are_named_by_their_numbers() {
     let house = House::open().await;

@@ -1,4 +1,5 @@
-//! Chores of the repository: `cargo xtask test`, `cargo xtask bench`, `cargo xtask attack`, `cargo xtask audit`.
+//! Chores of the repository: `cargo xtask test`, `cargo xtask imports`, `cargo xtask bench`, `cargo xtask attack`,
+//! `cargo xtask audit`.
 //! Knows which commands to run; refuses to know how postcall works inside.
 
 mod audit;
@@ -12,6 +13,8 @@ const USAGE: &str = "usage: cargo xtask <command>
   test [-- FILTER]   install what the tests need (Debian packages when root, npm and PyPI packages), then run the
                      tests whose names contain FILTER, or every test: those of the whole program once over SQLite
                      and once over a PostgreSQL of their own, which is gone afterwards
+  imports            bring an export with each of its numbers, ids and lines changed in every way, one change at a time, into
+                     both stores; the tests try some of them
   bench              measure postcall beside a bare relay on this machine, everything on loopback; `--quick` takes
                      less than a minute, `--only NAME,NAME` runs single measures, `--publish` writes the last whole
                      run into docs/performance.md; `--store postgres` does each of them over PostgreSQL
@@ -24,6 +27,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match args.first().map(String::as_str) {
         Some("test") => test(&args[1..]).map(|()| ExitCode::SUCCESS),
+        Some("imports") => imports().map(|()| ExitCode::SUCCESS),
         Some("bench") => measure("run", &args[1..]),
         Some("attack") => measure("attack", &args[1..]),
         Some("audit") => audit::run().map(|()| ExitCode::SUCCESS),
@@ -72,6 +76,21 @@ fn test(rest: &[String]) -> Result<(), String> {
     let mut again = tests(&["--workspace", "--test", "it"]);
     again.env(TEST_STORE, "postgres").args(rest).args((!rest.iter().any(|it| it == "--")).then_some("--"));
     run(again.args(WITHOUT_CHOICE.iter().flat_map(|tests| ["--skip", tests])))
+}
+
+/// Every change to an import, not only some.
+fn imports() -> Result<(), String> {
+    let mut command = Command::new("cargo");
+    command.args([
+        "test",
+        "--locked",
+        "--test",
+        "it",
+        "whatever_is_changed_in_an_import",
+        "--",
+        "--nocapture",
+    ]);
+    run(command.env("POSTCALL_TEST_IMPORTS", "all"))
 }
 
 /// Builds both in release, and has the benchmark measure (`run`, which asserts nothing: a machine may be busy) or attack; its

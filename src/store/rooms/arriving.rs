@@ -15,28 +15,25 @@ use super::config::Changed;
 use super::edges::Edges;
 use super::head::Head;
 use super::keys::pack;
-use super::limits;
 use super::list::ROOMS;
 use super::mentioned::{Mentions, Remembered};
+use super::moving_settings::SEALED_ELSEWHERE;
+use super::plausible::{self, HandedOut};
 use super::read;
 use super::retention;
-use super::sealed::{self, SealedCredential, SealedEndpoint, SealedSource};
 use super::tallies::{self, Table};
 use super::tombstones;
 use super::transcripts;
 use super::{moving_batches, moving_replays};
-use crate::clock::random_bytes;
-use crate::dialect::{self, Proof};
+use crate::ledger::Counted;
 use crate::ledger::merge::Marks;
-use crate::model::account::{Limited, MOST_REPEAT_MEMORY};
+use crate::model::event::{LONGEST_IDENTIFIER, long_identifier};
 use crate::model::id::{self, Kind, Tag};
-use crate::model::{AccountKey, Call, DialectName, Event, EventBody, EventType, Outcome, Time};
-use crate::store::export::{
-    AccountLine, CallLine, EndpointLine, EventLine, Import, Imported, SourceLine, VERSION, Wrong,
-};
+use crate::model::{AccountKey, Call, EventBody, EventType, Outcome, Time};
+use crate::store::StoreError;
+use crate::store::export::{AccountLine, CallLine, EventLine, Import, Imported, VERSION, WireRules, Wrong};
 use crate::store::packed::pack_bytes;
 use crate::store::vault::Vault;
-use crate::store::{EndpointRef, StoreError};
 
 /// What an import has to know of its account.
 pub const COLUMNS: &str = r"
@@ -44,12 +41,6 @@ pub const COLUMNS: &str = r"
 ALTER TABLE accounts ADD COLUMN origin INTEGER;
 ALTER TABLE accounts ADD COLUMN importing INTEGER NOT NULL DEFAULT 0;
 ";
-
-/// Why an endpoint is not sent to after it came in.
-const HELD: &str = "imported: set its secret if it was left out, then enable it when nobody else sends to it";
-
-const SEALED_ELSEWHERE: &str =
-    "It was sealed under another master.key. Export with secrets=clear, or bring that key along.";
 
 /// What became of one line.
 pub enum Taken {
@@ -102,9 +93,15 @@ pub struct Arriving<'a> {
     pub(super) tag: Tag,
     /// Whether anything may be written: afterwards lines are only compared.
     is_open: bool,
-    deliver: bool,
+    pub(super) deliver: bool,
     pub(super) now: Time,
-    changed: &'a mut Vec<Changed>,
+    /// What can be sent to.
+    pub(super) rules: &'a dyn WireRules,
+    /// What the account has handed out.
+    pub(super) handed_out: HandedOut,
+    /// What the endpoints were owed, once somebody asked.
+    pub(super) owed: &'a mut Option<i64>,
+    pub(super) changed: &'a mut Vec<Changed>,
     found: &'a mut Changes,
     tallies: &'a mut tallies::Changes,
     mentions: &'a mut Mentions,
@@ -131,11 +128,22 @@ pub struct Effects {
     tallies: tallies::Changes,
     /// Campaigns and agents; written with the lines.
     mentions: Mentions,
+    owed: Option<i64>,
 }
 
 impl Arriving<'_> {
-    /// The number of an id in a line.
+    /// The number of an id in a line: one that the account has handed out.
     pub(super) fn number(&self, kind: Kind, id: &str) -> Result<i64, Refused> {
+        let number = self.any_number(kind, id)?;
+        // Afterwards nothing comes in, whatever its number.
+        if !self.is_open || self.handed_out.has(kind, number) {
+            return Ok(number);
+        }
+        wrong("out_of_range", "An id in it has a number that was not handed out, if the first line is right.")
+    }
+
+    /// The same where the number may be the one that comes next.
+    pub(super) fn any_number(&self, kind: Kind, id: &str) -> Result<i64, Refused> {
         match id::parse(kind, id) {
             Some((tag, number)) if tag == self.origin && number > 0 => Ok(number),
             Some(_) => wrong("other_account", "An id in it is of another account than the first line's."),
@@ -218,22 +226,25 @@ fn take(
     })?;
     let kind = kind.kind;
     if kind == "account" {
-        let taken = begin(db, known.vault, account, &read(line)?, import.now, &mut effects.changed)?;
+        let taken = begin(db, known.vault, account, &read(line)?, import, &mut effects.changed)?;
         return Ok((kind, Some(taken)));
     }
     if kind == "cursor" {
         return Ok((kind, Some(Taken::Unchanged)));
     }
-    let (origin, is_open, tag): (Option<i64>, bool, i64) = db
-        .prepare_cached("SELECT origin, importing, tag FROM accounts WHERE account = ?")?
-        .query_row([account.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let (origin, is_open, tag, handed_out): (Option<i64>, bool, i64, HandedOut) = db
+        .prepare_cached(&format!(
+            "SELECT origin, importing, tag, {} FROM accounts WHERE account = ?",
+            HandedOut::COLUMNS
+        ))?
+        .query_row([account.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, HandedOut::of(row, 3)?)))?;
     let Some(origin) = origin else {
         let detail = "The first line has to be the account's. Send the export from its beginning.";
         return Err(Refused::All("no_account_line", detail.to_owned()));
     };
     let [origin, tag] = [origin, tag].map(|mark| Tag::from_random(mark.cast_unsigned()));
     let (deliver, now) = (import.deliver, import.now);
-    let Effects { changed, found, tallies, mentions } = effects;
+    let Effects { changed, found, tallies, mentions, owed } = effects;
     let Known { vault, remembered } = known;
     let mut arriving = Arriving {
         db,
@@ -244,6 +255,9 @@ fn take(
         is_open,
         deliver,
         now,
+        rules: import.rules.as_ref(),
+        handed_out,
+        owed,
         changed,
         found,
         tallies,
@@ -283,7 +297,7 @@ fn begin(
     vault: &Vault,
     account: AccountKey,
     line: &AccountLine,
-    now: Time,
+    import: &Import,
     changed: &mut Vec<Changed>,
 ) -> Result<Taken, Refused> {
     if line.version > VERSION {
@@ -293,20 +307,11 @@ fn begin(
     let Some((tag, _)) = id::parse(Kind::Account, &line.id) else {
         return Err(Refused::All("bad_id", "Its \"id\" is not acc_....".to_owned()));
     };
-    let numbers = [
-        line.position,
-        line.calls,
-        line.deliveries,
-        line.sources,
-        line.endpoints,
-        line.purged,
-        line.transcripts_gone,
-        line.batches,
-        line.replays,
-    ];
-    if numbers.iter().any(|number| !(0..1 << 40).contains(number)) {
-        return Err(Refused::All("out_of_range", "One of its numbers is below 0 or too large.".to_owned()));
+    if let Some(name) = plausible::misfit(line) {
+        let detail = format!("Its {name:?} is not one that an account can have.");
+        return Err(Refused::All("out_of_range", detail));
     }
+    let now = import.now;
     let (origin, is_used): (Option<i64>, bool) = db
         .prepare_cached(
             "SELECT origin, position + calls + deliveries + quarantined > 0 FROM accounts WHERE account = ?",
@@ -324,7 +329,8 @@ fn begin(
     let is_taken = db
         .prepare_cached("SELECT 1 FROM accounts WHERE tag = ? AND account <> ?")?
         .exists([tag.0.cast_signed(), account.0])?;
-    if !is_taken {
+    // Receivers know records by their ids, so who may choose the mark in them could speak for another account somewhere.
+    if import.keeps_ids && !is_taken {
         db.prepare_cached("UPDATE accounts SET tag = ? WHERE account = ?")?
             .execute([tag.0.cast_signed(), account.0])?;
     }
@@ -362,7 +368,7 @@ fn begin(
     retention::set(db, account, kept[0], now)?;
     transcripts::set(db, account, kept[1], now)?;
     if let Some(micros) = line.repeat_memory {
-        tombstones::set(db, account, retention::length(micros).min(MOST_REPEAT_MEMORY), now)?;
+        tombstones::set(db, account, retention::length(micros), now)?;
     }
     changed.push(Changed::Everything(account));
     Ok(Taken::Added)
@@ -382,81 +388,6 @@ fn batch_secret(vault: &Vault, line: &AccountLine) -> Result<Option<Vec<u8>>, Re
     Ok(secret.map(|secret| vault.seal(&secret)))
 }
 
-fn is_same_age(db: &Connection, table: &str, key: i64, created_at: Time) -> Result<Option<bool>, StoreError> {
-    let known: Option<i64> = db
-        .prepare_cached(&format!("SELECT created_at FROM {table} WHERE id = ? /*! AND account = @1 */"))?
-        .query_row([key], |row| row.get(0))
-        .optional()?;
-    Ok(known.map(|known| known == created_at.as_micros()))
-}
-
-fn unseal<T: DeserializeOwned>(vault: &Vault, sealed: &str) -> Result<T, Refused> {
-    let opened = BASE64.decode(sealed.as_bytes()).ok().and_then(|bytes| vault.open(&bytes).ok());
-    opened
-        .and_then(|plain| serde_json::from_slice(&plain).ok())
-        .ok_or_else(|| Refused::Line("sealed_elsewhere", SEALED_ELSEWHERE.to_owned()))
-}
-
-fn known_dialect(name: &str) -> Result<&'static str, Refused> {
-    match DialectName::parse(name) {
-        Some(dialect) => Ok(dialect.as_str()),
-        None => wrong("unknown_dialect", "This postcall does not know its dialect."),
-    }
-}
-
-pub fn source(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
-    let line: SourceLine = read(line)?;
-    let (db, number) = (arriving.db, arriving.number(Kind::Source, &line.id)?);
-    let key = pack(arriving.account, number);
-    let known = is_same_age(db, "sources", key, line.created_at)?;
-    if known == Some(true) {
-        return Ok(Taken::Unchanged);
-    }
-    arriving.must_be_open()?;
-    let dialect = known_dialect(&line.dialect)?;
-    let settings: SealedSource = match (&line.sealed, &line.secrets) {
-        (Some(sealed), _) => unseal(arriving.vault, sealed)?,
-        (None, Some(clear)) => read(clear.get())?,
-        // Nobody knows its secret: a door without one would be open to anybody.
-        (None, None) => unknown_source(line.name, dialect)?,
-    };
-    settings.credential.open().or_else(|_| wrong("malformed_line", "Its credential cannot be read."))?;
-    if line.deleted_at.is_none() {
-        limits::check(db, arriving.account, Limited::Sources)?;
-    }
-    db.prepare_cached(
-        "INSERT INTO sources (id, dialect, sealed, created_at, deleted_at /*!, account */)
-         VALUES (?1, ?2, ?3, ?4, ?5 /*!, @1 */)
-         ON CONFLICT (id /*!, account */)
-         DO UPDATE SET dialect = ?2, sealed = ?3, created_at = ?4, deleted_at = ?5",
-    )?
-    .execute(params![
-        key,
-        dialect,
-        sealed::seal(arriving.vault, &settings)?,
-        line.created_at.as_micros(),
-        line.deleted_at.map(Time::as_micros)
-    ])?;
-    raise(db, arriving.account, "sources", number)?;
-    arriving.changed.push(Changed::Source(arriving.account, number));
-    Ok(Taken::Added)
-}
-
-/// A source whose secret was left out: a door without one would be open to anybody, so it gets one that nobody knows.
-fn unknown_source(name: String, dialect: &str) -> Result<SealedSource, StoreError> {
-    let unknown = SealedCredential::unknown(random_bytes());
-    let proof = dialect::get(sealed::dialect_of(dialect)?).proof();
-    Ok(match proof {
-        Proof::Unsigned => SealedSource {
-            name,
-            credential: SealedCredential::default(),
-            url_token: unknown.token(),
-            lost_after: None,
-        },
-        _ => SealedSource { name, credential: unknown, url_token: None, lost_after: None },
-    })
-}
-
 /// Numbers that come are handed out no more.
 pub(super) fn raise(
     db: &Connection,
@@ -467,81 +398,6 @@ pub(super) fn raise(
     let sql = format!("UPDATE accounts SET {column} = ?2 WHERE account = ?1 AND {column} < ?2");
     db.prepare_cached(&sql)?.execute([account.0, number])?;
     Ok(())
-}
-
-pub fn endpoint(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
-    let line: EndpointLine = read(line)?;
-    let (db, number) = (arriving.db, arriving.number(Kind::Endpoint, &line.id)?);
-    let key = pack(arriving.account, number);
-    if is_same_age(db, "endpoints", key, line.created_at)? == Some(true) {
-        return Ok(Taken::Unchanged);
-    }
-    arriving.must_be_open()?;
-    let mut settings: SealedEndpoint = match &line.sealed {
-        Some(sealed) => unseal(arriving.vault, sealed)?,
-        None => read(line.settings.get())?,
-    };
-    known_dialect(&settings.dialect)?;
-    settings.credential.open().or_else(|_| wrong("malformed_line", "Its credential cannot be read."))?;
-    settings.batch_id = moving_batches::id_here(arriving, settings.batch_id);
-    let lacks_secret = line.has_secret && settings.credential.is_empty();
-    if lacks_secret {
-        settings.credential = SealedCredential::unknown(random_bytes());
-    }
-    let is_held = line.deleted_at.is_none() && (lacks_secret || !arriving.deliver);
-    let disabled = line.disabled.or_else(|| is_held.then(|| HELD.to_owned()));
-    let [delivered, dead, cancelled] = line.gone;
-    if line.gone.iter().any(|&count| count < 0) || !line.shapes.iter().any(|it| it.revision == line.revision)
-    {
-        return wrong("malformed_line", "Its counts or its revisions cannot be.");
-    }
-    let of_batch = line.of_batch && settings.batch_id.is_some();
-    match (line.deleted_at, of_batch) {
-        (Some(_), _) => {}
-        (None, false) => limits::check(db, arriving.account, Limited::Endpoints)?,
-        (None, true) => limits::check_of_batch(db, arriving.account)?,
-    }
-    db.prepare_cached(
-        "INSERT INTO endpoints (id, revision, sealed, disabled, created_at, deleted_at, of_batch /*!, account */)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7 /*!, @1 */)
-         ON CONFLICT (id /*!, account */) DO UPDATE SET
-             revision = ?2, sealed = ?3, disabled = ?4, created_at = ?5, deleted_at = ?6, of_batch = ?7, swept = 0",
-    )?
-    .execute(params![
-        key,
-        line.revision,
-        sealed::seal(arriving.vault, &settings)?,
-        disabled,
-        line.created_at.as_micros(),
-        line.deleted_at.map(Time::as_micros),
-        of_batch
-    ])?;
-    db.prepare_cached("DELETE FROM shapes WHERE endpoint = ? /*! AND account = @1 */")?.execute([key])?;
-    for shape in &line.shapes {
-        db.prepare_cached(
-            "INSERT INTO shapes (endpoint, revision, dialect, shape /*!, account */)
-             VALUES (?, ?, ?, ? /*!, @1 */) ON CONFLICT DO NOTHING",
-        )?
-        .execute(params![key, shape.revision, known_dialect(&shape.dialect)?, shape.shape.get()])?;
-    }
-    db.prepare_cached(
-        "INSERT INTO endpoint_sums (endpoint, owed, delivered, pending, dead, cancelled /*!, account */)
-         VALUES (?1, ?2, ?3, 0, ?4, ?5 /*!, @1 */)
-         ON CONFLICT (endpoint /*!, account */) DO UPDATE SET
-             owed = ?2, delivered = ?3, pending = 0, dead = ?4, cancelled = ?5",
-    )?
-    .execute([key, delivered + dead + cancelled, delivered, dead, cancelled])?;
-    if line.gone != [0; 3] {
-        db.prepare_cached(
-            "INSERT INTO purged (endpoint, delivered, dead, cancelled /*!, account */)
-             VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
-             ON CONFLICT (endpoint /*!, account */) DO UPDATE SET delivered = ?2, dead = ?3, cancelled = ?4",
-        )?
-        .execute([key, delivered, dead, cancelled])?;
-    }
-    raise(db, arriving.account, "endpoints", number)?;
-    arriving.changed.push(Changed::Endpoint(EndpointRef { account: arriving.account, number }));
-    Ok(Taken::Added)
 }
 
 pub fn event(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
@@ -573,9 +429,24 @@ pub fn event(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> 
     let source = id(Kind::Source, line.source_id.as_deref())?;
     let call = id(Kind::Call, line.call.as_deref())?;
     let previous = id(Kind::Event, line.previous.as_deref())?;
-    let first_delivery = arriving.number(Kind::Delivery, &line.first_delivery)?;
-    if previous.is_some_and(|previous| previous >= number) || line.deliveries < 0 {
-        return wrong("malformed_line", "Its numbers cannot be: it would come before what it follows.");
+    let first_delivery = arriving.any_number(Kind::Delivery, &line.first_delivery)?;
+    let follows = match previous {
+        Some(previous) => previous < number && is_of_call(arriving, previous, call)?.unwrap_or(true),
+        None => true,
+    };
+    if !follows {
+        return wrong("malformed_line", "What it follows is not an earlier event of its call.");
+    }
+    let are_numbered = match arriving.handed_out.end_of(first_delivery, line.deliveries) {
+        Some(end) => plausible::are_in_order(db, arriving.account, number, [first_delivery, end])?,
+        None => false,
+    };
+    if !are_numbered || !plausible::are_owed(db, arriving.account, line.deliveries)? {
+        let detail = "Its deliveries are more than there are endpoints and numbers for, or have those of other events.";
+        return wrong("out_of_range", detail);
+    }
+    if let Some(name) = long_identifier(&body) {
+        return wrong("malformed_line", format!("Its {name} is longer than {LONGEST_IDENTIFIER} bytes."));
     }
     db.prepare_cached(
         "INSERT INTO events (id, kind, at, source, call, previous, test, first_delivery, deliveries,
@@ -594,7 +465,6 @@ pub fn event(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> 
         line.deliveries,
         pack_bytes(line.data.get().as_bytes())?
     ])?;
-    raise(db, arriving.account, "position", number)?;
     if let (EventBody::Batch(batch), Some(source)) = (&body, source) {
         let is_completed = kind == EventType::BatchCompleted;
         db.prepare_cached(
@@ -612,6 +482,20 @@ pub fn event(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> 
         ])?;
     }
     Ok(Taken::Added)
+}
+
+/// Whether an event is one of this call; `None` when it is not there.
+pub(super) fn is_of_call(
+    arriving: &Arriving<'_>,
+    event: i64,
+    call: Option<i64>,
+) -> Result<Option<bool>, StoreError> {
+    let found: Option<Option<i64>> = arriving
+        .db
+        .prepare_cached("SELECT call FROM events WHERE id = ? /*! AND account = @1 */")?
+        .query_row([pack(arriving.account, event)], |row| row.get(0))
+        .optional()?;
+    Ok(found.map(|found| call.is_some() && found == call))
 }
 
 pub(super) fn is_known(is_same: bool) -> Result<Taken, Refused> {
@@ -635,24 +519,31 @@ pub fn call(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     }
     arriving.must_be_open()?;
     let event = arriving.number(Kind::Event, &line.event)?;
-    let is_there = Edges::of(db, arriving.account)?.has_event(event)
-        && db
-            .prepare_cached("SELECT 1 FROM events WHERE id = ? /*! AND account = @1 */")?
-            .exists([pack(arriving.account, event)])?;
-    if !is_there {
+    let is_there = Edges::of(db, arriving.account)?.has_event(event);
+    if !is_there || is_of_call(arriving, event, Some(number))? != Some(true) {
         return wrong("no_such_event", "Its last event did not come before it.");
     }
-    let read_outcome = |word: &str| Outcome::ALL.into_iter().find(|outcome| outcome.as_str() == word);
-    let outcome = match line.outcome.as_deref().map(read_outcome) {
-        Some(None) => return wrong("unknown_outcome", "This postcall does not know its outcome."),
-        outcome => outcome.flatten().map(outcome_code),
-    };
-    let is_fine = serde_json::from_str::<Marks>(line.marks.get()).is_ok()
-        && line.record.as_ref().is_none_or(|record| serde_json::from_str::<Call>(record.get()).is_ok());
-    if !is_fine {
-        return wrong("malformed_line", "Its \"marks\" or its \"record\" cannot be read.");
+    if !(1..=LONGEST_IDENTIFIER).contains(&line.call_id.as_bytes().len()) {
+        let detail = format!("Its \"call_id\" is empty, or longer than {LONGEST_IDENTIFIER} bytes.");
+        return wrong("malformed_line", detail);
     }
-    let link = moving_batches::link(arriving, &line)?;
+    let is_outcome = |word: &String| Outcome::ALL.into_iter().any(|outcome| outcome.as_str() == word);
+    if !line.outcome.as_ref().is_none_or(is_outcome) {
+        return wrong("unknown_outcome", "This postcall does not know its outcome.");
+    }
+    let (last, ..) = read::event(db, arriving.origin, arriving.account, event)?;
+    let EventBody::Call { call: snapshot, .. } = last.body else {
+        return wrong("no_such_event", "Its last event is not about a call.");
+    };
+    let parsed = line.record.as_ref().map(|record| serde_json::from_str::<Call>(record.get())).transpose();
+    let (Ok(record), Ok(_)) = (parsed, serde_json::from_str::<Marks>(line.marks.get())) else {
+        return wrong("malformed_line", "Its \"marks\" or its \"record\" cannot be read.");
+    };
+    // The record says how it ended. What was heard while the export was under way may be in one place and not in the other.
+    let as_it_stands = record.as_ref().unwrap_or(&snapshot);
+    let outcome = as_it_stands.outcome.map(outcome_code);
+    let counted = Counted::of(as_it_stands);
+    let link = moving_batches::link(arriving, &line, counted)?;
     let record = line.record.map(|record| pack_bytes(record.get().as_bytes())).transpose()?;
     let hash = call_hash(source, &line.call_id);
     db.prepare_cached(
@@ -676,11 +567,6 @@ pub fn call(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     link.write(arriving, key)?;
     arriving.found.add(hash, key);
     arriving.tallies.book(arriving.account, None, tallies::of_call(db, key)?);
-    if let (Event { body: EventBody::Call { call, .. }, .. }, ..) =
-        read::event(db, arriving.origin, arriving.account, event)?
-    {
-        arriving.mentions.note(arriving.remembered, arriving.account, &call);
-    }
-    raise(db, arriving.account, "calls", number)?;
+    arriving.mentions.note(arriving.remembered, arriving.account, &snapshot);
     Ok(Taken::Added)
 }

@@ -323,6 +323,8 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
         None => {
             recording.change_batch(batch, |book| {
                 (book.state, book.has_intake) = (BatchState::Sealed, false);
+                // Of one that came in with an account, lines may have been left out.
+                book.tally.total = book.taken_in;
             })?;
             recording.complete(batch)?;
         }

@@ -11,7 +11,7 @@ use super::limits;
 use super::retention;
 use super::sealed::{self, SealedEndpoint, SealedSource};
 use crate::model::account::{Account, Limited};
-use crate::model::endpoint::{Delivering, EndpointState, Scope};
+use crate::model::endpoint::{EndpointState, Scope};
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, Endpoint, EventType, Source, Time};
 use crate::store::vault::Vault;
@@ -225,7 +225,9 @@ fn source_of(row: &Row<'_>, vault: &Vault, tag: Tag) -> Result<Source, StoreErro
 fn endpoint_of(row: &Row<'_>, vault: &Vault, tag: Tag) -> Result<Endpoint, StoreError> {
     let (account, number) = unpack(row.get(0)?);
     let sealed: SealedEndpoint = sealed::open(vault, row.blob(2)?)?;
-    let events = sealed.events.map(|names| names.iter().filter_map(|name| EventType::parse(name)).collect());
+    let events =
+        sealed.events.as_ref().map(|names| names.iter().filter_map(|name| EventType::parse(name)).collect());
+    let delivering = sealed.delivering();
     Ok(Endpoint {
         account,
         number,
@@ -244,13 +246,7 @@ fn endpoint_of(row: &Row<'_>, vault: &Vault, tag: Tag) -> Result<Endpoint, Store
         ordered: sealed.ordered,
         headers: sealed.headers,
         plain_headers: sealed.plain_headers,
-        delivering: Delivering {
-            timeout: sealed.timeout,
-            retry_delays: sealed.retry_delays,
-            max_in_flight: sealed.max_in_flight,
-            rate_limit: sealed.rate_limit,
-            wait: sealed.wait,
-        },
+        delivering,
         credential: sealed.credential.open()?,
         state: match row.get(3)? {
             None => EndpointState::Active,

@@ -1,6 +1,7 @@
 //! The head of an account: it hands out the feed's positions and all other numbers, and whoever holds it has the account's
 //! line. Refuses to know what the numbers are for.
 
+use super::keys::LAST_HEAD;
 use crate::model::AccountKey;
 use crate::store::StoreError;
 use crate::store::sql::{self, Connection, OptionalExtension, Row};
@@ -29,6 +30,11 @@ impl Head {
         found.optional()?.ok_or_else(|| StoreError::Data(format!("account {} does not exist", account.0)))
     }
 
+    fn has_room(&self) -> bool {
+        let heads = [self.position, self.calls, self.deliveries, self.quarantined];
+        heads.iter().all(|head| (0..=LAST_HEAD).contains(head))
+    }
+
     /// Reads [`COLUMNS`].
     pub fn of(row: &Row<'_>) -> sql::Result<(Self, i64)> {
         let head = Self {
@@ -39,6 +45,9 @@ impl Head {
             slot_ends: row.get(4)?,
             has_tombstones: row.get(6)?,
         };
+        if !head.has_room() {
+            return Err(sql::Error::Shape("the numbers of an account are used up, or damaged".to_owned()));
+        }
         Ok((head, row.get(5)?))
     }
 

@@ -8,7 +8,9 @@ use crate::store::sql::BEGINNING;
 const NUMBER_BITS: u32 = BEGINNING;
 
 /// The most that a record's number can be. It is never handed out, so it stands for every number that cannot be.
-const LAST_NUMBER: i64 = (1 << NUMBER_BITS) - 1;
+pub const LAST_NUMBER: i64 = (1 << NUMBER_BITS) - 1;
+/// The most that an account may have handed out of a kind for a transaction to hand out more: none takes so many.
+pub const LAST_HEAD: i64 = LAST_NUMBER - (1 << 20);
 /// The accounts that fit above the numbers.
 pub const MOST_ACCOUNTS: i64 = (1 << (63 - NUMBER_BITS)) - 2;
 

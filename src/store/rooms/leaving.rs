@@ -10,6 +10,7 @@ use super::keys::{pack, unpack};
 use super::list::ROOMS;
 use super::moving_batches;
 use super::sealed::{self, SealedCredential, SealedEndpoint, SealedSource};
+use super::spans;
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, EventType, Outcome, Raw, Text, Time};
 use crate::store::StoreError;
@@ -346,7 +347,7 @@ pub fn calls(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
                 .prepare_cached("SELECT previous FROM events WHERE id = ? /*! AND account = @1 */")?
                 .query_row([pack(leaving.account, event)], |row| row.get(0))
                 .optional()?;
-            event = previous.flatten().unwrap_or(0);
+            event = spans::before(event, previous.flatten()).unwrap_or(0);
         }
         let record = record.map(|packed| raw(&unpack_text(&packed)?)).transpose()?;
         let marks: Vec<u8> = row.get(5)?;

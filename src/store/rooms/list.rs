@@ -21,10 +21,11 @@ use super::record::OWNED;
 use super::replays;
 use super::rows::DELETE_BODY;
 use super::settle::reference;
+use super::spans;
 use super::tallies;
 use super::tombstones::Of;
 use super::upkeep;
-use super::{moving_batches, moving_deliveries, moving_names, moving_replays};
+use super::{moving_batches, moving_deliveries, moving_names, moving_replays, moving_settings};
 use crate::ledger::tally::Dimension;
 use crate::ledger::{CallBook, Received};
 use crate::model::id::{Kind, Tag};
@@ -78,12 +79,17 @@ pub const ROOMS: &[Room] = &[
     Room {
         name: "sources",
         erase: None,
-        carry: Carry::of(Numbers(Kind::Source), "source", leaving::sources, arriving::source),
+        carry: Carry::of(Numbers(Kind::Source), "source", leaving::sources, moving_settings::take_source),
     },
     Room {
         name: "endpoints",
         erase: None,
-        carry: Carry::of(Numbers(Kind::Endpoint), "endpoint", leaving::endpoints, arriving::endpoint),
+        carry: Carry::of(
+            Numbers(Kind::Endpoint),
+            "endpoint",
+            leaving::endpoints,
+            moving_settings::take_endpoint,
+        ),
     },
     Room {
         name: "campaigns",
@@ -191,7 +197,7 @@ fn events(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
                     [erasing.job, call, -unpack(id).1],
                 )?;
             }
-            None if is_about && erase_event(erasing, id, None)?.is_none() => return Ok(true),
+            None if is_about && erase_event(erasing, id, None, None)?.is_none() => return Ok(true),
             _ => {}
         }
         erasing.place = unpack(id).1;
@@ -258,13 +264,13 @@ fn erase_call(erasing: &mut Erasing<'_, '_>, call: i64, at: i64) -> Result<Optio
     if let Some(seen) = at.filter(|&at| at <= 0) {
         let last = erase_record(erasing, call, &alias)?;
         erasing.count("calls", i64::from(last.is_some()));
-        at = last.or((seen < 0).then_some(-seen));
+        at = last.or((seen < 0).then(|| seen.saturating_neg()));
     }
     while let Some(position) = at {
         if !erasing.may_take(0) {
             return Ok(Some(position));
         }
-        match erase_event(erasing, pack(erasing.account, position), Some(&alias))? {
+        match erase_event(erasing, pack(erasing.account, position), Some(call), Some(&alias))? {
             Some(previous) => at = previous,
             None => return Ok(Some(position)),
         }
@@ -335,28 +341,33 @@ fn read_book(packed: &[u8], marks: &[u8]) -> Result<CallBook, StoreError> {
     })
 }
 
-/// Erases an event with its deliveries. Gives the call's event before it, or nothing when there is more to do about this
-/// one.
+/// Erases an event of this call with its deliveries. Gives the call's event before it, or nothing when there is more to do
+/// about this one.
 fn erase_event(
     erasing: &mut Erasing<'_, '_>,
     id: i64,
+    call: Option<i64>,
     alias: Option<&Text>,
 ) -> Result<Option<Option<i64>>, StoreError> {
     let db = erasing.recording.db;
-    let row: Option<(i64, i64, Option<i64>)> = db
+    let row: Option<(i64, i64, Option<i64>, Option<i64>)> = db
         .prepare_cached(
-            "SELECT first_delivery, deliveries, previous FROM events WHERE id = ? /*! AND account = @1 */",
+            "SELECT first_delivery, deliveries, previous, call FROM events WHERE id = ? /*! AND account = @1 */",
         )?
-        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
         .optional()?;
     // Gone by its age, and all before it too.
-    let Some((first, count, previous)) = row else { return Ok(Some(None)) };
-    let account = erasing.account;
-    if !erase_deliveries(erasing, [pack(account, first), pack(account, first + count)])? {
+    let Some((first, count, previous, of_call)) = row else { return Ok(Some(None)) };
+    // A chain that leads to another call's events is damaged, and those are another person's.
+    if of_call != call {
+        return Ok(Some(None));
+    }
+    let (account, position) = (erasing.account, unpack(id).1);
+    if !erase_deliveries(erasing, spans::of_event(db, id, first, count)?)? {
         return Ok(None);
     }
     // Those that replays planned have their numbers elsewhere.
-    for delivery in replays::deliveries_of(db, account, unpack(id).1)? {
+    for delivery in replays::deliveries_of(db, account, position)? {
         if !erase_deliveries(erasing, [pack(account, delivery), pack(account, delivery + 1)])? {
             return Ok(None);
         }
@@ -370,7 +381,7 @@ fn erase_event(
         body => body,
     })?;
     erasing.count("events", 1);
-    Ok(Some(previous))
+    Ok(Some(spans::before(position, previous)))
 }
 
 /// A record without the number in what else is kept of it: some vendors make ids and names of it.

@@ -4,20 +4,22 @@
 
 use crate::store::sql::{OptionalExtension, params};
 
-use super::arriving::{Arriving, Refused, Taken, is_known, raise, read, wrong};
-use super::batches::{LAST_BATCH, keys_of};
+use super::arriving::{Arriving, Refused, Taken, is_known, read, wrong};
+use super::batches::keys_of;
 use super::credit;
 use super::keys::{pack, unpack};
 use super::leaving::{Leaving, PAGE, time};
 use super::placing::{BATCH_COLUMNS, BatchBook, CONTACT_COLUMNS, book_of, contact_of, contacts_of};
+use super::retention::length;
 use super::scheduled;
 use crate::ledger::{ContactBook, Counted, Standing};
+use crate::model::bounds::{ATTEMPTS, LONGEST_DEADLINE, is_span};
 use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, Text, Time};
 use crate::store::StoreError;
 use crate::store::batches::{
-    BatchState, Contact, Failure, Given, MOST_CONTACTS, MOST_SOURCES, Reporters, batch_of, contact_number,
-    write,
+    BatchState, CONTACTS_IN_STEP, Contact, Failure, Given, MOST_CONTACTS, Reporters, batch_of,
+    contact_number, write,
 };
 use crate::store::export::CallLine;
 use crate::store::moving::{BatchLine, ContactLine, TakenIn};
@@ -223,24 +225,34 @@ pub fn take_batch(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refu
         let numbers = ids.iter().map(|id| arriving.number(Kind::Source, id));
         numbers.collect::<Result<Vec<i64>, Refused>>()
     });
-    let reporters = match sources.transpose()? {
-        Some(sources) if sources.len() > MOST_SOURCES => {
-            return wrong("malformed_line", "It names more sources than a batch may.");
+    let reporters = match (sources.transpose()?, line.given.reporters) {
+        (Some(sources), _) => Reporters::Listed(sources),
+        (None, Reporters::Listed(_)) => {
+            return wrong("malformed_line", "Numbers of sources say nothing; it lacks their ids.");
         }
-        Some(sources) => Reporters::Listed(sources),
-        None => line.given.reporters,
+        (None, others) => others,
     };
     let given = Given { endpoints, reporters, ..line.given };
-    let counts = [line.taken_in, line.succeeded, line.failed, line.lost_after.unwrap_or(0)];
-    let is_fine = number <= LAST_BATCH
-        && usize::try_from(line.total).is_ok_and(|total| total <= MOST_CONTACTS)
-        && counts.iter().all(|&count| count >= 0)
-        && line.max_attempts > 0
-        && state.is_over() == line.ended_at.is_some();
+    if let Some(name) = given.misfit() {
+        return wrong("setting_refused", format!("Its {name} is not what a batch can say."));
+    }
+    let asked = line.asked.as_deref().map(|id| arriving.number(Kind::Contact, id)).transpose()?;
+    let most = i64::try_from(MOST_CONTACTS).unwrap_or(i64::MAX);
+    let are_counted = (1..=most).contains(&line.total)
+        && (0..=line.total).contains(&line.taken_in)
+        && line.succeeded >= 0
+        && line.failed >= 0
+        && line.succeeded.checked_add(line.failed).is_some_and(|closed| closed <= line.taken_in);
+    let is_fine = are_counted
+        && u32::try_from(line.max_attempts).is_ok_and(|most| ATTEMPTS.contains(&most))
+        && line.lost_after.is_none_or(|micros| is_span(length(micros), LONGEST_DEADLINE))
+        && state.is_over() == line.ended_at.is_some()
+        // It completes when the last one of all its contacts closes.
+        && (state != BatchState::Completed || line.succeeded + line.failed == line.total)
+        && asked.is_none_or(|contact| batch_of(contact) == number);
     if !is_fine {
         return wrong("malformed_line", "Its numbers cannot be.");
     }
-    let asked = line.asked.as_deref().map(|id| arriving.number(Kind::Contact, id)).transpose()?;
     let counts = if state.is_over() { [line.taken_in, line.succeeded, line.failed] } else { [0; 3] };
     let micros = |time: Option<Time>| time.map(Time::as_micros);
     db.prepare_cached(
@@ -269,7 +281,6 @@ pub fn take_batch(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refu
     if let Some(due) = line.asks_at {
         scheduled::rest(db, key, due, asked)?;
     }
-    raise(db, arriving.account, "batches", number)?;
     Ok(Taken::Added)
 }
 
@@ -295,17 +306,20 @@ pub fn take_contact(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Re
     }
     arriving.must_be_open()?;
     let batch = pack(arriving.account, batch_of(number));
-    let found: Option<(i64, i64)> = db
-        .prepare_cached("SELECT state, total FROM given_batches WHERE id = ? /*! AND account = @1 */")?
-        .query_row([batch], |row| Ok((row.get(0)?, row.get(1)?)))
+    let found: Option<(i64, i64, i64)> = db
+        .prepare_cached(
+            "SELECT state, total, max_attempts FROM given_batches WHERE id = ? /*! AND account = @1 */",
+        )?
+        .query_row([batch], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
-    let Some((state, total)) = found else {
+    let Some((state, total, max_attempts)) = found else {
         return wrong("no_such_batch", "Its batch did not come before it.");
     };
     let place = number - contact_number(batch_of(number), 0);
     let count = i64::try_from(line.waiting.len()).unwrap_or(i64::MAX).max(1);
     if place < 1
         || place.saturating_add(count - 1) > total
+        || line.waiting.len() > CONTACTS_IN_STEP
         || line.waiting.is_empty() == line.taken_in.is_none()
     {
         return wrong(
@@ -313,9 +327,16 @@ pub fn take_contact(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Re
             "Its batch has no such place, or it is neither taken in nor waiting.",
         );
     }
+    let about = line.taken_in.iter().map(|contact| &contact.about).chain(&line.waiting);
+    if let Some(name) = about.filter_map(Contact::misfit).next() {
+        return wrong("setting_refused", format!("The {name} of a contact is not what can be given."));
+    }
+    if is_taken(arriving, batch, [key, key + count])? {
+        return wrong("number_taken", "Another contact of its batch has that place.");
+    }
     let is_open = state < BatchState::Completed as i64;
     match line.taken_in {
-        Some(contact) => take_one(arriving, batch, key, &contact, is_open),
+        Some(contact) => take_one(arriving, batch, key, &contact, is_open.then_some(max_attempts)),
         None if state == BatchState::Sealed as i64 => {
             wrong("malformed_line", "It waits for a batch that has taken all of its contacts in.")
         }
@@ -332,6 +353,29 @@ pub fn take_contact(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Re
     }
 }
 
+/// Whether one of these places is another contact's, one that was taken in or one that waits.
+fn is_taken(arriving: &Arriving<'_>, batch: i64, [first, end]: [i64; 2]) -> Result<bool, StoreError> {
+    let is_there = |table: &str| {
+        let sql = format!("SELECT 1 FROM {table} WHERE id >= ? AND id < ? /*! AND account = @1 */ LIMIT 1");
+        arriving.db.prepare_cached(&sql)?.exists([first, end])
+    };
+    if is_there("contacts")? || is_there("intake")? {
+        return Ok(true);
+    }
+    // Those that wait lie some in a row, under the place of the first.
+    let before: Option<(i64, Vec<u8>)> = arriving
+        .db
+        .prepare_cached(
+            "SELECT id, packed FROM intake WHERE id >= ? AND id < ? /*! AND account = @1 */
+             ORDER BY id DESC LIMIT 1",
+        )?
+        .query_row([contacts_of(batch)[0], first], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((id, packed)) = before else { return Ok(false) };
+    let waiting: Vec<Contact> = serde_json::from_slice(&unpack_bytes(&packed)?).map_err(damaged)?;
+    Ok(id.saturating_add(i64::try_from(waiting.len()).unwrap_or(i64::MAX)) > first)
+}
+
 fn is_nobody(contact: &Contact) -> bool {
     contact.phone.as_bytes().is_empty()
 }
@@ -341,10 +385,15 @@ fn take_one(
     batch: i64,
     key: i64,
     contact: &TakenIn,
-    is_open: bool,
+    attempts_of_open: Option<i64>,
 ) -> Result<Taken, Refused> {
     let TakenIn { about, heard, ended, completed, closed, lost_at } = contact;
-    if !(0 <= *completed && completed <= ended && ended <= heard) {
+    // Each is a call that the account heard of, or an attempt that was given up.
+    let most = arriving.handed_out.most_heard();
+    let are_counted = 0 <= *completed && completed <= ended && ended <= heard && *heard <= most;
+    // One that was reached, or has used up its attempts, is closed.
+    let is_done = *completed > 0 || attempts_of_open.is_some_and(|most| *ended >= most);
+    if !are_counted || (is_done && !closed) {
         return wrong("malformed_line", "Its counts cannot be.");
     }
     let db = arriving.db;
@@ -363,7 +412,7 @@ fn take_one(
             .execute([hash, key])?;
         }
     }
-    if is_open {
+    if attempts_of_open.is_some() {
         let book = ContactBook { heard: *heard, ended: *ended, completed: *completed, is_closed: *closed };
         let mut adds = Standing::default();
         adds.shift(&ContactBook::default(), &book);
@@ -389,7 +438,9 @@ pub struct Link {
 }
 
 /// Reads what a call counts for.
-pub fn link(arriving: &Arriving<'_>, line: &CallLine) -> Result<Link, Refused> {
+///
+/// As what it counts follows from its record.
+pub fn link(arriving: &Arriving<'_>, line: &CallLine, counted: Counted) -> Result<Link, Refused> {
     let lost_at = line.lost_at.map(|due| put_off(due, arriving.now));
     let Some(id) = &line.counts_for else {
         return Ok(Link { batch_and_contact: None, counted: Counted::Heard, lost_at });
@@ -402,16 +453,20 @@ pub fn link(arriving: &Arriving<'_>, line: &CallLine) -> Result<Link, Refused> {
         }
     };
     let batch = pack(arriving.account, batch);
-    let counted = COUNTED.iter().find(|(_, word)| line.counted.as_deref() == Some(word));
-    let Some(&(counted, _)) = counted else {
+    if !COUNTED.iter().any(|(_, word)| line.counted.as_deref() == Some(word)) {
         return wrong("malformed_line", "Its \"counted\" is none of: heard, ended, completed.");
-    };
-    if !arriving
+    }
+    let total: Option<i64> = arriving
         .db
-        .prepare_cached("SELECT 1 FROM given_batches WHERE id = ? /*! AND account = @1 */")?
-        .exists([batch])?
-    {
+        .prepare_cached("SELECT total FROM given_batches WHERE id = ? /*! AND account = @1 */")?
+        .query_row([batch], |row| row.get(0))
+        .optional()?;
+    let Some(total) = total else {
         return wrong("no_such_batch", "The batch that it counts for did not come before it.");
+    };
+    if contact.is_some_and(|contact| contact > pack(arriving.account, contact_number(unpack(batch).1, total)))
+    {
+        return wrong("malformed_line", "The batch that it counts for has no such contact.");
     }
     Ok(Link { batch_and_contact: Some((batch, contact)), counted, lost_at })
 }

@@ -4,12 +4,13 @@
 use crate::store::sql::{OptionalExtension, params};
 use data_encoding::BASE64;
 
-use super::arriving::{Arriving, Refused, Taken, is_known, raise, read, wrong};
+use super::arriving::{Arriving, Refused, Taken, is_known, is_of_call, read, wrong};
 use super::codec::{pack_attempt, state_code, state_of, unpack_attempts};
 use super::edges::Edges;
 use super::holds;
 use super::keys::{pack, unpack};
 use super::leaving::{Leaving, PAGE};
+use super::plausible::are_attempts;
 use super::record::{BEHIND, CLAIMABLE, HELD, WAITING};
 use super::replays;
 use crate::model::id::Kind;
@@ -138,22 +139,38 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     let position = |id: &String| arriving.number(Kind::Event, id);
     let (replay, says) = (line.replay_id.as_ref(), line.says.as_ref().map(position).transpose()?);
     let replay = replay.map(|id| arriving.key(Kind::Replay, id)).transpose()?;
-    let call_of = |event: i64| -> Result<Option<Option<i64>>, StoreError> {
-        if !(edges.has_event(event) && edges.has_delivery(key)) {
-            return Ok(None);
-        }
-        let mut statement =
-            db.prepare_cached("SELECT call FROM events WHERE id = ? /*! AND account = @1 */")?;
-        Ok(statement.query_row([pack(arriving.account, event)], |row| row.get(0)).optional()?)
-    };
-    let Some(call) = call_of(event)? else {
+    let found: Option<(Option<i64>, i64, i64)> = db
+        .prepare_cached(
+            "SELECT call, first_delivery, deliveries FROM events WHERE id = ? /*! AND account = @1 */",
+        )?
+        .query_row([pack(arriving.account, event)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    let Some((call, first, count)) = found.filter(|_| edges.has_event(event) && edges.has_delivery(key))
+    else {
         return wrong("no_such_event", "Its event did not come before it.");
     };
-    if says.is_some_and(|says| says <= event) || (line.held && call.is_none()) {
-        return wrong("malformed_line", "It cannot be held for this, or say this.");
+    // An event's own are numbered in a row; those of replays were planned after all of these.
+    let own = first..first.saturating_add(count);
+    if if replay.is_some() { number < own.end } else { !own.contains(&number) } {
+        return wrong("out_of_range", "Its number is not one of those that its event's deliveries have.");
     }
-    if says.map(call_of).transpose()?.is_some_and(|known| known.is_none()) {
-        return wrong("no_such_event", "The event that it says did not come before it.");
+    let order = line.order.as_deref().map(|id| arriving.number(Kind::Call, id)).transpose()?;
+    if says.is_some_and(|says| says <= event)
+        || (line.held && call.is_none())
+        || (order.is_some() && order != call)
+    {
+        return wrong("malformed_line", "It cannot be held for this, say this, or keep this order.");
+    }
+    if let Some(says) = says
+        && !(edges.has_event(says) && is_of_call(arriving, says, call)? == Some(true))
+    {
+        return wrong(
+            "no_such_event",
+            "The event that it says did not come before it, or is another call's.",
+        );
+    }
+    if !are_attempts(&line.attempts) {
+        return wrong("malformed_line", "One of its attempts has numbers that cannot be.");
     }
     let has_shape = db
         .prepare_cached("SELECT 1 FROM shapes WHERE endpoint = ? /*! AND account = @1 */ AND revision = ?")?
@@ -165,10 +182,15 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     let body = body.transpose().or_else(|_| wrong("malformed_line", "Its \"body\" is not base64."))?;
     let attempts: Vec<u8> = line.attempts.iter().flat_map(pack_attempt).collect();
     if state == DeliveryState::Pending {
-        let order = line.order.as_deref().map(|id| arriving.key(Kind::Call, id)).transpose()?;
+        let order = order.map(|call| pack(arriving.account, call));
+        // One that waits for nothing would wait for ever.
+        let waits = match order {
+            Some(call) if line.waits => has_earlier(arriving, call, endpoint, key)?,
+            _ => false,
+        };
         let due = line.due.unwrap_or(arriving.now).as_micros();
         let tries = line.attempts.last().map_or(0, |last| last.number);
-        let state = match (line.held, line.waits && order.is_some()) {
+        let state = match (line.held, waits) {
             (true, _) => HELD,
             (false, true) => WAITING,
             // What was planned once more goes behind all else until it is first tried.
@@ -229,6 +251,13 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
          WHERE endpoint = ? /*! AND account = @1 */"
     );
     db.prepare_cached(&sql)?.execute([endpoint])?;
-    raise(db, arriving.account, "deliveries", number)?;
     Ok(Taken::Added)
+}
+
+/// Whether an earlier delivery of a call to this endpoint is open.
+fn has_earlier(arriving: &Arriving<'_>, call: i64, endpoint: i64, id: i64) -> Result<bool, StoreError> {
+    let mut statement = arriving.db.prepare_cached(
+        "SELECT 1 FROM open WHERE call = ? AND endpoint = ? /*! AND account = @2 */ AND id < ? LIMIT 1",
+    )?;
+    Ok(statement.exists([call, endpoint, id])?)
 }

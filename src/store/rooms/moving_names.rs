@@ -60,6 +60,9 @@ fn take(arriving: &mut Arriving<'_>, what: Dimension, line: &str) -> Result<Take
     if !fits(&line.id) {
         return wrong("malformed_line", "Its \"id\" is empty or too long.");
     }
+    if !line.name.as_ref().is_none_or(fits) {
+        return wrong("malformed_line", "Its \"name\" is empty or too long.");
+    }
     let (db, account) = (arriving.db, arriving.account);
     let known: Option<i64> = db
         .prepare_cached("SELECT created_at FROM mentioned WHERE account = ? AND about = ? AND id = ?")?

@@ -7,6 +7,7 @@ use crate::store::sql::{OptionalExtension, params};
 use super::arriving::{Arriving, Refused, Taken, is_known, raise, read, wrong};
 use super::keys::{pack, unpack};
 use super::leaving::{Leaving, raw, time};
+use super::plausible::MOST_BROUGHT;
 use super::replays::{CANCELLED, DONE, RUNNING, Stored};
 use crate::model::Time;
 use crate::model::id::Kind;
@@ -67,10 +68,11 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
         return wrong("unknown_state", "Its state is none of: running, done, cancelled.");
     };
     let to = line.to.as_deref().map(|id| arriving.number(Kind::Endpoint, id)).transpose()?;
+    // One that was made while the export was under way is in it, too: what it says of the feed may be behind its head.
     let numbers = [line.position, line.last, line.total.unwrap_or(0), line.examined, line.deliveries];
-    let is_fine = numbers.iter().all(|&number| number >= 0)
+    let is_fine = numbers.iter().all(|number| (0..=MOST_BROUGHT).contains(number))
         && RATES.contains(&line.rate)
-        && serde_json::from_str::<Stored>(line.selection.get()).is_ok();
+        && serde_json::from_str::<Stored>(line.selection.get()).is_ok_and(|stored| stored.can_be());
     if !is_fine {
         return wrong("malformed_line", "Its numbers or its \"selection\" cannot be.");
     }

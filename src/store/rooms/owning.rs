@@ -88,7 +88,7 @@ impl Owing {
             endpoint,
             delivery: unpack(id).1,
             ordered_call: self.ordered_call.map(|call| unpack(call).1),
-            attempt: self.tries + 1,
+            attempt: self.tries.checked_add(1).ok_or_else(|| damaged("more attempts than can be"))?,
             event: Arc::new(event),
             dialect: dialect_of(&self.dialect)?,
             shape: serde_json::from_str(&self.shape).map_err(damaged)?,

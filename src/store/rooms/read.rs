@@ -11,6 +11,7 @@ use super::edges::Edges;
 use super::keys::{pack, unpack};
 use super::record::{BEHIND, CLAIMABLE, HELD};
 use super::replays;
+use super::spans;
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, Call, DeliveryState, Event, EventBody, EventType, Outcome, Text, Time};
 use crate::store::feed::{FeedPage, PAGE_BYTES};
@@ -356,19 +357,20 @@ fn of_events(
             .query_row([pack(account, at)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
             .optional()?;
         let Some((first, count, previous, of_call)) = row else { break };
-        position = if event.is_some() { None } else { previous };
+        position = if event.is_some() { None } else { spans::before(at, previous) };
         if call.is_some() && call != of_call {
             continue;
         }
-        numbers.extend((first..first + count).rev());
+        let own = own_deliveries(db, &edges, pack(account, at), first, count)?;
+        numbers.extend(own.into_iter().map(|(number, ..)| number));
         if has_replays {
             numbers.extend(replays::deliveries_of(db, account, at)?);
             // All of the call's, as the newest may belong to its first event.
             if position.is_some_and(|before| edges.has_event(before)) {
                 continue;
             }
-            numbers.sort_unstable_by_key(|&number| std::cmp::Reverse(number));
         }
+        numbers.sort_unstable_by_key(|&number| std::cmp::Reverse(number));
         for number in numbers.drain(..).filter(|&n| page.after.is_none_or(|after| n < after)) {
             let Some(row) = find_delivery(db, &edges, pack(account, number))? else { continue };
             let fits_endpoint =
@@ -379,6 +381,34 @@ fn of_events(
             if found.len() >= page.limit {
                 return Ok(found);
             }
+        }
+    }
+    Ok(found)
+}
+
+/// The deliveries of an event that lie where its row says that they are numbered, with endpoint and state. How many that are
+/// is what lies there, whatever the row says.
+pub fn own_deliveries(
+    db: &Connection,
+    edges: &Edges,
+    event: i64,
+    first: i64,
+    count: i64,
+) -> Result<Vec<(i64, i64, DeliveryState)>, StoreError> {
+    let [first, end] = [first, first.saturating_add(count)].map(|number| pack(unpack(event).0, number));
+    let mut found = Vec::new();
+    for (table, columns, first) in [
+        ("open", "id, endpoint, 0", first),
+        ("settled", "id, endpoint, state", first.max(edges.before_deliveries() + 1)),
+    ] {
+        let sql = format!(
+            "SELECT {columns} FROM {table} WHERE id >= ? AND id < ? /*! AND account = @1 */ AND event = ?
+             ORDER BY id"
+        );
+        let mut statement = db.prepare_cached(&sql)?;
+        let mut rows = statement.query([first, end, unpack(event).1])?;
+        while let Some(row) = rows.next()? {
+            found.push((unpack(row.get(0)?).1, unpack(row.get(1)?).1, state_of(row.get(2)?)));
         }
     }
     Ok(found)

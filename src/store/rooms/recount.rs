@@ -36,8 +36,9 @@ pub fn sums(db: &Connection, account: AccountKey) -> Result<Vec<Sum>, StoreError
     let mut add = |endpoint: i64, state: i64, count: i64| {
         let endpoint = unpack(endpoint).1;
         let sum = sums.entry(endpoint).or_insert(Sum { endpoint, ..Sum::default() });
-        sum.owed += count;
-        *sum.of_mut(state_of(state)) += count;
+        let part = sum.of_mut(state_of(state));
+        *part = part.saturating_add(count);
+        sum.owed = sum.owed.saturating_add(count);
     };
     let [first, end] = keys_of(account);
     let edge = Edges::of(db, account)?.before_deliveries();

@@ -14,6 +14,7 @@ use super::keys::{keys_of, pack, unpack};
 use super::read;
 use super::record::{BEHIND, Recording};
 use super::replays::{CANCELLED, DONE, MOST_OPEN, RUNNING, Stored, count_open, deliveries_of};
+use super::spans;
 use crate::ledger::replay as rules;
 use crate::model::replay::ReplayOrder;
 use crate::model::{AccountKey, Call, DeliveryState, EventType, Time};
@@ -143,7 +144,9 @@ impl<'a, 'b> Walk<'a, 'b> {
             self.looks = self.looks.saturating_sub(1);
             self.job.examined += 1;
             self.job.position = match self.job.order.selection.call {
-                Some(_) if self.job.order.selection.event.is_none() => seen.previous.unwrap_or(0),
+                Some(_) if self.job.order.selection.event.is_none() => {
+                    spans::before(seen.position, seen.previous).unwrap_or(0)
+                }
                 _ => seen.position,
             };
         }
@@ -257,15 +260,29 @@ impl<'a, 'b> Walk<'a, 'b> {
     /// The newest delivery of an event to each endpoint, with its state.
     fn newest_deliveries(&mut self, seen: &Seen) -> Result<BTreeMap<i64, (i64, DeliveryState)>, StoreError> {
         let db = self.recording.db;
-        let own = seen.first_delivery..seen.first_delivery + seen.deliveries;
-        let again = deliveries_of(db, self.account, seen.position)?;
         let mut newest = BTreeMap::new();
-        for number in own.chain(again) {
+        let mut look = |number: i64, endpoint: i64, state: DeliveryState| {
+            let known = newest.entry(endpoint).or_insert((number, state));
+            if known.0 < number {
+                *known = (number, state);
+            }
+        };
+        for (number, endpoint, state) in read::own_deliveries(
+            db,
+            &self.edges,
+            pack(self.account, seen.position),
+            seen.first_delivery,
+            seen.deliveries,
+        )? {
+            self.looks = self.looks.saturating_sub(1);
+            look(number, endpoint, state);
+        }
+        for number in deliveries_of(db, self.account, seen.position)? {
             self.looks = self.looks.saturating_sub(1);
             if let Some((endpoint, state)) =
                 read::endpoint_and_state(db, &self.edges, pack(self.account, number))?
             {
-                newest.insert(endpoint, (number, state));
+                look(number, endpoint, state);
             }
         }
         Ok(newest)

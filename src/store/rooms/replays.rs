@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::{state_code, state_of};
 use super::keys::{pack, unpack};
+use super::plausible::MOST_BROUGHT;
 use super::read;
+use crate::model::bounds::is_text;
 use crate::model::replay::{Replay, ReplayOrder, ReplayState, Selection};
-use crate::model::{AccountKey, EventType, Outcome, Text, Time};
+use crate::model::{AccountKey, DeliveryState, EventType, Outcome, Text, Time};
 use crate::store::packed::damaged;
 use crate::store::{Page, StoreError};
 
@@ -70,6 +72,21 @@ impl Stored {
         let (from, until) = (selection.from.map(Time::as_micros), selection.until.map(Time::as_micros));
         let state = selection.state.map(state_code);
         Self { event, call, endpoint, kinds, batch, campaign, agent, outcome, from, until, state }
+    }
+
+    /// Whether somebody can have asked for this.
+    pub fn can_be(&self) -> bool {
+        let numbers = [self.event, self.call, self.endpoint];
+        let texts = [&self.batch, &self.campaign, &self.agent];
+        let is_time = |micros: i64| Time::from_micros(micros).is_writable();
+        numbers.into_iter().flatten().all(|number| (1..=MOST_BROUGHT).contains(&number))
+            && texts.into_iter().flatten().all(|text| is_text(text.as_bytes()))
+            && [self.from, self.until].into_iter().flatten().all(is_time)
+            && self.kinds.len() <= EventType::ALL.len()
+            && self.kinds.iter().all(|&code| EventType::from_code(code).is_some())
+            && self
+                .state
+                .is_none_or(|code| DeliveryState::ALL.into_iter().any(|state| state_code(state) == code))
     }
 
     /// The selection.

@@ -20,6 +20,7 @@ use super::record::{OWNED, Recording};
 use super::replays;
 use super::rows::DELETE_BODY;
 use super::settle::reference;
+use super::spans;
 use super::tallies::{self, Changes, Table};
 use super::tombstones::Of;
 use super::{batches, upkeep};
@@ -318,10 +319,8 @@ impl Purge<'_, '_> {
             return Ok(Removed::UpTo { position: end - 1, count: 0 });
         };
         // The deliveries of an event are numbered in a row, and so are those of events that follow each other.
-        let deliveries = [
-            pack(self.account, oldest.first_delivery),
-            pack(self.account, newest.first_delivery + newest.deliveries),
-        ];
+        let end = newest.first_delivery.saturating_add(newest.deliveries);
+        let deliveries = spans::of_events(self.recording.db, newest.id, oldest.first_delivery, end)?;
         let position = unpack(newest.id).1;
         let Some(under_way) = self.expire(deliveries)? else { return Ok(Removed::Part) };
         if !(self.remove_bodies(deliveries, &under_way)? && self.remove_settled(deliveries)?) {
@@ -346,7 +345,7 @@ impl Purge<'_, '_> {
              WHERE id >= ? AND id < ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
         )?;
         let mut rows = statement.query([pack(self.account, first), pack(self.account, end), STEP])?;
-        let (mut events, mut budget, mut deliveries) = (Vec::new(), Budget::new(), 0);
+        let (mut events, mut budget, mut deliveries) = (Vec::new(), Budget::new(), 0i64);
         while let Some(row) = rows.next()?
             && budget.take(row.get(6)?)
         {
@@ -358,7 +357,7 @@ impl Purge<'_, '_> {
                 first_delivery: row.get(4)?,
                 deliveries: row.get(5)?,
             };
-            deliveries += event.deliveries;
+            deliveries = deliveries.saturating_add(event.deliveries.max(0));
             if deliveries > STEP && !events.is_empty() {
                 break;
             }

@@ -18,6 +18,7 @@ use super::edges::Edges;
 use super::keys::{pack, unpack};
 use super::record::OWNED;
 use super::retention::{Budget, Purge, Row, STEP, first_after, length};
+use super::spans;
 use super::tallies;
 
 /// How long what is under way is waited for, past the retention: an attempt takes minutes at the most.
@@ -43,7 +44,8 @@ impl Purge<'_, '_> {
             return Ok(true);
         };
         let begin = edges.before_deliveries() + 1;
-        let range = [begin, pack(self.account, newest.first_delivery + newest.deliveries).max(begin)];
+        let end = newest.first_delivery.saturating_add(newest.deliveries);
+        let range = spans::of_events(self.recording.db, newest.id, unpack(begin).1, end)?;
         let Some(under_way) = self.expire(range)? else { return Ok(true) };
         // Those of replays are numbered among others, and go at once: behind the edge they would be counted again.
         let mut held = BTreeSet::new();
@@ -99,7 +101,8 @@ impl Purge<'_, '_> {
         let db = self.recording.db;
         let mut events = self.events(first, young)?;
         let Some(newest) = events.last().filter(|_| !self.is_late) else { return Ok(Some(events)) };
-        let end = pack(self.account, newest.first_delivery + newest.deliveries);
+        let end = newest.first_delivery.saturating_add(newest.deliveries);
+        let [_, end] = spans::of_events(db, newest.id, 0, end)?;
         let own: Option<i64> = db
             .prepare_cached(
                 "SELECT MIN(event) FROM open WHERE id > ? AND id < ? /*! AND account = @1 */ AND state = ?",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
-use crate::model::endpoint::{Shape, Wait};
+use crate::model::endpoint::{Delivering, Shape, Wait};
 use crate::model::secret::{Credential, DatedSecret, MOST_SECRETS, Secret};
 use crate::model::{DialectName, Endpoint, Source, Text, Time};
 use crate::store::StoreError;
@@ -147,6 +147,19 @@ impl SealedEndpoint {
             rate_limit: endpoint.delivering.rate_limit,
             wait: endpoint.delivering.wait.clone(),
             credential: SealedCredential::of(&endpoint.credential),
+        }
+    }
+}
+
+impl SealedEndpoint {
+    /// How it wants to be treated.
+    pub fn delivering(&self) -> Delivering {
+        Delivering {
+            timeout: self.timeout,
+            retry_delays: self.retry_delays.clone(),
+            max_in_flight: self.max_in_flight,
+            rate_limit: self.rate_limit,
+            wait: self.wait.clone(),
         }
     }
 }

@@ -13,6 +13,7 @@ use super::due::ByTime;
 use super::keys::{keys_of, pack, unpack};
 use super::record::Recording;
 use super::retention::{self, Budget};
+use super::spans;
 use crate::model::{AccountKey, Call, EventBody, EventType, Time};
 use crate::store::StoreError;
 use crate::store::packed::{damaged, pack_bytes, unpack_text};
@@ -98,7 +99,7 @@ fn silence(recording: &Recording<'_>, account: AccountKey, first: i64, end: i64)
         let id: i64 = row.get(0)?;
         if let Some(silent) = body.and_then(|body| body.without_transcript()) {
             let (from, count): (i64, i64) = (row.get(3)?, row.get(4)?);
-            if !forget_bodies(db, [pack(account, from), pack(account, from + count)])? {
+            if !forget_bodies(db, spans::of_event(db, id, from, count)?)? {
                 return Ok(reached);
             }
             forget_later_bodies(db, account, unpack(id).1)?;

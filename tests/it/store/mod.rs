@@ -11,9 +11,11 @@ mod divided;
 mod erasing;
 mod group;
 mod holds;
+mod hostile;
 mod lists;
 mod moving;
 mod nodes;
+mod numbers;
 mod order;
 mod ownership;
 mod partitions;
@@ -245,6 +247,18 @@ macro_rules! suite {
                     wrong_lines_about_batches_are_named
                     secrets_of_batches_go_as_the_others
                     what_came_ages_from_the_import_on
+                }
+                hostile {
+                    whatever_is_changed_in_an_import
+                    an_event_has_no_more_deliveries_than_can_be
+                    positions_leave_room_for_what_comes
+                    what_waits_is_what_can_be_taken_in
+                    sums_are_what_an_account_can_have
+                    settings_are_held_to_what_the_api_takes
+                    an_event_that_says_it_has_a_billion_deliveries
+                    a_chain_that_leads_in_a_circle_ends
+                    numbers_that_are_used_up_collide_with_nothing
+                    attempts_are_what_can_have_been_made
                 }
                 replays {
                     a_replay_is_a_new_delivery_of_the_same_event
