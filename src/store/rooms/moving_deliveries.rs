@@ -183,11 +183,16 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     let attempts: Vec<u8> = line.attempts.iter().flat_map(pack_attempt).collect();
     if state == DeliveryState::Pending {
         let order = order.map(|call| pack(arriving.account, call));
-        // One that waits for nothing would wait for ever.
-        let waits = match order {
-            Some(call) if line.waits => has_earlier(arriving, call, endpoint, key)?,
-            _ => false,
-        };
+        let waits = line.waits && order.is_some();
+        if let Some(call) = order.filter(|_| waits)
+            && !has_earlier(arriving, call, endpoint, key)?
+        {
+            // It would wait for ever.
+            return wrong(
+                "no_such_delivery",
+                "The delivery of its call that it waits for did not come before it.",
+            );
+        }
         let due = line.due.unwrap_or(arriving.now).as_micros();
         let tries = line.attempts.last().map_or(0, |last| last.number);
         let state = match (line.held, waits) {

@@ -215,7 +215,10 @@ pub async fn wrong_lines_are_named_and_left_out<F: Fixture>(mut scene: Scene<F>)
     assert_eq!(wrong[..5], expected);
     assert!(wrong.contains(&(line(delivery + 9), "unknown_state")), "{wrong:?}");
     assert!(
-        wrong.iter().skip(5).all(|(_, code)| ["no_such_event", "unknown_state"].contains(code)),
+        wrong
+            .iter()
+            .skip(5)
+            .all(|(_, code)| ["no_such_event", "no_such_delivery", "unknown_state"].contains(code)),
         "{wrong:?}"
     );
     assert!(done.wrong.iter().all(|wrong| wrong.detail.ends_with(['.', '?'])), "{:?}", done.wrong);

@@ -265,7 +265,8 @@ fn changes(lines: &[Value]) -> Vec<Change> {
                 all.extend(ids.map(|other| put(json!(id::format(kind, tag, other)))));
                 all.push(put(json!(id::format(kind, Tag(tag.0 ^ 1), number))));
             } else {
-                let near = value.as_i64().map(|number| [number - 1, number + 1]).into_iter().flatten();
+                let near = value.as_i64().map(|number| [number.saturating_sub(1), number.saturating_add(1)]);
+                let near = near.into_iter().flatten();
                 let far = [
                     0,
                     1,
