@@ -219,6 +219,14 @@ impl Failure {
         Self { error: Text::from("Insufficient call minutes"), code: Text::from("INSUFFICIENT_CREDITS") }
     }
 
+    /// It came in with an account, and lines of its contacts were left out: those that are missing would never close.
+    pub fn incomplete() -> Self {
+        Self {
+            error: Text::from("Contacts are missing since its import"),
+            code: Text::from("CONTACTS_MISSING"),
+        }
+    }
+
     /// Somebody called it off.
     pub fn cancelled() -> Self {
         Self { error: Text::from("Cancelled"), code: Text::from(CANCELLED) }

@@ -320,11 +320,12 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
             db.prepare_cached("DELETE FROM intake WHERE id = ? /*! AND account = @1 */")?.execute([id])?;
         }
         None if place_early(recording, batch)? => {}
+        None if recording.batch(batch)?.is_some_and(|book| book.taken_in < book.tally.total) => {
+            recording.fail(batch, Failure::incomplete())?;
+        }
         None => {
             recording.change_batch(batch, |book| {
                 (book.state, book.has_intake) = (BatchState::Sealed, false);
-                // Of one that came in with an account, lines may have been left out.
-                book.tally.total = book.taken_in;
             })?;
             recording.complete(batch)?;
         }

@@ -570,12 +570,11 @@ impl Recording<'_> {
             let release = book.ended_at.filter(|_| has_endpoints).map(|end| end.after(RELEASED_AFTER));
             let failure = book.failure.as_ref();
             self.db.later(
-                "UPDATE given_batches SET state = ?, total = ?, taken_in = ?, succeeded = ?, failed = ?, started_at = ?,
+                "UPDATE given_batches SET state = ?, taken_in = ?, succeeded = ?, failed = ?, started_at = ?,
                      ended_at = ?, release_at = ?, error = ?, code = ?, intake = ?
-                     WHERE id = ? /*! AND account = @12 */",
+                     WHERE id = ? /*! AND account = @11 */",
                 params![
                     book.state as i64,
-                    book.tally.total,
                     book.taken_in,
                     book.tally.succeeded,
                     book.tally.failed,

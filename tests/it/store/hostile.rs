@@ -12,7 +12,7 @@ use postcall::model::event::{Heard, HeardBatch};
 use postcall::model::id::{self, Kind, Tag};
 use postcall::model::replay::{ReplayOrder, ReplayState, Selection};
 use postcall::model::{AccountKey, Batch, EventType, Outcome, Raw, Secret, Step, Text};
-use postcall::store::batches::{Contact, Failure, Given, NewBatch, Opened};
+use postcall::store::batches::{BatchState, Contact, Failure, Given, NewBatch, Opened};
 use postcall::store::books::{Setting, TextPage};
 use postcall::store::export::Secrets;
 use postcall::store::{DeliveryFilter, Page, StoreError, What};
@@ -609,14 +609,15 @@ pub async fn what_waits_is_what_can_be_taken_in<F: Fixture>(mut scene: Scene<F>)
     let odd = changed_at(&lines, at, |line| line["waiting"][0]["phone"] = json!("x"));
     assert_eq!(refusal(&mut scene, &odd, at).await, Some("setting_refused"));
 
-    // One of which contacts are missing ends when those are closed that came, with their number.
+    // One of which contacts are missing would never complete.
     let mut lines = changed_at(&lines, batch, |batch| batch["total"] = json!(90_000));
     lines.drain(at..at + 2);
     assert_eq!(refusal(&mut scene, &lines, batch).await, None);
     assert!(import(&scene, &["{\"kind\":\"end\"}".to_owned()], 1, true).await.ended);
     tend(&scene).await;
     let view = scene.store.batch(scene.account, 1).await.unwrap().unwrap();
-    assert_eq!((view.tally.total, view.taken_in), (2, 2));
+    assert_eq!((view.tally.total, view.taken_in, view.state), (90_000, 2, BatchState::Failed));
+    assert_eq!(view.failure.unwrap().code, Text::from("CONTACTS_MISSING"));
     scene.finish().await;
 }
 

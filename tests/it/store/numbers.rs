@@ -272,7 +272,7 @@ const NUMBERS: &[(&str, &[(&str, From)])] = &[
             (
                 "total",
                 Import {
-                    checked: "`moving_batches::take_batch`; what was taken in when it is sealed",
+                    checked: "`moving_batches::take_batch`; a batch that lacks some fails when it is sealed",
                     read: "compared and shown",
                 },
             ),
