@@ -34,7 +34,7 @@ const MOST_ROUNDS: usize = 500;
 /// `all` tries every change, a number repeats what a run tried; without it some are chosen.
 const CHOICE: &str = "POSTCALL_TEST_IMPORTS";
 /// How many are chosen, and how many of them go into one store.
-const CHOSEN: u32 = 100;
+const CHOSEN: u32 = 40;
 const OF_ONE_STORE: usize = 20;
 
 async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
