@@ -142,7 +142,7 @@ fn text(page: &Exported, tag: Tag) -> Bytes {
 /// Import an account
 ///
 /// The lines of an export, into an account that has recorded nothing yet; sources and endpoints of the same number are
-/// replaced. Records keep their numbers, and their ids where no other account here has them. Lines that are there change
+/// replaced. Records keep their numbers, and their ids for admin keys where no other account here has them. Lines that are there change
 /// nothing: what broke off is sent again, whole or from any line on, until `end`. A wrong line is left out and named in the
 /// answer. Endpoints come in disabled unless `deliver=true`; those whose secrets were left out always do. Batches that are
 /// open go on after `end`, a replay that was under way comes in as cancelled. Ages count from now on.
