@@ -69,7 +69,7 @@ async fn endpoint(store: &SqliteStore, events: Vec<EventType>) -> i64 {
             number: 0,
             id: String::new(),
             revision: 0,
-            url: String::new(),
+            url: "https://crm.example/hook".to_owned(),
             dialect: DialectName::Standard,
             shape: Shape::default(),
             events: Some(events),
