@@ -68,6 +68,7 @@ pub fn event(
 }
 
 /// Events that were fetched together from a database that is far away.
+#[derive(Default)]
 pub struct Events {
     rows: Option<Rows<'static>>,
     places: HashMap<i64, usize>,
@@ -303,13 +304,26 @@ fn find_delivery(db: &Connection, edges: &Edges, id: i64) -> Result<Option<Deliv
         .optional()?)
 }
 
-/// The endpoint's number and the state of a delivery.
-pub fn endpoint_and_state(
+/// The endpoints' numbers and the states of deliveries, as far as they are there.
+pub fn endpoints_and_states(
     db: &Connection,
     edges: &Edges,
-    id: i64,
-) -> Result<Option<(i64, DeliveryState)>, StoreError> {
-    Ok(find_delivery(db, edges, id)?.map(|row| (unpack(row.endpoint).1, row.state)))
+    ids: &[i64],
+) -> Result<HashMap<i64, (i64, DeliveryState)>, StoreError> {
+    let mut found = HashMap::new();
+    let all: Vec<[i64; 1]> = ids.iter().map(|&id| [id]).collect();
+    let sql = "SELECT endpoint FROM open WHERE id = ? /*! AND account = @1 */";
+    for (id, rows) in ids.iter().zip(db.query_each(sql, &all, |row| row.get(0))?) {
+        found.extend(rows.first().map(|&endpoint| (*id, (unpack(endpoint).1, DeliveryState::Pending))));
+    }
+    let is_left = |id: &i64| !found.contains_key(id) && edges.has_delivery(*id);
+    let left: Vec<[i64; 1]> = ids.iter().copied().filter(is_left).map(|id| [id]).collect();
+    let sql = "SELECT endpoint, state FROM settled WHERE id = ? /*! AND account = @1 */";
+    let rows = db.query_each(sql, &left, |row| Ok((row.get(0)?, state_of(row.get(1)?))))?;
+    for ([id], rows) in left.into_iter().zip(rows) {
+        found.extend(rows.first().map(|&(endpoint, state)| (id, (unpack(endpoint).1, state))));
+    }
+    Ok(found)
 }
 
 /// Deliveries, newest first.
@@ -361,8 +375,8 @@ fn of_events(
         if call.is_some() && call != of_call {
             continue;
         }
-        let own = own_deliveries(db, &edges, pack(account, at), first, count)?;
-        numbers.extend(own.into_iter().map(|(number, ..)| number));
+        let own = own_deliveries(db, &edges, &[(pack(account, at), first, count)])?;
+        numbers.extend(own.into_iter().flatten().map(|(number, ..)| number));
         if has_replays {
             numbers.extend(replays::deliveries_of(db, account, at)?);
             // All of the call's, as the newest may belong to its first event.
@@ -386,29 +400,34 @@ fn of_events(
     Ok(found)
 }
 
-/// The deliveries of an event that lie where its row says that they are numbered, with endpoint and state. How many that are
-/// is what lies there, whatever the row says.
+/// Where a row says that the deliveries of an event are numbered: the event's key, the first number and how many.
+pub type OwnDeliveries = (i64, i64, i64);
+
+/// The deliveries of each event that lie where its row says, with endpoint and state. How many that are is what lies there,
+/// whatever the row says.
 pub fn own_deliveries(
     db: &Connection,
     edges: &Edges,
-    event: i64,
-    first: i64,
-    count: i64,
-) -> Result<Vec<(i64, i64, DeliveryState)>, StoreError> {
-    let [first, end] = [first, first.saturating_add(count)].map(|number| pack(unpack(event).0, number));
-    let mut found = Vec::new();
-    for (table, columns, first) in [
-        ("open", "id, endpoint, 0", first),
-        ("settled", "id, endpoint, state", first.max(edges.before_deliveries() + 1)),
-    ] {
+    events: &[OwnDeliveries],
+) -> Result<Vec<Vec<(i64, i64, DeliveryState)>>, StoreError> {
+    let mut found = vec![Vec::new(); events.len()];
+    let begin = edges.before_deliveries() + 1;
+    for (table, columns, begin) in
+        [("open", "id, endpoint, 0", i64::MIN), ("settled", "id, endpoint, state", begin)]
+    {
         let sql = format!(
             "SELECT {columns} FROM {table} WHERE id >= ? AND id < ? /*! AND account = @1 */ AND event = ?
              ORDER BY id"
         );
-        let mut statement = db.prepare_cached(&sql)?;
-        let mut rows = statement.query([first, end, unpack(event).1])?;
-        while let Some(row) = rows.next()? {
-            found.push((unpack(row.get(0)?).1, unpack(row.get(1)?).1, state_of(row.get(2)?)));
+        let params = events.iter().map(|&(event, first, count)| {
+            let (account, position) = unpack(event);
+            let [first, end] = [first, first.saturating_add(count)].map(|number| pack(account, number));
+            [first.max(begin), end, position]
+        });
+        let read = |row: &Row<'_>| Ok((unpack(row.get(0)?).1, unpack(row.get(1)?).1, state_of(row.get(2)?)));
+        let rows = db.query_each(&sql, &params.collect::<Vec<_>>(), read)?;
+        for (found, rows) in found.iter_mut().zip(rows) {
+            found.extend(rows);
         }
     }
     Ok(found)

@@ -2,7 +2,7 @@
 //! transaction of a few milliseconds. So a job goes on after a crash where it was, and plans nothing twice. Only so many
 //! are open at a time as an endpoint's queue takes. Refuses to know what fits a selection and how fast: the ledger decides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use crate::store::sql::{OptionalExtension, Row, params};
@@ -11,9 +11,9 @@ use super::due::{ByTime, Due};
 use super::edges::Edges;
 use super::holds;
 use super::keys::{keys_of, pack, unpack};
-use super::read;
+use super::read::{self, Events, OwnDeliveries};
 use super::record::{BEHIND, Recording};
-use super::replays::{CANCELLED, DONE, MOST_OPEN, RUNNING, Stored, count_open, deliveries_of};
+use super::replays::{CANCELLED, DONE, MOST_OPEN, RUNNING, Stored, count_open, deliveries_of_each};
 use super::spans;
 use crate::ledger::replay as rules;
 use crate::model::replay::ReplayOrder;
@@ -26,6 +26,9 @@ const STEP: usize = 100;
 const LOOKS: usize = 1000;
 /// Records that a step reads whole.
 const READS: usize = 150;
+/// Events of a page, at the least and at the most, and bytes of their bodies.
+const PAGE: (usize, usize) = (10, 100);
+const PAGE_BYTES: i64 = 2 << 20;
 /// When a job that found no room looks again.
 const ROOM_PAUSE: Duration = Duration::from_millis(250);
 
@@ -102,6 +105,21 @@ struct Seen {
     previous: Option<i64>,
     first_delivery: i64,
     deliveries: i64,
+    size: i64,
+}
+
+/// The newest delivery of an event to each endpoint, with its state.
+type Newest = BTreeMap<i64, (i64, DeliveryState)>;
+
+/// What was fetched of a page of events.
+#[derive(Default)]
+struct Ahead {
+    /// The events, where the database is far away.
+    events: Events,
+    /// Of each event that is selected, where earlier deliveries decide.
+    newest: HashMap<i64, Newest>,
+    /// The positions that the newest deliveries say more of than their events did.
+    rendered: HashMap<i64, i64>,
 }
 
 /// One step of a job along the feed or a call.
@@ -139,16 +157,25 @@ impl<'a, 'b> Walk<'a, 'b> {
             return self.pause(now.after(ROOM_PAUSE));
         }
         while self.planned < most && self.looks > 0 && self.reads > 0 && self.recording.may_go_on() {
-            let Some(seen) = self.next()? else { return self.finish(DONE) };
-            self.examine(&seen)?;
-            self.looks = self.looks.saturating_sub(1);
-            self.job.examined += 1;
-            self.job.position = match self.job.order.selection.call {
-                Some(_) if self.job.order.selection.event.is_none() => {
-                    spans::before(seen.position, seen.previous).unwrap_or(0)
+            let page = self.page(most - self.planned)?;
+            if page.is_empty() {
+                return self.finish(DONE);
+            }
+            let ahead = self.look_ahead(&page)?;
+            for seen in page {
+                if self.planned >= most || self.looks == 0 || self.reads == 0 || !self.recording.may_go_on() {
+                    break;
                 }
-                _ => seen.position,
-            };
+                self.examine(&seen, &ahead)?;
+                self.looks = self.looks.saturating_sub(1);
+                self.job.examined += 1;
+                self.job.position = match self.job.order.selection.call {
+                    Some(_) if self.job.order.selection.event.is_none() => {
+                        spans::before(seen.position, seen.previous).unwrap_or(0)
+                    }
+                    _ => seen.position,
+                };
+            }
         }
         let next = match self.job.order.dry_run {
             true => now,
@@ -168,8 +195,10 @@ impl<'a, 'b> Walk<'a, 'b> {
         Ok(usize::try_from(room).unwrap_or(0).min(STEP).min(of_a_second.max(1)))
     }
 
-    fn next(&self) -> Result<Option<Seen>, StoreError> {
-        const COLUMNS: &str = "id, kind, at, call, previous, first_delivery, deliveries";
+    /// The events that come next, where the database is far away as many as may be needed; none at the end. Of a call one by
+    /// one: each says which one is before it.
+    fn page(&self, most: usize) -> Result<Vec<Seen>, StoreError> {
+        const COLUMNS: &str = "id, kind, at, call, previous, first_delivery, deliveries, length(body)";
         let (db, job) = (self.recording.db, &self.job);
         let is_along_call = job.order.selection.call.is_some() && job.order.selection.event.is_none();
         let read = |row: &Row<'_>| {
@@ -181,6 +210,7 @@ impl<'a, 'b> Walk<'a, 'b> {
                 previous: row.get(4)?,
                 first_delivery: row.get(5)?,
                 deliveries: row.get(6)?,
+                size: row.get(7)?,
             })
         };
         if is_along_call {
@@ -188,32 +218,85 @@ impl<'a, 'b> Walk<'a, 'b> {
                 "SELECT {COLUMNS} FROM events WHERE id = ? /*! AND account = @1 */"
             ))?;
             let found = statement.query_row([pack(self.account, job.position)], read).optional()?;
-            return Ok(found.filter(|seen| {
-                seen.call == job.order.selection.call && self.edges.has_event(seen.position)
-            }));
+            let is_its =
+                |seen: &Seen| seen.call == job.order.selection.call && self.edges.has_event(seen.position);
+            return Ok(found.into_iter().filter(is_its).collect());
         }
+        let count = if db.postgres().is_some() { most.clamp(PAGE.0, PAGE.1) } else { 1 };
         let mut statement = db.prepare_cached(&format!(
             "SELECT {COLUMNS} FROM events WHERE id > ? AND id <= ? /*! AND account = @1 */
-             ORDER BY id LIMIT 1"
+             ORDER BY id LIMIT ?"
         ))?;
         let after = pack(self.account, job.position).max(self.edges.before_events());
-        Ok(statement.query_row([after, pack(self.account, job.last)], read).optional()?)
+        let last = pack(self.account, job.last);
+        let rows = statement.query_map([after, last, i64::try_from(count).unwrap_or(i64::MAX)], read)?;
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        for seen in rows {
+            let seen = seen?;
+            bytes += seen.size;
+            if bytes > PAGE_BYTES && !page.is_empty() {
+                break;
+            }
+            page.push(seen);
+        }
+        Ok(page)
     }
 
-    fn examine(&mut self, seen: &Seen) -> Result<(), StoreError> {
+    fn is_selected(&self, seen: &Seen) -> bool {
         let selection = &self.job.order.selection;
-        if !seen.kind.is_some_and(|kind| rules::selects(selection, kind, seen.at))
-            || selection.call.is_some_and(|call| seen.call != Some(call))
-        {
+        seen.kind.is_some_and(|kind| rules::selects(selection, kind, seen.at))
+            && selection.call.is_none_or(|call| seen.call == Some(call))
+    }
+
+    /// Fetches what it takes to judge these events, in a few round trips for all of them.
+    fn look_ahead(&mut self, page: &[Seen]) -> Result<Ahead, StoreError> {
+        let (db, selection) = (self.recording.db, &self.job.order.selection);
+        let selected: Vec<&Seen> = page.iter().filter(|seen| self.is_selected(seen)).collect();
+        let keys: Vec<i64> = selected.iter().map(|seen| pack(self.account, seen.position)).collect();
+        let mut ahead = Ahead { events: Events::fetch(db, &keys)?, ..Ahead::default() };
+        // Where nothing is asked of earlier deliveries, the event alone decides.
+        let asks = self.job.order.to.is_none() || selection.endpoint.is_some() || selection.state.is_some();
+        if !asks {
+            return Ok(ahead);
+        }
+        let own: Vec<OwnDeliveries> = keys
+            .iter()
+            .zip(&selected)
+            .map(|(&key, seen)| (key, seen.first_delivery, seen.deliveries))
+            .collect();
+        let own = read::own_deliveries(db, &self.edges, &own)?;
+        let positions: Vec<i64> = selected.iter().map(|seen| seen.position).collect();
+        let again = deliveries_of_each(db, self.account, &positions)?;
+        let ids: Vec<i64> = again.iter().flatten().map(|&number| pack(self.account, number)).collect();
+        let there = read::endpoints_and_states(db, &self.edges, &ids)?;
+        for ((position, own), again) in positions.into_iter().zip(own).zip(again) {
+            self.looks = self.looks.saturating_sub(own.len() + again.len());
+            let again = again.into_iter().filter_map(|number| {
+                let (endpoint, state) = there.get(&pack(self.account, number))?;
+                Some((number, *endpoint, *state))
+            });
+            let newest: &mut Newest = ahead.newest.entry(position).or_default();
+            for (number, endpoint, state) in own.into_iter().chain(again) {
+                let known = newest.entry(endpoint).or_insert((number, state));
+                if known.0 < number {
+                    *known = (number, state);
+                }
+            }
+        }
+        let numbers = ahead.newest.values().flat_map(BTreeMap::values).map(|&(number, _)| number);
+        let ids: Vec<i64> = numbers.map(|number| pack(self.account, number)).collect();
+        ahead.rendered = holds::all_rendered(db, &ids)?;
+        Ok(ahead)
+    }
+
+    fn examine(&mut self, seen: &Seen, ahead: &Ahead) -> Result<(), StoreError> {
+        if !self.is_selected(seen) {
             return Ok(());
         }
-        let asks = rules::asks_for_record(selection);
+        let selection = &self.job.order.selection;
         let (is_own, of_endpoint) = (self.job.order.to.is_none(), selection.endpoint);
-        // Where nothing is asked of earlier deliveries, the event alone decides.
         let mut targets: Vec<(i64, Option<i64>)> = Vec::new();
-        if is_own || of_endpoint.is_some() || selection.state.is_some() {
-            let newest = self.newest_deliveries(seen)?;
-            let selection = &self.job.order.selection;
+        if let Some(newest) = ahead.newest.get(&seen.position) {
             let fits = |&(&endpoint, &(_, state)): &(&i64, &(i64, DeliveryState))| {
                 of_endpoint.is_none_or(|wanted| wanted == endpoint)
                     && rules::selects_state(selection, state, is_own)
@@ -229,18 +312,17 @@ impl<'a, 'b> Walk<'a, 'b> {
         }
         self.reads = self.reads.saturating_sub(1);
         let tag = self.recording.config(self.account)?.account.tag;
-        let (event, ..) = read::event(self.recording.db, tag, self.account, seen.position)?;
-        if asks {
+        let (event, ..) = match self.recording.db.postgres() {
+            Some(_) => ahead.events.read(tag, pack(self.account, seen.position))?,
+            None => read::event(self.recording.db, tag, self.account, seen.position)?,
+        };
+        if rules::asks_for_record(&self.job.order.selection) {
             let call = seen.call.map_or(Ok(None), |call| self.record(call))?;
             if !rules::selects_record(&self.job.order.selection, &event, call.as_ref()) {
                 return Ok(());
             }
         }
         let config = self.recording.config(self.account)?;
-        // Only what an earlier delivery had waited for goes along again.
-        let earlier: Vec<i64> = targets.iter().filter_map(|(_, earlier)| *earlier).collect();
-        let earlier: Vec<i64> = earlier.into_iter().map(|number| pack(self.account, number)).collect();
-        let rendered = holds::all_rendered(self.recording.db, &earlier)?;
         for (target, earlier) in targets {
             let endpoint = config.endpoint(target);
             if !endpoint.is_some_and(|endpoint| rules::suits(endpoint, &event, is_own)) {
@@ -250,42 +332,12 @@ impl<'a, 'b> Walk<'a, 'b> {
             self.job.deliveries += 1;
             if !self.job.order.dry_run {
                 let endpoint = EndpointRef { account: self.account, number: target };
-                let snapshot = earlier.and_then(|number| rendered.get(&pack(self.account, number)));
+                // Only what an earlier delivery had waited for goes along again.
+                let snapshot = earlier.and_then(|number| ahead.rendered.get(&pack(self.account, number)));
                 self.recording.replay(endpoint, seen.position, self.job.id, snapshot.copied())?;
             }
         }
         Ok(())
-    }
-
-    /// The newest delivery of an event to each endpoint, with its state.
-    fn newest_deliveries(&mut self, seen: &Seen) -> Result<BTreeMap<i64, (i64, DeliveryState)>, StoreError> {
-        let db = self.recording.db;
-        let mut newest = BTreeMap::new();
-        let mut look = |number: i64, endpoint: i64, state: DeliveryState| {
-            let known = newest.entry(endpoint).or_insert((number, state));
-            if known.0 < number {
-                *known = (number, state);
-            }
-        };
-        for (number, endpoint, state) in read::own_deliveries(
-            db,
-            &self.edges,
-            pack(self.account, seen.position),
-            seen.first_delivery,
-            seen.deliveries,
-        )? {
-            self.looks = self.looks.saturating_sub(1);
-            look(number, endpoint, state);
-        }
-        for number in deliveries_of(db, self.account, seen.position)? {
-            self.looks = self.looks.saturating_sub(1);
-            if let Some((endpoint, state)) =
-                read::endpoint_and_state(db, &self.edges, pack(self.account, number))?
-            {
-                look(number, endpoint, state);
-            }
-        }
-        Ok(newest)
     }
 
     fn record(&mut self, call: i64) -> Result<Option<Call>, StoreError> {

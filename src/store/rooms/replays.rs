@@ -225,11 +225,18 @@ pub fn cancel(db: &Connection, account: AccountKey, number: i64, now: Time) -> R
 
 /// The deliveries of an event that replays planned, oldest first.
 pub fn deliveries_of(db: &Connection, account: AccountKey, position: i64) -> Result<Vec<i64>, StoreError> {
-    let mut statement = db.prepare_cached(
-        "SELECT delivery FROM replayed WHERE event = ? /*! AND account = @1 */ ORDER BY delivery",
-    )?;
-    let numbers = statement.query_map([pack(account, position)], |row| Ok(unpack(row.get(0)?).1))?;
-    Ok(numbers.collect::<Result<_, _>>()?)
+    Ok(deliveries_of_each(db, account, &[position])?.pop().unwrap_or_default())
+}
+
+/// The same of several events.
+pub fn deliveries_of_each(
+    db: &Connection,
+    account: AccountKey,
+    positions: &[i64],
+) -> Result<Vec<Vec<i64>>, StoreError> {
+    let sql = "SELECT delivery FROM replayed WHERE event = ? /*! AND account = @1 */ ORDER BY delivery";
+    let events: Vec<[i64; 1]> = positions.iter().map(|&position| [pack(account, position)]).collect();
+    Ok(db.query_each(sql, &events, |row| Ok(unpack(row.get(0)?).1))?)
 }
 
 /// The replay that planned a delivery, if one did.
