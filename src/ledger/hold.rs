@@ -12,6 +12,29 @@ pub fn holds<'a>(endpoint: &'a Endpoint, event: &Event) -> Option<&'a Wait> {
     (is_end && had_conversation(call) && misses(wait, call)).then_some(wait)
 }
 
+/// What this event of a call is to a delivery of its end that is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// It can bring nothing that is waited for.
+    Nothing,
+    /// It may bring something, and is told in its turn.
+    News,
+    /// It may bring something, and is told with the end alone.
+    Part,
+}
+
+/// What an event is to the end of its call, should that be held.
+pub fn beside(event: &Event) -> Beside {
+    let EventBody::Call { call, .. } = &event.body else { return Beside::Nothing };
+    match event.kind {
+        EventType::CallUpdated => Beside::Part,
+        EventType::CallEnded | EventType::CallFailed => Beside::Nothing,
+        // A step that is heard of late may say what none before did.
+        _ if call.outcome.is_some() => Beside::News,
+        _ => Beside::Nothing,
+    }
+}
+
 /// Whether something that is waited for is not there yet.
 pub fn misses(wait: &Wait, call: &Call) -> bool {
     !wait.parts.iter().all(|part| match part {

@@ -24,6 +24,7 @@ use super::rows::{ADD_TO_SUM, INSERT_CALL, INSERT_EVENT, INSERT_OPEN, UPDATE_CAL
 use super::tallies::{Changes, Table};
 use super::tombstones::{Digest, Of, Tombstones};
 use crate::dialect::ReceiptKind;
+use crate::ledger::hold::Beside;
 use crate::ledger::{self, Change, Contribution, Received};
 use crate::model::event::CORRECTED;
 use crate::model::id::{self, Kind};
@@ -378,14 +379,16 @@ impl<'a> Recording<'a> {
         };
         let mut planned = 0;
         let mut bodies = Bodies::default();
-        let mut folded = Vec::new();
+        let (beside, mut completed) = (ledger::hold::beside(&event), Vec::new());
         for endpoint in &config.endpoints {
-            if let (Some(wait), EventType::CallUpdated, Some(call)) =
-                (&endpoint.delivering.wait, kind, about.call)
+            if let (Some(wait), Some(call)) = (&endpoint.delivering.wait, about.call)
+                && beside != Beside::Nothing
                 && let Some(held) = self.held(EndpointRef { account, number: endpoint.number }, call)?
             {
-                folded.push((held, endpoint.number, wait));
-                continue;
+                completed.push((held, endpoint.number, wait));
+                if beside == Beside::Part {
+                    continue;
+                }
             }
             if ledger::hears(endpoint, &event) {
                 let delivery = first_delivery + planned;
@@ -409,7 +412,7 @@ impl<'a> Recording<'a> {
                 snapshot.packed
             ],
         )?;
-        for (held, number, wait) in folded {
+        for (held, number, wait) in completed {
             if matches!(&event.body, EventBody::Call { call, .. } if !ledger::hold::misses(wait, call)) {
                 self.let_go(held, EndpointRef { account, number }, position)?;
             }

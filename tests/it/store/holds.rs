@@ -132,6 +132,29 @@ pub async fn a_held_delivery_keeps_its_place_in_the_order<F: Fixture>(scene: Sce
     scene.finish().await;
 }
 
+/// A step that is heard of after the end may be the one that says what is missing.
+pub async fn a_late_step_may_bring_what_is_waited_for<F: Fixture>(scene: Scene<F>) {
+    for (ordered, call) in [(true, "a"), (false, "b")] {
+        let number = waiting(&scene, &[Part::Recording], ordered).await;
+        assert!(scene.step(call, ENDED).await.is_empty());
+        let mut late = heard(call, Step::Answered);
+        recording(&mut late.call);
+        let owned = scene.hear([What::heard([Heard::Call(Box::new(late))])]).await.owned;
+        let end = owned.iter().find(|it| it.event.kind == EventType::CallEnded).expect("the end goes");
+        assert_eq!(says_all(end), (EventType::CallEnded, end.event.position, true, false, true));
+        let after = scene.settle(end, Next::Delivered).await.owned;
+        let told = owned.iter().chain(&after).map(|it| it.event.kind);
+        assert_eq!(
+            told.filter(|kind| *kind == EventType::CallAnswered).count(),
+            1,
+            "and the step in its turn"
+        );
+        scene.store.delete_endpoint(scene.account, number, scene.now).await.unwrap();
+        scene.tidy_up().await;
+    }
+    scene.finish().await;
+}
+
 pub async fn by_hand_it_goes_at_once_or_never<F: Fixture>(mut scene: Scene<F>) {
     let number = waiting(&scene, &[Part::Recording, Part::Transcript], true).await;
     scene.step("a", ENDED).await;

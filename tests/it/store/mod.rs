@@ -278,6 +278,7 @@ macro_rules! suite {
                     at_the_deadline_it_goes_with_what_there_is
                     where_nothing_is_missing_nothing_waits
                     a_held_delivery_keeps_its_place_in_the_order
+                    a_late_step_may_bring_what_is_waited_for
                     by_hand_it_goes_at_once_or_never
                     what_is_held_outlives_a_crash_and_a_death
                     an_endpoint_that_is_deleted_or_old_holds_nothing
