@@ -55,16 +55,16 @@ pub const OLD: ByTime = ByTime::Accounts(
 /// One step. True when there is more.
 pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
     let (db, now) = (recording.db, recording.now);
-    let (kept, position, gone): (i64, i64, i64) = db
+    let (kept, position, purged, gone): (i64, i64, i64, i64) = db
         .prepare_cached(
-            "SELECT transcript_retention, position,
-                 CASE WHEN transcripts_gone < purged THEN purged ELSE transcripts_gone END
-             FROM accounts WHERE account = ?",
+            "SELECT transcript_retention, position, purged, transcripts_gone FROM accounts WHERE account = ?",
         )?
-        .query_row([account.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        .query_row([account.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
     let since = now.as_micros().saturating_sub(kept);
     let kept = retention::length(kept);
-    let young = retention::first_young(db, account, since, kept, position, gone, now)?;
+    let young = retention::first_young(db, account, since, kept, position, gone.max(purged), now)?;
+    // Where rows are removed, some may be left of what is past its retention: those of which something is under way.
+    let gone = if db.drops_by_age() { gone.max(purged) } else { gone };
     if young <= gone + 1 {
         let next = now.after(retention::slot(Some(kept))).as_micros();
         db.prepare_cached("UPDATE accounts SET transcripts_at = ? WHERE account = ?")?

@@ -230,6 +230,7 @@ macro_rules! suite {
                     transcripts_may_go_earlier
                     what_is_sent_afterwards_says_no_more
                     no_kept_body_says_what_is_gone
+                    what_an_attempt_keeps_there_says_no_more
                 }
                 carrying {
                     a_round_trip_changes_nothing

@@ -133,3 +133,24 @@ pub async fn no_kept_body_says_what_is_gone<F: Fixture>(mut scene: Scene<F>) {
     assert_eq!(body(&scene, plain).await, None);
     scene.finish().await;
 }
+
+/// What is past its retention too, and is there for an attempt that is under way alone.
+pub async fn what_an_attempt_keeps_there_says_no_more<F: Fixture>(mut scene: Scene<F>) {
+    let number = scene.endpoint(|_| {}).await;
+    for transcripts in [100, 200] {
+        keep(&scene, Some(transcripts)).await;
+        scene.keep(100).await;
+        let owned = scene.hear([with(&format!("c-{transcripts}"), ENDED, PHONE, SECRET)]).await.owned;
+        scene.wait(transcripts + A_LITTLE);
+        scene.tidy_up().await;
+        let mut failed = attempted(&owned[0], scene.now, Next::RetryAt(scene.later(1)));
+        failed.body = SECRET.into();
+        scene.commit(Vec::new(), vec![failed]).await;
+        scene.wait(1);
+        let again = scene.claim(number, 9).await;
+        assert_eq!((again.len(), again[0].body.get()), (1, None), "encoded anew");
+        assert!(!again[0].event.data_json().contains("\"transcript\":"), "{transcripts}");
+        scene.settle(&again[0], Next::Delivered).await;
+    }
+    scene.finish().await;
+}
