@@ -76,6 +76,9 @@ impl Carry {
 /// Every room, in the order in which they are gone through: whatever a record points to stands before it. Only contacts
 /// stand behind the calls that count for them: a call that ends between the two is then counted, not waited for.
 pub const ROOMS: &[Room] = &[
+    // First of all, so that no event is recorded of a person any more once events are gone through: contacts that are asked
+    // for, or given up, are told of.
+    Room { name: "requests", erase: Some(contacts::erase), carry: None },
     Room {
         name: "sources",
         erase: None,

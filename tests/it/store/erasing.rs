@@ -374,6 +374,34 @@ pub async fn a_contact_goes_and_its_batch_can_end<F: Fixture>(scene: Scene<F>) {
     scene.finish().await;
 }
 
+/// Whoever is taken in while he is erased is told of to nobody.
+pub async fn a_contact_on_its_way_in_goes_with_its_request<F: Fixture>(scene: Scene<F>) {
+    let (store, account) = (&scene.store, scene.account);
+    let new = NewBatch {
+        account,
+        given: Given::default(),
+        contacts: 60,
+        max_attempts: 1,
+        lost_after: None,
+        created_at: scene.now,
+    };
+    let Opened::As(batch) = store.open_batch(new).await.unwrap() else { panic!("there is room") };
+    let one = |at: usize| Contact {
+        phone: if at == 59 { Text::from(PHONE) } else { Text::from(format!("+155500020{at:02}")) },
+        name: Some(Text::from(if at == 59 { SECRET } else { "somebody else" })),
+        ..Contact::default()
+    };
+    let all: Vec<Contact> = (0..60).map(one).collect();
+    store.add_contacts(account, batch, 1, all.chunks(25).map(<[_]>::to_vec).collect()).await.unwrap();
+    store.begin_batch(account, batch, Vec::new(), Secret::new("s")).await.unwrap();
+    let (receipt, _) = erase(&scene, PHONE).await;
+    assert_eq!(receipt.counts["contacts"], 1);
+    let feed = scene.feed().await;
+    assert_eq!(feed.len(), 60, "each was asked for");
+    assert!(!json(&feed).contains(SECRET) && !json(&feed).contains("5551234567"));
+    scene.finish().await;
+}
+
 pub async fn nothing_of_an_erased_person_is_left<F: Fixture>(scene: Scene<F>) {
     scene.endpoint(|_| {}).await;
     for block in 0..5 {

@@ -215,6 +215,7 @@ macro_rules! suite {
                     what_is_erased_does_not_come_back
                     an_id_that_is_the_number_goes_too
                     a_contact_goes_and_its_batch_can_end
+                    a_contact_on_its_way_in_goes_with_its_request
                     an_erasure_goes_on_after_a_crash
                     two_erasures_end_over_many_free_pages
                     only_the_accounts_own
