@@ -1,5 +1,5 @@
-//! Chores of the repository: `cargo xtask test`, `cargo xtask imports`, `cargo xtask bench`, `cargo xtask attack`,
-//! `cargo xtask audit`.
+//! Chores of the repository: `cargo xtask test`, `cargo xtask random`, `cargo xtask imports`, `cargo xtask bench`,
+//! `cargo xtask attack`, `cargo xtask audit`.
 //! Knows which commands to run; refuses to know how postcall works inside.
 
 mod audit;
@@ -13,6 +13,9 @@ const USAGE: &str = "usage: cargo xtask <command>
   test [-- FILTER]   install what the tests need (Debian packages when root, npm and PyPI packages), then run the
                      tests whose names contain FILTER, or every test: those of the whole program once over SQLite
                      and once over a PostgreSQL of their own, which is gone afterwards
+  random             do whatever may happen to a store in whatever order, with fresh seeds: for ten minutes over each
+                     store, `--minutes N` for as long as that, `--store NAME` over that one alone; `--seed N` does what
+                     one seed says once more
   imports            bring an export with each of its numbers, ids and lines changed in every way, one change at a time, into
                      both stores; the tests try some of them
   bench              measure postcall beside a bare relay on this machine, everything on loopback; `--quick` takes
@@ -27,6 +30,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match args.first().map(String::as_str) {
         Some("test") => test(&args[1..]).map(|()| ExitCode::SUCCESS),
+        Some("random") => random(&args[1..]).map(|()| ExitCode::SUCCESS),
         Some("imports") => imports().map(|()| ExitCode::SUCCESS),
         Some("bench") => measure("run", &args[1..]),
         Some("attack") => measure("attack", &args[1..]),
@@ -46,6 +50,9 @@ fn main() -> ExitCode {
 const TEST_DATABASE: &str = "POSTCALL_TEST_DATABASE_URL";
 /// The variable that says which store the tests of the whole program run over; without it, SQLite.
 const TEST_STORE: &str = "POSTCALL_TEST_STORE";
+/// The variables that have the random test of the store run one seed, or fresh ones for so many minutes.
+const TEST_SEED: &str = "POSTCALL_TEST_SEED";
+const TEST_MINUTES: &str = "POSTCALL_TEST_MINUTES";
 /// Tests that do not start the program over the store of the run, or choose theirs themselves: once is enough.
 const WITHOUT_CHOICE: [&str; 12] = [
     "database::",
@@ -91,6 +98,41 @@ fn imports() -> Result<(), String> {
         "--nocapture",
     ]);
     run(command.env("POSTCALL_TEST_IMPORTS", "all"))
+}
+
+/// Runs the random test of the store by hand. What it prints at its end says how many seeds and actions there were.
+fn random(rest: &[String]) -> Result<(), String> {
+    let (mut minutes, mut seed, mut stores) = ("10", None, vec!["sqlite", "postgres"]);
+    for pair in rest.chunks(2) {
+        match pair {
+            [name, value] if name == "--minutes" => minutes = value,
+            [name, value] if name == "--seed" => seed = Some(value),
+            [name, value] if name == "--store" && stores.contains(&value.as_str()) => stores = vec![value],
+            _ => return Err(USAGE.to_owned()),
+        }
+    }
+    for store in stores {
+        let test = format!("store::over_{store}::whatever_happens_in_whatever_order");
+        let mut command = Command::new("cargo");
+        command.args([
+            "test",
+            "--locked",
+            "-p",
+            "postcall",
+            "--test",
+            "it",
+            "--",
+            &test,
+            "--exact",
+            "--nocapture",
+        ]);
+        match seed {
+            Some(seed) => command.env(TEST_SEED, seed),
+            None => command.env(TEST_MINUTES, minutes),
+        };
+        run(&mut command)?;
+    }
+    Ok(())
 }
 
 /// Builds both in release, and has the benchmark measure (`run`, which asserts nothing: a machine may be busy) or attack; its

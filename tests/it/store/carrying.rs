@@ -30,7 +30,7 @@ pub async fn export(store: &Arc<dyn Store>, account: AccountKey, secrets: Secret
 }
 
 /// What sending asks of URLs and headers whatever the network is.
-struct ByForm;
+pub struct ByForm;
 
 impl WireRules for ByForm {
     fn check_url(&self, url: &str) -> Result<(), String> {
