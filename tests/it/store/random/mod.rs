@@ -29,7 +29,7 @@ const SEED: &str = "POSTCALL_TEST_SEED";
 /// Runs fresh seeds for so many minutes.
 const MINUTES: &str = "POSTCALL_TEST_MINUTES";
 /// How many seeds the suite runs over a store where a round trip costs nothing.
-const USUAL: u64 = 24;
+const USUAL: u64 = 16;
 /// How long is looked for a shorter list that fails.
 const SHRINKING: Duration = Duration::from_secs(120);
 
