@@ -403,13 +403,16 @@ fn of_events(
 /// Where a row says that the deliveries of an event are numbered: the event's key, the first number and how many.
 pub type OwnDeliveries = (i64, i64, i64);
 
+/// A delivery's number, its endpoint's and its state.
+type StateOf = (i64, i64, DeliveryState);
+
 /// The deliveries of each event that lie where its row says, with endpoint and state. How many that are is what lies there,
 /// whatever the row says.
 pub fn own_deliveries(
     db: &Connection,
     edges: &Edges,
     events: &[OwnDeliveries],
-) -> Result<Vec<Vec<(i64, i64, DeliveryState)>>, StoreError> {
+) -> Result<Vec<Vec<StateOf>>, StoreError> {
     let mut found = vec![Vec::new(); events.len()];
     let begin = edges.before_deliveries() + 1;
     for (table, columns, begin) in

@@ -125,7 +125,10 @@ mod tests {
         let recounts: Vec<_> = (1..=8)
             .map(|account| {
                 let wait = Arc::clone(&wait);
-                let read = move |_: &Connection| Ok(wait.lock().unwrap().recv().unwrap());
+                let read = move |_: &Connection| {
+                    wait.lock().unwrap().recv().unwrap();
+                    Ok(())
+                };
                 tokio::spawn(readers.recount(AccountKey(account), read))
             })
             .collect();

@@ -63,29 +63,27 @@ fn target(number: i64) -> EndpointRef {
 }
 
 async fn endpoint(store: &SqliteStore, events: Vec<EventType>) -> i64 {
-    let made = store.put_endpoint(
-        Endpoint {
-            account: ACCOUNT,
-            number: 0,
-            id: String::new(),
-            revision: 0,
-            url: "https://crm.example/hook".to_owned(),
-            dialect: DialectName::Standard,
-            shape: Shape::default(),
-            events: Some(events),
-            scope: Scope::default(),
-            completed_only: false,
-            ordered: true,
-            headers: Vec::new(),
-            plain_headers: <_>::default(),
-            delivering: Delivering::default(),
-            credential: Credential::default(),
-            state: EndpointState::Active,
-            of_batch: false,
-            created_at: now(),
-        },
-        None,
-    );
+    let wanted = Endpoint {
+        account: ACCOUNT,
+        number: 0,
+        id: String::new(),
+        revision: 0,
+        url: "https://crm.example/hook".to_owned(),
+        dialect: DialectName::Standard,
+        shape: Shape::default(),
+        events: Some(events),
+        scope: Scope::default(),
+        completed_only: false,
+        ordered: true,
+        headers: Vec::new(),
+        plain_headers: <_>::default(),
+        delivering: Delivering::default(),
+        credential: Credential::default(),
+        state: EndpointState::Active,
+        of_batch: false,
+        created_at: now(),
+    };
+    let made = store.put_endpoint(wanted, None);
     made.await.unwrap().unwrap().number
 }
 
