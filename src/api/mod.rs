@@ -13,7 +13,7 @@ mod body;
 mod budget;
 pub mod calls;
 pub mod campaigns;
-mod changes;
+pub mod changes;
 pub mod conversation_logs;
 pub mod courier;
 pub mod credential;
