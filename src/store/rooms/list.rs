@@ -506,7 +506,7 @@ pub fn erased(db: &Connection, account: AccountKey, event: i64) -> Result<Option
 fn quarantine(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
     let (db, [after, end]) = (erasing.recording.db, rest(erasing));
     let mut statement = db.prepare_cached(
-        "SELECT id, body, reason, source FROM quarantine WHERE id > ? AND id < ? /*! AND account = @1 */
+        "SELECT id, body, reason FROM quarantine WHERE id > ? AND id < ? /*! AND account = @1 */
          ORDER BY id LIMIT ?",
     )?;
     let mut rows = statement.query([after, end, STEP])?;
@@ -522,7 +522,7 @@ fn quarantine(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
         let reason = row.blob(2)?;
         let names = |text: &[u8]| erasing.person.is_in(text);
         if names(reason) || unpack_bytes(packed).is_ok_and(|body| names(&body)) {
-            found.push((row.get(0)?, row.get(3)?));
+            found.push(row.get(0)?);
         }
     }
     drop(rows);

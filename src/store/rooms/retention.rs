@@ -292,7 +292,7 @@ impl Purge<'_, '_> {
         let (db, mut budget) = (self.recording.db, Budget::new());
         let mut old = Vec::new();
         let mut statement = db.prepare_cached(
-            "SELECT id, received_at, length(body), source FROM quarantine
+            "SELECT id, received_at, length(body) FROM quarantine
              WHERE id > ? AND id < ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
         )?;
         let [first, end] = [pack(self.account, 0), pack(AccountKey(self.account.0 + 1), 0)];
@@ -301,7 +301,7 @@ impl Purge<'_, '_> {
             && row.get::<i64>(1)? <= self.since
             && budget.take(row.get(2)?)
         {
-            old.push((row.get(0)?, row.get(3)?));
+            old.push(row.get(0)?);
         }
         upkeep::discard_all(db, &old)?;
         Ok(!old.is_empty())

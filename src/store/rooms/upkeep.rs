@@ -83,12 +83,21 @@ pub fn discard(db: &Connection, account: AccountKey, number: i64) -> Result<bool
     Ok(true)
 }
 
-/// Takes bodies of an account out of quarantine, by their keys and sources.
-pub fn discard_all(db: &Connection, bodies: &[(i64, i64)]) -> Result<(), StoreError> {
+/// Takes bodies of an account out of quarantine, as far as nobody else took them meanwhile.
+pub fn discard_all(db: &Connection, ids: &[i64]) -> Result<(), StoreError> {
+    let all = "DELETE FROM quarantine WHERE id = ANY(?) AND account = ANY(@1) RETURNING source";
     let mut of_sources = BTreeMap::new();
-    for &(id, source) in bodies {
-        *of_sources.entry(source).or_insert(0_i64) += 1;
-        db.later("DELETE FROM quarantine WHERE id = ? /*! AND account = @1 */", [id])?;
+    if let Some(mut answers) = db.fetch(&[(all, &[ids])])? {
+        while let Some(row) = answers[0].next()? {
+            *of_sources.entry(row.get::<i64>(0)?).or_insert(0_i64) += 1;
+        }
+    } else {
+        let mut statement = db.prepare_cached("DELETE FROM quarantine WHERE id = ? RETURNING source")?;
+        for &id in ids {
+            if let Some(source) = statement.query_row([id], |row| row.get::<i64>(0)).optional()? {
+                *of_sources.entry(source).or_insert(0) += 1;
+            }
+        }
     }
     for (source, count) in of_sources {
         db.later(
