@@ -437,9 +437,7 @@ pub struct Link {
     lost_at: Option<i64>,
 }
 
-/// Reads what a call counts for.
-///
-/// As what it counts follows from its record.
+/// Reads what a call counts for. As what it counts for a contact follows from its record.
 pub fn link(arriving: &Arriving<'_>, line: &CallLine, counted: Counted) -> Result<Link, Refused> {
     let lost_at = line.lost_at.map(|due| put_off(due, arriving.now));
     let Some(id) = &line.counts_for else {
@@ -453,9 +451,12 @@ pub fn link(arriving: &Arriving<'_>, line: &CallLine, counted: Counted) -> Resul
         }
     };
     let batch = pack(arriving.account, batch);
-    if !COUNTED.iter().any(|(_, word)| line.counted.as_deref() == Some(word)) {
+    let said = COUNTED.iter().find(|(_, word)| line.counted.as_deref() == Some(word));
+    let Some(&(said, _)) = said else {
         return wrong("malformed_line", "Its \"counted\" is none of: heard, ended, completed.");
-    }
+    };
+    // Where nobody was found for the call it is in no sum, and nothing that is heard of it changes that once its batch is over.
+    let counted = if contact.is_some() { counted } else { said };
     let total: Option<i64> = arriving
         .db
         .prepare_cached("SELECT total FROM given_batches WHERE id = ? /*! AND account = @1 */")?

@@ -242,6 +242,7 @@ macro_rules! suite {
                 moving {
                     what_stands_beside_the_calls_moves_too
                     a_batch_goes_on_in_the_new_house
+                    a_call_that_a_failed_batch_never_placed_moves_as_it_is
                     a_batch_goes_on_under_its_old_ids
                     a_batch_keeps_its_time_in_the_new_house
                     a_replay_stops_with_the_move

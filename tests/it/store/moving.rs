@@ -277,6 +277,21 @@ pub async fn a_batch_goes_on_in_the_new_house<F: Fixture>(scene: Scene<F>) {
     scene.finish().await;
 }
 
+/// A call that came before its contact was taken in counts for nobody once its batch has failed, whatever is heard of it.
+pub async fn a_call_that_a_failed_batch_never_placed_moves_as_it_is<F: Fixture>(scene: Scene<F>) {
+    let batch = give(&scene, people(3), None).await;
+    let id = batch_id(&scene, batch);
+    scene.hear([of_batch(&id, "early", 2, Step::Ringing)]).await;
+    let failure = Failure { error: Text::from("no line"), code: Text::from("LINE") };
+    scene.store.end_batch(scene.account, batch, failure, scene.now).await.unwrap();
+    scene.hear([of_batch(&id, "early", 2, ENDED)]).await;
+    let (new, lines) = moved(&scene).await;
+    assert!(lines.iter().any(|line| line.contains("\"counted\":\"heard\"")), "{lines:#?}");
+    assert_eq!(export(&new.store, scene.account, Secrets::Clear).await, lines);
+    new.finish().await;
+    scene.finish().await;
+}
+
 /// Beside the account that it came from ids cannot stay, but dialers go on saying the old ones.
 pub async fn a_batch_goes_on_under_its_old_ids<F: Fixture>(mut scene: Scene<F>) {
     let batch = give(&scene, people(2), None).await;
