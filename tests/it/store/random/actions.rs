@@ -38,9 +38,23 @@ pub struct Says {
     pub batch: Option<usize>,
 }
 
+impl Says {
+    /// Says what comes next of a call of which this was said last: it is answered, it ends, and then all is known of it.
+    pub fn go_on_after(&mut self, before: Option<Step>) {
+        let ended = Step::Ended(Outcome::Completed);
+        (self.step, self.recording, self.transcript) = match before {
+            None => (Step::Answered, false, false),
+            Some(Step::Ended(_)) => (ended, true, true),
+            Some(_) => (ended, false, false),
+        };
+    }
+}
+
 #[derive(Clone, Debug)]
 pub enum Body {
     New(Says),
+    /// The same, but of the next step of its call.
+    Next(Says),
     /// One that was said before, once more.
     Again(usize),
 }
@@ -164,18 +178,37 @@ fn says() -> impl Strategy<Value = Says> {
     )
 }
 
-fn both() -> impl Strategy<Value = Both> {
-    let body = prop_oneof![6 => says().prop_map(Body::New), 1 => at().prop_map(Body::Again)];
-    let came = prop_oneof![
+fn came() -> impl Strategy<Value = Came> {
+    prop_oneof![
         6 => Just(Came::Delivered),
         4 => (0..3u64).prop_map(Came::Failed),
         2 => Just(Came::Dead),
         1 => Just(Came::Gone),
+    ]
+}
+
+fn both() -> impl Strategy<Value = Both> {
+    let body = prop_oneof![
+        6 => says().prop_map(Body::New),
+        2 => says().prop_map(Body::Next),
+        1 => at().prop_map(Body::Again),
     ];
-    let settles =
-        (any::<bool>(), at(), came).prop_map(|(of_first_call, at, came)| Settles { of_first_call, at, came });
+    let settles = (any::<bool>(), at(), came()).prop_map(|(of_first_call, at, came)| Settles {
+        of_first_call,
+        at,
+        came,
+    });
     (prop::collection::vec(body, 0..4), prop::collection::vec(settles, 0..3))
         .prop_map(|(bodies, settled)| Both { bodies, settled })
+}
+
+/// A call goes on, and what is under way of it may be settled in the same group.
+fn next() -> impl Strategy<Value = Both> {
+    let settles = (at(), came()).prop_map(|(at, came)| Settles { of_first_call: true, at, came });
+    (says(), prop::option::of(settles)).prop_map(|(says, settled)| Both {
+        bodies: vec![Body::Next(says)],
+        settled: settled.into_iter().collect(),
+    })
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
@@ -219,7 +252,8 @@ pub fn action() -> impl Strategy<Value = Action> {
     let one = at;
     prop_oneof![
         4 => prop_oneof![Just(0), Just(1), Just(usize::MAX)].prop_map(Action::Room),
-        50 => both().prop_map(Action::Commit),
+        30 => both().prop_map(Action::Commit),
+        30 => next().prop_map(Action::Commit),
         6 => (0..9i64, both()).prop_map(|(seconds, both)| Action::Together(seconds, both)),
         30 => (one(), 1..6usize).prop_map(|(at, places)| Action::Claim(at, places)),
         1 => one().prop_map(Action::Release),

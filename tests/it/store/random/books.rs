@@ -617,9 +617,10 @@ impl Books {
             "{number} is under way, and is said to be sent again"
         );
         if let Some(until) = known.held {
-            let (endpoint, _) = &self.endpoints[&known.endpoint];
-            let of_call = seen.feed.iter().filter(|event| place(event.position) >= news);
-            let of_call = of_call.filter(|event| {
+            let (endpoint, is_there) = &self.endpoints[&known.endpoint];
+            // One that is removed has its deliveries called off by maintenance, whatever they waited for.
+            let news = seen.feed.iter().filter(|event| *is_there && place(event.position) >= news);
+            let of_call = news.filter(|event| {
                 self.events[place(event.position)].call == self.events[place(known.event)].call
             });
             for event in of_call.filter(|event| event.position > known.event) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postcall::ledger::{Decision, Next};
-use postcall::model::endpoint::Wait;
+use postcall::model::endpoint::{Part, Wait};
 use postcall::model::event::Heard;
 use postcall::model::id::{self, Kind};
 use postcall::model::replay::{ReplayOrder, Selection};
@@ -89,7 +89,9 @@ impl<F: Fixture> House<F> {
             let source = postcall::model::Source { lost_after: Some(LOST_AFTER), ..source(account) };
             let source = house.scene.store.put_source(source, None).await.unwrap().unwrap().number;
             house.accounts.push(Books::new(account, source, at, house.scene.now));
-            let waits = (at == 0).then(|| (vec![postcall::model::endpoint::Part::Recording], 8));
+        }
+        for (at, part) in [(0, Some(Part::Recording)), (1, None), (1, Some(Part::Transcript))] {
+            let waits = part.map(|part| (vec![part], 8));
             house.make_endpoint(at, &Wish { ordered: true, waits }).await;
         }
         house.keep_transcripts(1, Some(5)).await;
@@ -121,8 +123,15 @@ impl<F: Fixture> House<F> {
     /// A body as it comes in, with its account and call.
     fn body(&mut self, body: &Body) -> Option<(usize, Text, Incoming)> {
         let (says, number, batch) = match body {
-            Body::New(says) => {
-                let says = Says { account: self.at(says.account), ..says.clone() };
+            Body::New(says) | Body::Next(says) => {
+                let mut says = Says { account: self.at(says.account), ..says.clone() };
+                if let Body::Next(_) = body {
+                    let call = (says.account, name(&says, self.words + 1));
+                    let of_call =
+                        |(said, number, _): &&(Says, usize, _)| (said.account, name(said, *number)) == call;
+                    let before = self.said.iter().rev().find(of_call).map(|(said, ..)| said.step);
+                    says.go_on_after(before);
+                }
                 let batch = says.batch.and_then(|at| pick(&self.accounts[says.account].batches, at));
                 self.words += 1;
                 self.said.push((says, self.words, batch));

@@ -83,7 +83,7 @@ fn run<F: Fixture>(seed: u64, all: &mut Counts) {
     bytes[..8].copy_from_slice(&seed.to_be_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let counts = RefCell::new(Counts::new());
-    let actions = prop::collection::vec(action(), 20..90);
+    let actions = prop::collection::vec(action(), 1..110);
     let ran = TestRunner::new_with_rng(config, rng).run(&actions, |actions: Vec<Action>| {
         runtime.block_on(async {
             let mut house = House::<F>::new().await;
