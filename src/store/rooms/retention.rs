@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 use super::codec::state_of;
 use super::due::ByTime;
 use super::edges::Edges;
-use super::keys::{pack, unpack};
+use super::keys::{keys_of, pack, unpack};
 use super::record::{OWNED, Recording};
 use super::replays;
 use super::rows::DELETE_BODY;
@@ -331,12 +331,28 @@ impl Purge<'_, '_> {
             return Ok(Removed::Part);
         }
         let mut count = 0;
-        for event in events.iter().filter(|event| !held.contains(&unpack(event.id).1)) {
+        for event in &events {
+            if held.contains(&unpack(event.id).1) || self.is_quoted(unpack(event.id).1)? {
+                continue;
+            }
             self.remove_event(event)?;
             count += 1;
         }
         debug!(account = self.account.0, position, count, "removed events past their retention");
         Ok(Removed::UpTo { position, count })
+    }
+
+    /// Whether a delivery of an earlier event says what was known at this one: that is under way, or it would be gone.
+    fn is_quoted(&self, position: i64) -> Result<bool, StoreError> {
+        let [first, end] = keys_of(self.account);
+        Ok(self
+            .recording
+            .db
+            .prepare_cached(
+                "SELECT 1 FROM rendered r JOIN open o ON o.id = r.delivery /*! AND o.account = r.account */
+                 WHERE r.snapshot = ? AND r.delivery >= ? AND r.delivery < ? /*! AND r.account = @2 */ LIMIT 1",
+            )?
+            .exists([position, first, end])?)
     }
 
     pub(super) fn events(&self, first: i64, end: i64) -> Result<Vec<Row>, StoreError> {
@@ -449,8 +465,10 @@ impl Purge<'_, '_> {
         }
         db.prepare_cached("DELETE FROM settled WHERE id >= ? AND id < ? /*! AND account = @1 */")?
             .execute([first, rest])?;
+        // What is under way goes on saying what it does.
         db.prepare_cached(
-            "DELETE FROM rendered WHERE delivery >= ? AND delivery < ? /*! AND account = @1 */",
+            "DELETE FROM rendered WHERE delivery >= ?1 AND delivery < ?2 /*! AND account = @1 */ AND delivery NOT IN
+             (SELECT id FROM open WHERE id >= ?1 AND id < ?2 /*! AND account = @1 */)",
         )?
         .execute([first, rest])?;
         Ok(rest == end)

@@ -44,6 +44,27 @@ fn says_all(owned: &Owned) -> (EventType, i64, bool, bool, bool) {
     (owned.event.kind, owned.event.position, recording, transcript, changed.is_empty())
 }
 
+/// What is under way when its event is past its age may need another attempt, and that says what the first one did.
+pub async fn an_attempt_under_way_keeps_what_it_says<F: Fixture>(mut scene: Scene<F>) {
+    let number = waiting(&scene, &[Part::Transcript], true).await;
+    assert!(scene.step("c", ENDED).await.is_empty());
+    let owned = scene.hear([later("c", transcript)]).await.owned;
+    assert_eq!(numbers(&owned), [1]);
+    scene.keep(60).await;
+    scene.wait(600);
+    scene.tidy_up().await;
+    // Its event is left for it, and so is the one whose transcript it says.
+    scene.settle(&owned[0], Next::RetryAt(scene.now)).await;
+    let again = scene.claim(number, 9).await;
+    assert_eq!(numbers(&again), [1]);
+    assert_eq!(says_all(&again[0]).3, true, "with the transcript");
+    scene.settle(&again[0], Next::Delivered).await;
+    scene.wait(7200);
+    scene.tidy_up().await;
+    assert!(scene.feed().await.is_empty(), "and then both go");
+    scene.finish().await;
+}
+
 pub async fn the_end_of_a_call_waits_for_all_that_is_named<F: Fixture>(scene: Scene<F>) {
     for ordered in [true, false] {
         let number = waiting(&scene, &[Part::Recording, Part::Transcript], ordered).await;

@@ -276,6 +276,7 @@ macro_rules! suite {
                     accounts_replay_only_their_own
                 }
                 holds {
+                    an_attempt_under_way_keeps_what_it_says
                     the_end_of_a_call_waits_for_all_that_is_named
                     one_that_is_let_go_as_the_one_before_is_settled_goes_too
                     at_the_deadline_it_goes_with_what_there_is
