@@ -6,8 +6,8 @@
 //! - `house.rs`: does it to both.
 //! - `looking.rs`: compares.
 //!
-//! The suite runs some seeds that are always the same, and a fresh one. `cargo xtask random` runs fresh ones for as long as it
-//! is told to, or one again.
+//! The suite runs some seeds that are always the same: what it says of a change does not depend on chance. `cargo xtask random`
+//! runs fresh ones for as long as it is told to, or one again.
 
 mod actions;
 mod books;
@@ -53,7 +53,7 @@ fn seeds(cases_of: u32) -> Box<dyn Iterator<Item = u64>> {
             let end = Duration::from_secs(60 * minutes);
             Box::new(std::iter::repeat_with(fresh).take_while(move |_| start.elapsed() < end))
         }
-        (None, None) => Box::new((1..=USUAL / u64::from(cases_of)).chain([fresh()])),
+        (None, None) => Box::new(1..=USUAL / u64::from(cases_of)),
     }
 }
 
