@@ -1,4 +1,5 @@
 //! A few connections that only read, made when needed and kept. Each read is one page on one snapshot; accounts take turns.
+//! One more goes through all that an account has, for one account after the other.
 //! Refuses to know what is read.
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! One step of a replay: looks at some events, plans their deliveries once more and notes how far it came, in the caller's
+//! One step of a replay: looks at a page of events, plans their deliveries once more and notes how far it came, in the caller's
 //! transaction of a few milliseconds. So a job goes on after a crash where it was, and plans nothing twice. Only so many
 //! are open at a time as an endpoint's queue takes. Refuses to know what fits a selection and how fast: the ledger decides.
 
