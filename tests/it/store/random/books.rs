@@ -135,6 +135,8 @@ pub struct Books {
     pub transcripts: Option<Duration>,
     /// Whether kept bodies may have been dropped.
     may_forget_bodies: bool,
+    /// Whether batches may be gone, or the first of their contacts: retention that is off again leaves the others.
+    pub may_forget_batches: bool,
     /// Endpoints that were said to have something, and those that will have.
     pub woken: BTreeSet<i64>,
     alarms: BTreeMap<i64, Time>,
@@ -164,6 +166,7 @@ impl Books {
             retention: None,
             transcripts: None,
             may_forget_bodies: false,
+            may_forget_batches: false,
             woken: BTreeSet::new(),
             alarms: BTreeMap::new(),
             unseen: BTreeMap::new(),
@@ -197,6 +200,7 @@ impl Books {
             retention: config.account.retention,
             transcripts: config.account.transcript_retention,
             may_forget_bodies: self.may_forget_bodies,
+            may_forget_batches: self.may_forget_batches,
             people: self.people.clone(),
             erased: self.erased.clone(),
             gone: self.gone.clone(),
@@ -270,6 +274,7 @@ impl Books {
 
     pub fn keep(&mut self, retention: Option<Duration>, now: Time) {
         self.retention = retention;
+        self.may_forget_batches |= retention.is_some();
         self.begin_slot(now);
     }
 

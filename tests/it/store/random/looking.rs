@@ -116,7 +116,7 @@ impl<F: Fixture> House<F> {
         for batch in self.accounts[account].batches.clone() {
             let books = &mut self.accounts[account];
             let Some(view) = store.batch(key, batch).await.unwrap() else {
-                assert!(books.retention.is_some(), "batch {batch} is gone");
+                assert!(books.may_forget_batches, "batch {batch} is gone");
                 books.batches.retain(|known| *known != batch);
                 continue;
             };
@@ -126,8 +126,7 @@ impl<F: Fixture> House<F> {
                 i64::try_from(closed.filter(|contact| contact.book.is_reached() == reached).count()).unwrap()
             };
             // Those of one that goes by its age go first.
-            let is_whole = books.retention.is_none();
-            if is_whole {
+            if !books.may_forget_batches {
                 assert_eq!(
                     (view.tally.succeeded, view.tally.failed),
                     (closed(true), closed(false)),
