@@ -9,6 +9,7 @@ mod predecessor;
 mod schema;
 mod server;
 pub mod spread;
+pub mod tables;
 mod tenure;
 pub mod transfer;
 mod writer;

@@ -3,7 +3,7 @@
 //! ends with. Nothing here divides anything: docs/scale.md says what to call. Refuses to know what the rows mean.
 
 use super::schema::PARTITIONED;
-use super::transfer;
+use super::tables::TABLES;
 
 /// The tables that stay whole on the one machine that nodes connect to: what is asked for before an account is known, what
 /// is locked for several accounts at once, and what belongs to no account.
@@ -40,7 +40,7 @@ const WHOLE: [&str; 1] = ["SELECT COUNT(*) FROM "];
 
 /// The tables that have a column for the account.
 pub fn divided() -> impl Iterator<Item = &'static str> {
-    transfer::TABLES.iter().map(|(table, _)| *table).filter(|table| !LOCAL.contains(table))
+    TABLES.iter().map(|(table, _)| *table).filter(|table| !LOCAL.contains(table))
 }
 
 /// The table that a partition is a part of.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::schema;
 use super::server::{self, Server};
+use super::tables::TABLES;
 use super::tenure::transact;
 use crate::model::AccountKey;
 use crate::store::packed::damaged;
@@ -23,44 +24,6 @@ use crate::store::{StoreError, Sum};
 const PAGE: i64 = 1000;
 /// Where the place is kept.
 const PLACE: &str = "transfer";
-
-/// Every table, by its key. `meta` is each store's own, and so is how calls are found.
-pub const TABLES: &[(&str, &[&str])] = &[
-    ("accounts", &["account"]),
-    ("api_keys", &["id"]),
-    ("sources", &["id"]),
-    ("endpoints", &["id"]),
-    ("shapes", &["endpoint", "revision"]),
-    ("endpoint_sums", &["endpoint"]),
-    ("purged", &["endpoint"]),
-    ("calls", &["id"]),
-    ("batches", &["source", "vendor_id"]),
-    ("events", &["id"]),
-    ("open", &["id"]),
-    ("bodies", &["delivery"]),
-    ("settled", &["id"]),
-    ("held", &["delivery"]),
-    ("rendered", &["delivery"]),
-    ("quarantine", &["id"]),
-    ("idempotency", &["account", "name"]),
-    ("slots", &["account", "ends"]),
-    ("tombstones", &["id"]),
-    ("erasures", &["id"]),
-    ("erasure_calls", &["erasure", "call"]),
-    ("out_of_credit", &["account"]),
-    ("given_batches", &["id"]),
-    ("intake", &["id"]),
-    ("contacts", &["id"]),
-    ("contact_keys", &["hash", "contact"]),
-    ("batch_calls", &["call"]),
-    ("watched", &["call"]),
-    ("scheduled", &["batch"]),
-    ("replays", &["id"]),
-    ("replayed", &["event", "delivery"]),
-    ("mentioned", &["account", "about", "id"]),
-    ("tallies", &["account", "about", "id", "grain", "start"]),
-    ("tallies_gone", &["account", "about", "id", "grain", "start"]),
-];
 
 /// How far it has come.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

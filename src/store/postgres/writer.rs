@@ -15,8 +15,8 @@ use crate::store::StoreError;
 use crate::store::rooms::config::Changed;
 use crate::store::rooms::database::{Desk, NoQueues, Writing};
 use crate::store::rooms::erasure;
-use crate::store::rooms::maintenance::Ran;
-use crate::store::rooms::record::Recording;
+use crate::store::rooms::job::Ran;
+use crate::store::rooms::recording::Recording;
 use crate::store::sql::{self, Connection};
 use tracing::{info, warn};
 

@@ -1,28 +1,24 @@
 //! Batches at rest: given in parts that are each a small transaction, taken in by a chore step by step, read page by
 //! page, removed when they are past their account's retention. Refuses to know what a call does to them: `placing`.
 
-use crate::store::sql::{Connection, OptionalExtension, params};
-
+use super::batch_reads::{self, next, views};
+use super::batch_rows::{self, BATCH_COLUMNS, BatchBook, CONTACT_COLUMNS, contact_of, contacts_of};
 use super::config::{self, Changed};
-use super::credit;
 use super::database::{Database, Desk, NoQueues, RoomStore, Writing};
 use super::due::{ByTime, Due};
-use super::keys::{beyond, keys_of as keys_of_account, pack, unpack};
-use super::placing::{
-    BATCH_COLUMNS, BatchBook, CONTACT_COLUMNS, book_of, contact_of, contacts_of, id_hash, phone_hash,
-};
-use super::read;
-use super::record::Recording;
-use super::scheduled;
+use super::keys::{LAST_BATCH, beyond, keys_of as keys_of_account, pack, unpack};
+use super::recording::Recording;
 use super::thread::Lane;
+use super::{credit, read, scheduled};
 use crate::ledger::Counted;
 use crate::model::secret::Credential;
 use crate::model::{AccountKey, Endpoint, Secret, Time};
 use crate::store::batches::{
-    BatchState, BatchView, Batches, CONTACT_BITS, CONTACTS_IN_STEP, Contact, ContactView, Ended, Failure,
-    NewBatch, Opened, contact_number, write,
+    BatchState, BatchView, Batches, CONTACTS_IN_STEP, Contact, ContactView, Ended, Failure, NewBatch, Opened,
+    contact_number, write,
 };
 use crate::store::packed::{damaged, pack_bytes, unpack_bytes};
+use crate::store::sql::{Connection, OptionalExtension, params};
 use crate::store::{Answer, CallView, EndpointRef, Page, StoreError};
 
 /// The tables of batches, call minutes and the watchdog.
@@ -66,8 +62,6 @@ CREATE INDEX watched_due ON watched (due);
 
 /// Rows that a step of a removal touches.
 const STEP: i64 = 50;
-/// Batches that an account can number: their contacts' numbers have to fit into a key.
-pub const LAST_BATCH: i64 = (1 << (40 - CONTACT_BITS)) - 2;
 
 impl<D: Database> Batches for RoomStore<D> {
     fn open_batch(&self, new: NewBatch) -> Answer<'_, Opened> {
@@ -173,11 +167,12 @@ impl<D: Database> Batches for RoomStore<D> {
         only_open: bool,
         page: Page,
     ) -> Answer<'_, Vec<ContactView>> {
-        self.database.read(account, move |db| contacts(db, pack(account, batch), only_open, page))
+        self.database
+            .read(account, move |db| batch_reads::contacts(db, pack(account, batch), only_open, page))
     }
 
     fn batch_calls(&self, account: AccountKey, batch: i64, page: Page) -> Answer<'_, Vec<CallView>> {
-        self.database.read(account, move |db| calls(db, account, batch, page))
+        self.database.read(account, move |db| batch_reads::calls(db, account, batch, page))
     }
 
     fn credit(&self, account: AccountKey) -> Answer<'_, Option<i64>> {
@@ -192,14 +187,6 @@ impl<D: Database> Batches for RoomStore<D> {
             })
         })
     }
-}
-
-fn next(account: AccountKey) -> AccountKey {
-    AccountKey(account.0 + 1)
-}
-
-fn limit(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 fn set_secret(
@@ -350,7 +337,7 @@ fn take_in(
              VALUES (?, ?, 0, 0, 0, 1, ? /*!, @1 */)",
             params![id, write(contact)?, due],
         )?;
-        for hash in keys_of(batch, contact) {
+        for hash in batch_rows::keys_of(batch, contact) {
             let sql = "INSERT INTO contact_keys (hash, contact /*!, account */) VALUES (?, ? /*!, @2 */)
                  ON CONFLICT DO NOTHING";
             db.later(sql, [hash, id])?;
@@ -362,11 +349,6 @@ fn take_in(
     recording.committed.has_leisure = true;
     let count = i64::try_from(contacts.len()).unwrap_or(0);
     recording.change_batch(batch, |book| book.taken_in += count)
-}
-
-pub(super) fn keys_of(batch: i64, contact: &Contact) -> impl Iterator<Item = i64> {
-    let phone = phone_hash(batch, &contact.phone);
-    std::iter::once(phone).chain(contact.id.as_ref().map(|id| id_hash(batch, id)))
 }
 
 /// Places calls that were heard of before their contacts were taken in. Those of nobody are let go. True if there were
@@ -460,7 +442,7 @@ pub fn purge(recording: &mut Recording<'_>, account: AccountKey, since: i64) -> 
         found.push((row.get::<i64>(0)?, contact_of(&row)?));
     }
     for (id, contact) in &found {
-        for hash in keys_of(batch, contact) {
+        for hash in batch_rows::keys_of(batch, contact) {
             db.later(
                 "DELETE FROM contact_keys WHERE hash = ? AND contact = ? /*! AND account = @2 */",
                 [hash, *id],
@@ -485,86 +467,6 @@ pub fn purge(recording: &mut Recording<'_>, account: AccountKey, since: i64) -> 
             .execute([batch])?;
     }
     Ok(true)
-}
-
-/// Calls that count for a batch, newest first.
-pub fn calls(
-    db: &Connection,
-    account: AccountKey,
-    batch: i64,
-    page: Page,
-) -> Result<Vec<CallView>, StoreError> {
-    let before = page.after.map_or_else(|| pack(next(account), 0), |call| pack(account, call));
-    let calls: Vec<i64> = db
-        .prepare_cached(
-            "SELECT call FROM batch_calls WHERE batch = ? /*! AND account = @1 */ AND call < ?
-             ORDER BY call DESC LIMIT ?",
-        )?
-        .query_map([pack(account, batch), before, limit(page.limit)], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    let found = calls.into_iter().map(|call| read::call(db, account, unpack(call).1));
-    Ok(found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
-}
-
-/// Batches of a range of keys, newest first.
-pub fn views(
-    db: &Connection,
-    condition: &str,
-    range: [i64; 2],
-    most: usize,
-) -> Result<Vec<BatchView>, StoreError> {
-    let sql = format!(
-        "SELECT {BATCH_COLUMNS} FROM given_batches WHERE {condition} /*! AND account = @1 */
-         ORDER BY id DESC LIMIT ?3"
-    );
-    let mut statement = db.prepare_cached(&sql)?;
-    let mut rows = statement.query([range[0], range[1], limit(most)])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        let book = BatchBook::of(&row)?;
-        if book.state == BatchState::Arriving {
-            continue;
-        }
-        found.push(BatchView {
-            number: unpack(row.get(0)?).1,
-            state: book.state,
-            given: (*book.given).clone(),
-            tally: book.tally,
-            taken_in: book.taken_in,
-            max_attempts: book.max_attempts,
-            lost_after: book.lost_after,
-            created_at: book.created_at,
-            started_at: book.started_at,
-            ended_at: book.ended_at,
-            failure: book.failure,
-        });
-    }
-    Ok(found)
-}
-
-/// Contacts of a batch in the order given.
-pub fn contacts(
-    db: &Connection,
-    batch: i64,
-    only_open: bool,
-    page: Page,
-) -> Result<Vec<ContactView>, StoreError> {
-    let (account, [first, end]) = (unpack(batch).0, contacts_of(batch));
-    let after = page.after.map_or(first - 1, |number| pack(account, number).max(first - 1));
-    // Spelled out, so that each goes by the index that has its rows in order.
-    let condition = if only_open { "is_open = 1 AND id" } else { "id" };
-    let sql = format!(
-        "SELECT {CONTACT_COLUMNS} FROM contacts WHERE {condition} > ? AND id < ? /*! AND account = @1 */
-         ORDER BY id LIMIT ?"
-    );
-    let mut statement = db.prepare_cached(&sql)?;
-    let mut rows = statement.query([after, end, limit(page.limit)])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        let number = unpack(row.get(0)?).1;
-        found.push(ContactView { number, contact: contact_of(&row)?, book: book_of(&row)? });
-    }
-    Ok(found)
 }
 
 /// A part holds as many contacts as a step takes in, whatever the caller thought.

@@ -13,12 +13,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::store::sql::{Connection, params};
-
 use super::index_filter::{HashIndex, IndexFilter};
 use super::keys::{pack, unpack};
 use crate::model::{AccountKey, Text};
 use crate::store::StoreError;
+use crate::store::sql::{Connection, params};
 
 /// Calls that are recent when an index of some million is cheap to keep: 8 MiB, and half a second of a start.
 pub const RECENT: usize = 1 << 18;

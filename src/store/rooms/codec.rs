@@ -1,6 +1,8 @@
 //! How values lie in columns: attempts in a row, codes for states.
 //! Refuses to know tables.
 
+use std::time::Duration;
+
 use crate::model::{Attempt, DeliveryState, Outcome};
 
 /// Attempts are JSON objects one behind the other, so that one more is an append.
@@ -37,4 +39,9 @@ pub fn state_of(code: i64) -> DeliveryState {
 /// The code of an outcome, for filters.
 pub fn outcome_code(outcome: Outcome) -> i64 {
     Outcome::ALL.iter().position(|&known| known == outcome).map_or(0, |at| i64::try_from(at).unwrap_or(0))
+}
+
+/// A retention as it lies in the store.
+pub fn length(micros: i64) -> Duration {
+    Duration::from_micros(u64::try_from(micros).unwrap_or(0))
 }

@@ -4,16 +4,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use crate::store::sql::{Connection, OptionalExtension, Row, params};
-
 use super::keys::{MOST_ACCOUNTS, pack, unpack};
-use super::limits;
-use super::retention;
 use super::sealed::{self, SealedEndpoint, SealedSource};
+use super::{codec, limits};
 use crate::model::account::{Account, Limited};
 use crate::model::endpoint::{EndpointState, Scope};
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, Endpoint, EventType, Source, Time};
+use crate::store::sql::{Connection, OptionalExtension, Row, params};
 use crate::store::vault::Vault;
 use crate::store::{AccountConfig, EndpointRef, StoreError};
 
@@ -141,9 +139,9 @@ fn account_of(db: &Connection, key: AccountKey) -> Result<(Account, i64), StoreE
             origin: origin.filter(|origin| *origin != tag),
             name: row.get(2)?,
             created_at: Time::from_micros(row.get(3)?),
-            retention: row.get::<Option<i64>>(4)?.map(retention::length),
-            transcript_retention: row.get::<Option<i64>>(5)?.map(retention::length),
-            repeat_memory: retention::length(row.get(9)?),
+            retention: row.get::<Option<i64>>(4)?.map(codec::length),
+            transcript_retention: row.get::<Option<i64>>(5)?.map(codec::length),
+            repeat_memory: codec::length(row.get(9)?),
             is_metered: row.get(6)?,
             limits: limits::read(row, 10)?,
         };

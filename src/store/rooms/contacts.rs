@@ -2,16 +2,13 @@
 //! was. One that is open is closed: whoever asks to be forgotten is called no more, and the batch can end.
 //! Refuses to know how batches are counted.
 
-use crate::store::sql::params;
-
-use super::batches::keys_of;
-use super::erasure::Erasing;
+use super::batch_rows::{contact_of, keys_of};
+use super::erasing::{Erasing, rest};
 use super::keys::{pack, unpack};
-use super::list::rest;
-use super::placing::contact_of;
 use crate::store::StoreError;
 use crate::store::batches::{Contact, batch_of};
 use crate::store::packed::damaged;
+use crate::store::sql::params;
 
 /// Contacts that one step looks at.
 const STEP: i64 = 250;

@@ -10,10 +10,11 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::call_index::{CallIndex, Recent};
 use super::config::{self, Changed, Directory};
 use super::due::Looked;
+use super::job::{Job, MOST_TRIPS, Ran};
 use super::job_turns::{JobTurns, Turn};
-use super::maintenance::{Job, MOST_TRIPS, Ran};
 use super::mentioned::Remembered;
-use super::record::{Memory, Recording};
+use super::purpose::Purpose;
+use super::recording::{Memory, Recording};
 use super::thread::Lane;
 use super::tombstones::Tombstones;
 use crate::model::{AccountKey, Time};
@@ -78,18 +79,6 @@ pub trait Database: Send + Sync + 'static {
     }
     /// See [`crate::store::Store::follow`]: somebody follows a feed from now on.
     fn followed(&self) {}
-}
-
-/// What a transaction does to the room on the disk. Where that is full, it decides what is done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Purpose {
-    /// Takes in what is new: refused.
-    #[default]
-    Add,
-    /// Goes on with what was taken in, such as what attempts came to: done as long as enough is left for what frees room.
-    Settle,
-    /// Frees room, or has to be possible at any time: done with all that there is.
-    Free,
 }
 
 /// What a writing thread has on its desk.

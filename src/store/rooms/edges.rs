@@ -2,11 +2,10 @@
 //! retention moves two edges, and what is behind them is gone for everybody who asks. Refuses to know who moves them, and
 //! when the rows go.
 
+use super::keys::{pack, unpack};
 use crate::model::AccountKey;
 use crate::store::StoreError;
 use crate::store::sql::{Connection, OptionalExtension};
-
-use super::keys::{pack, unpack};
 
 /// The edge of deliveries; that of events is `purged`, which was there before.
 pub const COLUMNS: &str = r"

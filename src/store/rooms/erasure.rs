@@ -2,18 +2,17 @@
 //! after a restart where it was, and at the end overwriting what SQLite leaves behind. Refuses to know which rooms there
 //! are and how each erases itself: that is `list`.
 
-use std::collections::BTreeMap;
-
-use crate::store::sql::{Connection, OptionalExtension, Row, params};
 use tracing::info;
 
+use super::erasing::Erasing;
 use super::keys::{keys_of, pack, unpack};
 use super::list::ROOMS;
-use super::record::Recording;
-use super::retention::Budget;
+use super::recording::Recording;
+use super::step_budget::Budget;
 use crate::model::{AccountKey, Mention, Time};
 use crate::store::erasure::Erasure;
 use crate::store::packed::damaged;
+use crate::store::sql::{Connection, OptionalExtension, Row, params};
 use crate::store::sqlite::gaps;
 use crate::store::vault::Vault;
 use crate::store::{Page, StoreError};
@@ -45,39 +44,6 @@ const LOG: &str = "log";
 const STEP_PAGES: i64 = 128;
 /// What of a page holds content, in bytes; each of the pages of a large value has a link in front.
 const PAGE_CONTENT: i64 = 4092;
-
-/// What a room works with while it erases a person.
-pub struct Erasing<'a, 'b> {
-    /// The transaction.
-    pub recording: &'a mut Recording<'b>,
-    /// Opens what is sealed.
-    pub vault: &'a Vault,
-    /// In which account.
-    pub account: AccountKey,
-    /// The job's key.
-    pub job: i64,
-    /// Who.
-    pub person: Mention,
-    /// How far the room is; its own to use. It begins at 0.
-    pub place: i64,
-    /// What this step may do yet.
-    budget: Budget,
-    counts: BTreeMap<String, i64>,
-}
-
-impl Erasing<'_, '_> {
-    /// Whether this step may take on a row of so many bytes.
-    pub fn may_take(&mut self, bytes: i64) -> bool {
-        self.budget.take(bytes) && self.recording.may_go_on()
-    }
-
-    /// Counts what was erased.
-    pub fn count(&mut self, what: &str, many: i64) {
-        if many > 0 {
-            *self.counts.entry(what.to_owned()).or_default() += many;
-        }
-    }
-}
 
 /// The first room from this one on where a person may be.
 fn next_room(from: usize) -> Option<&'static str> {

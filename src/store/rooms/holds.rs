@@ -5,12 +5,12 @@
 
 use std::collections::HashMap;
 
-use crate::store::sql::{Connection, OptionalExtension};
-
 use super::due::{ByTime, Due};
 use super::keys::{keys_of, pack, unpack};
-use super::owning::TYPICAL;
-use super::record::{CLAIMABLE, Recording, WAITING};
+use super::recording::Recording;
+use super::states::{CLAIMABLE, WAITING};
+use super::taking::TYPICAL;
+use crate::store::sql::{Connection, OptionalExtension};
 use crate::store::{EndpointRef, StoreError};
 
 /// `held` has what waits; `rendered` the snapshots of deliveries that say more than their event did.

@@ -2,6 +2,8 @@
 //! the table's own. Refuses to know tables.
 
 use crate::model::AccountKey;
+use crate::store::EndpointRef;
+use crate::store::batches::CONTACT_BITS;
 use crate::store::sql::BEGINNING;
 
 /// Bits of a key that number the record within its account: what is before them is what a key begins with.
@@ -13,6 +15,8 @@ pub const LAST_NUMBER: i64 = (1 << NUMBER_BITS) - 1;
 pub const LAST_HEAD: i64 = LAST_NUMBER - (1 << 20);
 /// The accounts that fit above the numbers.
 pub const MOST_ACCOUNTS: i64 = (1 << (63 - NUMBER_BITS)) - 2;
+/// Batches that an account can number: their contacts' numbers have to fit into a key.
+pub const LAST_BATCH: i64 = (1 << (40 - CONTACT_BITS)) - 2;
 
 /// One key of account and number. Numbers come from ids and cursors that anybody can make up, and one that does not
 /// fit must not reach into another account: it becomes the nearest one that no record has.
@@ -33,6 +37,18 @@ pub fn beyond(account: AccountKey) -> i64 {
 /// The keys of an account: the first, and the first that is none of them.
 pub fn keys_of(account: AccountKey) -> [i64; 2] {
     [pack(account, 0), beyond(account)]
+}
+
+/// The endpoint of a key.
+pub fn reference(endpoint: i64) -> EndpointRef {
+    let (account, number) = unpack(endpoint);
+    EndpointRef { account, number }
+}
+
+/// The keys of an account before a number, for lists that show the newest first.
+pub fn range_before(account: AccountKey, before: Option<i64>) -> [i64; 2] {
+    let end = before.map_or_else(|| pack(AccountKey(account.0 + 1), 0), |number| pack(account, number));
+    [pack(account, 0), end]
 }
 
 #[cfg(test)]

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::store::sql::Connection;
-
 use super::keys::{pack, unpack};
 use super::tallies;
 use crate::ledger::{CallBook, Contribution, Received};
 use crate::model::Text;
 use crate::store::StoreError;
 use crate::store::packed::{damaged, unpack_text};
+use crate::store::sql::Connection;
 use crate::store::told::ToldCall;
 
 /// A call as this group knows it.

@@ -3,67 +3,22 @@
 //! `job_turns.rs` says whose turn it is, and who rests after a failure. Does not depend on what a step does.
 
 use std::sync::Mutex;
-use std::time::Duration;
 
-use super::database::Purpose;
-use super::due::{self, ByTime, Due, Looked};
-use super::job_turns::{JobTurns, Turn};
-use super::record::Recording;
+use super::job::{Find, Job, job};
+use super::job_turns::JobTurns;
+use super::purpose::Purpose;
 use super::{
-    batches, credit, erasure, holds, replay_steps, retention, scheduled, tombstones, transcripts, upkeep,
+    batches, erasure, holds, out_of_credit, repeats, replay_steps, retention, scheduled, transcripts, upkeep,
     watchdog,
 };
-use crate::model::{AccountKey, Time};
-use crate::store::sql::Connection;
-use crate::store::{EndpointRef, StoreError};
-
-/// How a job finds the account whose turn it is.
-#[derive(Debug)]
-enum Find {
-    /// It is for all accounts at once.
-    None,
-    /// The first account after this one for which something is due: by an index that goes by account.
-    After(fn(&Connection, Time, AccountKey) -> Result<Option<AccountKey>, StoreError>),
-    /// Those with what is due for the longest: by an index that goes by time.
-    ByTime(ByTime),
-    /// So many in the order in which they asked. One is finished before the next: at its end each goes through the whole file, and two that do would undo
-    /// each other's steps for ever.
-    InOrder(fn(&Connection, Time, i64) -> Result<Vec<AccountKey>, StoreError>),
-}
-
-/// Jobs that are looked at for the first one that can be done.
-const IN_ORDER: i64 = 100;
-
-/// Round trips to a database that is far away after which a step takes nothing more on, and that it may come to at the most
-/// with what it has begun: the account's line is held meanwhile, and how long a trip takes nobody knows.
-const ENOUGH_TRIPS: u64 = 24;
-pub const MOST_TRIPS: u64 = 60;
-
-/// Does a step for an account in the open transaction. True when there may be more to do.
-type Step = fn(&mut Recording<'_>, Due) -> Result<bool, StoreError>;
-
-/// One kind of maintenance.
-#[derive(Debug)]
-pub struct Job {
-    /// For the log and for metrics.
-    pub name: &'static str,
-    /// Whether it goes on where the disk is full.
-    pub purpose: Purpose,
-    find: Find,
-    step: Step,
-}
-
-const fn job(name: &'static str, purpose: Purpose, find: Find, step: Step) -> Job {
-    Job { name, purpose, find, step }
-}
 
 /// All of them. In each round each has a step, if anything is due.
 pub const JOBS: [Job; 14] = [
     job("kept_answers", Purpose::Free, Find::None, |recording, _| upkeep::forget(recording)),
     job("lost_calls", Purpose::Add, Find::ByTime(watchdog::LATE_CALLS), watchdog::give_up_calls),
     job("lost_requests", Purpose::Add, Find::ByTime(watchdog::LATE_REQUESTS), watchdog::give_up_requests),
-    job("out_of_credit", Purpose::Add, Find::After(credit::first_after), |recording, due| {
-        credit::step(recording, due.account)
+    job("out_of_credit", Purpose::Add, Find::After(out_of_credit::first_after), |recording, due| {
+        out_of_credit::step(recording, due.account)
     }),
     job("batch_intake", Purpose::Add, Find::After(batches::first_intake), |recording, due| {
         batches::step(recording, due.account)
@@ -84,70 +39,12 @@ pub const JOBS: [Job; 14] = [
     job("transcripts", Purpose::Free, Find::ByTime(transcripts::OLD), |recording, due| {
         transcripts::step(recording, due.account)
     }),
-    job("tombstones", Purpose::Free, Find::ByTime(tombstones::OLD), |recording, due| {
-        tombstones::step(recording, due.account)
+    job("tombstones", Purpose::Free, Find::ByTime(repeats::OLD), |recording, due| {
+        repeats::step(recording, due.account)
     }),
 ];
 
 /// The turns of all jobs at a start.
 pub fn turns() -> Mutex<JobTurns> {
     Mutex::new(JobTurns::new(JOBS.len()))
-}
-
-impl Job {
-    /// Does a step for the account whose turn it is, if anything is due. `looked` is what was found, also when the step fails.
-    /// True when there may be more to do.
-    pub fn run(
-        &self,
-        recording: &mut Recording<'_>,
-        turn: &Turn,
-        looked: &mut Looked,
-    ) -> Result<bool, StoreError> {
-        let (db, now) = (recording.db, recording.now);
-        let always = |account| Due { account, span: [i64::MIN, now.as_micros()] };
-        *looked = match self.find {
-            Find::None => return (self.step)(recording, always(AccountKey::NONE)),
-            Find::After(first_after) => {
-                let due = turn.first(|after| first_after(db, now, after))?.map(always);
-                Looked { due, up_to: None }
-            }
-            Find::ByTime(by) => due::look(db, by, turn, now)?,
-            Find::InOrder(due) => {
-                let due = turn.in_order(&due(db, now, IN_ORDER)?).map(always);
-                Looked { due, up_to: None }
-            }
-        };
-        let Some(due) = looked.due else { return Ok(false) };
-        // Alone of all accounts: nobody can wait for it who holds what it wants.
-        recording.enter(due.account)?;
-        (self.step)(recording, due)
-    }
-}
-
-impl Recording<'_> {
-    /// Whether a step may take on more yet. True where the database is near: there a step is bounded by its rows alone.
-    pub(super) fn may_go_on(&self) -> bool {
-        self.round_trips() < ENOUGH_TRIPS
-    }
-}
-
-/// What one job came to in one round.
-#[derive(Debug, Default)]
-pub struct Ran {
-    /// For whom, where something was due.
-    pub account: Option<AccountKey>,
-    /// Up to which time it looked for others, if not to the end.
-    pub looked_up_to: Option<i64>,
-    /// Why it was rolled back, if it was.
-    pub failed: Option<StoreError>,
-    /// Whether there may be more to do.
-    pub more: bool,
-    /// Endpoints that have something due by it.
-    pub wake: Vec<EndpointRef>,
-    /// Deliveries that shall not be attempted.
-    pub called_off: Vec<(EndpointRef, i64)>,
-    /// Whether the next round can wait a little.
-    pub has_leisure: bool,
-    /// How long its transaction took.
-    pub took: Duration,
 }

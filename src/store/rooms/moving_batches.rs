@@ -2,16 +2,14 @@
 //! which contact. An open one rests until all lines are in and then goes on: `end` wakes it. Its numbers are counted anew
 //! as its contacts come, so they fit them. Refuses to know how batches are counted.
 
-use crate::store::sql::{OptionalExtension, params};
-
 use super::arriving::{Arriving, Refused, Taken, is_known, read, wrong};
-use super::batches::keys_of;
-use super::credit;
+use super::batch_rows::{
+    BATCH_COLUMNS, BatchBook, CONTACT_COLUMNS, book_of, contact_of, contacts_of, keys_of,
+};
+use super::codec::length;
 use super::keys::{pack, unpack};
 use super::leaving::{Leaving, PAGE, time};
-use super::placing::{BATCH_COLUMNS, BatchBook, CONTACT_COLUMNS, book_of, contact_of, contacts_of};
-use super::retention::length;
-use super::scheduled;
+use super::{credit, scheduled};
 use crate::ledger::{ContactBook, Counted, Standing};
 use crate::model::bounds::{ATTEMPTS, LONGEST_DEADLINE, is_span};
 use crate::model::id::{self, Kind};
@@ -24,6 +22,7 @@ use crate::store::batches::{
 use crate::store::export::CallLine;
 use crate::store::moving::{BatchLine, ContactLine, TakenIn};
 use crate::store::packed::{damaged, pack_bytes, unpack_bytes};
+use crate::store::sql::{OptionalExtension, params};
 
 /// What an import has to know of its time.
 pub const COLUMNS: &str = r"

@@ -1,23 +1,22 @@
 //! Deliveries on their way out and in, with every attempt, the replay that planned them, and what those that were held
 //! wait for and say. Refuses to know who is sent to, and when.
 
-use crate::store::sql::{OptionalExtension, params};
 use data_encoding::BASE64;
 
 use super::arriving::{Arriving, Refused, Taken, is_known, is_of_call, read, wrong};
 use super::codec::{pack_attempt, state_code, state_of, unpack_attempts};
 use super::edges::Edges;
-use super::holds;
 use super::keys::{pack, unpack};
 use super::leaving::{Leaving, PAGE};
 use super::plausible::are_attempts;
-use super::record::{BEHIND, CLAIMABLE, HELD, WAITING};
-use super::replays;
+use super::states::{BEHIND, CLAIMABLE, HELD, WAITING};
+use super::{holds, replays};
 use crate::model::id::Kind;
 use crate::model::{DeliveryState, Time};
 use crate::store::StoreError;
 use crate::store::export::DeliveryLine;
 use crate::store::packed::{pack_bytes, unpack_bytes};
+use crate::store::sql::{OptionalExtension, params};
 
 /// A delivery's row in either table.
 struct Row {

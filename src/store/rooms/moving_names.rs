@@ -1,8 +1,6 @@
 //! Campaigns and agents on their way out and in, with what was set of them by hand. They come before the calls that tell of
 //! them, so those make no records of their own. Refuses to know the numbers of their calls: those are made from the calls.
 
-use crate::store::sql::{OptionalExtension, params};
-
 use super::arriving::{Arriving, Refused, Taken, read, wrong};
 use super::leaving::{Leaving, PAGE};
 use super::mentioned::fits;
@@ -11,6 +9,7 @@ use crate::ledger::tally::Dimension;
 use crate::model::{Text, Time};
 use crate::store::StoreError;
 use crate::store::moving::NameLine;
+use crate::store::sql::{OptionalExtension, params};
 
 /// Gives a page of campaigns.
 pub fn give_campaigns(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {

@@ -2,8 +2,6 @@
 //! planned is sent. Whoever wants the rest asks for it again, where only one house answers. Refuses to know what a
 //! replay does.
 
-use crate::store::sql::{OptionalExtension, params};
-
 use super::arriving::{Arriving, Refused, Taken, is_known, raise, read, wrong};
 use super::keys::{pack, unpack};
 use super::leaving::{Leaving, raw, time};
@@ -14,6 +12,7 @@ use crate::model::id::Kind;
 use crate::model::replay::RATES;
 use crate::store::StoreError;
 use crate::store::moving::ReplayLine;
+use crate::store::sql::{OptionalExtension, params};
 
 const STATES: [(i64, &str); 3] = [(RUNNING, "running"), (DONE, "done"), (CANCELLED, "cancelled")];
 

@@ -10,9 +10,11 @@ use tracing::error;
 
 use super::keys::{pack, unpack};
 use super::read;
-use super::record::{CLAIMABLE, OWNED, Recording};
+use super::recording::Recording;
 use super::rows::OWNING;
 use super::sealed::dialect_of;
+use super::states::{CLAIMABLE, OWNED};
+use super::taking::{TYPICAL, Taken};
 use crate::model::id::Tag;
 use crate::model::{AccountKey, Event, EventBody};
 use crate::store::packed::{damaged, unpack_bytes};
@@ -25,15 +27,6 @@ const DAMAGED_PAUSE: Duration = Duration::from_secs(3600);
 const CLAIM_BYTES: usize = 4 << 20;
 /// Deliveries that one claim takes from a database that is far away, where their sizes come with them.
 const CLAIM_FAR: usize = 256;
-/// What a body is taken to weigh before it is loaded.
-pub const TYPICAL: usize = 4 << 10;
-
-/// A delivery that becomes owned at the end of the transaction.
-pub struct Taken {
-    endpoint: EndpointRef,
-    id: i64,
-    place: Place,
-}
 
 /// What a delivery's row says of its attempt.
 struct Owing {

@@ -2,8 +2,8 @@
 //! it was held to the numbers that its account line says were handed out, and to what came before it. Does not depend on how
 //! lines are read and written.
 
-use super::batches::LAST_BATCH;
-use super::keys::{LAST_NUMBER, keys_of, pack};
+use super::codec::length;
+use super::keys::{LAST_BATCH, LAST_NUMBER, keys_of, pack};
 use crate::model::account::MOST_REPEAT_MEMORY;
 use crate::model::bounds::{ATTEMPTS, LONGEST_RETENTION, MOST_CREDIT, is_span};
 use crate::model::id::Kind;
@@ -12,8 +12,6 @@ use crate::store::StoreError;
 use crate::store::batches::{MOST_CONTACTS, batch_of, contact_number};
 use crate::store::export::AccountLine;
 use crate::store::sql::{Connection, OptionalExtension, Row};
-
-use super::retention::length;
 
 /// The most that an account may have handed out of a kind before it comes in: half of what there is, so that as many are left
 /// for what it records from then on.

@@ -3,19 +3,16 @@
 
 use std::collections::HashMap;
 
-use crate::store::sql::{Connection, OptionalExtension, Row, Rows, params};
-
-use super::call_index;
 use super::codec::{outcome_code, state_code, state_of, unpack_attempts};
 use super::edges::Edges;
-use super::keys::{pack, unpack};
-use super::record::{BEHIND, CLAIMABLE, HELD};
-use super::replays;
-use super::spans;
+use super::keys::{pack, range_before, unpack};
+use super::states::{BEHIND, CLAIMABLE, HELD};
+use super::{call_index, replays, spans};
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, Call, DeliveryState, Event, EventBody, EventType, Outcome, Text, Time};
 use crate::store::feed::{FeedPage, PAGE_BYTES};
 use crate::store::packed::{damaged, unpack_bytes, unpack_text};
+use crate::store::sql::{Connection, OptionalExtension, Row, Rows, params};
 use crate::store::{CallView, DeliveryFilter, DeliveryView, Page, Quarantined, StoreError, Sum};
 
 fn limit(page: Page) -> i64 {
@@ -25,12 +22,6 @@ fn limit(page: Page) -> i64 {
 /// The keys of an account from after a number on.
 fn range_after(account: AccountKey, after: Option<i64>) -> [i64; 2] {
     [pack(account, after.unwrap_or(0)), pack(AccountKey(account.0 + 1), 0)]
-}
-
-/// The keys of an account before a number, for lists that show the newest first.
-pub(super) fn range_before(account: AccountKey, before: Option<i64>) -> [i64; 2] {
-    let end = before.map_or_else(|| pack(AccountKey(account.0 + 1), 0), |number| pack(account, number));
-    [pack(account, 0), end]
 }
 
 const EVENT_COLUMNS: &str = "id, kind, at, source, call, test, body";

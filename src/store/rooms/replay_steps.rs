@@ -5,20 +5,19 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use crate::store::sql::{OptionalExtension, Row, params};
-
 use super::due::{ByTime, Due};
 use super::edges::Edges;
-use super::holds;
 use super::keys::{keys_of, pack, unpack};
 use super::read::{self, Events, OwnDeliveries};
-use super::record::{BEHIND, Recording};
+use super::recording::Recording;
 use super::replays::{CANCELLED, DONE, MOST_OPEN, RUNNING, Stored, count_open, deliveries_of_each};
-use super::spans;
+use super::states::BEHIND;
+use super::{holds, spans};
 use crate::ledger::replay as rules;
 use crate::model::replay::ReplayOrder;
 use crate::model::{AccountKey, Call, DeliveryState, EventType, Time};
 use crate::store::packed::damaged;
+use crate::store::sql::{OptionalExtension, Row, params};
 use crate::store::{EndpointRef, StoreError};
 
 /// Deliveries that a step plans at most, and events and deliveries that it looks at.

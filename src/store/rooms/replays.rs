@@ -1,17 +1,16 @@
 //! Replays: what was asked for and how far it has come, as rows. Refuses to know what a step of one does: that is
 //! `replay_steps`.
 
-use crate::store::sql::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
 use super::codec::{state_code, state_of};
-use super::keys::{pack, unpack};
+use super::keys::{pack, range_before, unpack};
 use super::plausible::MOST_BROUGHT;
-use super::read;
 use crate::model::bounds::is_text;
 use crate::model::replay::{Replay, ReplayOrder, ReplayState, Selection};
 use crate::model::{AccountKey, DeliveryState, EventType, Outcome, Text, Time};
 use crate::store::packed::damaged;
+use crate::store::sql::{Connection, OptionalExtension, Row, params};
 use crate::store::{Page, StoreError};
 
 /// The job's `next_at` is when it is looked at again, NULL when there is nothing more to do. `position` is the last event
@@ -197,7 +196,7 @@ pub fn replay(db: &Connection, account: AccountKey, number: i64) -> Result<Optio
 
 /// Replays, newest first.
 pub fn replays(db: &Connection, account: AccountKey, page: Page) -> Result<Vec<Replay>, StoreError> {
-    let [first, before] = read::range_before(account, page.after);
+    let [first, before] = range_before(account, page.after);
     let mut statement = db.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM replays WHERE id > ? AND id < ? /*! AND account = @1 */
          ORDER BY id DESC LIMIT ?"

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
+use super::batch_rows::{Named, named_batch};
 use super::keys::pack;
-use super::placing::{Named, named_batch};
-use super::record::Recording;
+use super::recording::Recording;
 use crate::model::AccountKey;
 use crate::model::id::{self, Kind};
 use crate::store::told::ToldCall;

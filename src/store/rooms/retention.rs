@@ -9,63 +9,32 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::store::sql::{Connection, OptionalExtension, params};
 use tracing::{debug, warn};
 
-use super::codec::state_of;
+use super::codec::{length, state_of};
 use super::due::ByTime;
 use super::edges::Edges;
-use super::keys::{keys_of, pack, unpack};
-use super::record::{OWNED, Recording};
-use super::replays;
+use super::keys::{keys_of, pack, reference, unpack};
+use super::recording::Recording;
 use super::rows::DELETE_BODY;
-use super::settle::reference;
-use super::spans;
+use super::slots::{end_slot, first_young, slot};
+use super::states::OWNED;
+use super::step_budget::{Budget, STEP};
 use super::tallies::{self, Changes, Table};
 use super::tombstones::Of;
-use super::{batches, upkeep};
+use super::{batches, replays, spans, upkeep};
 use crate::ledger::{BatchBook, Contribution, Received};
 use crate::model::{AccountKey, DeliveryState, EventBody, EventType, Text, Time};
 use crate::store::packed::unpack_text;
+use crate::store::sql::{Connection, OptionalExtension, params};
 use crate::store::{StoreError, Sum};
 
-/// Rows of one table that a step removes at most, and the bytes in them: a few milliseconds.
-pub(super) const STEP: i64 = 250;
-const STEP_BYTES: i64 = 2 << 20;
 /// An import that broke off is sent again from its beginning, and its lines refer to each other: for so long they are kept.
 /// Microseconds.
 const IMPORT: i64 = 24 * 3600 * 1_000_000;
-/// A slot is a thousandth of the retention within these bounds: few rows, and no event stays much longer than it should.
-const SHORTEST_SLOT: Duration = Duration::from_secs(1);
-const LONGEST_SLOT: Duration = Duration::from_secs(3600);
 
 /// When an account is looked at again that waits for something that ends by itself.
 const SOON: Duration = Duration::from_secs(10);
-
-/// A retention as it lies in the store.
-pub fn length(micros: i64) -> Duration {
-    Duration::from_micros(u64::try_from(micros).unwrap_or(0))
-}
-
-/// How long a slot is.
-pub fn slot(retention: Option<Duration>) -> Duration {
-    retention.map_or(LONGEST_SLOT, |kept| (kept / 1000).clamp(SHORTEST_SLOT, LONGEST_SLOT))
-}
-
-/// Begins a slot with the event of this position. Gives its end.
-pub fn begin_slot(
-    db: &Connection,
-    account: AccountKey,
-    retention: Option<Duration>,
-    position: i64,
-    now: Time,
-) -> Result<i64, StoreError> {
-    let ends = now.after(slot(retention)).as_micros();
-    db.prepare_cached("INSERT INTO slots (account, ends, first) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")?
-        .execute([account.0, ends, position])?;
-    db.prepare_cached("UPDATE accounts SET slot_ends = ? WHERE account = ?")?.execute([ends, account.0])?;
-    Ok(ends)
-}
 
 /// Sets for how long an account keeps what is recorded.
 pub fn set(
@@ -81,63 +50,6 @@ pub fn set(
     )?
     .execute(params![micros, purge_at, now.as_micros(), account.0])?;
     end_slot(db, account, now)
-}
-
-/// Ends the slot that is under way, which may be long for the new retention.
-pub fn end_slot(db: &Connection, account: AccountKey, now: Time) -> Result<(), StoreError> {
-    let (now, latest) = (now.as_micros(), now.after(LONGEST_SLOT).as_micros());
-    // Past the latest, the clock was set back by more than a slot, and nothing is known for sure.
-    let ended = db
-        .prepare_cached(
-            "UPDATE accounts SET slot_ends = ?2 WHERE account = ?1 AND slot_ends > ?2 AND slot_ends <= ?3",
-        )?
-        .execute([account.0, now, latest])?;
-    if ended == 1 {
-        // Where one ends at this very moment already, the events after it become part of it.
-        db.prepare_cached(
-            "INSERT INTO slots (account, ends, first)
-             SELECT account, CAST(?2 AS BIGINT), MIN(first) FROM slots WHERE account = ?1 AND ends > ?2 GROUP BY account
-             ON CONFLICT DO NOTHING",
-        )?
-        .execute([account.0, now])?;
-        db.prepare_cached("DELETE FROM slots WHERE account = ? AND ends > ?")?.execute([account.0, now])?;
-    }
-    Ok(())
-}
-
-/// The first position that was recorded after this moment, if there is one.
-pub(super) fn first_after(
-    db: &Connection,
-    account: AccountKey,
-    since: i64,
-) -> Result<Option<i64>, StoreError> {
-    Ok(db
-        .prepare_cached("SELECT first FROM slots WHERE account = ? AND ends > ? ORDER BY ends LIMIT 1")?
-        .query_row([account.0, since], |row| row.get(0))
-        .optional()?)
-}
-
-/// The first position that is not old; what is up to `purged` is done with.
-pub fn first_young(
-    db: &Connection,
-    account: AccountKey,
-    since: i64,
-    retention: Duration,
-    position: i64,
-    purged: i64,
-    now: Time,
-) -> Result<i64, StoreError> {
-    if let Some(first) = first_after(db, account, since)? {
-        return Ok(first);
-    }
-    let has_slots = db.prepare_cached("SELECT 1 FROM slots WHERE account = ?")?.exists([account.0])?;
-    if !has_slots && purged < position {
-        // Recorded before there were slots: their age counts from now.
-        let first = purged + 1;
-        begin_slot(db, account, Some(retention), first, now)?;
-        return Ok(first);
-    }
-    Ok(position + 1)
 }
 
 /// Accounts that have something past its retention.
@@ -674,25 +586,4 @@ fn forget_shapes(
         )?;
     }
     Ok(())
-}
-
-/// What a step may remove yet.
-pub struct Budget {
-    rows: i64,
-    bytes: i64,
-}
-
-impl Budget {
-    /// That of a fresh step.
-    pub fn new() -> Self {
-        Self { rows: STEP, bytes: STEP_BYTES }
-    }
-
-    /// Takes a row of so many bytes; false when the budget is used up. Even the largest row fits a fresh one.
-    pub fn take(&mut self, bytes: i64) -> bool {
-        let is_left = self.rows > 0 && self.bytes > 0;
-        self.rows -= 1;
-        self.bytes -= bytes;
-        is_left
-    }
 }

@@ -9,17 +9,18 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::store::StoreError;
-use crate::store::sql::OptionalExtension;
 use tracing::debug;
 
-use super::codec::state_of;
+use super::codec::{length, state_of};
 use super::edges::Edges;
 use super::keys::{pack, unpack};
-use super::record::OWNED;
-use super::retention::{Budget, Purge, Row, STEP, first_after, length};
-use super::spans;
-use super::tallies;
+use super::retention::{Purge, Row};
+use super::slots::first_after;
+use super::states::OWNED;
+use super::step_budget::{Budget, STEP};
+use super::{spans, tallies};
+use crate::store::StoreError;
+use crate::store::sql::OptionalExtension;
 
 /// How long what is under way is waited for, past the retention: an attempt takes minutes at the most.
 const PATIENCE: Duration = Duration::from_secs(3600);

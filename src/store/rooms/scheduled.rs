@@ -4,15 +4,15 @@
 
 use std::sync::Arc;
 
-use crate::store::sql::{Connection, OptionalExtension, params};
-
-use super::batches;
+use super::append::About;
+use super::batch_reads;
 use super::due::{ByTime, Due};
 use super::keys::{keys_of, pack, unpack};
-use super::record::{About, Recording};
+use super::recording::Recording;
 use crate::model::event::{EventBody, EventType};
 use crate::model::{AccountKey, Time};
 use crate::store::batches::Contact;
+use crate::store::sql::{Connection, OptionalExtension, params};
 use crate::store::{Page, StoreError};
 
 /// Batches with a time of their own, and the last contact that was looked at since it came.
@@ -100,7 +100,7 @@ pub fn step(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreError>
     let found = match state {
         // All of them are taken in first, so that none is left out.
         Some((false, true)) => return Ok(false),
-        Some((false, false)) => batches::contacts(db, batch, true, page)?,
+        Some((false, false)) => batch_reads::contacts(db, batch, true, page)?,
         _ => Vec::new(),
     };
     let Some(last) = found.last().map(|view| view.number) else {

@@ -2,23 +2,22 @@
 //! promoted in the same one, so nothing is sent before its turn is on disk. Also changes by hand.
 //! Refuses to decide: the ledger has decided before.
 
-use crate::store::sql::{Connection, OptionalExtension, Row, params};
-
 use super::ahead::Known;
+use super::append::About;
 use super::codec::{pack_attempt, state_code, state_of, unpack_attempts};
-use super::config;
 use super::edges::Edges;
-use super::holds;
-use super::keys::{pack, unpack};
-use super::list;
-use super::owning::TYPICAL;
-use super::record::{About, CLAIMABLE, HELD, OWNED, Recording, WAITING};
+use super::keys::{pack, reference, unpack};
+use super::recording::Recording;
 use super::rows::{DELETE_BODY, DELETE_OPEN, INSERT_SETTLED};
+use super::states::{CLAIMABLE, HELD, OWNED, WAITING};
+use super::taking::TYPICAL;
+use super::{config, erased, holds};
 use crate::ledger::Next;
 use crate::model::event::EndpointDisabled;
 use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, DeliveryState, Erased, EventBody, EventType, Time};
 use crate::store::packed::pack_bytes;
+use crate::store::sql::{Connection, OptionalExtension, Row, params};
 use crate::store::{EndpointRef, Settlement, StoreError, Turned};
 
 impl Recording<'_> {
@@ -90,7 +89,7 @@ impl Recording<'_> {
         if may_be_silenced {
             // It may have said what a later event did.
             let said = [Some(settlement.event), holds::rendered(self.db, id)?];
-            let is_gone = |at| list::erased(self.db, account, at).is_ok_and(|it| it.is_some());
+            let is_gone = |at| erased::erased(self.db, account, at).is_ok_and(|it| it.is_some());
             if said.into_iter().flatten().any(is_gone) {
                 return Ok(());
             }
@@ -191,8 +190,8 @@ impl Recording<'_> {
             return Ok(());
         }
         // It may have been under way while its person was erased; what came back may quote what was sent.
-        match list::erased(self.db, unpack(id).0, event) {
-            Ok(Some(Erased::Person)) => attempts.extend(list::without_answers(attempt)),
+        match erased::erased(self.db, unpack(id).0, event) {
+            Ok(Some(Erased::Person)) => attempts.extend(erased::without_answers(attempt)),
             _ => attempts.extend_from_slice(attempt),
         }
         self.db
@@ -437,12 +436,6 @@ impl Closed {
             state: row.get(6)?,
         })
     }
-}
-
-/// The endpoint of a key.
-pub fn reference(endpoint: i64) -> EndpointRef {
-    let (account, number) = unpack(endpoint);
-    EndpointRef { account, number }
 }
 
 fn insert_settled(

@@ -9,14 +9,15 @@ use tracing::{debug, error, info};
 
 use super::call_index::call_hash;
 use super::config::{self, Changed};
-use super::database::{Database, NoQueues, Purpose, RoomStore, Writing};
+use super::database::{Database, NoQueues, RoomStore, Writing};
 use super::keys::pack;
 use super::maintenance::JOBS;
-use super::record::Recording;
+use super::purpose::Purpose;
+use super::recording::Recording;
 use super::thread::Lane;
 use super::{
-    api_keys, arriving, erasure, leaving, owning, read, recount, replays, retention, tombstones, transcripts,
-    upkeep,
+    api_keys, erasure, export_account, import, owning, read, recount, replays, retention, tombstones,
+    transcripts, upkeep,
 };
 use crate::clock::random_bytes;
 use crate::model::account::{Account, Limits};
@@ -495,14 +496,14 @@ impl<D: Database> Store for RoomStore<D> {
 
     fn export(&self, account: AccountKey, secrets: Secrets, cursor: Option<Cursor>) -> Answer<'_, Exported> {
         let vault = Arc::clone(&self.vault);
-        self.database.read(account, move |db| leaving::export(db, &vault, account, secrets, cursor))
+        self.database.read(account, move |db| export_account::export(db, &vault, account, secrets, cursor))
     }
 
     fn import(&self, account: AccountKey, import: Import) -> Answer<'_, Imported> {
         self.database.write(Lane::Chore, account, move |writer| {
             let (imported, found) = writer.transact(|db, desk| {
-                let known = arriving::Known { vault: &desk.vault, remembered: &desk.remembered };
-                let (done, mut effects) = arriving::import(db, known, account, &import)?;
+                let known = import::Known { vault: &desk.vault, remembered: &desk.remembered };
+                let (done, mut effects) = import::import(db, known, account, &import)?;
                 desk.call_index.settle(db, &mut effects.found)?;
                 Ok(((done, effects.found), effects.changed))
             })?;

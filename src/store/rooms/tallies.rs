@@ -5,8 +5,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
-use crate::store::sql::{Connection, OptionalExtension, Row as Columns, Value};
-
 use super::keys::{pack, unpack};
 use crate::ledger::tally::{Dimension, Place, WIDTH};
 use crate::ledger::{CallBook, Contribution, Tally, contribution};
@@ -14,6 +12,7 @@ use crate::model::{AccountKey, Text, Time};
 use crate::store::StoreError;
 use crate::store::books::{Grain, Named, Row, Span, Subject, TextPage};
 use crate::store::packed::{damaged, unpack_text};
+use crate::store::sql::{Connection, OptionalExtension, Row as Columns, Value};
 
 /// The tables: `tallies` as they stand, `tallies_gone` what calls added that are gone by their age.
 pub const TABLES: &str = r"

@@ -6,17 +6,17 @@
 
 use std::time::Duration;
 
-use crate::store::sql::{Connection, OptionalExtension, params};
 use tracing::debug;
 
 use super::due::ByTime;
 use super::keys::{keys_of, pack, unpack};
-use super::record::Recording;
-use super::retention::{self, Budget};
-use super::spans;
+use super::recording::Recording;
+use super::step_budget::Budget;
+use super::{codec, slots, spans};
 use crate::model::{AccountKey, Call, EventBody, EventType, Time};
 use crate::store::StoreError;
 use crate::store::packed::{damaged, pack_bytes, unpack_text};
+use crate::store::sql::{Connection, OptionalExtension, params};
 
 /// The settings of each account, and how far its transcripts are gone.
 pub const COLUMNS: &str = r"
@@ -43,7 +43,7 @@ pub fn set(
     let micros = kept.map(|kept| i64::try_from(kept.as_micros()).unwrap_or(i64::MAX));
     db.prepare_cached("UPDATE accounts SET transcript_retention = ?, transcripts_at = ? WHERE account = ?")?
         .execute(params![micros, kept.map(|_| now.as_micros()), account.0])?;
-    retention::end_slot(db, account, now)
+    slots::end_slot(db, account, now)
 }
 
 /// Accounts that have transcripts past their age.
@@ -61,12 +61,12 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
         )?
         .query_row([account.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
     let since = now.as_micros().saturating_sub(kept);
-    let kept = retention::length(kept);
-    let young = retention::first_young(db, account, since, kept, position, gone.max(purged), now)?;
+    let kept = codec::length(kept);
+    let young = slots::first_young(db, account, since, kept, position, gone.max(purged), now)?;
     // Where rows are removed, some may be left of what is past its retention: those of which something is under way.
     let gone = if db.drops_by_age() { gone.max(purged) } else { gone };
     if young <= gone + 1 {
-        let next = now.after(retention::slot(Some(kept))).as_micros();
+        let next = now.after(slots::slot(Some(kept))).as_micros();
         db.prepare_cached("UPDATE accounts SET transcripts_at = ? WHERE account = ?")?
             .execute([next, account.0])?;
     } else {

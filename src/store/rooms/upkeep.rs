@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::store::sql::{Connection, OptionalExtension, params};
-
 use super::batches;
 use super::keys::{beyond, keys_of, pack, unpack};
-use super::record::Recording;
+use super::recording::Recording;
 use crate::model::{AccountKey, Time};
+use crate::store::sql::{Connection, OptionalExtension, params};
 use crate::store::vault::Vault;
 use crate::store::{Idempotent, StoreError};
 

@@ -1,8 +1,9 @@
 //! The ends of batches that vendors report, each recorded once, in the caller's transaction. Does not depend on how an account
 //! gives batches of its own: that is `placing`.
 
+use super::append::About;
 use super::keys::pack;
-use super::record::{About, Recording};
+use super::recording::Recording;
 use super::tombstones::Of;
 use crate::ledger::BatchBook;
 use crate::model::EventBody;

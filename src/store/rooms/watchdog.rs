@@ -5,15 +5,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::sql::OptionalExtension;
 use bytes::Bytes;
 
+use super::append::About;
+use super::batch_rows::Placed;
 use super::due::{ByTime, Due};
 use super::keys::{keys_of, pack, unpack};
-use super::placing::Placed;
-use super::record::{About, Recording};
+use super::recording::Recording;
 use crate::model::event::{EventBody, EventType, HeardCall, Outcome, Stage, Step};
 use crate::model::{AccountKey, Call, Text};
+use crate::store::sql::OptionalExtension;
 use crate::store::told::ToldCall;
 use crate::store::{Incoming, StoreError, What};
 

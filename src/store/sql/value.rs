@@ -7,9 +7,6 @@ use bytes::{Bytes, BytesMut};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
-use super::bulk::Owned;
-use super::{Error, Result, Row};
-
 /// Bits behind what a whole number begins with. A key begins with its account, by which tables can be divided.
 pub const BEGINNING: u32 = 40;
 
@@ -160,6 +157,46 @@ impl ToSql for Value<'_> {
     to_sql_checked!();
 }
 
+/// A value that waits.
+#[derive(Clone, Debug)]
+pub enum Owned {
+    /// Nothing.
+    Null,
+    /// A whole number.
+    Int(i64),
+    /// A float.
+    Real(f64),
+    /// Text.
+    Text(String),
+    /// Bytes.
+    Blob(Vec<u8>),
+}
+
+impl From<&Value<'_>> for Owned {
+    fn from(value: &Value<'_>) -> Self {
+        match *value {
+            Value::Null => Self::Null,
+            Value::Int(number) => Self::Int(number),
+            Value::Real(number) => Self::Real(number),
+            Value::Text(text) => Self::Text(text.to_owned()),
+            Value::Blob(bytes) => Self::Blob(bytes.to_vec()),
+        }
+    }
+}
+
+impl Owned {
+    /// The same, lent.
+    pub fn value(&self) -> Value<'_> {
+        match self {
+            Self::Null => Value::Null,
+            Self::Int(number) => Value::Int(*number),
+            Self::Real(number) => Value::Real(*number),
+            Self::Text(text) => Value::Text(text),
+            Self::Blob(bytes) => Value::Blob(bytes),
+        }
+    }
+}
+
 impl ToSql for Owned {
     fn to_sql(
         &self,
@@ -221,102 +258,4 @@ macro_rules! params {
     ($($value:expr),* $(,)?) => {
         &[$($crate::store::sql::ToValue::to_value(&$value)),*][..]
     };
-}
-
-/// Something that a column is read as.
-pub trait Get: Sized {
-    /// Reads a column.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] when it holds something else.
-    fn get(row: &Row<'_>, column: usize) -> Result<Self>;
-}
-
-/// A whole number of any width, or truth; `None` for nothing.
-fn number(row: &Row<'_>, column: usize) -> Result<Option<i64>> {
-    match row {
-        Row::Sqlite(row) => Ok(row.get(column)?),
-        Row::Postgres(row) => Ok(match *row.columns()[column].type_() {
-            Type::INT4 => row.try_get::<_, Option<i32>>(column)?.map(i64::from),
-            Type::BOOL => row.try_get::<_, Option<bool>>(column)?.map(i64::from),
-            _ => row.try_get(column)?,
-        }),
-    }
-}
-
-fn missing(column: usize) -> Error {
-    Error::Shape(format!("column {column} is empty"))
-}
-
-macro_rules! narrow {
-    ($($type:ty)+) => {
-        $(impl Get for $type {
-            fn get(row: &Row<'_>, column: usize) -> Result<Self> {
-                let number = number(row, column)?.ok_or_else(|| missing(column))?;
-                Self::try_from(number).map_err(|_| Error::Shape(format!("{number} in column {column} does not fit")))
-            }
-        })+
-    };
-}
-
-narrow!(i64 i32 u32 u16 u8);
-
-impl Get for bool {
-    fn get(row: &Row<'_>, column: usize) -> Result<Self> {
-        Ok(number(row, column)?.ok_or_else(|| missing(column))? != 0)
-    }
-}
-
-impl Get for f64 {
-    fn get(row: &Row<'_>, column: usize) -> Result<Self> {
-        match row {
-            Row::Sqlite(row) => Ok(row.get(column)?),
-            Row::Postgres(row) => Ok(row.try_get(column)?),
-        }
-    }
-}
-
-impl Get for Vec<u8> {
-    fn get(row: &Row<'_>, column: usize) -> Result<Self> {
-        Ok(row.blob(column)?.to_vec())
-    }
-}
-
-impl Get for String {
-    fn get(row: &Row<'_>, column: usize) -> Result<Self> {
-        match row {
-            Row::Postgres(row) if *row.columns()[column].type_() != Type::BYTEA => Ok(row.try_get(column)?),
-            _ => Self::from_utf8(row.blob(column)?.to_vec()).map_err(|error| Error::Shape(error.to_string())),
-        }
-    }
-}
-
-impl<T: Get> Get for Option<T> {
-    fn get(row: &Row<'_>, column: usize) -> Result<Self> {
-        let is_null = match row {
-            Row::Sqlite(row) => row.get_ref(column)? == ValueRef::Null,
-            Row::Postgres(row) => row.try_get::<_, Null>(column)?.0,
-        };
-        if is_null { Ok(None) } else { T::get(row, column).map(Some) }
-    }
-}
-
-/// Whether a column of any type is empty.
-struct Null(bool);
-
-impl<'a> tokio_postgres::types::FromSql<'a> for Null {
-    fn from_sql(
-        _: &Type,
-        _: &'a [u8],
-    ) -> std::result::Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        Ok(Self(false))
-    }
-
-    fn from_sql_null(_: &Type) -> std::result::Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        Ok(Self(true))
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
 }

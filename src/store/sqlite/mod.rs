@@ -27,9 +27,10 @@ use super::feed::Feeds;
 use super::private_files;
 use super::rooms::call_index::{self, CallIndex, Recent};
 use super::rooms::config::{self, Directory};
-use super::rooms::database::{Database, Desk, Purpose, RoomStore, Writing};
+use super::rooms::database::{Database, Desk, RoomStore, Writing};
 use super::rooms::maintenance;
 use super::rooms::mentioned::Remembered;
+use super::rooms::purpose::Purpose;
 use super::rooms::readers::Readers;
 use super::rooms::store::new_tag;
 use super::rooms::thread::{Lane, WriterThread};
@@ -372,7 +373,7 @@ mod tests {
         let tables: Vec<String> =
             tables.map(Result::unwrap).filter(|table| !own.contains(&table.as_str())).collect();
         let mut moved: Vec<&str> =
-            crate::store::postgres::transfer::TABLES.iter().map(|(table, _)| *table).collect();
+            crate::store::postgres::tables::TABLES.iter().map(|(table, _)| *table).collect();
         moved.sort_unstable();
         assert_eq!(tables, moved);
     }

@@ -27,7 +27,7 @@ use crate::store::export::{Import, Secrets, WireRules};
 use crate::store::rooms::call_index::call_hash;
 use crate::store::rooms::database::{NoQueues, Writing};
 use crate::store::rooms::keys::pack;
-use crate::store::rooms::{api_keys, batches, credit, leaving, mentioned, read, replays, tallies};
+use crate::store::rooms::{api_keys, batch_reads, credit, export_account, mentioned, read, replays, tallies};
 use crate::store::{
     DeliveryFilter, DeliveryMemory, EndpointRef, Group, Incoming, Owned, Page, Place, Queues, Settlement,
     Store, What,
@@ -431,7 +431,7 @@ async fn no_step_walks_over_what_it_does_not_look_at() {
     loop {
         let vault = Arc::clone(&store.vault);
         let page = store.database.write(Lane::Api, ACCOUNT, move |writer| {
-            leaving::export(&writer.desk.db, &vault, ACCOUNT, Secrets::Clear, cursor)
+            export_account::export(&writer.desk.db, &vault, ACCOUNT, Secrets::Clear, cursor)
         });
         let page = page.await.unwrap();
         let lines = (1..).zip(page.lines).collect();
@@ -565,12 +565,12 @@ async fn no_batch_walks_over_another() {
     let lists = store.database.write(Lane::Api, ACCOUNT, move |writer| {
         let db = &writer.desk.db;
         let range = [pack(ACCOUNT, 0), pack(AccountKey(ACCOUNT.0 + 1), 0)];
-        batches::views(db, "id > ?1 AND id < ?2", range, PAGE)?;
+        batch_reads::views(db, "id > ?1 AND id < ?2", range, PAGE)?;
         for after in [None, Some(crate::store::batches::contact_number(big, 1500))] {
             let page = Page { after, limit: PAGE };
-            batches::contacts(db, pack(ACCOUNT, big), true, page)?;
-            batches::contacts(db, pack(ACCOUNT, big), false, page)?;
-            batches::calls(db, ACCOUNT, big, Page { after: after.map(|_| 100), limit: PAGE })?;
+            batch_reads::contacts(db, pack(ACCOUNT, big), true, page)?;
+            batch_reads::contacts(db, pack(ACCOUNT, big), false, page)?;
+            batch_reads::calls(db, ACCOUNT, big, Page { after: after.map(|_| 100), limit: PAGE })?;
         }
         credit::left(db, ACCOUNT)?;
         Ok(())

@@ -11,9 +11,10 @@ use super::space::{self, Space};
 use crate::model::Time;
 use crate::store::StoreError;
 use crate::store::rooms::config::Changed;
-use crate::store::rooms::database::{Desk, Purpose, Writing};
+use crate::store::rooms::database::{Desk, Writing};
 use crate::store::rooms::erasure;
-use crate::store::rooms::maintenance::Ran;
+use crate::store::rooms::job::Ran;
+use crate::store::rooms::purpose::Purpose;
 
 /// How long a commit proves that the store can be written. Anybody may ask whether it can; not every time shall
 /// cost an fsync.

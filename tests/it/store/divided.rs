@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use postcall::store::postgres::spread::{LOCAL, divided};
-use postcall::store::postgres::transfer::TABLES;
+use postcall::store::postgres::tables::TABLES;
 
 use super::postgres::Postgres;
 use super::scene::Scene;
