@@ -55,7 +55,7 @@ pub const LEASE: Duration = Duration::from_secs(60);
 /// The room that is kept for a full disk unless said otherwise: the log before it is copied, what the database grows by that,
 /// and as much again.
 pub const DISK_RESERVE: u64 = 64 << 20;
-/// How long background work that has leisure rests, over what a step of it took.
+/// How long background work that has leisure rests, over what its steps took.
 const LEISURE: u32 = 3;
 
 /// What a server is started with. It cannot be printed, as it may hold the admin key.
@@ -376,15 +376,15 @@ async fn chores(
     const WORK: &str = "background work";
     let outage = Outage::default();
     loop {
-        let began = Instant::now();
         match store.chore(clock.now()).await {
             Ok(Progress { more, wake, called_off, has_leisure, steps }) => {
                 outage.worked(WORK);
+                let took: Duration = steps.iter().map(|step| step.took).sum();
                 steps.iter().for_each(|step| metrics.maintained(step.job, step.took, step.has_failed));
                 queues.call_off(&called_off);
                 queues.wake(wake);
                 match more {
-                    true if has_leisure => tokio::time::sleep(began.elapsed() * LEISURE).await,
+                    true if has_leisure => tokio::time::sleep(took * LEISURE).await,
                     true => tokio::task::yield_now().await,
                     false => tokio::time::sleep(CHORE_PAUSE).await,
                 }
