@@ -2,12 +2,14 @@
 //! page, removed when they are past their account's retention. Refuses to know what a call does to them: `placing`.
 
 use super::batch_reads::{self, next, views};
-use super::batch_rows::{self, BATCH_COLUMNS, BatchBook, CONTACT_COLUMNS, contact_of, contacts_of};
+use super::batch_rows::{self, BATCH_COLUMNS, BatchBook, contacts_of};
 use super::config::{self, Changed};
 use super::database::{Database, Desk, NoQueues, RoomStore, Writing};
 use super::due::{ByTime, Due};
 use super::keys::{LAST_BATCH, beyond, keys_of as keys_of_account, pack, unpack};
+use super::old_batches;
 use super::recording::Recording;
+use super::schedule;
 use super::thread::Lane;
 use super::{credit, read, scheduled};
 use crate::ledger::Counted;
@@ -59,9 +61,6 @@ CREATE INDEX batch_calls_unplaced ON batch_calls (batch, call) WHERE contact IS 
 CREATE TABLE watched (call INTEGER PRIMARY KEY, due INTEGER NOT NULL);
 CREATE INDEX watched_due ON watched (due);
 ";
-
-/// Rows that a step of a removal touches.
-const STEP: i64 = 50;
 
 impl<D: Database> Batches for RoomStore<D> {
     fn open_batch(&self, new: NewBatch) -> Answer<'_, Opened> {
@@ -238,7 +237,7 @@ fn begin(db: &Connection, id: i64, endpoints: Vec<i64>) -> Result<(), StoreError
     let mut given = crate::store::batches::Given::clone(&book.given);
     given.endpoints = endpoints;
     if let Some(time) = given.scheduled_at.filter(|&time| time > book.created_at) {
-        scheduled::add(db, id, time)?;
+        schedule::add(db, id, time)?;
     }
     db.prepare_cached(
         "UPDATE given_batches SET state = 1, intake = 1, given = ? WHERE id = ? /*! AND account = @2 */",
@@ -328,7 +327,7 @@ fn take_in(
 ) -> Result<(), StoreError> {
     let (db, now) = (recording.db, recording.now);
     let patience = recording.batch(batch)?.and_then(|book| book.lost_after);
-    let scheduled = scheduled::find(db, batch)?.map(|waiting| waiting.due);
+    let scheduled = schedule::find(db, batch)?.map(|waiting| waiting.due);
     // Nobody is late before the batch's time.
     let due = patience.map(|patience| scheduled.unwrap_or(now).max(now).after(patience).as_micros());
     for (id, contact) in (first..).zip(contacts) {
@@ -404,68 +403,9 @@ pub fn release(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreErr
         .query_row([from, until, first, end], |row| row.get(0))
         .optional()?;
     let Some(batch) = due else { return Ok(false) };
-    delete_endpoints(recording, batch)?;
+    old_batches::delete_endpoints(recording, batch)?;
     db.prepare_cached("UPDATE given_batches SET release_at = NULL WHERE id = ? /*! AND account = @1 */")?
         .execute([batch])?;
-    Ok(true)
-}
-
-fn delete_endpoints(recording: &mut Recording<'_>, batch: i64) -> Result<(), StoreError> {
-    let (account, _) = unpack(batch);
-    let endpoints = recording.batch(batch)?.map(|book| book.given.endpoints.clone()).unwrap_or_default();
-    for number in endpoints {
-        config::delete(recording.db, "endpoints", pack(account, number), recording.now)?;
-        recording.committed.disabled.push(EndpointRef { account, number });
-    }
-    Ok(())
-}
-
-/// Removes some of a batch of this account that ended at this moment or before. True if there was something.
-pub fn purge(recording: &mut Recording<'_>, account: AccountKey, since: i64) -> Result<bool, StoreError> {
-    let db = recording.db;
-    let old: Option<i64> = db
-        .prepare_cached(
-            "SELECT id FROM given_batches WHERE account = ? AND ended_at <= ? AND intake = 0 ORDER BY ended_at LIMIT 1",
-        )?
-        .query_row([account.0, since], |row| row.get(0))
-        .optional()?;
-    let Some(batch) = old else { return Ok(false) };
-    let [first, end] = contacts_of(batch);
-    let sql = format!(
-        "SELECT {CONTACT_COLUMNS} FROM contacts WHERE id >= ? AND id < ? /*! AND account = @1 */
-         ORDER BY id LIMIT ?"
-    );
-    let mut statement = db.prepare_cached(&sql)?;
-    let mut rows = statement.query([first, end, STEP])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push((row.get::<i64>(0)?, contact_of(&row)?));
-    }
-    for (id, contact) in &found {
-        for hash in batch_rows::keys_of(batch, contact) {
-            db.later(
-                "DELETE FROM contact_keys WHERE hash = ? AND contact = ? /*! AND account = @2 */",
-                [hash, *id],
-            )?;
-        }
-        db.later("DELETE FROM contacts WHERE id = ? /*! AND account = @1 */", [*id])?;
-    }
-    if !found.is_empty() {
-        return Ok(true);
-    }
-    let links = db
-        .prepare_cached(
-            "DELETE FROM batch_calls WHERE call IN
-                 (SELECT call FROM batch_calls
-                 WHERE batch = ? /*! AND account = @1 */ LIMIT ?) /*! AND account = @1 */",
-        )?
-        .execute([batch, STEP])?;
-    if links == 0 {
-        delete_endpoints(recording, batch)?;
-        scheduled::remove(db, batch)?;
-        db.prepare_cached("DELETE FROM given_batches WHERE id = ? /*! AND account = @1 */")?
-            .execute([batch])?;
-    }
     Ok(true)
 }
 

@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::call_index::call_hash;
 use super::erased::{ANSWERED, without_answers};
 use super::keys::{pack, reference, unpack};
+use super::quarantine;
 use super::recording::Recording;
 use super::rows::DELETE_BODY;
 use super::states::OWNED;
 use super::step_budget::Budget;
 use super::tombstones::Of;
-use super::{replays, spans, tallies, upkeep};
+use super::{replays, spans, tallies};
 use crate::ledger::{CallBook, Received};
 use crate::model::{AccountKey, Call, Erased, EventBody, EventType, Mention, Text};
 use crate::store::packed::{damaged, pack_bytes, unpack_bytes, unpack_text};
@@ -400,7 +401,7 @@ pub fn quarantine(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
         }
     }
     drop(rows);
-    upkeep::discard_all(db, &found)?;
+    quarantine::discard_all(db, &found)?;
     erasing.count("quarantined", i64::try_from(found.len()).unwrap_or(0));
     Ok(seen == STEP)
 }

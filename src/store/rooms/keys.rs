@@ -13,6 +13,9 @@ const NUMBER_BITS: u32 = BEGINNING;
 pub const LAST_NUMBER: i64 = (1 << NUMBER_BITS) - 1;
 /// The most that an account may have handed out of a kind for a transaction to hand out more: none takes so many.
 pub const LAST_HEAD: i64 = LAST_NUMBER - (1 << 20);
+/// The most that an account may have handed out of a kind before it comes in: half of what there is, so that as many are left
+/// for what it records from then on.
+pub const MOST_BROUGHT: i64 = LAST_NUMBER / 2;
 /// The accounts that fit above the numbers.
 pub const MOST_ACCOUNTS: i64 = (1 << (63 - NUMBER_BITS)) - 2;
 /// Batches that an account can number: their contacts' numbers have to fit into a key.

@@ -7,9 +7,10 @@ use super::batch_rows::{
     BATCH_COLUMNS, BatchBook, CONTACT_COLUMNS, book_of, contact_of, contacts_of, keys_of,
 };
 use super::codec::length;
+use super::credit;
 use super::keys::{pack, unpack};
 use super::leaving::{Leaving, PAGE, time};
-use super::{credit, scheduled};
+use super::schedule;
 use crate::ledger::{ContactBook, Counted, Standing};
 use crate::model::bounds::{ATTEMPTS, LONGEST_DEADLINE, is_span};
 use crate::model::id::{self, Kind};
@@ -64,7 +65,7 @@ pub fn give_batches(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
     while let Some(row) = rows.next()? {
         let (number, book) = (unpack(row.get(0)?).1, BatchBook::of(&row)?);
         let state = STATES.iter().find(|(state, _)| *state == book.state);
-        let waiting = scheduled::find(leaving.db, row.get(0)?)?;
+        let waiting = schedule::find(leaving.db, row.get(0)?)?;
         let asked = waiting.and_then(|waiting| waiting.told);
         let (error, code) = book.failure.map(|Failure { error, code }| (error, code)).unzip();
         let endpoints = book.given.endpoints.iter().map(|&it| leaving.id(Kind::Endpoint, it));
@@ -278,7 +279,7 @@ pub fn take_batch(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refu
         line.code.as_ref().map(Text::as_bytes)
     ])?;
     if let Some(due) = line.asks_at {
-        scheduled::rest(db, key, due, asked)?;
+        schedule::rest(db, key, due, asked)?;
     }
     Ok(Taken::Added)
 }
@@ -515,6 +516,6 @@ pub fn end(arriving: &Arriving<'_>) -> Result<(), StoreError> {
          WHERE state < 3 AND state > 0 AND id > ? AND id < ? /*! AND account = @1 */",
     )?
     .execute([pack(account, 0), pack(AccountKey(account.0 + 1), 0)])?;
-    scheduled::wake(db, account)?;
+    schedule::wake(db, account)?;
     credit::set(db, account, credit::left(db, account)?)
 }

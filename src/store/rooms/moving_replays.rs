@@ -3,9 +3,9 @@
 //! replay does.
 
 use super::arriving::{Arriving, Refused, Taken, is_known, raise, read, wrong};
+use super::keys::MOST_BROUGHT;
 use super::keys::{pack, unpack};
 use super::leaving::{Leaving, raw, time};
-use super::plausible::MOST_BROUGHT;
 use super::replays::{CANCELLED, DONE, RUNNING, Stored};
 use crate::model::Time;
 use crate::model::id::Kind;

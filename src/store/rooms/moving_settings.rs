@@ -6,8 +6,9 @@ use serde::de::DeserializeOwned;
 
 use super::arriving::{Arriving, Refused, Taken, is_known, raise, read, wrong};
 use super::config::Changed;
+use super::keys::MOST_BROUGHT;
 use super::keys::{keys_of, pack};
-use super::plausible::{MOST_BROUGHT, MOST_REVISIONS};
+use super::plausible::MOST_REVISIONS;
 use super::sealed::{self, SealedCredential, SealedEndpoint, SealedSource};
 use super::{limits, moving_batches};
 use crate::clock::random_bytes;

@@ -3,7 +3,8 @@
 //! lines are read and written.
 
 use super::codec::length;
-use super::keys::{LAST_BATCH, LAST_NUMBER, keys_of, pack};
+use super::keys::MOST_BROUGHT;
+use super::keys::{LAST_BATCH, keys_of, pack};
 use crate::model::account::MOST_REPEAT_MEMORY;
 use crate::model::bounds::{ATTEMPTS, LONGEST_RETENTION, MOST_CREDIT, is_span};
 use crate::model::id::Kind;
@@ -13,9 +14,6 @@ use crate::store::batches::{MOST_CONTACTS, batch_of, contact_number};
 use crate::store::export::AccountLine;
 use crate::store::sql::{Connection, OptionalExtension, Row};
 
-/// The most that an account may have handed out of a kind before it comes in: half of what there is, so that as many are left
-/// for what it records from then on.
-pub const MOST_BROUGHT: i64 = LAST_NUMBER / 2;
 /// The most revisions of an endpoint: each is a change that somebody made.
 pub const MOST_REVISIONS: i64 = 1 << 31;
 /// The most attempts of a delivery. Those by hand have no end, but nobody makes a million.

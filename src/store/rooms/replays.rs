@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::codec::{state_code, state_of};
+use super::keys::MOST_BROUGHT;
 use super::keys::{pack, range_before, unpack};
-use super::plausible::MOST_BROUGHT;
 use crate::model::bounds::is_text;
 use crate::model::replay::{Replay, ReplayOrder, ReplayState, Selection};
 use crate::model::{AccountKey, DeliveryState, EventType, Outcome, Text, Time};

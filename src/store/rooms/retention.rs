@@ -15,6 +15,8 @@ use super::codec::{length, state_of};
 use super::due::ByTime;
 use super::edges::Edges;
 use super::keys::{keys_of, pack, reference, unpack};
+use super::old_batches;
+use super::quarantine;
 use super::recording::Recording;
 use super::rows::DELETE_BODY;
 use super::slots::{end_slot, first_young, slot};
@@ -22,7 +24,7 @@ use super::states::OWNED;
 use super::step_budget::{Budget, STEP};
 use super::tallies::{self, Changes, Table};
 use super::tombstones::Of;
-use super::{batches, replays, spans, upkeep};
+use super::{replays, spans};
 use crate::ledger::{BatchBook, Contribution, Received};
 use crate::model::{AccountKey, DeliveryState, EventBody, EventType, Text, Time};
 use crate::store::packed::unpack_text;
@@ -90,7 +92,8 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
     if !(purge.oldest()?
         || (!drops && purge.left_behind()?)
         || purge.quarantine()?
-        || (is_settled && (purge.replays()? || batches::purge(purge.recording, purge.account, purge.since)?)))
+        || (is_settled
+            && (purge.replays()? || old_batches::purge(purge.recording, purge.account, purge.since)?)))
     {
         let pause = slot(Some(purge.retention));
         let next = now.after(if purge.waits { pause.min(SOON) } else { pause }).as_micros();
@@ -215,7 +218,7 @@ impl Purge<'_, '_> {
         {
             old.push(row.get(0)?);
         }
-        upkeep::discard_all(db, &old)?;
+        quarantine::discard_all(db, &old)?;
         Ok(!old.is_empty())
     }
 

@@ -13,6 +13,7 @@ use super::database::{Database, NoQueues, RoomStore, Writing};
 use super::keys::pack;
 use super::maintenance::JOBS;
 use super::purpose::Purpose;
+use super::quarantine;
 use super::recording::Recording;
 use super::thread::Lane;
 use super::{
@@ -444,7 +445,7 @@ impl<D: Database> Store for RoomStore<D> {
 
     fn discard(&self, account: AccountKey, number: i64) -> Answer<'_, bool> {
         self.database.write(Lane::Api, account, move |writer| {
-            writer.freeing(|writer| writer.write(|db, _| upkeep::discard(db, account, number)))
+            writer.freeing(|writer| writer.write(|db, _| quarantine::discard(db, account, number)))
         })
     }
 

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use crate::store::rooms::{
-    api_keys, arriving, batches, config, edges, erasure, holds, limits, moving_batches, replays, scheduled,
+    api_keys, arriving, batches, config, edges, erasure, holds, limits, moving_batches, replays, schedule,
     tallies, tombstones, transcripts,
 };
 
@@ -130,7 +130,7 @@ UPDATE accounts SET calls_filed = calls;
     holds::TABLES,
     config::NODES,
     moving_batches::COLUMNS,
-    scheduled::TABLES,
+    schedule::TABLES,
     edges::COLUMNS,
     api_keys::RIGHTS,
     tombstones::TABLES,
