@@ -49,7 +49,7 @@ use crate::store::{Progress, Queues, Store};
 /// How long a shutdown waits for what is under way. A request takes 30 seconds at most unless configured.
 const PATIENCE: Duration = Duration::from_secs(35);
 /// Wait between two rounds of background work when there was nothing to do.
-const CHORE_PAUSE: Duration = Duration::from_secs(1);
+const MAINTENANCE_PAUSE: Duration = Duration::from_secs(1);
 /// How long a lease of a node on a store of many lasts unless said otherwise.
 pub const LEASE: Duration = Duration::from_secs(60);
 /// The room that is kept for a full disk unless said otherwise: the log before it is copied, what the database grows by that,
@@ -133,7 +133,7 @@ pub struct App {
     dispatcher: Dispatcher,
     server: Serving,
     metrics_server: Option<Serving>,
-    chores: AbortHandle,
+    maintenance: AbortHandle,
     vital: Vital,
 }
 
@@ -197,14 +197,14 @@ impl App {
             vital.watch("the delivery of what is owed", task);
         }
 
-        let background = tokio::spawn(chores(
+        let maintaining = tokio::spawn(maintain(
             Arc::clone(&store),
             Arc::clone(&queues),
             Arc::clone(&clock),
             Arc::clone(&metrics),
         ));
-        let chores = background.abort_handle();
-        vital.watch("background work", background);
+        let maintenance = maintaining.abort_handle();
+        vital.watch("background work", maintaining);
         let courier = Arc::new(WireCourier { wire, guard });
         let public_url = api.public_url.clone();
         let state = ApiState::new(Arc::clone(&store), writer, queues, clock, metrics, courier, api);
@@ -225,7 +225,7 @@ impl App {
             dispatcher,
             server,
             metrics_server,
-            chores,
+            maintenance,
             vital,
         })
     }
@@ -259,7 +259,7 @@ impl App {
     pub async fn stop(self) {
         info!("shutting down: finishing what is in flight");
         self.server.stop().await;
-        self.chores.abort();
+        self.maintenance.abort();
         if !self.dispatcher.stop(PATIENCE).await {
             warn!("some attempts were still under way; they are made again after the next start");
         }
@@ -367,7 +367,7 @@ fn open_postgres(
 }
 
 /// Background work in small steps, behind everything else. Every node asks for it; a store of many decides whose turn it is.
-async fn chores(
+async fn maintain(
     store: Arc<dyn Store>,
     queues: Arc<dyn Queues>,
     clock: Arc<dyn Clock>,
@@ -376,7 +376,7 @@ async fn chores(
     const WORK: &str = "background work";
     let outage = Outage::default();
     loop {
-        match store.chore(clock.now()).await {
+        match store.maintain(clock.now()).await {
             Ok(Progress { more, wake, called_off, has_leisure, steps }) => {
                 outage.worked(WORK);
                 let took: Duration = steps.iter().map(|step| step.took).sum();
@@ -386,12 +386,12 @@ async fn chores(
                 match more {
                     true if has_leisure => tokio::time::sleep(took * LEISURE).await,
                     true => tokio::task::yield_now().await,
-                    false => tokio::time::sleep(CHORE_PAUSE).await,
+                    false => tokio::time::sleep(MAINTENANCE_PAUSE).await,
                 }
             }
             Err(error) => {
                 outage.failed(WORK, &error);
-                tokio::time::sleep(CHORE_PAUSE).await;
+                tokio::time::sleep(MAINTENANCE_PAUSE).await;
             }
         }
     }

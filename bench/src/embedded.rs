@@ -67,7 +67,7 @@ const CHORE_PAUSE: Duration = Duration::from_secs(1);
 /// What postcall does beside the doors goes on here, too.
 async fn chores(store: Arc<dyn Store>) {
     loop {
-        match store.chore(now()).await {
+        match store.maintain(now()).await {
             Ok(Progress { more: true, .. }) => tokio::task::yield_now().await,
             _ => tokio::time::sleep(CHORE_PAUSE).await,
         }

@@ -24,7 +24,7 @@ use crate::ledger::tally::Dimension;
 use crate::model::endpoint::Scope;
 use crate::model::{AccountKey, DialectName, Endpoint, Text, Time};
 use crate::store::AccountConfig;
-use crate::store::books::{Mentioned, Setting};
+use crate::store::analytics::{Mentioned, Setting};
 
 /// An agent, assistant or prompt.
 #[derive(Debug, Serialize, ToSchema)]

@@ -15,7 +15,7 @@ use crate::ledger::Tally;
 use crate::ledger::tally::{Dimension, MONEY_PLACES, SCORE_PLACES, Sentiment, begin_of, hour};
 use crate::model::time::Millis;
 use crate::model::{Outcome, Raw, Text, Time, decimal};
-use crate::store::books::{Grain, Span, Subject};
+use crate::store::analytics::{Grain, Span, Subject};
 
 /// Hours that are shown unless asked: a day by the hour, thirty days otherwise.
 const USUAL_HOURS: i64 = 24;

@@ -17,7 +17,7 @@ use super::problem::Problem;
 use super::query::Query;
 use crate::ledger::tally::Dimension;
 use crate::model::{AccountKey, Raw, Text, Time, decimal};
-use crate::store::books::{Mentioned, Setting};
+use crate::store::analytics::{Mentioned, Setting};
 
 /// The longest id and name in bytes.
 const LONGEST: usize = 256;

@@ -10,7 +10,7 @@ use super::query::Query;
 use crate::model::id::Tag;
 use crate::model::{Mac, Text};
 use crate::store::Page;
-use crate::store::books::TextPage;
+use crate::store::analytics::TextPage;
 
 /// The lists that have cursors; one's cursor is no other's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

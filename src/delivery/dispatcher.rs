@@ -26,7 +26,8 @@ use crate::model::{AccountKey, DialectName, Endpoint, Time};
 use crate::store::group::GroupWriter;
 use crate::store::outage::Outage;
 use crate::store::{
-    AccountMemory, Claimed, DeliveryMemory, EndpointRef, News, Owned, Place, Queues, Store, StoreError,
+    AccountMemory, Claimed, DeliveryMemory, EndpointRef, Notification, Owned, Place, Queues, Store,
+    StoreError,
 };
 
 pub use super::hosts::MOST_TO_HOST;
@@ -151,22 +152,22 @@ impl Dispatcher {
         let _ = self.0.writer.set(writer);
         let mut tasks: Vec<_> =
             self.0.telling.lock().unwrap_or_else(PoisonError::into_inner).take().into_iter().collect();
-        if let Some(news) = self.0.store.news() {
-            tasks.push(self.0.runtime.spawn(self.clone().listen(news)));
+        if let Some(notifications) = self.0.store.notifications() {
+            tasks.push(self.0.runtime.spawn(self.clone().listen(notifications)));
         }
         tasks.push(self.0.runtime.spawn(rest(Arc::downgrade(&self.0))));
         self.wake_all();
         tasks
     }
 
-    /// Acts on what other nodes did, for as long as there may be news.
-    async fn listen(self, mut news: UnboundedReceiver<News>) {
-        while let Some(news) = news.recv().await {
-            match news {
-                News::Lapsed => self.lapse(),
-                News::Wake(endpoints) => self.wake(endpoints),
-                News::WakeAll => self.wake_all(),
-                News::CalledOff(deliveries) => self.call_off(&deliveries),
+    /// Acts on what other nodes did, for as long as notifications may come.
+    async fn listen(self, mut notifications: UnboundedReceiver<Notification>) {
+        while let Some(notification) = notifications.recv().await {
+            match notification {
+                Notification::Lapsed => self.lapse(),
+                Notification::Wake(endpoints) => self.wake(endpoints),
+                Notification::WakeAll => self.wake_all(),
+                Notification::CalledOff(deliveries) => self.call_off(&deliveries),
             }
         }
     }
@@ -648,7 +649,7 @@ impl Inner {
         }
     }
 
-    /// The endpoint was deleted: a chore calls its deliveries off.
+    /// The endpoint was deleted: maintenance calls its deliveries off.
     fn forget(&self, lane: &Arc<Lane>) {
         let queue = std::mem::take(&mut lane.state().queue);
         self.metrics.unqueued(queue.len());

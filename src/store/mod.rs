@@ -4,9 +4,9 @@
 
 mod account_config;
 mod account_turns;
+pub mod analytics;
 mod api_keys;
 pub mod batches;
-pub mod books;
 mod commit;
 pub mod condition;
 pub mod erasure;
@@ -19,7 +19,7 @@ mod group_size;
 mod inbox;
 pub mod link;
 pub mod moving;
-pub mod news;
+mod notification;
 pub mod outage;
 pub mod packed;
 mod place;
@@ -49,7 +49,7 @@ use self::erasure::Erasure;
 pub use self::error::{Answer, StoreError};
 use self::export::{Cursor, Exported, Import, Imported, Secrets};
 use self::feed::FeedPage;
-pub use self::news::News;
+pub use self::notification::Notification;
 pub use self::place::{AccountMemory, DeliveryMemory, Place, SharedBody};
 pub use self::progress::{JobStep, Progress};
 pub use self::queues::{Body, Claimed, EndpointRef, Owned, Queues};
@@ -88,7 +88,7 @@ pub enum Idempotent {
 }
 
 /// All that postcall keeps. One suite of tests runs over every implementation (`tests/it/store`).
-pub trait Store: batches::Batches + books::Books + Send + Sync {
+pub trait Store: batches::Batches + analytics::Analytics + Send + Sync {
     // Configuration, cached: always current on a single node, and after [`Self::catch_up`].
 
     /// The configuration of an account.
@@ -119,7 +119,7 @@ pub trait Store: batches::Batches + books::Books + Send + Sync {
     /// Makes an account.
     fn create_account(&self, name: String, now: Time) -> Answer<'_, Option<Account>>;
     /// Sets for how long an account keeps what is recorded, from its recording on; `None` is for ever. Older events go
-    /// with their deliveries in steps of [`Self::chore`]. Gives the account, or `None` if there is none.
+    /// with their deliveries in steps of [`Self::maintain`]. Gives the account, or `None` if there is none.
     fn set_retention(
         &self,
         account: AccountKey,
@@ -213,7 +213,7 @@ pub trait Store: batches::Batches + books::Books + Send + Sync {
     fn retry(&self, account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned>;
     /// Calls a pending delivery off. The caller wakes the endpoint: the next one of the call may go.
     fn cancel(&self, account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned>;
-    /// Begins a replay; [`Self::chore`] goes on with it. `None` when the account has as many running as it may.
+    /// Begins a replay; [`Self::maintain`] goes on with it. `None` when the account has as many running as it may.
     fn create_replay(&self, account: AccountKey, order: ReplayOrder, now: Time)
     -> Answer<'_, Option<Replay>>;
     /// A replay by number.
@@ -240,7 +240,7 @@ pub trait Store: batches::Batches + books::Books + Send + Sync {
         answer: Option<(u16, Vec<u8>)>,
     ) -> Answer<'_, ()>;
 
-    /// Begins to erase a person from an account, in steps of [`Self::chore`].
+    /// Begins to erase a person from an account, in steps of [`Self::maintain`].
     fn erase(&self, account: AccountKey, person: Mention, now: Time) -> Answer<'_, Erasure>;
     /// An erasure by number.
     fn erasure(&self, account: AccountKey, number: i64) -> Answer<'_, Option<Erasure>>;
@@ -255,7 +255,7 @@ pub trait Store: batches::Batches + books::Books + Send + Sync {
     // Many nodes.
 
     /// What other nodes did that this one has to act on; given once. `None` on a store with a single node.
-    fn news(&self) -> Option<mpsc::UnboundedReceiver<News>> {
+    fn notifications(&self) -> Option<mpsc::UnboundedReceiver<Notification>> {
         None
     }
     /// Brings the configuration up to what was committed through any node before this was called. Whoever asks at the same
@@ -268,7 +268,7 @@ pub trait Store: batches::Batches + books::Books + Send + Sync {
     fn outlasts(&self, _attempt: Duration) -> bool {
         true
     }
-    /// What was in memory when the lease lapsed is no longer there. Said once for each [`News::Lapsed`]; until then no
+    /// What was in memory when the lease lapsed is no longer there. Said once for each [`Notification::Lapsed`]; until then no
     /// lease outlasts an attempt.
     fn queues_emptied(&self) {}
 
@@ -276,7 +276,7 @@ pub trait Store: batches::Batches + books::Books + Send + Sync {
 
     /// One round of maintenance: a small step of each job, as far as anything is due, and one for the database itself. A job
     /// that fails rests for its account, and all else goes on. The caller wakes the endpoints and tells what was called off.
-    fn chore(&self, now: Time) -> Answer<'_, Progress>;
+    fn maintain(&self, now: Time) -> Answer<'_, Progress>;
     /// Whether the store can be written, and nothing damaged was met in it.
     fn ready(&self) -> Answer<'_, ()>;
     /// What is known to be wrong with it as a whole.

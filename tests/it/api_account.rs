@@ -12,7 +12,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Does the chores as if so many days had gone by.
 async fn days_later(house: &House, days: f64) {
     let then = System.now().after(postcall::model::time::duration(DAY.as_secs_f64() * days));
-    while house.store.chore(then).await.unwrap().more {}
+    while house.store.maintain(then).await.unwrap().more {}
 }
 
 #[tokio::test]

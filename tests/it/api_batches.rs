@@ -15,7 +15,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// Does all chores as if it were then.
 async fn chores(house: &House, then: Time) {
-    while house.store.chore(then).await.unwrap().more {}
+    while house.store.maintain(then).await.unwrap().more {}
 }
 
 fn phone(number: usize) -> String {
@@ -95,7 +95,7 @@ async fn a_batch_is_taken_in_called_and_completed_once() {
     // It shows how far it is, and is sealed at the end.
     let mut seen = Vec::new();
     loop {
-        let more = house.store.chore(System.now()).await.unwrap().more;
+        let more = house.store.maintain(System.now()).await.unwrap().more;
         let shown = show(&house, &id).await;
         seen.push(shown["contacts_taken_in"].as_i64().unwrap());
         if shown["sealed"] == true {
@@ -334,7 +334,7 @@ async fn a_batch_is_stopped_once_and_says_why() {
     // One that is stopped while it is taken in takes no more in.
     let made = house.post("/v1/batches", json!({ "contacts": contacts(300) })).await.json();
     let id = made["id"].as_str().unwrap();
-    house.store.chore(System.now()).await.unwrap();
+    house.store.maintain(System.now()).await.unwrap();
     house.post(&format!("/v1/batches/{id}/cancel"), json!({})).await;
     chores(&house, System.now()).await;
     let shown = show(&house, id).await;
@@ -562,7 +562,7 @@ async fn a_large_batch_fits_and_old_ones_go() {
     assert_eq!(made.status, 202, "{made:?}");
     let id = made.json()["id"].as_str().unwrap().to_owned();
     for _ in 0..3 {
-        house.store.chore(System.now()).await.unwrap();
+        house.store.maintain(System.now()).await.unwrap();
     }
     assert_eq!(show(&house, &id).await["contacts_taken_in"], 75);
     house.post(&format!("/v1/batches/{id}/cancel"), json!({})).await;

@@ -8,7 +8,7 @@ use crate::api_rig::{House, PUBLIC_URL, Reply};
 /// Does the chores as if so many days had gone by.
 async fn days_later(house: &House, days: f64) {
     let then = System.now().after(postcall::model::time::duration(24.0 * 3600.0 * days));
-    while house.store.chore(then).await.unwrap().more {}
+    while house.store.maintain(then).await.unwrap().more {}
 }
 
 /// A call of the other shape of seed 003, with a transcript in it.

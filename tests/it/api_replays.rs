@@ -8,7 +8,7 @@ use crate::api_rig::{House, cllr_body};
 /// Lets the background work go on until there is none.
 async fn tidy(house: &House) {
     let now = Time::parse("2100-01-01T00:00:00Z").unwrap();
-    while house.store.chore(now).await.unwrap().more {}
+    while house.store.maintain(now).await.unwrap().more {}
 }
 
 #[tokio::test]

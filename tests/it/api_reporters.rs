@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::api_rig::{House, Reply};
 
 async fn chores(house: &House) {
-    while house.store.chore(System.now()).await.unwrap().more {}
+    while house.store.maintain(System.now()).await.unwrap().more {}
 }
 
 async fn post(house: &House, path: &str, body: Value) -> Value {
@@ -332,7 +332,7 @@ async fn the_watchdog_of_a_batch_does_not_look_after_a_strangers_call() {
         house.bring(source, json!({ "callData": data }).to_string().as_bytes()).await;
     }
     let then = System.now().after(Duration::from_secs(31 * 60));
-    while house.store.chore(then).await.unwrap().more {}
+    while house.store.maintain(then).await.unwrap().more {}
     let outcome = async |call: &str| house.get(&format!("/v1/calls/{call}")).await.json()["outcome"].clone();
     assert_eq!((outcome("m-1").await, outcome("s-1").await), (json!("lost"), Value::Null));
 }

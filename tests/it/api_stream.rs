@@ -265,7 +265,7 @@ async fn too_many_streams_and_a_cursor_past_the_retention_are_refused() {
     let kept = Some(Duration::from_secs(60));
     house.store.set_retention(AccountKey::DEFAULT, kept, Time::from_micros(0)).await.unwrap();
     let later = Time::parse("2100-01-01T00:00:00Z").unwrap();
-    while house.store.chore(later).await.unwrap().more {}
+    while house.store.maintain(later).await.unwrap().more {}
     // A reader that is gone is noticed when it is said something, a heartbeat at the latest.
     let expired = loop {
         let reply = house.get(&format!("/v1/events/stream?after={first}")).await;

@@ -19,7 +19,7 @@ use crate::store::feed::Feeds;
 use crate::store::rooms::config::Directory;
 use crate::store::sql::Connection;
 use crate::store::vault::Vault;
-use crate::store::{News, StoreError};
+use crate::store::{Notification, StoreError};
 
 /// How often the feeds are asked for that somebody follows here.
 const FOLLOWING: Duration = Duration::from_millis(100);
@@ -116,8 +116,8 @@ impl Kept {
                     }
                     return;
                 }
-                Ok(Poke::Heard(Message::Gone) | Poke::Missed) => self.tenure.tell(News::WakeAll),
-                Ok(Poke::Heard(Message::CalledOff(all))) => self.tenure.tell(News::CalledOff(all)),
+                Ok(Poke::Heard(Message::Gone) | Poke::Missed) => self.tenure.tell(Notification::WakeAll),
+                Ok(Poke::Heard(Message::CalledOff(all))) => self.tenure.tell(Notification::CalledOff(all)),
                 Ok(Poke::Heard(Message::Changed(_)) | Poke::Followed) | Err(RecvTimeoutError::Timeout) => {}
             }
             if let Err(error) = self.look(&mut db) {
@@ -134,7 +134,7 @@ impl Kept {
         self.tenure.renew(db)?;
         let endpoints = read_changed(db, &self.directory, &self.vault)?;
         if !endpoints.is_empty() {
-            self.tenure.tell(News::Wake(endpoints));
+            self.tenure.tell(Notification::Wake(endpoints));
         }
         for account in self.feeds.followed() {
             let position = crate::store::rooms::read::position(db, account)?;

@@ -40,7 +40,7 @@ use super::rooms::thread::{Lane, WriterThread};
 use super::rooms::tombstones::Tombstones;
 use super::sql::Connection;
 use super::vault::{KEY_FILES, MASTER_KEY, Vault};
-use super::{Answer, News, StoreError};
+use super::{Answer, Notification, StoreError};
 use crate::model::AccountKey;
 
 /// How the store is opened.
@@ -126,8 +126,8 @@ impl Database for Postgres {
         })
     }
 
-    fn news(&self) -> Option<UnboundedReceiver<News>> {
-        self.tenure.news()
+    fn notifications(&self) -> Option<UnboundedReceiver<Notification>> {
+        self.tenure.notifications()
     }
 
     fn outlasts(&self, attempt: Duration) -> bool {
@@ -144,7 +144,7 @@ impl Database for Postgres {
             let endpoints =
                 self.readers.read(AccountKey::NONE, move |db| read_changed(db, &directory, &vault)).await?;
             if !endpoints.is_empty() {
-                self.tenure.tell(News::Wake(endpoints));
+                self.tenure.tell(Notification::Wake(endpoints));
             }
             Ok(())
         };

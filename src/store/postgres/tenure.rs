@@ -14,7 +14,7 @@ use super::predecessor::Notes;
 use crate::model::Time;
 use crate::store::rooms::upkeep;
 use crate::store::sql::Connection;
-use crate::store::{News, StoreError};
+use crate::store::{Notification, StoreError};
 
 /// The time of the database, in microseconds since 1970.
 const NOW: &str = "(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::BIGINT";
@@ -47,8 +47,8 @@ pub struct Tenure {
     unemptied: AtomicUsize,
     /// Where the number is noted for the next process here.
     notes: Notes,
-    news: UnboundedSender<News>,
-    unheard: Mutex<Option<UnboundedReceiver<News>>>,
+    news: UnboundedSender<Notification>,
+    unheard: Mutex<Option<UnboundedReceiver<Notification>>>,
 }
 
 impl Tenure {
@@ -75,12 +75,12 @@ impl Tenure {
     }
 
     /// What happens to it and elsewhere; given once.
-    pub fn news(&self) -> Option<UnboundedReceiver<News>> {
+    pub fn notifications(&self) -> Option<UnboundedReceiver<Notification>> {
         self.unheard.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Tells of something.
-    pub fn tell(&self, news: News) {
+    pub fn tell(&self, news: Notification) {
         // Nobody listens in a store that is only read.
         let _ = self.news.send(news);
     }
@@ -99,7 +99,7 @@ impl Tenure {
             && until.is_some_and(|until| until.saturating_duration_since(Instant::now()) >= needed)
     }
 
-    /// The queues were emptied after one [`News::Lapsed`].
+    /// The queues were emptied after one [`Notification::Lapsed`].
     pub fn queues_emptied(&self) {
         self.unemptied.fetch_sub(1, Ordering::AcqRel);
     }
@@ -135,7 +135,7 @@ impl Tenure {
         self.end_abandoned(db)?;
         if self.number() == 0 {
             self.begin(db)?;
-            self.tell(News::WakeAll);
+            self.tell(Notification::WakeAll);
             return Ok(());
         }
         let (since, number) = (Instant::now(), self.number());
@@ -173,7 +173,7 @@ impl Tenure {
         if is_ours {
             *self.until.lock().unwrap_or_else(PoisonError::into_inner) = None;
             self.abandoned.lock().unwrap_or_else(PoisonError::into_inner).push(number);
-            self.tell(News::Lapsed);
+            self.tell(Notification::Lapsed);
         } else {
             self.queues_emptied();
         }

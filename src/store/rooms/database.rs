@@ -63,8 +63,8 @@ pub trait Database: Send + Sync + 'static {
     fn recent_calls(&self) -> &Recent;
     /// Finishes what is queued and closes every connection.
     fn close(&self) -> Answer<'_, ()>;
-    /// See [`crate::store::Store::news`].
-    fn news(&self) -> Option<UnboundedReceiver<crate::store::News>> {
+    /// See [`crate::store::Store::notifications`].
+    fn notifications(&self) -> Option<UnboundedReceiver<crate::store::Notification>> {
         None
     }
     /// See [`crate::store::Store::outlasts`].

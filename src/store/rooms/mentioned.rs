@@ -9,7 +9,7 @@ use super::tallies::{self, about};
 use crate::ledger::tally::Dimension;
 use crate::model::{AccountKey, Call, Text, Time};
 use crate::store::StoreError;
-use crate::store::books::{Mentioned, Setting, TextPage};
+use crate::store::analytics::{Mentioned, Setting, TextPage};
 use crate::store::sql::{Connection, Row, params};
 
 /// Records that are remembered. Past that all are forgotten: a bound, not a policy.

@@ -3,13 +3,13 @@
 //! ledger, and which database there is.
 
 pub mod ahead;
+pub mod analytics;
 pub mod api_keys;
 pub mod append;
 pub mod arriving;
 pub mod batch_reads;
 pub mod batch_rows;
 pub mod batches;
-pub mod books;
 pub mod call_index;
 pub mod codec;
 pub mod config;

@@ -32,8 +32,8 @@ use crate::store::feed::FeedPage;
 use crate::store::sql::Connection;
 use crate::store::{
     AccountConfig, Answer, CallFilter, CallView, Claimed, Committed, DeliveryFilter, DeliveryView,
-    EndpointRef, Group, Idempotent, JobStep, KeyUse, NewKey, News, Page, Place, Progress, Quarantined,
-    Queues, Revoked, Store, StoreError, Sum, Turned,
+    EndpointRef, Group, Idempotent, JobStep, KeyUse, NewKey, Notification, Page, Place, Progress,
+    Quarantined, Queues, Revoked, Store, StoreError, Sum, Turned,
 };
 
 /// The tag of a new account.
@@ -513,7 +513,7 @@ impl<D: Database> Store for RoomStore<D> {
         })
     }
 
-    fn chore(&self, now: Time) -> Answer<'_, Progress> {
+    fn maintain(&self, now: Time) -> Answer<'_, Progress> {
         Box::pin(async move {
             let mut progress = Progress::default();
             match self.round(now, &mut progress).await {
@@ -542,8 +542,8 @@ impl<D: Database> Store for RoomStore<D> {
         self.database.close()
     }
 
-    fn news(&self) -> Option<mpsc::UnboundedReceiver<News>> {
-        self.database.news()
+    fn notifications(&self) -> Option<mpsc::UnboundedReceiver<Notification>> {
+        self.database.notifications()
     }
 
     fn catch_up(&self) -> Answer<'_, ()> {

@@ -10,7 +10,7 @@ use crate::ledger::tally::{Dimension, Place, WIDTH};
 use crate::ledger::{CallBook, Contribution, Tally, contribution};
 use crate::model::{AccountKey, Text, Time};
 use crate::store::StoreError;
-use crate::store::books::{Grain, Named, Row, Span, Subject, TextPage};
+use crate::store::analytics::{Grain, Named, Row, Span, Subject, TextPage};
 use crate::store::packed::{damaged, unpack_text};
 use crate::store::sql::{Connection, OptionalExtension, Row as Columns, Value};
 

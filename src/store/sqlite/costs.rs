@@ -88,7 +88,7 @@ async fn a_new_call_costs_no_look_for_what_was_removed() {
     let kept = Duration::from_secs(3600);
     store.set_retention(ACCOUNT, Some(kept), now()).await.unwrap();
     let later = now().after(kept * 2);
-    while store.chore(later).await.unwrap().more {}
+    while store.maintain(later).await.unwrap().more {}
     // With one for each of them, and the same work otherwise: a slot of time begins in both.
     let (none, with) = looks(later, ended(2000).collect()).await;
     assert!(none == 0 && with <= without, "a new call is known to be new: {with}, {without} without any");

@@ -344,7 +344,7 @@ mod tests {
             })
         };
         let (full, normal) = (2, 1);
-        store.chore(Time::from_micros(0)).await.unwrap();
+        store.maintain(Time::from_micros(0)).await.unwrap();
         assert_eq!(look(&store).await, Ok((false, full)), "nothing was written");
         let target = EndpointRef { account: AccountKey::DEFAULT, number: 1 };
         store.claim(target, Time::from_micros(0), Vec::new()).await.unwrap();

@@ -21,8 +21,8 @@ use crate::model::{
     AccountKey, Attempt, Batch, Call, DeliveryState, DialectName, Endpoint, EventType, Mention, Outcome,
     Secret, Source, Step, Text,
 };
+use crate::store::analytics::{Grain, Setting, Span, Subject, TextPage};
 use crate::store::batches::{Batches, Contact, Failure, Given, NewBatch, Opened};
-use crate::store::books::{Grain, Setting, Span, Subject, TextPage};
 use crate::store::export::{Import, Secrets, WireRules};
 use crate::store::rooms::call_index::call_hash;
 use crate::store::rooms::database::{NoQueues, Writing};
@@ -216,7 +216,7 @@ async fn no_statement_walks_over_what_it_does_not_show() {
         store.retry(ACCOUNT, delivery, now()).await.unwrap();
         store.cancel(ACCOUNT, delivery, now()).await.unwrap();
     }
-    while store.chore(now()).await.unwrap().more {}
+    while store.maintain(now()).await.unwrap().more {}
     store.begin_idempotent(ACCOUNT, b"new".to_vec(), [0; 32], now()).await.unwrap();
     store.finish_idempotent(ACCOUNT, b"new".to_vec(), None).await.unwrap();
     store.disable_endpoint(target(busy), String::new(), now()).await.unwrap();
@@ -338,7 +338,7 @@ async fn no_removal_walks_over_what_it_leaves() {
     let later = now().after(kept + Duration::from_secs(60));
     let empty = store.create_account("empty".to_owned(), later).await.unwrap().unwrap();
     store.set_retention(empty.key, Some(kept), later).await.unwrap();
-    while store.chore(later).await.unwrap().more {}
+    while store.maintain(later).await.unwrap().more {}
     commit_at(&store, later, vec![says(1, Step::Ringing)], Vec::new(), Arc::new(Room)).await;
     store.set_retention(ACCOUNT, Some(kept), later).await.unwrap();
     // A few tombstones of that go, in front of thousands of others.
@@ -361,7 +361,7 @@ async fn no_removal_walks_over_what_it_leaves() {
     commit_at(&store, later, repeat, Vec::new(), Arc::new(Room)).await;
     let much_later = later.after(remembered + Duration::from_secs(60));
     store.set_retention(ACCOUNT, None, much_later).await.unwrap();
-    while store.chore(much_later).await.unwrap().more {}
+    while store.maintain(much_later).await.unwrap().more {}
     let left = store.database.read(ACCOUNT, |db| {
         let sql = "SELECT COUNT(*) FROM tombstones WHERE id < ?";
         Ok(db.prepare_cached(sql)?.query_row([pack(ACCOUNT, 1_000_000)], |row| row.get::<i64>(0))?)
@@ -411,7 +411,7 @@ async fn no_step_walks_over_what_it_does_not_look_at() {
 
     let far = Some(Duration::from_secs(30 * 24 * 3600));
     let big = give(&store, OTHERS, far).await;
-    while store.chore(now()).await.unwrap().more {}
+    while store.maintain(now()).await.unwrap().more {}
     let all = (0..OTHERS).map(|at| calls_of(&store, big, at, Step::Ringing)).collect();
     commit(&store, all, Vec::new(), true).await;
     let selection = Selection { event: Some(5_000), ..Selection::default() };
@@ -420,11 +420,11 @@ async fn no_step_walks_over_what_it_does_not_look_at() {
 
     let counted = trace(&store).await;
     store.erase(ACCOUNT, Mention::of("+15551234567").unwrap(), now()).await.unwrap();
-    while store.chore(now()).await.unwrap().more {}
+    while store.maintain(now()).await.unwrap().more {}
     assert!(store.erasure(ACCOUNT, 1).await.unwrap().unwrap().overwritten_at.is_some());
     store.set_transcript_retention(ACCOUNT, Some(Duration::from_secs(1)), now()).await.unwrap();
     let later = now().after(Duration::from_secs(3 * 3600));
-    while store.chore(later).await.unwrap().more {}
+    while store.maintain(later).await.unwrap().more {}
     let waits = give(&store, OTHERS, far).await;
     let other = store.create_account("other".to_owned(), later).await.unwrap().unwrap().key;
     let mut cursor = None;
@@ -519,7 +519,7 @@ async fn no_batch_walks_over_another() {
     let far = Some(kept * 1000);
     let ended = |step| Step::Ended(step);
     let big = give(&store, OTHERS, far).await;
-    while store.chore(now()).await.unwrap().more {}
+    while store.maintain(now()).await.unwrap().more {}
     let all = (0..OTHERS).map(|at| calls_of(&store, big, at, Step::Ringing)).collect();
     commit(&store, all, Vec::new(), true).await;
     let half = (0..OTHERS / 2).map(|at| calls_of(&store, big, at, ended(Outcome::Failed))).collect();
@@ -546,7 +546,7 @@ async fn no_batch_walks_over_another() {
     let counted = trace(&store).await;
     let small = give(&store, 20, Some(patience)).await;
     commit(&store, vec![calls_of(&store, small, 19, Step::Ringing)], Vec::new(), true).await;
-    while store.chore(now()).await.unwrap().more {}
+    while store.maintain(now()).await.unwrap().more {}
     for (contact, step) in
         [(0, Step::Ringing), (1, ended(Outcome::Completed)), (77, Step::Ringing), (0, Step::Answered)]
     {
@@ -554,14 +554,14 @@ async fn no_batch_walks_over_another() {
     }
     store.set_credit(ACCOUNT, Some(60_000)).await.unwrap();
     let late = now().after(patience * 2);
-    while store.chore(late).await.unwrap().more {}
+    while store.maintain(late).await.unwrap().more {}
     let cancelled = give(&store, 20, None).await;
     store.end_batch(ACCOUNT, cancelled, Failure::cancelled(), late).await.unwrap();
-    while store.chore(late).await.unwrap().more {}
+    while store.maintain(late).await.unwrap().more {}
     store.set_credit(ACCOUNT, Some(0)).await.unwrap();
-    while store.chore(late).await.unwrap().more {}
+    while store.maintain(late).await.unwrap().more {}
     store.set_retention(ACCOUNT, Some(kept), late).await.unwrap();
-    while store.chore(late.after(kept * 3)).await.unwrap().more {}
+    while store.maintain(late.after(kept * 3)).await.unwrap().more {}
     let lists = store.database.write(Lane::Api, ACCOUNT, move |writer| {
         let db = &writer.desk.db;
         let range = [pack(ACCOUNT, 0), pack(AccountKey(ACCOUNT.0 + 1), 0)];
@@ -621,7 +621,7 @@ async fn no_replay_and_no_hold_walks_over_what_it_does_not_touch() {
     let along = store.create_replay(ACCOUNT, order(agent), now()).await.unwrap().unwrap();
     let of_call = Selection { call: Some(2), ..Selection::default() };
     store.create_replay(ACCOUNT, order(of_call), now()).await.unwrap().unwrap();
-    while store.chore(now()).await.unwrap().more {}
+    while store.maintain(now()).await.unwrap().more {}
     store.cancel_replay(ACCOUNT, along.number, now()).await.unwrap();
     let claimed =
         store.claim(target(number), now(), (0..5).filter_map(|_| Room.reserve(target(number), 0)).collect());

@@ -9,7 +9,7 @@ use postcall::ledger::tally::{Dimension, begin_of, hour};
 use postcall::model::event::{Heard, HeardCall};
 use postcall::model::time::Millis;
 use postcall::model::{AccountKey, Call, Outcome, Raw, Step, Text, Time};
-use postcall::store::books::{Grain, Mentioned, Setting, Span, Subject, TextPage};
+use postcall::store::analytics::{Grain, Mentioned, Setting, Span, Subject, TextPage};
 use postcall::store::{Booked, CallFilter, Group, Page, Queues, Recorded, What};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};

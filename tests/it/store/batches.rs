@@ -112,7 +112,7 @@ impl<F: Fixture> Run<F> {
                 let incoming = all.iter().map(|&one| self.says(one)).collect();
                 self.scene.commit(incoming, Vec::new()).await;
             }
-            Action::Chore => drop(self.scene.store.chore(self.scene.now).await.unwrap()),
+            Action::Chore => drop(self.scene.store.maintain(self.scene.now).await.unwrap()),
             Action::Wait(seconds) => self.scene.wait(*seconds),
             Action::Crash => self.scene.crash().await,
             Action::Move => self.move_house().await,
@@ -253,7 +253,7 @@ pub async fn a_crash_breaks_no_intake<F: Fixture>(mut scene: Scene<F>) {
     }
     assert!(scene.store.batch(scene.account, batches[0]).await.unwrap().is_none(), "nobody knows of it yet");
     scene.store.begin_batch(scene.account, batches[0], Vec::new(), Secret::new("s")).await.unwrap();
-    scene.store.chore(scene.now).await.unwrap();
+    scene.store.maintain(scene.now).await.unwrap();
     scene.crash().await;
     scene.tidy_up().await;
     let begun = scene.store.batch(scene.account, batches[0]).await.unwrap().unwrap();

@@ -77,10 +77,10 @@ pub async fn a_job_that_fails_stops_nothing_else<F: Fixture>(mut scene: Scene<F>
     let failed = |progress: &Progress| {
         progress.steps.iter().filter(|step| step.has_failed).map(|step| step.job).collect::<Vec<_>>()
     };
-    let first = scene.store.chore(scene.now).await.unwrap();
+    let first = scene.store.maintain(scene.now).await.unwrap();
     assert_eq!(failed(&first), ["replays"]);
     assert_eq!(first.wake, [scene.target(waits)], "what was let go is told in the same round");
-    let second = scene.store.chore(scene.now).await.unwrap();
+    let second = scene.store.maintain(scene.now).await.unwrap();
     assert_eq!(failed(&second), [""; 0], "it rests");
     assert_eq!(state(&scene, other, theirs).await, Ok(ReplayState::Done));
     scene.tidy_up().await;
@@ -89,7 +89,7 @@ pub async fn a_job_that_fails_stops_nothing_else<F: Fixture>(mut scene: Scene<F>
     let mut tried = Vec::new();
     for second in 1..=7 {
         scene.wait(1);
-        if failed(&scene.store.chore(scene.now).await.unwrap()) == ["replays"] {
+        if failed(&scene.store.maintain(scene.now).await.unwrap()) == ["replays"] {
             tried.push(second);
         }
     }
@@ -121,7 +121,7 @@ pub async fn accounts_take_turns_in_every_job<F: Fixture>(scene: Scene<F>) {
     }
     let theirs = [begin(others[0]).await, begin(others[1]).await];
     for _ in 0..3 {
-        scene.store.chore(scene.now).await.unwrap();
+        scene.store.maintain(scene.now).await.unwrap();
     }
     for (account, number) in others.into_iter().zip(theirs) {
         let replay = scene.store.replay(account, number).await.unwrap().unwrap();
@@ -150,7 +150,7 @@ pub async fn an_account_behind_very_many_rows_has_its_turn<F: Fixture>(mut scene
     scene.commit(vec![body], Vec::new()).await;
     scene.wait(3600);
     for _ in 0..2 {
-        scene.store.chore(scene.now).await.unwrap();
+        scene.store.maintain(scene.now).await.unwrap();
     }
     let lost = async |account| {
         let filter = CallFilter { outcome: Some(Outcome::Lost), ..CallFilter::default() };

@@ -65,7 +65,7 @@ async fn erase<F: Fixture>(scene: &Scene<F>, phone: &str) -> (Erasure, Vec<(Endp
 pub async fn finish<F: Fixture>(scene: &Scene<F>) -> Vec<(EndpointRef, i64)> {
     let mut called_off = Vec::new();
     loop {
-        let progress = scene.store.chore(scene.now).await.unwrap();
+        let progress = scene.store.maintain(scene.now).await.unwrap();
         called_off.extend(progress.called_off);
         if !progress.more {
             return called_off;
@@ -258,7 +258,7 @@ pub async fn an_erasure_goes_on_after_a_crash<F: Fixture>(mut scene: Scene<F>) {
     let number = scene.store.erase(scene.account, person(PHONE), scene.now).await.unwrap().number;
     let mut crashes = 0;
     loop {
-        let progress = scene.store.chore(scene.now).await.unwrap();
+        let progress = scene.store.maintain(scene.now).await.unwrap();
         crashes += 1;
         if crashes < 12 {
             scene.crash().await;
@@ -329,7 +329,7 @@ pub async fn two_erasures_end_over_many_free_pages<F: Fixture>(mut scene: Scene<
         }
         rounds += 1;
         assert!(rounds < 2000, "they go on for ever");
-        scene.store.chore(scene.now).await.unwrap();
+        scene.store.maintain(scene.now).await.unwrap();
     }
     scene.tidy_up().await;
     scene.finish().await;

@@ -12,8 +12,8 @@ use postcall::model::event::{Heard, HeardBatch};
 use postcall::model::id::{self, Kind, Tag};
 use postcall::model::replay::{ReplayOrder, ReplayState, Selection};
 use postcall::model::{AccountKey, Batch, EventType, Outcome, Raw, Secret, Step, Text};
+use postcall::store::analytics::{Setting, TextPage};
 use postcall::store::batches::{BatchState, Contact, Failure, Given, NewBatch, Opened};
-use postcall::store::books::{Setting, TextPage};
 use postcall::store::export::Secrets;
 use postcall::store::{DeliveryFilter, Page, StoreError, What};
 use serde_json::{Value, json};
@@ -163,7 +163,7 @@ async fn furnish<F: Fixture>(scene: &mut Scene<F>) {
         if rate > 1.0 {
             while store.replay(account, replay).await.unwrap().unwrap().state == ReplayState::Running {
                 scene.wait(1);
-                store.chore(scene.now).await.unwrap();
+                store.maintain(scene.now).await.unwrap();
             }
         }
     }
@@ -173,7 +173,7 @@ async fn furnish<F: Fixture>(scene: &mut Scene<F>) {
     scene.hear([What::heard([Heard::Batch(Box::new(vendors))])]).await;
     scene.hear([What::Test(Box::new(heard("t", ENDED)))]).await;
     give(scene, 5, Some(7200), None).await;
-    store.chore(scene.now).await.unwrap();
+    store.maintain(scene.now).await.unwrap();
 }
 
 /// One change to the lines of an export.
@@ -381,7 +381,7 @@ async fn books_add_up<F: Fixture>(scene: &Scene<F>) {
 /// Maintenance until there is nothing more to do.
 async fn tend<F: Fixture>(scene: &Scene<F>) {
     for _ in 0..MOST_ROUNDS {
-        let progress = scene.store.chore(scene.now).await.unwrap();
+        let progress = scene.store.maintain(scene.now).await.unwrap();
         let failed: Vec<&str> =
             progress.steps.iter().filter(|step| step.has_failed).map(|step| step.job).collect();
         assert_eq!(failed, [""; 0], "a job failed");

@@ -11,10 +11,10 @@ use postcall::model::event::{Heard, HeardBatch};
 use postcall::model::id::{self, Kind};
 use postcall::model::replay::{ReplayOrder, ReplayState, Selection};
 use postcall::model::{Batch, EventBody, EventType, Outcome, Raw, Secret, Step, Text, Time};
+use postcall::store::analytics::{Mentioned, Setting, TextPage};
 use postcall::store::batches::{
     BatchState, BatchView, Contact, Failure, Given, NewBatch, Opened, contact_number,
 };
-use postcall::store::books::{Mentioned, Setting, TextPage};
 use postcall::store::export::Secrets;
 use postcall::store::{DeliveryFilter, DeliveryView, Page, What};
 
@@ -135,7 +135,7 @@ pub async fn what_stands_beside_the_calls_moves_too<F: Fixture>(mut scene: Scene
     store.erase(account, person(PHONE), scene.now).await.unwrap();
     finish(&scene).await;
     let waiting = give(&scene, people(9), Some(7200)).await;
-    store.chore(scene.now).await.unwrap();
+    store.maintain(scene.now).await.unwrap();
     assert_eq!(view(&scene, waiting).await.state, BatchState::Ingesting);
     // One that never arrived was promised to nobody.
     let new = NewBatch {
@@ -164,7 +164,7 @@ pub async fn what_stands_beside_the_calls_moves_too<F: Fixture>(mut scene: Scene
     // The batch that waits is to stay so: a replay goes on before it is all in only as far as chores do.
     while store.replay(account, replay).await.unwrap().unwrap().state == ReplayState::Running {
         scene.wait(1);
-        store.chore(scene.now).await.unwrap();
+        store.maintain(scene.now).await.unwrap();
     }
     let vendors = Batch { batch_id: Text::from("v-1"), ..Batch::default() };
     let vendors = HeardBatch { kind: EventType::BatchCompleted, at: None, batch: vendors };
@@ -331,7 +331,7 @@ pub async fn a_batch_keeps_its_time_in_the_new_house<F: Fixture>(scene: Scene<F>
     let start = scene.later(3600);
     let batch = give_for(&scene, people(150), Some(60), Some(start)).await;
     // Some are taken in, some wait.
-    scene.store.chore(scene.now).await.unwrap();
+    scene.store.maintain(scene.now).await.unwrap();
     let (mut second, lines) = moved(&scene).await;
     assert_eq!(export(&second.store, second.account, Secrets::Clear).await, lines);
     second.tidy_up().await;
@@ -339,7 +339,7 @@ pub async fn a_batch_keeps_its_time_in_the_new_house<F: Fixture>(scene: Scene<F>
     assert_eq!(count(&second, EventType::CallRequested).await, 0);
 
     second.now = start;
-    second.store.chore(second.now).await.unwrap();
+    second.store.maintain(second.now).await.unwrap();
     let asked = count(&second, EventType::CallRequested).await;
     assert!((1..150).contains(&asked), "the rest is asked for in the next house: {asked}");
     let (third, _) = moved(&second).await;
@@ -370,10 +370,10 @@ pub async fn a_replay_stops_with_the_move<F: Fixture>(scene: Scene<F>) {
         made.unwrap().unwrap().number
     };
     let slow = begin(&scene, 1.0).await;
-    scene.store.chore(scene.now).await.unwrap();
+    scene.store.maintain(scene.now).await.unwrap();
     let off = begin(&scene, 1000.0).await;
     for _ in 0..3 {
-        scene.store.chore(scene.now).await.unwrap();
+        scene.store.maintain(scene.now).await.unwrap();
     }
     assert!(scene.store.cancel_replay(scene.account, off, scene.now).await.unwrap());
     let (mut new, _) = moved(&scene).await;
@@ -426,7 +426,7 @@ pub async fn what_is_held_goes_on_waiting<F: Fixture>(scene: Scene<F>) {
 
 pub async fn wrong_lines_about_batches_are_named<F: Fixture>(scene: Scene<F>) {
     let batch = give(&scene, people(3), None).await;
-    scene.store.chore(scene.now).await.unwrap();
+    scene.store.maintain(scene.now).await.unwrap();
     let id = batch_id(&scene, batch);
     scene.hear([of_batch(&id, "c-0", 0, Step::Ringing)]).await;
     let order = ReplayOrder { selection: Selection::default(), to: None, rate: 1.0, dry_run: true };

@@ -11,7 +11,7 @@ use postcall::delivery::wire::Wire;
 use postcall::metrics::Metrics;
 use postcall::model::{DeliveryState, Endpoint, Outcome, Step};
 use postcall::store::group::GroupWriter;
-use postcall::store::{News, Store};
+use postcall::store::{Notification, Store};
 
 use super::scene::{Fixture, Scene, done, numbers, says};
 use super::troubled::Troubled;
@@ -115,7 +115,7 @@ pub async fn a_short_wait_counts_beside_a_long_one<F: Fixture>(scene: Scene<F>) 
     node.store.lasts_for(Duration::ZERO);
     rated(None).await;
     let asked = node.store.asked_for_lease();
-    node.store.tell(News::Wake(vec![scene.target(endpoint)]));
+    node.store.tell(Notification::Wake(vec![scene.target(endpoint)]));
     asked.await;
     node.store.lasts_for(Duration::MAX);
     assert_eq!(node.told(2).await, ["a", "b"]);
@@ -130,7 +130,7 @@ pub async fn a_lapse_empties_the_queues_and_gives_back_what_was_in_them<F: Fixtu
     node.hear(&scene, &["a", "b", "c"]).await;
     node.receiver.wait_for_held(1).await;
     node.store.lasts_for(Duration::ZERO);
-    node.store.tell(News::Lapsed);
+    node.store.tell(Notification::Lapsed);
     // Another node finds what was in memory, and not what is on the wire.
     let (target, now) = (scene.target(endpoint), System::shared().now());
     let theirs = tokio::time::timeout(PATIENCE, async {
@@ -155,7 +155,9 @@ pub async fn news_of_other_nodes_wakes<F: Fixture>(scene: Scene<F>) {
     let node = Node::over(&scene).await;
     let endpoint = node.endpoint(&scene, "/", 10).await;
     scene.room.set(0);
-    for (call, news) in [("a", News::Wake(vec![scene.target(endpoint)])), ("b", News::WakeAll)] {
+    for (call, news) in
+        [("a", Notification::Wake(vec![scene.target(endpoint)])), ("b", Notification::WakeAll)]
+    {
         assert_eq!(
             scene.hear([says(call, ENDED)]).await.recorded,
             [done(postcall::dialect::ReceiptKind::Recorded, 1)]
@@ -174,12 +176,12 @@ pub async fn what_another_node_called_off_is_not_sent<F: Fixture>(scene: Scene<F
     node.receiver.shut();
     node.hear(&scene, &["a", "b", "c"]).await;
     node.receiver.wait_for_held(1).await;
-    node.store.tell(News::CalledOff(vec![(scene.target(endpoint), 2)]));
+    node.store.tell(Notification::CalledOff(vec![(scene.target(endpoint), 2)]));
     // News are acted upon in their order, and this one can be seen.
     let other = node.endpoint(&scene, "/other", 10).await;
     scene.room.set(0);
     scene.hear([says("d", ENDED)]).await;
-    node.store.tell(News::Wake(vec![scene.target(other)]));
+    node.store.tell(Notification::Wake(vec![scene.target(other)]));
     node.receiver.wait_until(|got| got.iter().any(|got| got.path == "/other")).await;
     node.receiver.open();
     let got = node.receiver.wait_until(|got| got.iter().filter(|got| got.path == "/").count() == 2).await;

@@ -61,7 +61,7 @@ impl Fixture for Postgres {
         self.database.end_leases();
         let store = self.open().await;
         // So early that by its time nothing is due.
-        store.chore(some_time()).await.unwrap();
+        store.maintain(some_time()).await.unwrap();
         store
     }
 

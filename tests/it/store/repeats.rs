@@ -306,7 +306,7 @@ pub async fn many_are_forgotten_in_steps<F: Fixture>(mut scene: Scene<F>) {
     assert_eq!(scene.hear(all()).await.recorded, duplicates(MANY));
     scene.wait(THIRTY_DAYS - KEPT - A_LITTLE);
     let mut steps = 0;
-    while scene.store.chore(scene.now).await.unwrap().more {
+    while scene.store.maintain(scene.now).await.unwrap().more {
         steps += 1;
         assert_eq!(scene.hear([says("young", ENDED)]).await.recorded, duplicates(1));
     }
@@ -354,7 +354,7 @@ pub async fn an_erasure_is_no_older_than_its_request<F: Fixture>(mut scene: Scen
     scene.hear([says(&call_id(0), ENDED)]).await;
     scene.wait(THIRTY_DAYS);
     scene.store.erase(scene.account, person(PHONE), scene.now).await.unwrap();
-    while scene.store.chore(some_time()).await.unwrap().more {}
+    while scene.store.maintain(some_time()).await.unwrap().more {}
     assert_eq!(scene.hear([says(&call_id(0), ENDED)]).await.recorded, duplicates(1));
     scene.finish().await;
 }
@@ -450,7 +450,7 @@ pub fn no_call_ends_twice_while_it_is_remembered<F: Fixture>() {
                         }
                     }
                     Action::Wait(seconds) => scene.wait(*seconds),
-                    Action::Chore => drop(scene.store.chore(scene.now).await.unwrap()),
+                    Action::Chore => drop(scene.store.maintain(scene.now).await.unwrap()),
                     Action::TidyUp => scene.tidy_up().await,
                     Action::Erase => {
                         scene.store.erase(scene.account, person(PHONE), scene.now).await.unwrap();

@@ -199,7 +199,7 @@ pub async fn a_replay_goes_on_after_a_crash_and_plans_nothing_twice<F: Fixture>(
     let replay = begin(&scene, order(Selection { endpoint: Some(number), ..Selection::default() })).await;
     let mut steps = 0;
     while look(&scene, replay).await.state == ReplayState::Running {
-        scene.store.chore(scene.now).await.unwrap();
+        scene.store.maintain(scene.now).await.unwrap();
         scene.crash().await;
         scene.wait(1);
         steps += 1;
@@ -243,7 +243,7 @@ pub async fn a_cancelled_replay_plans_nothing_more<F: Fixture>(mut scene: Scene<
     past(&mut scene, 250).await;
     let all = Selection { endpoint: Some(number), ..Selection::default() };
     let replay = begin(&scene, order(all.clone())).await;
-    scene.store.chore(scene.now).await.unwrap();
+    scene.store.maintain(scene.now).await.unwrap();
     let begun = look(&scene, replay).await;
     assert!(begun.deliveries > 0 && begun.state == ReplayState::Running);
     let under_way = scene.claim(number, 1).await;

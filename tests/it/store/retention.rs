@@ -160,7 +160,7 @@ pub async fn what_is_owed_too_long_expires_and_the_next_one_goes<F: Fixture>(mut
     scene.wait(40 + A_LITTLE);
     let mut woken = Vec::new();
     loop {
-        let Progress { more, wake, .. } = scene.store.chore(scene.now).await.unwrap();
+        let Progress { more, wake, .. } = scene.store.maintain(scene.now).await.unwrap();
         woken.extend(wake);
         if !more {
             break;
@@ -349,7 +349,7 @@ pub async fn a_purge_in_steps_loses_nothing_younger<F: Fixture>(mut scene: Scene
     }
     scene.wait(1000);
     let (mut steps, mut young) = (0, Vec::new());
-    while scene.store.chore(scene.now).await.unwrap().more {
+    while scene.store.maintain(scene.now).await.unwrap().more {
         steps += 1;
         let page = scene.feed().await;
         let (old, rest) = page.split_at(page.len() - young.len());
@@ -412,7 +412,7 @@ pub async fn an_event_for_very_many_goes_in_steps<F: Fixture>(mut scene: Scene<F
     scene.commit(Vec::new(), settlements).await;
     scene.wait(100 + A_LITTLE);
     let mut steps = 0;
-    while scene.store.chore(scene.now).await.unwrap().more {
+    while scene.store.maintain(scene.now).await.unwrap().more {
         steps += 1;
     }
     let mut left = [1, 232];
@@ -421,7 +421,7 @@ pub async fn an_event_for_very_many_goes_in_steps<F: Fixture>(mut scene: Scene<F
         assert_eq!(seen, MANY, "it waits");
         scene.settle(&owned[MANY - 2], Next::Dead).await;
         scene.wait(A_LITTLE);
-        while scene.store.chore(scene.now).await.unwrap().more {
+        while scene.store.maintain(scene.now).await.unwrap().more {
             steps += 1;
             // Gone in parts, counted once.
             let counted = scene.store.sums(scene.account, false).await.unwrap();

@@ -383,7 +383,7 @@ impl<F: Fixture> Scene<F> {
 
     /// Does chores until there is nothing more to do.
     pub async fn tidy_up(&self) {
-        while self.store.chore(self.now).await.unwrap().more {}
+        while self.store.maintain(self.now).await.unwrap().more {}
     }
 
     /// The end of every test: what was counted at each transition is what lies in the rows, and no sum has a hole.

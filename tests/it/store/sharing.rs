@@ -9,7 +9,7 @@ use postcall::model::account::Limits;
 use postcall::model::endpoint::EndpointState;
 use postcall::model::secret::Credential;
 use postcall::model::{DeliveryState, Endpoint, Outcome, Rights, Secret, Step};
-use postcall::store::{EndpointRef, KeyUse, News, Owned, Revoked, Store, StoreError};
+use postcall::store::{EndpointRef, KeyUse, Notification, Owned, Revoked, Store, StoreError};
 use serde_json::json;
 
 use super::postgres::Postgres;
@@ -100,7 +100,7 @@ async fn nodes_that_write_at_once_leave_no_gap_and_claim_nothing_twice() {
 async fn a_node_whose_lease_is_over_settles_nothing() {
     let mut two = Two::new().await;
     let target = two.scene.endpoint(|_| {}).await;
-    let mut news = two.nodes[0].news().expect("a node of many hears of the others");
+    let mut news = two.nodes[0].notifications().expect("a node of many hears of the others");
     let owned = two.at(0).hear(["a", "b"].map(|call| says(call, ENDED))).await.owned;
     assert_eq!(owned.len(), 2);
     two.at(1).tidy_up().await;
@@ -114,7 +114,7 @@ async fn a_node_whose_lease_is_over_settles_nothing() {
     let now = two.scene.now;
     let late = || owned.iter().map(|owned| attempted(owned, now, Next::Delivered)).collect();
     let _ = two.at(0).try_commit(Vec::new(), late()).await;
-    until("the node is told", async || matches!(news.try_recv(), Ok(News::Lapsed))).await;
+    until("the node is told", async || matches!(news.try_recv(), Ok(Notification::Lapsed))).await;
     until("it goes on with a new lease", async || two.scene.store.ready().await.is_ok()).await;
     assert!(!two.nodes[0].outlasts(Duration::ZERO), "its queues still have what was the last one's");
     two.nodes[0].queues_emptied();
@@ -329,7 +329,7 @@ async fn a_node_gives_back_only_what_is_its_own() {
 async fn until_claimed(two: &Two, target: EndpointRef) -> Vec<Owned> {
     let start = Instant::now();
     loop {
-        two.nodes[1].chore(two.scene.now).await.unwrap();
+        two.nodes[1].maintain(two.scene.now).await.unwrap();
         let places = two.scene.room.places(9);
         let owned = two.nodes[1].claim(target, two.scene.now, places).await.unwrap().owned;
         if !owned.is_empty() {

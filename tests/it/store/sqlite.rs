@@ -327,7 +327,7 @@ async fn space_is_given_back() {
     assert!(full > 16 << 20, "{full} bytes before");
     scene.wait(105);
     let mut longest = 0;
-    while scene.store.chore(scene.now).await.unwrap().more {
+    while scene.store.maintain(scene.now).await.unwrap().more {
         longest = longest.max(size(&dir, "postcall.db-wal"));
     }
     assert_eq!(scene.feed().await.len(), 1);

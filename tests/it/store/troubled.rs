@@ -11,16 +11,16 @@ use postcall::model::account::{Account, Limits};
 use postcall::model::id::Tag;
 use postcall::model::replay::{Replay, ReplayOrder};
 use postcall::model::{AccountKey, ApiKey, Endpoint, Mention, Secret, Source, Text, Time};
+use postcall::store::analytics::{Analytics, Grain, Mentioned, Row, Setting, Span, Subject, TextPage};
 use postcall::store::batches::{BatchView, Batches, Contact, ContactView, Ended, Failure, NewBatch, Opened};
-use postcall::store::books::{Books, Grain, Mentioned, Row, Setting, Span, Subject, TextPage};
 use postcall::store::erasure::Erasure;
 use postcall::store::export::{Cursor, Exported, Import, Imported, Secrets};
 use postcall::store::feed::FeedPage;
 use postcall::store::told::Told;
 use postcall::store::{
     AccountConfig, Answer, CallFilter, CallView, Claimed, Committed, DeliveryFilter, DeliveryView,
-    EndpointRef, Group, Idempotent, KeyUse, NewKey, News, Owned, Page, Place, Progress, Quarantined, Queues,
-    Revoked, Store, StoreError, Sum, Turned, What,
+    EndpointRef, Group, Idempotent, KeyUse, NewKey, Notification, Owned, Page, Place, Progress, Quarantined,
+    Queues, Revoked, Store, StoreError, Sum, Turned, What,
 };
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::{Notify, Semaphore, watch};
@@ -57,8 +57,8 @@ pub struct Troubled {
     unfinished: Mutex<usize>,
     lease: Mutex<Duration>,
     lease_asked: Notify,
-    news: Mutex<Option<UnboundedReceiver<News>>>,
-    tell: UnboundedSender<News>,
+    news: Mutex<Option<UnboundedReceiver<Notification>>>,
+    tell: UnboundedSender<Notification>,
     /// What this node remembers of the configuration while others go on changing it.
     remembered: Mutex<Option<Arc<AccountConfig>>>,
 }
@@ -103,7 +103,7 @@ impl Troubled {
     }
 
     /// Tells news.
-    pub fn tell(&self, news: News) {
+    pub fn tell(&self, news: Notification) {
         self.tell.send(news).expect("somebody listens");
     }
 
@@ -159,7 +159,7 @@ impl Batches for Troubled {
 }
 
 impl Store for Troubled {
-    fn news(&self) -> Option<UnboundedReceiver<News>> {
+    fn notifications(&self) -> Option<UnboundedReceiver<Notification>> {
         self.news.lock().unwrap().take()
     }
 
@@ -277,13 +277,13 @@ impl Store for Troubled {
         fn erasure(account: AccountKey, number: i64) -> Answer<'_, Option<Erasure>>;
         fn erasures(account: AccountKey, page: Page) -> Answer<'_, Vec<Erasure>>;
         fn begin_idempotent(account: AccountKey, key: Vec<u8>, fingerprint: [u8; 32], now: Time) -> Answer<'_, Idempotent>;
-        fn chore(now: Time) -> Answer<'_, Progress>;
+        fn maintain(now: Time) -> Answer<'_, Progress>;
         fn ready() -> Answer<'_, ()>;
         fn close() -> Answer<'_, ()>;
     }
 }
 
-impl Books for Troubled {
+impl Analytics for Troubled {
     pass_on! {
         fn tallies(account: AccountKey, subject: Subject, span: Span, by: Option<Grain>) -> Answer<'_, Vec<(i64, Tally)>>;
         fn tallies_by(account: AccountKey, dimension: Dimension, span: Span, page: TextPage) -> Answer<'_, (Vec<(Text, Tally)>, Option<Text>)>;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use postcall::dialect::ReceiptKind::{Duplicate, Recorded};
 use postcall::ledger::Next;
 use postcall::model::{Outcome, Right, Rights, Step, Text};
-use postcall::store::books::{Setting, Subject};
+use postcall::store::analytics::{Setting, Subject};
 use postcall::store::postgres::transfer::{Transferred, transfer};
 use postcall::store::{KeyUse, NewKey, Page};
 

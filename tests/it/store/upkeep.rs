@@ -22,12 +22,12 @@ pub async fn a_deleted_endpoint_is_owed_nothing_in_steps<F: Fixture>(mut scene: 
         scene.hear([says(&format!("c-{call}"), Step::Answered), says(&format!("c-{call}"), ENDED)]).await;
     }
     assert_eq!(scene.store.delete_endpoint(scene.account, gone, scene.now).await, Ok(true));
-    assert!(scene.store.chore(scene.now).await.unwrap().more);
+    assert!(scene.store.maintain(scene.now).await.unwrap().more);
     let left = scene.sum(gone).await;
     assert!(left.pending > 0 && left.cancelled > 0, "in steps: {left:?}");
     scene.crash().await;
     scene.tidy_up().await;
-    assert_eq!(scene.store.chore(scene.now).await, Ok(Progress::default()));
+    assert_eq!(scene.store.maintain(scene.now).await, Ok(Progress::default()));
     let sum = scene.sum(gone).await;
     assert_eq!((sum.owed, sum.delivered, sum.dead, sum.pending, sum.cancelled), (804, 1, 1, 0, 802));
     assert_eq!(scene.sum(stays).await.pending, 804, "nobody else is touched");
@@ -115,6 +115,6 @@ pub async fn a_closed_store_answers_that_it_is_closed<F: Fixture>(scene: Scene<F
     scene.finish().await;
     let page = postcall::store::Page { after: None, limit: 1 };
     assert!(store.events(postcall::model::AccountKey::DEFAULT, page).await.is_err());
-    assert!(store.chore(super::scene::some_time()).await.is_err());
+    assert!(store.maintain(super::scene::some_time()).await.is_err());
     assert!(store.ready().await.is_err());
 }

@@ -229,7 +229,7 @@ impl<F: Fixture> House<F> {
         let (incoming, settlements) = self.both(both);
         let (scene, is_over) = (&self.scene, Cell::new(false));
         let maintenance = async {
-            let progress = scene.store.chore(scene.now).await;
+            let progress = scene.store.maintain(scene.now).await;
             is_over.set(true);
             progress
         };
@@ -271,11 +271,11 @@ impl<F: Fixture> House<F> {
     }
 
     /// One round of maintenance. True when there may be more to do.
-    async fn chore(&mut self) -> bool {
+    async fn maintain(&mut self) -> bool {
         let now = self.scene.now;
         let elapsed = self.elapsed;
         self.accounts.iter_mut().for_each(|books| books.may_pass(now, elapsed));
-        let progress = self.store().chore(now).await;
+        let progress = self.store().maintain(now).await;
         let more = progress.as_ref().is_ok_and(|progress| progress.more);
         let called_off = self.maintained(progress);
         self.call_off(&called_off);
@@ -289,7 +289,7 @@ impl<F: Fixture> House<F> {
         // was to wait for.
         for _ in 0..if F::PASSES_OVER { 1 } else { 2 } {
             self.wait(2);
-            while self.chore().await {}
+            while self.maintain().await {}
         }
         self.look(Since { was_maintained: true, is_whole: true, ..Since::default() }).await;
         let now = self.scene.now;
@@ -665,7 +665,7 @@ impl<F: Fixture> House<F> {
             Action::CancelReplay(account, at) => self.cancel_replay(account, at).await,
             Action::Repair => self.repair(),
             Action::Chore => {
-                self.chore().await;
+                self.maintain().await;
                 return;
             }
             Action::Chores => return self.chores().await,

@@ -1,5 +1,5 @@
-//! The books beside the calls: the numbers of an account, and the campaigns and agents that it has heard of.
-//! What goes in and out of them; refuses to know how they are kept and who asks.
+//! The numbers of an account, and the campaigns and agents that it knows, as they go in and out of the store. Does not
+//! depend on how they are kept and who asks.
 
 use std::collections::BTreeMap;
 
@@ -120,8 +120,8 @@ pub type Named = (Vec<(Text, Tally)>, Option<Text>);
 /// One row of numbers: of what, of which grain, and the hour in which it begins.
 pub type Row = (Subject, Grain, i64);
 
-/// The part of a store that keeps the books beside the calls.
-pub trait Books {
+/// The part of a store that keeps the numbers of an account, its campaigns and its agents.
+pub trait Analytics {
     /// The numbers of a stretch of time: one by one of that grain, or all in one. Without rows in which nothing ended.
     fn tallies(
         &self,

@@ -1,4 +1,4 @@
-//! The store's part of [`Books`]: which lane each goes by. Refuses to know SQL.
+//! The store's part of [`Analytics`]: which lane each goes by. Refuses to know SQL.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,9 @@ use crate::ledger::Tally;
 use crate::ledger::tally::Dimension;
 use crate::model::{AccountKey, Text, Time};
 use crate::store::Answer;
-use crate::store::books::{Books, Grain, Mentioned, Named, Row, Setting, Span, Subject, TextPage};
+use crate::store::analytics::{Analytics, Grain, Mentioned, Named, Row, Setting, Span, Subject, TextPage};
 
-impl<D: Database> Books for RoomStore<D> {
+impl<D: Database> Analytics for RoomStore<D> {
     fn tallies(
         &self,
         account: AccountKey,
