@@ -1,12 +1,9 @@
 //! The numbers of an account, and the campaigns and agents that it knows, as they go in and out of the store. Does not
 //! depend on how they are kept and who asks.
 
-use std::collections::BTreeMap;
-
-use super::Answer;
 use crate::ledger::Tally;
 use crate::ledger::tally::{Dimension, begin_of};
-use crate::model::{AccountKey, Text, Time};
+use crate::model::{Text, Time};
 
 /// Hours of a day.
 const DAY: i64 = 24;
@@ -119,55 +116,6 @@ pub type Named = (Vec<(Text, Tally)>, Option<Text>);
 
 /// One row of numbers: of what, of which grain, and the hour in which it begins.
 pub type Row = (Subject, Grain, i64);
-
-/// The part of a store that keeps the numbers of an account, its campaigns and its agents.
-pub trait Analytics {
-    /// The numbers of a stretch of time: one by one of that grain, or all in one. Without rows in which nothing ended.
-    fn tallies(
-        &self,
-        account: AccountKey,
-        subject: Subject,
-        span: Span,
-        by: Option<Grain>,
-    ) -> Answer<'_, Vec<(i64, Tally)>>;
-    /// The numbers of each campaign, batch or agent in which something ended, in the order of their ids. Gives also where
-    /// the next page begins.
-    fn tallies_by(
-        &self,
-        account: AccountKey,
-        dimension: Dimension,
-        span: Span,
-        page: TextPage,
-    ) -> Answer<'_, Named>;
-    /// Every row of numbers that is not nothing: as it was kept, or counted anew from the calls that are there and those
-    /// that are gone by their age.
-    fn rows(&self, account: AccountKey, recount: bool) -> Answer<'_, BTreeMap<Row, Tally>>;
-    /// A campaign or an agent by its id.
-    fn mentioned(&self, account: AccountKey, what: Dimension, id: Text) -> Answer<'_, Option<Mentioned>>;
-    /// Campaigns or agents, in the order of their ids.
-    fn all_mentioned(
-        &self,
-        account: AccountKey,
-        what: Dimension,
-        page: TextPage,
-    ) -> Answer<'_, Vec<Mentioned>>;
-    /// Makes a campaign or an agent; false when it is there, and then it stays as it is.
-    fn make_mentioned(
-        &self,
-        account: AccountKey,
-        what: Dimension,
-        setting: Setting,
-        now: Time,
-    ) -> Answer<'_, bool>;
-    /// Makes a campaign or an agent, or sets what is given of one. Says whether it was made.
-    fn put_mentioned(
-        &self,
-        account: AccountKey,
-        what: Dimension,
-        setting: Setting,
-        now: Time,
-    ) -> Answer<'_, bool>;
-}
 
 #[cfg(test)]
 mod tests {

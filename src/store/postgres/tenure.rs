@@ -90,7 +90,7 @@ impl Tenure {
         (self.lease / RENEWALS).min(LONGEST_PAUSE)
     }
 
-    /// Whether an attempt of this length may start: see [`crate::store::Store::outlasts`].
+    /// Whether an attempt of this length may start: see [`crate::store::Claims::outlasts`].
     pub fn outlasts(&self, attempt: Duration) -> bool {
         let until = *self.until.lock().unwrap_or_else(PoisonError::into_inner);
         let needed = attempt.min(self.lease / 2);

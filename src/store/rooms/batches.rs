@@ -16,12 +16,12 @@ use crate::ledger::Counted;
 use crate::model::secret::Credential;
 use crate::model::{AccountKey, Endpoint, Secret, Time};
 use crate::store::batches::{
-    BatchState, BatchView, Batches, CONTACTS_IN_STEP, Contact, ContactView, Ended, Failure, NewBatch, Opened,
+    BatchState, BatchView, CONTACTS_IN_STEP, Contact, ContactView, Ended, Failure, NewBatch, Opened,
     contact_number, write,
 };
 use crate::store::packed::{damaged, pack_bytes, unpack_bytes};
 use crate::store::sql::{Connection, OptionalExtension, params};
-use crate::store::{Answer, CallView, EndpointRef, Page, StoreError};
+use crate::store::{Answer, Batches, CallView, EndpointRef, Page, StoreError};
 
 /// The tables of batches, call minutes and the watchdog.
 pub const TABLES: &str = r"

@@ -63,21 +63,21 @@ pub trait Database: Send + Sync + 'static {
     fn recent_calls(&self) -> &Recent;
     /// Finishes what is queued and closes every connection.
     fn close(&self) -> Answer<'_, ()>;
-    /// See [`crate::store::Store::notifications`].
+    /// See [`crate::store::Claims::notifications`].
     fn notifications(&self) -> Option<UnboundedReceiver<crate::store::Notification>> {
         None
     }
-    /// See [`crate::store::Store::outlasts`].
+    /// See [`crate::store::Claims::outlasts`].
     fn outlasts(&self, _attempt: Duration) -> bool {
         true
     }
-    /// See [`crate::store::Store::queues_emptied`].
+    /// See [`crate::store::Claims::queues_emptied`].
     fn queues_emptied(&self) {}
-    /// See [`crate::store::Store::catch_up`].
+    /// See [`crate::store::AccountConfigs::catch_up`].
     fn catch_up(&self, _: &Arc<Directory>, _: &Arc<Vault>) -> Answer<'_, ()> {
         Box::pin(std::future::ready(Ok(())))
     }
-    /// See [`crate::store::Store::follow`]: somebody follows a feed from now on.
+    /// See [`crate::store::Feed::follow`]: somebody follows a feed from now on.
     fn followed(&self) {}
 }
 

@@ -3,7 +3,6 @@
 //! ledger, and which database there is.
 
 pub mod ahead;
-pub mod analytics;
 pub mod api_keys;
 pub mod append;
 pub mod arriving;
@@ -74,7 +73,6 @@ pub mod slots;
 pub mod spans;
 pub mod states;
 pub mod step_budget;
-pub mod store;
 pub mod taking;
 pub mod tallies;
 pub mod thread;

@@ -11,7 +11,7 @@ use super::*;
 use crate::model::event::{Heard, HeardCall};
 use crate::model::{Call, Outcome, Step, Text};
 use crate::store::rooms::database::NoQueues;
-use crate::store::{Incoming, Store, What};
+use crate::store::{ConfigChanges, Incoming, Maintenance, What};
 
 /// Notes every statement that the writer runs from now on.
 async fn note(store: &SqliteStore) -> Arc<Mutex<Vec<String>>> {

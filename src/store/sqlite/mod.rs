@@ -298,7 +298,7 @@ pub(super) fn migrated() -> Connection {
 mod tests {
     use super::*;
     use crate::model::AccountKey;
-    use crate::store::{EndpointRef, Store};
+    use crate::store::{Claims, EndpointRef, Maintenance};
 
     fn note(db: &Connection, name: &str) -> Result<(), StoreError> {
         db.execute("INSERT INTO meta (name, value) VALUES (?, x'')", [name])?;

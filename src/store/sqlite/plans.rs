@@ -22,16 +22,13 @@ use crate::model::{
     Secret, Source, Step, Text,
 };
 use crate::store::analytics::{Grain, Setting, Span, Subject, TextPage};
-use crate::store::batches::{Batches, Contact, Failure, Given, NewBatch, Opened};
+use crate::store::batches::{Contact, Failure, Given, NewBatch, Opened};
 use crate::store::export::{Import, Secrets, WireRules};
 use crate::store::rooms::call_index::call_hash;
 use crate::store::rooms::database::{NoQueues, Writing};
 use crate::store::rooms::keys::pack;
 use crate::store::rooms::{api_keys, batch_reads, credit, export_account, mentioned, read, replays, tallies};
-use crate::store::{
-    DeliveryFilter, DeliveryMemory, EndpointRef, Group, Incoming, Owned, Page, Place, Queues, Settlement,
-    Store, What,
-};
+use crate::store::*;
 
 /// Rows of the endpoint, the outcome and the state that nobody asks for.
 const OTHERS: usize = 2000;

@@ -9,7 +9,7 @@ use cluster::{Cluster, FAST, Stop};
 use postcall::model::secret::Credential;
 use postcall::model::{Outcome, Rights, Secret, Step};
 use postcall::store::postgres::{Options, PostgresStore};
-use postcall::store::{Store, StoreError};
+use postcall::store::{Maintenance, Store, StoreError};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 

@@ -1,15 +1,15 @@
-//! The store's part of [`Analytics`]: which lane each goes by. Refuses to know SQL.
+//! The numbers of an account, its campaigns and its agents.
 
 use std::collections::BTreeMap;
 
-use super::database::{Database, RoomStore, Writing};
-use super::thread::Lane;
-use super::{mentioned, tallies};
 use crate::ledger::Tally;
 use crate::ledger::tally::Dimension;
 use crate::model::{AccountKey, Text, Time};
-use crate::store::Answer;
-use crate::store::analytics::{Analytics, Grain, Mentioned, Named, Row, Setting, Span, Subject, TextPage};
+use crate::store::analytics::{Grain, Mentioned, Named, Row, Setting, Span, Subject, TextPage};
+use crate::store::rooms::database::{Database, RoomStore, Writing};
+use crate::store::rooms::thread::Lane;
+use crate::store::rooms::{mentioned, tallies};
+use crate::store::{Analytics, Answer};
 
 impl<D: Database> Analytics for RoomStore<D> {
     fn tallies(
