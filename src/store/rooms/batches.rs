@@ -1,16 +1,15 @@
-//! Batches at rest: given in parts that are each a small transaction, taken in by a chore step by step, read page by
+//! Batches at rest: given in parts that are each a small transaction, taken in by maintenance step by step, read page by
 //! page, removed when they are past their account's retention. Refuses to know what a call does to them: `placing`.
 
 use super::batch_reads::{self, next, views};
 use super::batch_rows::{self, BATCH_COLUMNS, BatchBook, contacts_of};
 use super::config::{self, Changed};
-use super::database::{Database, Desk, NoQueues, RoomStore, Writing};
+use super::database::Desk;
 use super::due::{ByTime, Due};
 use super::keys::{LAST_BATCH, beyond, keys_of as keys_of_account, pack, unpack};
 use super::old_batches;
 use super::recording::Recording;
 use super::schedule;
-use super::thread::Lane;
 use super::{credit, read, scheduled};
 use crate::ledger::Counted;
 use crate::model::secret::Credential;
@@ -21,7 +20,7 @@ use crate::store::batches::{
 };
 use crate::store::packed::{damaged, pack_bytes, unpack_bytes};
 use crate::store::sql::{Connection, OptionalExtension, params};
-use crate::store::{Answer, Batches, CallView, EndpointRef, Page, StoreError};
+use crate::store::{EndpointRef, StoreError};
 
 /// The tables of batches, call minutes and the watchdog.
 pub const TABLES: &str = r"
@@ -62,133 +61,7 @@ CREATE TABLE watched (call INTEGER PRIMARY KEY, due INTEGER NOT NULL);
 CREATE INDEX watched_due ON watched (due);
 ";
 
-impl<D: Database> Batches for RoomStore<D> {
-    fn open_batch(&self, new: NewBatch) -> Answer<'_, Opened> {
-        self.database
-            .write(Lane::Api, new.account, move |writer| writer.write(|db, desk| open(db, &new, desk.tenure)))
-    }
-
-    fn add_contacts(
-        &self,
-        account: AccountKey,
-        batch: i64,
-        first: usize,
-        parts: Vec<Vec<Contact>>,
-    ) -> Answer<'_, ()> {
-        self.database.write(Lane::Api, account, move |writer| {
-            writer.write(|db, _| {
-                let mut place = i64::try_from(first).unwrap_or(i64::MAX);
-                for part in &parts {
-                    let packed = pack_bytes(&write(part)?)?;
-                    db.prepare_cached(
-                        "INSERT INTO intake (id, packed /*!, account */) VALUES (?, ? /*!, @1 */)",
-                    )?
-                    .execute(params![pack(account, contact_number(batch, place)), packed])?;
-                    place += i64::try_from(part.len()).unwrap_or(0);
-                }
-                Ok(())
-            })
-        })
-    }
-
-    fn begin_batch(
-        &self,
-        account: AccountKey,
-        batch: i64,
-        endpoints: Vec<Endpoint>,
-        fresh: Secret,
-    ) -> Answer<'_, Option<Secret>> {
-        self.database.write(Lane::Api, account, move |writer| {
-            writer.transact(|db, writer| {
-                let known: Option<Vec<u8>> = db
-                    .prepare_cached("SELECT batch_secret FROM accounts WHERE account = ?")?
-                    .query_row([account.0], |row| row.get(0))?;
-                let (secret, shown) = match known {
-                    Some(sealed) => (Secret::new(writer.vault.open(&sealed).map_err(damaged)?), None),
-                    None if endpoints.is_empty() => (fresh, None),
-                    None => {
-                        set_secret(db, writer, account, &fresh)?;
-                        (fresh.clone(), Some(fresh))
-                    }
-                };
-                let mut numbers = Vec::new();
-                for mut endpoint in endpoints {
-                    endpoint.credential = Credential::of_secret(secret.clone());
-                    endpoint.of_batch = true;
-                    numbers.extend(config::put_endpoint(db, &writer.vault, &endpoint)?);
-                }
-                let changed = |&number: &i64| Changed::Endpoint(EndpointRef { account, number });
-                let changes = numbers.iter().map(changed).collect();
-                begin(db, pack(account, batch), numbers)?;
-                Ok((shown, changes))
-            })
-        })
-    }
-
-    fn renew_batch_secret(&self, account: AccountKey, secret: Secret) -> Answer<'_, ()> {
-        self.database.write(Lane::Api, account, move |writer| {
-            writer.write(|db, writer| set_secret(db, writer, account, &secret))
-        })
-    }
-
-    fn end_batch(
-        &self,
-        account: AccountKey,
-        batch: i64,
-        failure: Failure,
-        now: Time,
-    ) -> Answer<'_, (Ended, Vec<EndpointRef>)> {
-        self.database.write(Lane::Api, account, move |writer| {
-            let work = |recording: &mut Recording<'_>| recording.fail(pack(account, batch), failure);
-            let (ended, committed) = writer.recording(&NoQueues, now, work)?;
-            Ok((ended, committed.wake))
-        })
-    }
-
-    fn batch(&self, account: AccountKey, batch: i64) -> Answer<'_, Option<BatchView>> {
-        self.database.read(account, move |db| {
-            let id = pack(account, batch);
-            Ok(views(db, "id = ?1 AND id < ?2", [id, i64::MAX], 1)?.pop())
-        })
-    }
-
-    fn batches(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<BatchView>> {
-        self.database.read(account, move |db| {
-            let end = page.after.map_or_else(|| pack(next(account), 0), |before| pack(account, before));
-            views(db, "id > ?1 AND id < ?2", [pack(account, 0), end], page.limit)
-        })
-    }
-
-    fn contacts(
-        &self,
-        account: AccountKey,
-        batch: i64,
-        only_open: bool,
-        page: Page,
-    ) -> Answer<'_, Vec<ContactView>> {
-        self.database
-            .read(account, move |db| batch_reads::contacts(db, pack(account, batch), only_open, page))
-    }
-
-    fn batch_calls(&self, account: AccountKey, batch: i64, page: Page) -> Answer<'_, Vec<CallView>> {
-        self.database.read(account, move |db| batch_reads::calls(db, account, batch, page))
-    }
-
-    fn credit(&self, account: AccountKey) -> Answer<'_, Option<i64>> {
-        self.database.read(account, move |db| credit::left(db, account))
-    }
-
-    fn set_credit(&self, account: AccountKey, millis: Option<i64>) -> Answer<'_, ()> {
-        self.database.write(Lane::Api, account, move |writer| {
-            writer.transact(|db, _| {
-                credit::set(db, account, millis)?;
-                Ok(((), vec![Changed::Account(account)]))
-            })
-        })
-    }
-}
-
-fn set_secret(
+pub(super) fn set_secret(
     db: &Connection,
     writer: &Desk,
     account: AccountKey,
@@ -199,7 +72,7 @@ fn set_secret(
     Ok(())
 }
 
-fn open(db: &Connection, new: &NewBatch, tenure: i64) -> Result<Opened, StoreError> {
+pub(super) fn open(db: &Connection, new: &NewBatch, tenure: i64) -> Result<Opened, StoreError> {
     if credit::left(db, new.account)?.is_some_and(|millis| millis <= 0) {
         return Ok(Opened::OutOfCredit);
     }
@@ -224,6 +97,55 @@ fn open(db: &Connection, new: &NewBatch, tenure: i64) -> Result<Opened, StoreErr
         tenure
     ])?;
     Ok(Opened::As(number))
+}
+
+/// Puts some contacts of a batch on disk, from the place `first` on.
+pub(super) fn add_contacts(
+    db: &Connection,
+    account: AccountKey,
+    batch: i64,
+    first: usize,
+    parts: &[Vec<Contact>],
+) -> Result<(), StoreError> {
+    let mut place = i64::try_from(first).unwrap_or(i64::MAX);
+    for part in parts {
+        let packed = pack_bytes(&write(part)?)?;
+        db.prepare_cached("INSERT INTO intake (id, packed /*!, account */) VALUES (?, ? /*!, @1 */)")?
+            .execute(params![pack(account, contact_number(batch, place)), packed])?;
+        place += i64::try_from(part.len()).unwrap_or(0);
+    }
+    Ok(())
+}
+
+/// Makes a batch's endpoints and lets its intake begin. Gives the secret that they sign with where it is the fresh one.
+pub(super) fn begin_batch(
+    db: &Connection,
+    writer: &Desk,
+    (account, batch): (AccountKey, i64),
+    endpoints: Vec<Endpoint>,
+    fresh: Secret,
+) -> Result<(Option<Secret>, Vec<Changed>), StoreError> {
+    let known: Option<Vec<u8>> = db
+        .prepare_cached("SELECT batch_secret FROM accounts WHERE account = ?")?
+        .query_row([account.0], |row| row.get(0))?;
+    let (secret, shown) = match known {
+        Some(sealed) => (Secret::new(writer.vault.open(&sealed).map_err(damaged)?), None),
+        None if endpoints.is_empty() => (fresh, None),
+        None => {
+            set_secret(db, writer, account, &fresh)?;
+            (fresh.clone(), Some(fresh))
+        }
+    };
+    let mut numbers = Vec::new();
+    for mut endpoint in endpoints {
+        endpoint.credential = Credential::of_secret(secret.clone());
+        endpoint.of_batch = true;
+        numbers.extend(config::put_endpoint(db, &writer.vault, &endpoint)?);
+    }
+    let changed = |&number: &i64| Changed::Endpoint(EndpointRef { account, number });
+    let changes = numbers.iter().map(changed).collect();
+    begin(db, pack(account, batch), numbers)?;
+    Ok((shown, changes))
 }
 
 fn begin(db: &Connection, id: i64, endpoints: Vec<i64>) -> Result<(), StoreError> {

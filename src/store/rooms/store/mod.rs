@@ -1,10 +1,10 @@
 //! The store that is made of the rooms: an implementation of each role (`store::roles`) in a file of its own, which puts each
-//! method as one transaction on the database, in the lane that it belongs to. `Batches` is in `rooms::batches`. Refuses to
-//! know which database it is.
+//! method as one transaction on the database, in the lane that it belongs to. Refuses to know which database it is.
 
 mod account_configs;
 mod analytics;
 mod api_keys;
+mod batches;
 mod calls;
 mod claims;
 mod config_changes;
