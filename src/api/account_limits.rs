@@ -45,7 +45,7 @@ pub async fn change(
     Json(body): Json,
 ) -> Result<Answer<AccountView>, Problem> {
     let missing = || Problem::not_found("account");
-    let (account, _) = named_account(&state, &caller, &id).ok_or_else(missing)?;
+    let (account, _) = named_account(&*state.store, &caller, &id).ok_or_else(missing)?;
     let over = |config: &AccountConfig| {
         let (mut form, known) = (Form::read(&body)?, config.account.limits);
         let limits = Limits {

@@ -23,8 +23,8 @@ use super::{endpoint_form, endpoints, redact};
 use crate::ledger::tally::Dimension;
 use crate::model::endpoint::Scope;
 use crate::model::{AccountKey, DialectName, Endpoint, Text, Time};
-use crate::store::AccountConfig;
 use crate::store::analytics::{Mentioned, Setting};
+use crate::store::{AccountConfig, AccountConfigs};
 
 /// An agent, assistant or prompt.
 #[derive(Debug, Serialize, ToSchema)]
@@ -87,12 +87,12 @@ fn post_call(config: &AccountConfig, agent: &Text) -> Option<Arc<Endpoint>> {
     config.endpoints.iter().find(is_its).cloned()
 }
 
-fn post_call_now(state: &ApiState, account: AccountKey, agent: &Text) -> Option<Arc<Endpoint>> {
-    post_call(&*state.store.config(account)?, agent)
+fn post_call_now(configs: &dyn AccountConfigs, account: AccountKey, agent: &Text) -> Option<Arc<Endpoint>> {
+    post_call(&*configs.config(account)?, agent)
 }
 
-fn view(state: &ApiState, account: AccountKey, mentioned: Mentioned) -> AgentView {
-    let endpoint = post_call_now(state, account, &mentioned.id);
+fn view(configs: &dyn AccountConfigs, account: AccountKey, mentioned: Mentioned) -> AgentView {
+    let endpoint = post_call_now(configs, account, &mentioned.id);
     AgentView {
         webhooks: Webhooks {
             post_call: endpoint.as_ref().map(|endpoint| redact::url(&endpoint.url)),
@@ -128,7 +128,7 @@ fn read_post_call(state: &ApiState, account: AccountKey, agent: &Text, form: &mu
             return Given::Absent;
         }
     };
-    if post_call_now(state, account, agent).is_some_and(|known| url == redact::url(&known.url)) {
+    if post_call_now(&*state.store, account, agent).is_some_and(|known| url == redact::url(&known.url)) {
         return Given::Absent;
     }
     match endpoint_form::check_url(&url, state.courier.as_ref()) {
@@ -148,7 +148,7 @@ async fn put_post_call(
     url: Given<String>,
 ) -> Result<(), Problem> {
     let (known, now, courier) =
-        (post_call_now(state, account, agent), state.clock.now(), state.courier.as_ref());
+        (post_call_now(&*state.store, account, agent), state.clock.now(), state.courier.as_ref());
     match (url, known) {
         (Given::Value(url), known) if known.as_ref().is_none_or(|known| known.url != url) => {
             // What is there may be another one by the time it is written: an agent has one such endpoint, whoever makes it.
@@ -193,7 +193,7 @@ pub async fn create(
     let made = make(&state, account, Dimension::Agent, setting).await?;
     let set = url.clone().value();
     put_post_call(&state, account, &id, url).await?;
-    Ok((StatusCode::CREATED, Answer(view(&state, account, made).with_url(set))))
+    Ok((StatusCode::CREATED, Answer(view(&*state.store, account, made).with_url(set))))
 }
 
 /// List agents
@@ -209,7 +209,7 @@ pub async fn list(
 ) -> Result<Answer<Listed<AgentView>>, Problem> {
     let (found, next_cursor) =
         page(&state, &caller, Dimension::Agent, List::Agents, query.as_deref()).await?;
-    let data = found.into_iter().map(|found| view(&state, caller.account, found)).collect();
+    let data = found.into_iter().map(|found| view(&*state.store, caller.account, found)).collect();
     Ok(Answer(Listed { data, next_cursor }))
 }
 
@@ -224,8 +224,8 @@ pub async fn read(
     caller: Caller,
     Id(id): Id,
 ) -> Result<Answer<AgentView>, Problem> {
-    let found = find(&state, caller.account, Dimension::Agent, Text::from(id)).await?;
-    Ok(Answer(view(&state, caller.account, found)))
+    let found = find(&*state.store, caller.account, Dimension::Agent, Text::from(id)).await?;
+    Ok(Answer(view(&*state.store, caller.account, found)))
 }
 
 /// Change an agent
@@ -240,7 +240,7 @@ pub async fn change(
     Id(id): Id,
     Json(body): Json,
 ) -> Result<Answer<AgentView>, Problem> {
-    let known = find(&state, caller.account, Dimension::Agent, Text::from(id)).await?;
+    let known = find(&*state.store, caller.account, Dimension::Agent, Text::from(id)).await?;
     let mut form = Form::read(&body)?;
     let (name, url) = (read_name(&mut form), read_post_call(&state, caller.account, &known.id, &mut form));
     form.finish()?;
@@ -258,7 +258,7 @@ async fn put(
     state.store.put_mentioned(account, Dimension::Agent, setting, state.clock.now()).await?;
     let set = url.clone().value();
     put_post_call(state, account, &id, url).await?;
-    Ok(view(state, account, find(state, account, Dimension::Agent, id).await?).with_url(set))
+    Ok(view(&*state.store, account, find(&*state.store, account, Dimension::Agent, id).await?).with_url(set))
 }
 
 /// Set an agent's post-call webhook, as seed 001 does

@@ -34,7 +34,7 @@ use crate::store::batches::{
     BatchState, BatchView, CANCELLED, CONTACTS_IN_STEP, ContactView, Ended, Failure, NewBatch, Opened,
     Reporters,
 };
-use crate::store::{EndpointRef, StoreError};
+use crate::store::{Batches, EndpointRef, StoreError};
 
 /// The largest body with contacts in bytes: some 600 for each of 100,000.
 pub const MOST_BODY: usize = 64 << 20;
@@ -242,10 +242,10 @@ pub fn status(view: &BatchView, now: Time) -> &'static str {
 ///
 /// # Errors
 /// 404 when this account has none of that id.
-pub async fn find(state: &ApiState, caller: &Caller, id: &str) -> Result<BatchView, Problem> {
+pub async fn find(batches: &dyn Batches, caller: &Caller, id: &str) -> Result<BatchView, Problem> {
     let missing = || Problem::not_found("batch");
     let number = caller.number(Kind::Batch, id).ok_or_else(missing)?;
-    state.store.batch(caller.account, number).await?.ok_or_else(missing)
+    batches.batch(caller.account, number).await?.ok_or_else(missing)
 }
 
 /// Reads a body and takes the batch in, as far as the caller waits for it: all of it is on disk then. Gives its number,
@@ -392,7 +392,7 @@ pub async fn read(
     caller: Caller,
     Id(id): Id,
 ) -> Result<Answer<BatchRecord>, Problem> {
-    let view = find(&state, &caller, &id).await?;
+    let view = find(&*state.store, &caller, &id).await?;
     Ok(Answer(BatchRecord::of(&caller, view, state.clock.now(), None)))
 }
 
@@ -413,7 +413,7 @@ pub async fn contacts(
     Id(id): Id,
     RawQuery(query): RawQuery,
 ) -> Result<Answer<Listed<ContactRecord>>, Problem> {
-    let batch = find(&state, &caller, &id).await?.number;
+    let batch = find(&*state.store, &caller, &id).await?.number;
     let (mut query, key) = (Query::read(query.as_deref()), state.store.link_key());
     let only_open = query.word("state", |word| (word == "open").then_some(()), &["open"]).is_some();
     let page = List::Contacts.page_of(&mut query, key, caller.tag, MOST_CONTACTS_SHOWN);
@@ -439,7 +439,7 @@ pub async fn calls(
     Id(id): Id,
     RawQuery(query): RawQuery,
 ) -> Result<Answer<Listed<CallRecord>>, Problem> {
-    let batch = find(&state, &caller, &id).await?.number;
+    let batch = find(&*state.store, &caller, &id).await?.number;
     let (mut query, key) = (Query::read(query.as_deref()), state.store.link_key());
     let page = List::BatchCalls.page(&mut query, key, caller.tag);
     query.finish()?;
@@ -469,7 +469,7 @@ pub async fn fail(
     Id(id): Id,
     Json(body): Json,
 ) -> Result<Answer<BatchRecord>, Problem> {
-    let number = find(&state, &caller, &id).await?.number;
+    let number = find(&*state.store, &caller, &id).await?.number;
     let mut form = Form::read(&body)?;
     let (error, code) = (form.text("error"), form.text("code").value());
     let error = form.required("error", error);
@@ -492,7 +492,7 @@ pub async fn cancel(
     Id(id): Id,
     Json(body): Json,
 ) -> Result<Answer<BatchRecord>, Problem> {
-    let number = find(&state, &caller, &id).await?.number;
+    let number = find(&*state.store, &caller, &id).await?.number;
     Form::read(&body)?.finish()?;
     end(&state, &caller, number, Failure::cancelled()).await
 }

@@ -16,7 +16,7 @@ use super::transcripts::TranscriptView;
 use crate::model::id::Kind;
 use crate::model::time::Millis;
 use crate::model::{Call, Outcome, Text, Time};
-use crate::store::{CallFilter, CallView, Page};
+use crate::store::{CallFilter, CallView, Calls, Page};
 
 /// Calls that an ambiguous id is answered with.
 const MOST_CANDIDATES: usize = 20;
@@ -116,7 +116,7 @@ impl CallName {
 /// # Errors
 /// When the store cannot be read.
 pub async fn named(
-    state: &ApiState,
+    calls: &dyn Calls,
     caller: &Caller,
     name: &CallName,
     limit: usize,
@@ -124,21 +124,21 @@ pub async fn named(
     let Some(filter) = name.filter(None) else { return Ok(Vec::new()) };
     // Ours goes first: no vendor can take it away by calling its own call so.
     if let Some(number) = caller.number(Kind::Call, &name.id)
-        && let Some(found) = state.store.call(caller.account, number).await?
+        && let Some(found) = calls.call(caller.account, number).await?
     {
         return Ok(Vec::from_iter(
             Some(found).filter(|view| filter.source.is_none_or(|is| is == view.source)),
         ));
     }
-    Ok(state.store.calls(caller.account, filter, Page { after: None, limit }).await?)
+    Ok(calls.calls(caller.account, filter, Page { after: None, limit }).await?)
 }
 
 /// The call of a name.
 ///
 /// # Errors
 /// 404 when this account has none, 409 with the candidates when several sources have one.
-pub async fn find(state: &ApiState, caller: &Caller, name: &CallName) -> Result<CallView, Problem> {
-    let mut found = named(state, caller, name, MOST_CANDIDATES).await?;
+pub async fn find(calls: &dyn Calls, caller: &Caller, name: &CallName) -> Result<CallView, Problem> {
+    let mut found = named(calls, caller, name, MOST_CANDIDATES).await?;
     if found.len() < 2 {
         return found.pop().ok_or_else(|| Problem::not_found("call"));
     }
@@ -208,7 +208,7 @@ pub async fn read(
     RawQuery(query): RawQuery,
 ) -> Result<Answer<CallRecord>, Problem> {
     let name = CallName::read(id, query.as_deref(), &caller)?;
-    let found = find(&state, &caller, &name).await?;
+    let found = find(&*state.store, &caller, &name).await?;
     Ok(Answer(CallRecord::of(&caller, found)))
 }
 
@@ -232,7 +232,7 @@ pub async fn transcript(
     RawQuery(query): RawQuery,
 ) -> Result<Answer<TranscriptView>, Problem> {
     let name = CallName::read(id, query.as_deref(), &caller)?;
-    let found = find(&state, &caller, &name).await?;
+    let found = find(&*state.store, &caller, &name).await?;
     TranscriptView::of(found.call).map(Answer)
 }
 
@@ -255,7 +255,7 @@ pub async fn recording(
     RawQuery(query): RawQuery,
 ) -> Result<Answer<RecordingView>, Problem> {
     let name = CallName::read(id, query.as_deref(), &caller)?;
-    let Call { call_id, recording, .. } = find(&state, &caller, &name).await?.call;
+    let Call { call_id, recording, .. } = find(&*state.store, &caller, &name).await?.call;
     let url = recording.url.ok_or_else(|| Problem::not_found("recording"))?;
     Ok(Answer(RecordingView { call_id, url, duration_seconds: recording.duration_seconds }))
 }

@@ -17,6 +17,7 @@ use super::problem::Problem;
 use super::query::Query;
 use crate::ledger::tally::Dimension;
 use crate::model::{AccountKey, Raw, Text, Time, decimal};
+use crate::store::Analytics;
 use crate::store::analytics::{Mentioned, Setting};
 
 /// The longest id and name in bytes.
@@ -149,13 +150,13 @@ fn read_setting(form: &mut Form<'_>, id: Text) -> Setting {
 /// # Errors
 /// 404 when this account has none of that id.
 pub async fn find(
-    state: &ApiState,
+    analytics: &dyn Analytics,
     account: AccountKey,
     what: Dimension,
     id: Text,
 ) -> Result<Mentioned, Problem> {
     let name = if what == Dimension::Agent { "agent" } else { "campaign" };
-    let found = state.store.mentioned(account, what, id).await?;
+    let found = analytics.mentioned(account, what, id).await?;
     found.ok_or_else(|| Problem::not_found(name))
 }
 
@@ -194,7 +195,7 @@ pub async fn make(
         let detail = "It is there already. Read it, or change it with PATCH.";
         return Err(Problem::conflict("already_there", detail));
     }
-    find(state, account, what, id).await
+    find(&*state.store, account, what, id).await
 }
 
 /// List campaigns
@@ -248,7 +249,7 @@ pub async fn read(
     caller: Caller,
     Id(id): Id,
 ) -> Result<Answer<CampaignView>, Problem> {
-    Ok(Answer(view(find(&state, caller.account, Dimension::Campaign, Text::from(id)).await?)))
+    Ok(Answer(view(find(&*state.store, caller.account, Dimension::Campaign, Text::from(id)).await?)))
 }
 
 /// Change a campaign
@@ -263,10 +264,10 @@ pub async fn change(
     Id(id): Id,
     Json(body): Json,
 ) -> Result<Answer<CampaignView>, Problem> {
-    let known = find(&state, caller.account, Dimension::Campaign, Text::from(id)).await?;
+    let known = find(&*state.store, caller.account, Dimension::Campaign, Text::from(id)).await?;
     let mut form = Form::read(&body)?;
     let setting = read_setting(&mut form, known.id.clone());
     form.finish()?;
     state.store.put_mentioned(caller.account, Dimension::Campaign, setting, state.clock.now()).await?;
-    Ok(Answer(view(find(&state, caller.account, Dimension::Campaign, known.id).await?)))
+    Ok(Answer(view(find(&*state.store, caller.account, Dimension::Campaign, known.id).await?)))
 }

@@ -217,7 +217,7 @@ pub async fn read(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let name = CallName::read(id, query.as_deref(), &caller)?;
-    let found = match only(&caller, calls::named(&state, &caller, &name, MOST_CANDIDATES).await?) {
+    let found = match only(&caller, calls::named(&*state.store, &caller, &name, MOST_CANDIDATES).await?) {
         Ok(found) => found,
         Err((status, message)) => return Ok(refused(status, &message)),
     };

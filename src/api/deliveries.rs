@@ -15,7 +15,7 @@ use super::problem::Problem;
 use super::query::Query;
 use crate::model::id::Kind;
 use crate::model::{Attempt, DeliveryState, Text, Time};
-use crate::store::{DeliveryFilter, DeliveryView, Page, Turned};
+use crate::store::{Deliveries, DeliveryFilter, DeliveryView, Page, Turned};
 
 /// Calls of one vendor's id whose deliveries are listed together: one for each source, as a rule.
 const MOST_CALLS: usize = 20;
@@ -136,7 +136,7 @@ async fn of_call(
     call: &CallName,
 ) -> Result<Vec<DeliveryView>, Problem> {
     let mut found = Vec::new();
-    for call in calls::named(state, caller, call, MOST_CALLS).await? {
+    for call in calls::named(&*state.store, caller, call, MOST_CALLS).await? {
         let filter = DeliveryFilter { call: Some(call.number), ..filter.clone() };
         found.extend(state.store.deliveries(caller.account, filter, page).await?);
     }
@@ -156,11 +156,11 @@ pub async fn read(
     Id(id): Id,
 ) -> Result<Answer<DeliveryRecord>, Problem> {
     let number = caller.number(Kind::Delivery, &id).ok_or_else(missing)?;
-    Ok(Answer(DeliveryRecord::of(&caller, find(&state, &caller, number).await?)))
+    Ok(Answer(DeliveryRecord::of(&caller, find(&*state.store, &caller, number).await?)))
 }
 
-async fn find(state: &ApiState, caller: &Caller, number: i64) -> Result<DeliveryView, Problem> {
-    state.store.delivery(caller.account, number).await?.ok_or_else(missing)
+async fn find(deliveries: &dyn Deliveries, caller: &Caller, number: i64) -> Result<DeliveryView, Problem> {
+    deliveries.delivery(caller.account, number).await?.ok_or_else(missing)
 }
 
 fn missing() -> Problem {
@@ -184,7 +184,7 @@ pub async fn retry(
     Form::read(&body)?.finish()?;
     let turned = state.store.retry(caller.account, number, state.clock.now()).await?;
     turned_to(turned, "Only a pending or dead delivery can be retried.")?;
-    let view = find(&state, &caller, number).await?;
+    let view = find(&*state.store, &caller, number).await?;
     state.queues.wake(vec![caller.endpoint(view.endpoint)]);
     Ok(Answer(DeliveryRecord::of(&caller, view)))
 }
@@ -204,7 +204,7 @@ pub async fn cancel(
     Form::read(&body)?.finish()?;
     let turned = state.store.cancel(caller.account, number, state.clock.now()).await?;
     turned_to(turned, "Only a pending delivery can be cancelled.")?;
-    let view = find(&state, &caller, number).await?;
+    let view = find(&*state.store, &caller, number).await?;
     // The next one of the same call may go now.
     state.queues.wake(vec![caller.endpoint(view.endpoint)]);
     Ok(Answer(DeliveryRecord::of(&caller, view)))

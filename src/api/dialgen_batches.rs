@@ -162,7 +162,7 @@ async fn asked(
     }
     let limit = query.limit(limit, MOST_CALLS);
     query.finish()?;
-    Ok((find(state, caller, &id.unwrap_or_default()).await?, limit))
+    Ok((find(&*state.store, caller, &id.unwrap_or_default()).await?, limit))
 }
 
 /// Batches in the names of seed 002.

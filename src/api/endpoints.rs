@@ -28,7 +28,7 @@ use crate::dialect::{self, signature};
 use crate::model::endpoint::{DEFAULT_MAX_IN_FLIGHT, EndpointState};
 use crate::model::id::Kind;
 use crate::model::{AccountKey, DialectName, Endpoint, EventType, Text, Time};
-use crate::store::{AccountConfig, EndpointRef};
+use crate::store::{AccountConfig, AccountConfigs, EndpointRef};
 
 /// The reason of an endpoint that was disabled through the API.
 const BY_HAND: &str = "disabled by hand";
@@ -151,8 +151,8 @@ impl EndpointView {
 }
 
 /// What the answer to who made or changed an endpoint shows beside the endpoint: that another one has the same URL.
-fn with_namesake(view: EndpointView, state: &ApiState, endpoint: &Endpoint) -> EndpointView {
-    let config = state.store.config(endpoint.account);
+fn with_namesake(view: EndpointView, configs: &dyn AccountConfigs, endpoint: &Endpoint) -> EndpointView {
+    let config = configs.config(endpoint.account);
     let is_same = |other: &&Arc<Endpoint>| {
         other.number != endpoint.number && !other.of_batch && other.url == endpoint.url
     };
@@ -177,8 +177,8 @@ fn plain_warning(endpoint: &Endpoint) -> Option<&'static str> {
 ///
 /// # Errors
 /// 404 when this account has none of that id.
-pub fn find(state: &ApiState, caller: &Caller, id: &str) -> Result<Arc<Endpoint>, Problem> {
-    let config = state.store.config(caller.account).ok_or_else(|| Problem::not_found("endpoint"))?;
+pub fn find(configs: &dyn AccountConfigs, caller: &Caller, id: &str) -> Result<Arc<Endpoint>, Problem> {
+    let config = configs.config(caller.account).ok_or_else(|| Problem::not_found("endpoint"))?;
     find_in(&config, caller, id)
 }
 
@@ -230,7 +230,7 @@ pub async fn create(
     state.queues.wake(vec![EndpointRef { account, number: endpoint.number }]);
     Ok(once(StatusCode::CREATED, |reveal| {
         let view = EndpointView::of(&endpoint, made.shown(reveal)).with_url(&endpoint);
-        with_namesake(view, &state, &endpoint)
+        with_namesake(view, &*state.store, &endpoint)
     }))
 }
 
@@ -265,7 +265,7 @@ pub async fn read(
     caller: Caller,
     Id(id): Id,
 ) -> Result<Answer<EndpointView>, Problem> {
-    Ok(Answer(EndpointView::of(&*find(&state, &caller, &id)?, Shown::default())))
+    Ok(Answer(EndpointView::of(&*find(&*state.store, &caller, &id)?, Shown::default())))
 }
 
 /// Change an endpoint
@@ -292,7 +292,7 @@ pub async fn change(
     Ok(once(StatusCode::OK, |reveal| {
         let view = EndpointView::of(&changed, made.shown(reveal));
         let view = if is_moved { view.with_url(&changed) } else { view };
-        with_namesake(view, &state, &changed)
+        with_namesake(view, &*state.store, &changed)
     }))
 }
 
@@ -308,7 +308,7 @@ pub async fn delete(
     caller: Caller,
     Id(id): Id,
 ) -> Result<StatusCode, Problem> {
-    let number = find(&state, &caller, &id)?.number;
+    let number = find(&*state.store, &caller, &id)?.number;
     match state.store.delete_endpoint(caller.account, number, state.clock.now()).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(Problem::not_found("endpoint")),
@@ -333,7 +333,7 @@ pub async fn enable(
         return Err(Problem::not_found("endpoint"));
     }
     state.queues.wake(vec![target]);
-    Ok(Answer(EndpointView::of(&*find(&state, &caller, &id)?, Shown::default())))
+    Ok(Answer(EndpointView::of(&*find(&*state.store, &caller, &id)?, Shown::default())))
 }
 
 /// Disable an endpoint
@@ -355,11 +355,11 @@ pub async fn disable(
     // What waits in memory goes back to the store.
     wake.push(target);
     state.queues.wake(wake);
-    Ok(Answer(EndpointView::of(&*find(&state, &caller, &id)?, Shown::default())))
+    Ok(Answer(EndpointView::of(&*find(&*state.store, &caller, &id)?, Shown::default())))
 }
 
 fn begin_turn(state: &ApiState, caller: &Caller, id: &str, body: &[u8]) -> Result<EndpointRef, Problem> {
-    let endpoint = find(state, caller, id)?;
+    let endpoint = find(&*state.store, caller, id)?;
     Form::read(body)?.finish()?;
     Ok(EndpointRef { account: endpoint.account, number: endpoint.number })
 }

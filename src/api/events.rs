@@ -14,7 +14,7 @@ use super::problem::{BAD_CURSOR, Problem};
 use super::query::Query;
 use crate::model::id::Kind;
 use crate::model::{Event, Raw, Time};
-use crate::store::Page;
+use crate::store::{AccountConfigs, Page};
 
 /// Events on a page at most.
 const MOST: usize = 1000;
@@ -62,9 +62,8 @@ impl EventView {
 }
 
 /// The position of a cursor: a `next_cursor` of the feed or the id of an event.
-pub fn position(state: &ApiState, caller: &Caller, cursor: &str) -> Option<i64> {
-    let key = state.store.link_key();
-    List::Events.open(key, caller.tag, cursor).or_else(|| caller.number(Kind::Event, cursor))
+pub fn position(configs: &dyn AccountConfigs, caller: &Caller, cursor: &str) -> Option<i64> {
+    List::Events.open(configs.link_key(), caller.tag, cursor).or_else(|| caller.number(Kind::Event, cursor))
 }
 
 /// What to do about a cursor that is none.
@@ -101,7 +100,7 @@ pub async fn list(
 ) -> Result<Answer<Listed<EventView>>, Problem> {
     let mut query = Query::read(query.as_deref());
     let after = query.take("after").and_then(|after| {
-        let place = position(&state, &caller, &after);
+        let place = position(&*state.store, &caller, &after);
         if place.is_none() {
             query.wrong("after", BAD_CURSOR, CURSORS);
         }

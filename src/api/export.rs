@@ -27,7 +27,7 @@ use super::query::Query;
 use crate::model::id::Tag;
 use crate::model::{AccountKey, Right};
 use crate::store::export::{Cursor, Exported, Import, Imported, Secrets, WireRules, Wrong};
-use crate::store::{EndpointRef, StoreError};
+use crate::store::{AccountConfigs, EndpointRef, StoreError};
 
 /// Lines of JSON.
 const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
@@ -61,9 +61,9 @@ pub struct ImportView {
 }
 
 /// The account that a request is about: the caller's, or for admins another one.
-fn subject(state: &ApiState, caller: &Caller, query: &mut Query) -> (AccountKey, Tag) {
+fn subject(configs: &dyn AccountConfigs, caller: &Caller, query: &mut Query) -> (AccountKey, Tag) {
     let Some(id) = query.take("account_id") else { return (caller.account, caller.tag) };
-    named_account(state, caller, &id).unwrap_or_else(|| {
+    named_account(configs, caller, &id).unwrap_or_else(|| {
         query.wrong("account_id", "unknown_account", "Give the id of an account: acc_...");
         (caller.account, caller.tag)
     })
@@ -90,7 +90,7 @@ pub async fn export(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let mut query = Query::read(query.as_deref());
-    let (account, tag) = subject(&state, &caller, &mut query);
+    let (account, tag) = subject(&*state.store, &caller, &mut query);
     let read = |word: &str| match word {
         "none" => Some(Secrets::Without),
         "sealed" => Some(Secrets::Sealed),
@@ -168,7 +168,7 @@ pub async fn import(
     request: Request,
 ) -> Result<Answer<ImportView>, Problem> {
     let mut query = Query::read(query.as_deref());
-    let (account, _) = subject(&state, &caller, &mut query);
+    let (account, _) = subject(&*state.store, &caller, &mut query);
     let deliver = query.flag("deliver");
     let may_end = query.word("may_end", |word| word.parse().ok(), &["true", "false"]).unwrap_or(true);
     let first = match query.take("first_line").map(|text| text.parse::<u64>()) {

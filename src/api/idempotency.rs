@@ -4,6 +4,7 @@
 //! rights; does not know what is made.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -24,7 +25,7 @@ use super::kept_answers::{ALLOWANCE, OVERHEAD};
 use super::problem::Problem;
 use super::shown_once::Repeat;
 use crate::model::AccountKey;
-use crate::store::{Idempotent, StoreError};
+use crate::store::{Idempotency, Idempotent, StoreError};
 
 /// The header by which a client names its request.
 pub const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -59,7 +60,7 @@ pub async fn once(State(state): State<ApiState>, request: Request, next: Next) -
     let begun = state.store.begin_idempotent(account, key.clone(), fingerprint, state.clock.now()).await?;
     match begun {
         Idempotent::Fresh if !state.kept_answers.has(account, OVERHEAD, state.clock.now()) => {
-            finish(&state, account, key, None).await;
+            finish(state.store.clone(), account, key, None).await;
             return Err(used_up());
         }
         Idempotent::Fresh => {}
@@ -80,23 +81,27 @@ pub async fn once(State(state): State<ApiState>, request: Request, next: Next) -
         let response = AssertUnwindSafe(next.run(request)).catch_unwind().await;
         let response = response.unwrap_or_else(|_| Problem::internal().into_response());
         let (response, answer) = kept(&state, account, response).await;
-        finish(&state, account, key, answer).await;
+        finish(state.store.clone(), account, key, answer).await;
         response
     });
     Ok(running.await.unwrap_or_else(|_| Problem::internal().into_response()))
 }
 
 /// Writes down how a request ended. The caller does not wait for a store that is away: it is tried again behind them.
-async fn finish(state: &ApiState, account: AccountKey, key: Vec<u8>, answer: Option<(u16, Vec<u8>)>) {
-    let Err(error) = state.store.finish_idempotent(account, key.clone(), answer.clone()).await else {
+async fn finish(
+    requests: Arc<dyn Idempotency>,
+    account: AccountKey,
+    key: Vec<u8>,
+    answer: Option<(u16, Vec<u8>)>,
+) {
+    let Err(error) = requests.finish_idempotent(account, key.clone(), answer.clone()).await else {
         return;
     };
     warn!(%error, "the answer to an Idempotency-Key is not kept yet");
-    let state = state.clone();
     tokio::spawn(async move {
         for wait in finish_again() {
             tokio::time::sleep(wait).await;
-            match state.store.finish_idempotent(account, key.clone(), answer.clone()).await {
+            match requests.finish_idempotent(account, key.clone(), answer.clone()).await {
                 // Another lease has begun, and what was under way in the one before is forgotten.
                 Ok(()) | Err(StoreError::Lapsed(_)) => return,
                 Err(_) => {}

@@ -22,7 +22,7 @@ use crate::model::account::{Account, Limited};
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, ApiKey, Right, Rights, Secret, Time};
 use crate::store::vault::hash_api_key;
-use crate::store::{NewKey, Revoked};
+use crate::store::{AccountConfigs, NewKey, Revoked};
 
 /// Rights that a request may name: each once, and a repeat or two.
 const MOST_NAMED: usize = 2 * Right::ALL.len();
@@ -237,7 +237,7 @@ pub async fn create(
     let expires_at = read_expiry(&mut form, caller.expires_at, state.clock.now());
     let mut account = (caller.account, caller.tag);
     if let Given::Value(id) = form.string("account_id") {
-        match named_account(&state, &caller, &id) {
+        match named_account(&*state.store, &caller, &id) {
             Some(named) => account = named,
             None => form.wrong("account_id", "unknown_account", "Give the id of an account: acc_..."),
         }
@@ -332,10 +332,10 @@ fn read_expiry(form: &mut Form<'_>, own: Option<Time>, now: Time) -> Option<Time
 }
 
 /// The account of an id, as far as this caller may name it.
-pub fn named_account(state: &ApiState, caller: &Caller, id: &str) -> Option<(AccountKey, Tag)> {
+pub fn named_account(configs: &dyn AccountConfigs, caller: &Caller, id: &str) -> Option<(AccountKey, Tag)> {
     let (tag, number) = id::parse(Kind::Account, id)?;
     if tag == caller.tag || caller.may(Right::Admin) {
-        let account = &state.store.config_by_tag(tag)?.account;
+        let account = &configs.config_by_tag(tag)?.account;
         return (account.key.0 == number).then_some((account.key, tag));
     }
     None

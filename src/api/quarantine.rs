@@ -18,7 +18,7 @@ use super::query::Query;
 use crate::dialect::{self, Reading, ReceiptKind};
 use crate::model::id::Kind;
 use crate::model::{Right, Time};
-use crate::store::{Incoming, Quarantined, Recorded, What};
+use crate::store::{Incoming, Quarantine, Quarantined, Recorded, What};
 
 /// A body in quarantine.
 #[derive(Debug, Serialize, ToSchema)]
@@ -72,9 +72,9 @@ fn missing() -> Problem {
     Problem::not_found("quarantined body")
 }
 
-async fn find(state: &ApiState, caller: &Caller, id: &str) -> Result<Quarantined, Problem> {
+async fn find(quarantine: &dyn Quarantine, caller: &Caller, id: &str) -> Result<Quarantined, Problem> {
     let number = caller.number(Kind::Quarantined, id).ok_or_else(missing)?;
-    state.store.quarantined(caller.account, number).await?.ok_or_else(missing)
+    quarantine.quarantined(caller.account, number).await?.ok_or_else(missing)
 }
 
 /// List the quarantine
@@ -107,7 +107,7 @@ pub async fn read(
     caller: Caller,
     Id(id): Id,
 ) -> Result<Answer<QuarantinedBody>, Problem> {
-    let found = find(&state, &caller, &id).await?;
+    let found = find(&*state.store, &caller, &id).await?;
     let about = QuarantinedView::of(&caller, &found);
     let (encoding, body) = match std::str::from_utf8(&found.body) {
         Ok(text) => ("text", text.to_owned()),
@@ -133,7 +133,7 @@ pub async fn reprocess(
     Id(id): Id,
     Json(body): Json,
 ) -> Result<Answer<Reprocessed>, Problem> {
-    let found = find(&state, &caller, &id).await?;
+    let found = find(&*state.store, &caller, &id).await?;
     Form::read(&body)?.finish()?;
     let source = caller.config.source(found.source).ok_or_else(|| {
         Problem::conflict("source_deleted", "Its source is deleted, and with it the dialect. Discard it.")

@@ -20,6 +20,7 @@ use crate::model::id::Kind;
 use crate::model::json::Text;
 use crate::model::replay::{RATES, Replay, ReplayOrder, Selection};
 use crate::model::{DeliveryState, EventType, Outcome, Time};
+use crate::store::Replays;
 
 /// Deliveries a second, unless asked otherwise.
 const DEFAULT_RATE: f64 = 100.0;
@@ -243,7 +244,7 @@ async fn read(state: &ApiState, caller: &Caller, body: &[u8]) -> Result<ReplayOr
     }
     if let Some(call_id) = call_id {
         let name = CallName::new(call_id, source.map(Some));
-        selection.call = Some(calls::find(state, caller, &name).await?.number);
+        selection.call = Some(calls::find(&*state.store, caller, &name).await?.number);
     }
     Ok(ReplayOrder { selection, to, rate, dry_run })
 }
@@ -342,13 +343,13 @@ pub async fn read_one(
     caller: Caller,
     Id(id): Id,
 ) -> Result<Answer<ReplayView>, Problem> {
-    Ok(Answer(find(&state, &caller, &id).await?))
+    Ok(Answer(find(&*state.store, &caller, &id).await?))
 }
 
-async fn find(state: &ApiState, caller: &Caller, id: &str) -> Result<ReplayView, Problem> {
+async fn find(replays: &dyn Replays, caller: &Caller, id: &str) -> Result<ReplayView, Problem> {
     let missing = || Problem::not_found("replay");
     let number = caller.number(Kind::Replay, id).ok_or_else(missing)?;
-    let found = state.store.replay(caller.account, number).await?.ok_or_else(missing)?;
+    let found = replays.replay(caller.account, number).await?.ok_or_else(missing)?;
     Ok(ReplayView::of(caller, found))
 }
 
@@ -366,11 +367,11 @@ pub async fn cancel(
     Json(body): Json,
 ) -> Result<Answer<ReplayView>, Problem> {
     Form::read(&body)?.finish()?;
-    let current = find(&state, &caller, &id).await?;
+    let current = find(&*state.store, &caller, &id).await?;
     let number = caller.number(Kind::Replay, &id).ok_or_else(|| Problem::not_found("replay"))?;
     if !state.store.cancel_replay(caller.account, number, state.clock.now()).await? {
         let detail = format!("This one is {} and nothing of it is pending.", current.state);
         return Err(Problem::conflict("wrong_state", detail));
     }
-    Ok(Answer(find(&state, &caller, &id).await?))
+    Ok(Answer(find(&*state.store, &caller, &id).await?))
 }

@@ -25,7 +25,7 @@ use crate::dialect;
 use crate::model::bounds::LONGEST_DEADLINE;
 use crate::model::id::Kind;
 use crate::model::{DialectName, Right, Source, Time};
-use crate::store::AccountConfig;
+use crate::store::{AccountConfig, AccountConfigs};
 
 /// A source.
 #[derive(Debug, Serialize, ToSchema)]
@@ -165,8 +165,8 @@ fn read_form(
 ///
 /// # Errors
 /// 404 when this account has none of that id.
-pub fn find(state: &ApiState, caller: &Caller, id: &str) -> Result<Arc<Source>, Problem> {
-    let config = state.store.config(caller.account).ok_or_else(|| Problem::not_found("source"))?;
+pub fn find(configs: &dyn AccountConfigs, caller: &Caller, id: &str) -> Result<Arc<Source>, Problem> {
+    let config = configs.config(caller.account).ok_or_else(|| Problem::not_found("source"))?;
     find_in(&config, caller, id)
 }
 
@@ -236,7 +236,7 @@ pub async fn read(
     caller: Caller,
     Id(id): Id,
 ) -> Result<Answer<SourceView>, Problem> {
-    let source = find(&state, &caller, &id)?;
+    let source = find(&*state.store, &caller, &id)?;
     Ok(Answer(shown(&state, &caller, &source)))
 }
 
@@ -275,7 +275,7 @@ pub async fn delete(
     caller: Caller,
     Id(id): Id,
 ) -> Result<StatusCode, Problem> {
-    let number = find(&state, &caller, &id)?.number;
+    let number = find(&*state.store, &caller, &id)?.number;
     match state.store.delete_source(caller.account, number, state.clock.now()).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(Problem::not_found("source")),

@@ -137,7 +137,7 @@ pub async fn follow(
     };
     let is_latest = cursor.as_deref() == Some(LATEST);
     let mut after = cursor.filter(|_| !is_latest).and_then(|cursor| {
-        let place = position(&state, &caller, &cursor);
+        let place = position(&*state.store, &caller, &cursor);
         if place.is_none() {
             query.wrong(name, BAD_CURSOR, CURSORS);
         }

@@ -112,7 +112,7 @@ pub async fn test(
     Id(id): Id,
     Json(body): Json,
 ) -> Result<Answer<Tested>, Problem> {
-    let endpoint = endpoints::find(&state, &caller, &id)?;
+    let endpoint = endpoints::find(&*state.store, &caller, &id)?;
     let kind = read_form(&body, endpoint.dialect)?;
     let _turn = state.tests.begin(caller.account)?;
     let (dialect, now) = (dialect::get(endpoint.dialect), state.clock.now());
