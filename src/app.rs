@@ -44,7 +44,7 @@ use crate::store::group::GroupWriter;
 use crate::store::outage::Outage;
 use crate::store::postgres::{self, PostgresStore};
 use crate::store::sqlite::{Options, SqliteStore};
-use crate::store::{Progress, Queues, Store};
+use crate::store::{Maintenance, Progress, Queues, Store};
 
 /// How long a shutdown waits for what is under way. A request takes 30 seconds at most unless configured.
 const PATIENCE: Duration = Duration::from_secs(35);
@@ -129,7 +129,7 @@ pub struct App {
     metrics_address: Option<SocketAddr>,
     public_url: String,
     first_start: Option<FirstStart>,
-    store: Arc<dyn Store>,
+    store: Arc<dyn Maintenance>,
     dispatcher: Dispatcher,
     server: Serving,
     metrics_server: Option<Serving>,
@@ -174,11 +174,12 @@ impl App {
             wire: wire.clone(),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
-            store: Arc::clone(&store),
+            configs: store.clone(),
             public_url: api.public_url.clone(),
         };
         let dispatcher = Dispatcher::with_most_to_host(
-            Arc::clone(&store),
+            store.clone(),
+            store.clone(),
             Arc::clone(&clock),
             Arc::clone(&metrics),
             attempter,
@@ -186,19 +187,15 @@ impl App {
         );
         let queues: Arc<dyn Queues> = Arc::new(dispatcher.clone());
         let vital = Vital::new();
-        let (writer, writing) = GroupWriter::start(
-            Arc::clone(&store),
-            Arc::clone(&queues),
-            Arc::clone(&clock),
-            Arc::clone(&metrics),
-        );
+        let (writer, writing) =
+            GroupWriter::start(store.clone(), Arc::clone(&queues), Arc::clone(&clock), Arc::clone(&metrics));
         vital.watch("the writing of what comes in", writing);
         for task in dispatcher.start(writer.clone()) {
             vital.watch("the delivery of what is owed", task);
         }
 
         let maintaining = tokio::spawn(maintain(
-            Arc::clone(&store),
+            store.clone(),
             Arc::clone(&queues),
             Arc::clone(&clock),
             Arc::clone(&metrics),
@@ -368,7 +365,7 @@ fn open_postgres(
 
 /// Background work in small steps, behind everything else. Every node asks for it; a store of many decides whose turn it is.
 async fn maintain(
-    store: Arc<dyn Store>,
+    store: Arc<dyn Maintenance>,
     queues: Arc<dyn Queues>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,

@@ -17,8 +17,8 @@ use postcall::model::{AccountKey, Attempt, DialectName, Endpoint, Secret, Source
 use postcall::store::postgres::{self, PostgresStore};
 use postcall::store::sqlite::{self, SqliteStore};
 use postcall::store::{
-    AccountMemory, Committed, DeliveryMemory, EndpointRef, Group, Incoming, Owned, Place, Progress, Queues,
-    Settlement, Store, What,
+    AccountMemory, Committed, DeliveryMemory, EndpointRef, Group, Incoming, Maintenance, Owned, Place,
+    Progress, Queues, Settlement, Store, What,
 };
 use tokio::task::JoinHandle;
 
@@ -65,7 +65,7 @@ const LEASE: Duration = Duration::from_secs(60);
 const CHORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What postcall does beside the doors goes on here, too.
-async fn chores(store: Arc<dyn Store>) {
+async fn chores(store: Arc<dyn Maintenance>) {
     loop {
         match store.maintain(now()).await {
             Ok(Progress { more: true, .. }) => tokio::task::yield_now().await,
@@ -133,7 +133,7 @@ impl Embedded {
         };
         let source = store.put_source(source, None).await.map_err(text)?.ok_or("no account")?.number;
         let number = store.put_endpoint(endpoint, None).await.map_err(text)?.ok_or("no account")?.number;
-        let chores = tokio::spawn(chores(Arc::clone(&store)));
+        let chores = tokio::spawn(chores(store.clone()));
         Ok(Self { store, source, endpoint: EndpointRef { account, number }, chores })
     }
 

@@ -8,7 +8,7 @@ use super::ApiState;
 use super::problem::Problem;
 use crate::model::account::{Account, Limits};
 use crate::model::{AccountKey, Endpoint, Source};
-use crate::store::{AccountConfig, Answer, Store, StoreError};
+use crate::store::{AccountConfig, Answer, ConfigChanges, StoreError};
 
 /// How often a change is made at the most: each time another one of the account was written.
 const TRIES: u32 = 100;
@@ -20,13 +20,13 @@ pub trait Setting: Sized + Send {
     /// What people call it, for a 404.
     const NAME: &'static str;
     /// Writes it, if the account's configuration is still of this revision. `None` when there is nothing of the kind.
-    fn write(self, store: &dyn Store, made_from: i64) -> Answer<'_, Option<Self::Written>>;
+    fn write(self, store: &dyn ConfigChanges, made_from: i64) -> Answer<'_, Option<Self::Written>>;
 }
 
 impl Setting for Endpoint {
     type Written = Arc<Self>;
     const NAME: &'static str = "endpoint";
-    fn write(self, store: &dyn Store, made_from: i64) -> Answer<'_, Option<Arc<Self>>> {
+    fn write(self, store: &dyn ConfigChanges, made_from: i64) -> Answer<'_, Option<Arc<Self>>> {
         store.put_endpoint(self, Some(made_from))
     }
 }
@@ -34,7 +34,7 @@ impl Setting for Endpoint {
 impl Setting for Source {
     type Written = Arc<Self>;
     const NAME: &'static str = "source";
-    fn write(self, store: &dyn Store, made_from: i64) -> Answer<'_, Option<Arc<Self>>> {
+    fn write(self, store: &dyn ConfigChanges, made_from: i64) -> Answer<'_, Option<Arc<Self>>> {
         store.put_source(self, Some(made_from))
     }
 }
@@ -42,7 +42,7 @@ impl Setting for Source {
 impl Setting for (AccountKey, Limits) {
     type Written = Account;
     const NAME: &'static str = "account";
-    fn write(self, store: &dyn Store, made_from: i64) -> Answer<'_, Option<Account>> {
+    fn write(self, store: &dyn ConfigChanges, made_from: i64) -> Answer<'_, Option<Account>> {
         store.set_limits(self.0, self.1, Some(made_from))
     }
 }

@@ -12,7 +12,7 @@ use crate::clock::{Clock, random_bytes};
 use crate::model::secret::{Credential, Secret};
 use crate::model::{AccountKey, DialectName, Rights, Source};
 use crate::store::vault::{ADMIN_KEY, DIALER_SECRET, hash_api_key};
-use crate::store::{Idempotent, NewKey, Store, StoreError, private_files};
+use crate::store::{ApiKeys, Idempotent, NewKey, Store, StoreError, private_files};
 
 /// The shortest admin key that may be set by hand.
 const SHORTEST_KEY: usize = 16;
@@ -81,7 +81,7 @@ fn trouble(error: StoreError) -> String {
 }
 
 /// Whether there is nothing to make.
-async fn is_done(store: &dyn Store, admin_key: Option<&str>) -> Result<bool, StoreError> {
+async fn is_done(store: &dyn ApiKeys, admin_key: Option<&str>) -> Result<bool, StoreError> {
     if store.keys(AccountKey::DEFAULT).await?.is_empty() {
         return Ok(false);
     }

@@ -24,7 +24,7 @@ use crate::metrics::{AttemptResult, Metrics};
 use crate::model::delivery::Attempt;
 use crate::model::{DeliveryState, EventBody};
 use crate::store::link;
-use crate::store::{Owned, Settlement, Store};
+use crate::store::{AccountConfigs, Owned, Settlement};
 
 /// Makes attempts.
 pub struct Attempter {
@@ -34,8 +34,8 @@ pub struct Attempter {
     pub clock: Arc<dyn Clock>,
     /// Where to count.
     pub metrics: Arc<Metrics>,
-    /// The store, for the accounts' marks and the key of links.
-    pub store: Arc<dyn Store>,
+    /// For the accounts' tags and the key of links.
+    pub configs: Arc<dyn AccountConfigs>,
     /// The address under which the world reaches this house, for links. No slash at the end.
     pub public_url: String,
 }
@@ -172,9 +172,9 @@ impl Attempter {
             }
             EventBody::Batch(_) | EventBody::Endpoint(_) => false,
         };
-        let account = self.store.config(owned.endpoint.account);
+        let account = self.configs.config(owned.endpoint.account);
         owned.call.filter(|_| has_transcript).zip(account).map(|(call, config)| {
-            let (key, now) = (self.store.link_key(), self.clock.now());
+            let (key, now) = (self.configs.link_key(), self.clock.now());
             link::transcript_url(&self.public_url, key, config.account.tag, call, now)
         })
     }

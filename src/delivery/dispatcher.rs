@@ -26,8 +26,8 @@ use crate::model::{AccountKey, DialectName, Endpoint, Time};
 use crate::store::group::GroupWriter;
 use crate::store::outage::Outage;
 use crate::store::{
-    AccountMemory, Claimed, DeliveryMemory, EndpointRef, Notification, Owned, Place, Queues, Store,
-    StoreError,
+    AccountConfigs, AccountMemory, Claimed, Claims, DeliveryMemory, EndpointRef, Notification, Owned, Place,
+    Queues, StoreError,
 };
 
 pub use super::hosts::MOST_TO_HOST;
@@ -56,7 +56,8 @@ const WORK: &str = "taking deliveries from the store";
 pub struct Dispatcher(Arc<Inner>);
 
 struct Inner {
-    store: Arc<dyn Store>,
+    claims: Arc<dyn Claims>,
+    configs: Arc<dyn AccountConfigs>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     attempter: Attempter,
@@ -100,17 +101,19 @@ impl Dispatcher {
     /// A dispatcher of the current runtime, with [`MOST_TO_HOST`] requests to one host. It sends nothing before
     /// [`Self::start`].
     pub fn new(
-        store: Arc<dyn Store>,
+        claims: Arc<dyn Claims>,
+        configs: Arc<dyn AccountConfigs>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         attempter: Attempter,
     ) -> Self {
-        Self::with_most_to_host(store, clock, metrics, attempter, MOST_TO_HOST)
+        Self::with_most_to_host(claims, configs, clock, metrics, attempter, MOST_TO_HOST)
     }
 
     /// Like [`Self::new`], with so many requests of one account to one host at a time.
     pub fn with_most_to_host(
-        store: Arc<dyn Store>,
+        claims: Arc<dyn Claims>,
+        configs: Arc<dyn AccountConfigs>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         attempter: Attempter,
@@ -118,7 +121,8 @@ impl Dispatcher {
     ) -> Self {
         let (freed, mut told) = unbounded_channel();
         let dispatcher = Self(Arc::new(Inner {
-            store,
+            claims,
+            configs,
             clock,
             metrics,
             attempter,
@@ -152,7 +156,7 @@ impl Dispatcher {
         let _ = self.0.writer.set(writer);
         let mut tasks: Vec<_> =
             self.0.telling.lock().unwrap_or_else(PoisonError::into_inner).take().into_iter().collect();
-        if let Some(notifications) = self.0.store.notifications() {
+        if let Some(notifications) = self.0.claims.notifications() {
             tasks.push(self.0.runtime.spawn(self.clone().listen(notifications)));
         }
         tasks.push(self.0.runtime.spawn(rest(Arc::downgrade(&self.0))));
@@ -173,7 +177,7 @@ impl Dispatcher {
     }
 
     fn wake_all(&self) {
-        let accounts = self.0.store.accounts();
+        let accounts = self.0.configs.accounts();
         let endpoints = accounts.iter().flat_map(|account| &account.endpoints);
         self.wake(endpoints.map(|endpoint| target(endpoint)).collect());
     }
@@ -190,7 +194,7 @@ impl Dispatcher {
                 self.0.give_back(&lane, &mut state, queue);
             }
         }
-        self.0.store.queues_emptied();
+        self.0.claims.queues_emptied();
         for lane in self.0.all_lanes() {
             self.0.pump(&lane);
         }
@@ -364,7 +368,7 @@ impl Inner {
     }
 
     fn endpoint(&self, endpoint: EndpointRef) -> Option<Arc<Endpoint>> {
-        self.store.config(endpoint.account)?.endpoint(endpoint.number).cloned()
+        self.configs.config(endpoint.account)?.endpoint(endpoint.number).cloned()
     }
 
     fn is_active(&self, endpoint: EndpointRef) -> bool {
@@ -471,7 +475,7 @@ impl Inner {
     /// Whether the lease of this node lasts for an attempt that starts now: once it is over, another node may make the
     /// same attempt.
     fn outlasts(&self, recipient: &Recipient, dialect: DialectName) -> bool {
-        self.store.outlasts(recipient.policy(dialect).timeout)
+        self.claims.outlasts(recipient.policy(dialect).timeout)
     }
 
     fn pump_later(self: &Arc<Self>, lane: &Arc<Lane>, state: &mut State, wait: Duration) {
@@ -534,7 +538,7 @@ impl Inner {
     }
 
     async fn claim(self: Arc<Self>, lane: Arc<Lane>, places: Vec<Place>) {
-        let claimed = self.store.claim(lane.target, self.clock.now(), places).await;
+        let claimed = self.claims.claim(lane.target, self.clock.now(), places).await;
         let is_exhausted = {
             let mut state = lane.state();
             state.claiming = false;
@@ -559,7 +563,7 @@ impl Inner {
             }
         };
         if is_exhausted {
-            match self.store.next_due(lane.target).await {
+            match self.claims.next_due(lane.target).await {
                 Ok(Some(due)) => self.set_alarm(&lane, due),
                 Ok(None) => {}
                 Err(error) => {
@@ -625,7 +629,7 @@ impl Inner {
         let (inner, lane) = (Arc::clone(self), Arc::clone(lane));
         self.runtime.spawn(async move {
             loop {
-                match inner.store.release(lane.target.account, deliveries.clone()).await {
+                match inner.claims.release(lane.target.account, deliveries.clone()).await {
                     // Without a lease nothing is this node's that it could give back.
                     Ok(()) | Err(StoreError::Lapsed(_)) => break,
                     Err(error) => inner.outage.failed(WORK, &error),

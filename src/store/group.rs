@@ -19,7 +19,7 @@ use super::inbox::{self, Refused, inbox};
 use super::outage::Outage;
 use super::shares::Amount;
 use super::{
-    Answer, Committed, EndpointRef, Group, Incoming, Place, Queues, Recorded, Settlement, Store, StoreError,
+    Answer, Committed, EndpointRef, Group, Incoming, Ingest, Place, Queues, Recorded, Settlement, StoreError,
     What, weight,
 };
 use crate::clock::Clock;
@@ -78,7 +78,7 @@ impl GroupWriter {
     /// Starts the loop. The handle ends when every clone of the writer is dropped and all is written, however long
     /// the store is away.
     pub fn start(
-        store: Arc<dyn Store>,
+        store: Arc<dyn Ingest>,
         queues: Arc<dyn Queues>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
@@ -248,7 +248,7 @@ async fn gather(inbox: &Inbox, size: &GroupSize) -> Waiting {
 
 /// What it takes to commit a group.
 struct Committer {
-    store: Arc<dyn Store>,
+    store: Arc<dyn Ingest>,
     queues: Arc<dyn Queues>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,

@@ -9,8 +9,8 @@ use postcall::store::Store;
 use serde_json::{Value, json};
 
 use crate::api_rig::{House, cllr_body, hmac_hex};
+use crate::api_store::ApiStore;
 use crate::home::Home;
-use crate::store::troubled::Troubled;
 
 /// Seed 000, the example of the body.
 const VOICEGENIE: &str = r#"{"call_uuid":"call-uuid-abc123","event":"call_ended","campaign_id":"507f1f77bcf86cd799439013","phone_number":"+919876543210","call_data":{"duration":245,"outcome":"completed"},"timestamp":"2024-01-16T10:35:00Z"}"#;
@@ -242,8 +242,7 @@ async fn a_large_limit_is_meant() {
 async fn a_door_that_was_made_through_another_node_is_open() {
     let home = Home::new();
     let there = home.open(10);
-    let here = Troubled::over(Arc::clone(&there), []);
-    here.open();
+    let here = ApiStore::over(Arc::clone(&there));
     let house = House::over(Arc::clone(&here) as Arc<dyn Store>, home, |_| {}).await;
     let known = house.source(&house.key, "aloro").await;
     let account = AccountKey::DEFAULT;

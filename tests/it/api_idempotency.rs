@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::api_reading::attempt_answered;
 use crate::api_rig::{House, PATIENCE, Reply, cllr_body, new_key};
+use crate::api_store::ApiStore;
 use crate::home::Home;
-use crate::store::troubled::Troubled;
 
 async fn post(house: &House, key: &str, idempotency_key: &str, path: &str, body: &Value) -> Reply {
     let key = format!("Bearer {key}");
@@ -199,9 +199,9 @@ async fn an_answer_that_is_too_large_to_be_kept_reaches_its_caller() {
 #[tokio::test]
 async fn an_answer_that_could_not_be_kept_is_kept_when_the_store_is_back() {
     let home = Home::new();
-    let troubled = Troubled::over(home.open(10), []);
-    let house = House::over(Arc::clone(&troubled) as _, home, |_| {}).await;
-    troubled.keep_no_answer(1);
+    let store = ApiStore::over(home.open(10));
+    let house = House::over(Arc::clone(&store) as _, home, |_| {}).await;
+    store.keep_no_answer(1);
     assert_eq!(make(&house, &house.key, "k", "n").await.status, 201, "the caller has its answer");
     let start = Instant::now();
     let replayed = loop {

@@ -142,7 +142,7 @@ impl House {
             Arc::new(Metrics::new()),
         );
         let (writer, _) = GroupWriter::start(
-            Arc::clone(&store),
+            store.clone(),
             Arc::clone(&bell) as _,
             Arc::clone(&clock),
             Arc::clone(&metrics),

@@ -21,6 +21,7 @@ mod api_resources;
 mod api_rig;
 mod api_rights;
 mod api_server;
+mod api_store;
 mod api_stream;
 mod api_write_only;
 mod api_wrong_keys;

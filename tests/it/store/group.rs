@@ -29,7 +29,7 @@ struct Rig {
 
 impl Rig {
     fn over<F: Fixture>(scene: &Scene<F>, faults: impl IntoIterator<Item = Fault>) -> Self {
-        let troubled = Troubled::over(Arc::clone(&scene.store), faults);
+        let troubled = Troubled::over(scene.store.clone(), faults);
         let notes = Notes::with(&scene.room);
         let (store, queues) = (Arc::clone(&troubled), Arc::clone(&notes));
         let (writer, handle) = GroupWriter::start(store, queues, System::shared(), Arc::new(Metrics::new()));

@@ -192,7 +192,7 @@ macro_rules! suite {
                     no_attempt_starts_that_the_lease_may_not_outlast
                     a_short_wait_counts_beside_a_long_one
                     a_lapse_empties_the_queues_and_gives_back_what_was_in_them
-                    news_of_other_nodes_wakes
+                    notifications_of_other_nodes_wake
                     what_another_node_called_off_is_not_sent
                 }
                 retention {

@@ -145,7 +145,7 @@ pub fn some_time() -> Time {
     Time::parse("2026-03-01T12:00:00Z").unwrap()
 }
 
-/// A new endpoint with everything at its default; `Store::put_endpoint` gives it a number.
+/// A new endpoint with everything at its default; `ConfigChanges::put_endpoint` gives it a number.
 pub fn endpoint(account: AccountKey) -> Endpoint {
     Endpoint {
         account,
@@ -169,7 +169,7 @@ pub fn endpoint(account: AccountKey) -> Endpoint {
     }
 }
 
-/// A new source; `Store::put_source` gives it a number.
+/// A new source; `ConfigChanges::put_source` gives it a number.
 pub fn source(account: AccountKey) -> Source {
     Source {
         account,

@@ -100,7 +100,7 @@ async fn nodes_that_write_at_once_leave_no_gap_and_claim_nothing_twice() {
 async fn a_node_whose_lease_is_over_settles_nothing() {
     let mut two = Two::new().await;
     let target = two.scene.endpoint(|_| {}).await;
-    let mut news = two.nodes[0].notifications().expect("a node of many hears of the others");
+    let mut notifications = two.nodes[0].notifications().expect("a node of many hears of the others");
     let owned = two.at(0).hear(["a", "b"].map(|call| says(call, ENDED))).await.owned;
     assert_eq!(owned.len(), 2);
     two.at(1).tidy_up().await;
@@ -114,7 +114,7 @@ async fn a_node_whose_lease_is_over_settles_nothing() {
     let now = two.scene.now;
     let late = || owned.iter().map(|owned| attempted(owned, now, Next::Delivered)).collect();
     let _ = two.at(0).try_commit(Vec::new(), late()).await;
-    until("the node is told", async || matches!(news.try_recv(), Ok(Notification::Lapsed))).await;
+    until("the node is told", async || matches!(notifications.try_recv(), Ok(Notification::Lapsed))).await;
     until("it goes on with a new lease", async || two.scene.store.ready().await.is_ok()).await;
     assert!(!two.nodes[0].outlasts(Duration::ZERO), "its queues still have what was the last one's");
     two.nodes[0].queues_emptied();
