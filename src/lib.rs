@@ -5,7 +5,7 @@
 //! - [`model`]: calls, events, sources, endpoints, deliveries as plain data; [`clock`] and [`metrics`] beside it.
 //! - [`dialect`]: how each of the six systems writes events, proves who it is and wants to be retried.
 //! - [`ledger`]: the rules, pure: what a call becomes, who is owed what, what follows from an attempt.
-//! - [`store`]: the trait that keeps it all, the group commit, and SQLite.
+//! - [`store`]: the traits that keep it all, the group commit, and SQLite.
 //! - [`delivery`]: queues, attempts, the wire and its address guard.
 //! - [`api`]: the doors and the public API.
 //! - [`app`]: the only place that wires the parts; [`config`] reads the environment; [`cli`] the command line.
