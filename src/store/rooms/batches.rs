@@ -1,7 +1,6 @@
 //! Batches at rest: given in parts that are each a small transaction, taken in by maintenance step by step, read page by
 //! page, removed when they are past their account's retention. Refuses to know what a call does to them: `placing`.
 
-use super::batch_reads::{self, next, views};
 use super::batch_rows::{self, BATCH_COLUMNS, BatchBook, contacts_of};
 use super::config::{self, Changed};
 use super::database::Desk;
@@ -15,8 +14,7 @@ use crate::ledger::Counted;
 use crate::model::secret::Credential;
 use crate::model::{AccountKey, Endpoint, Secret, Time};
 use crate::store::batches::{
-    BatchState, BatchView, CONTACTS_IN_STEP, Contact, ContactView, Ended, Failure, NewBatch, Opened,
-    contact_number, write,
+    BatchState, CONTACTS_IN_STEP, Contact, Failure, NewBatch, Opened, contact_number, write,
 };
 use crate::store::packed::{damaged, pack_bytes, unpack_bytes};
 use crate::store::sql::{Connection, OptionalExtension, params};

@@ -73,6 +73,7 @@ pub mod slots;
 pub mod spans;
 pub mod states;
 pub mod step_budget;
+pub mod store;
 pub mod taking;
 pub mod tallies;
 pub mod thread;

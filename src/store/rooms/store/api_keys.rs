@@ -2,7 +2,8 @@
 
 use crate::model::{AccountKey, ApiKey, Time};
 use crate::store::rooms::api_keys;
-use crate::store::rooms::database::{Database, Purpose, RoomStore, Writing};
+use crate::store::rooms::database::{Database, RoomStore, Writing};
+use crate::store::rooms::purpose::Purpose;
 use crate::store::rooms::thread::Lane;
 use crate::store::{Answer, ApiKeys, KeyUse, NewKey, Revoked};
 

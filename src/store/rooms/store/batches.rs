@@ -5,9 +5,9 @@ use crate::store::batches::{BatchView, Contact, ContactView, Ended, Failure, New
 use crate::store::rooms::config::Changed;
 use crate::store::rooms::database::{Database, NoQueues, RoomStore, Writing};
 use crate::store::rooms::keys::pack;
-use crate::store::rooms::record::Recording;
+use crate::store::rooms::recording::Recording;
 use crate::store::rooms::thread::Lane;
-use crate::store::rooms::{batches, credit};
+use crate::store::rooms::{batch_reads, batches, credit};
 use crate::store::{Answer, Batches, CallView, EndpointRef, Page};
 
 impl<D: Database> Batches for RoomStore<D> {
@@ -64,15 +64,16 @@ impl<D: Database> Batches for RoomStore<D> {
     fn batch(&self, account: AccountKey, batch: i64) -> Answer<'_, Option<BatchView>> {
         self.database.read(account, move |db| {
             let id = pack(account, batch);
-            Ok(batches::views(db, "id = ?1 AND id < ?2", [id, i64::MAX], 1)?.pop())
+            Ok(batch_reads::views(db, "id = ?1 AND id < ?2", [id, i64::MAX], 1)?.pop())
         })
     }
 
     fn batches(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<BatchView>> {
         self.database.read(account, move |db| {
-            let end =
-                page.after.map_or_else(|| pack(batches::next(account), 0), |before| pack(account, before));
-            batches::views(db, "id > ?1 AND id < ?2", [pack(account, 0), end], page.limit)
+            let end = page
+                .after
+                .map_or_else(|| pack(batch_reads::next(account), 0), |before| pack(account, before));
+            batch_reads::views(db, "id > ?1 AND id < ?2", [pack(account, 0), end], page.limit)
         })
     }
 
@@ -83,11 +84,12 @@ impl<D: Database> Batches for RoomStore<D> {
         only_open: bool,
         page: Page,
     ) -> Answer<'_, Vec<ContactView>> {
-        self.database.read(account, move |db| batches::contacts(db, pack(account, batch), only_open, page))
+        self.database
+            .read(account, move |db| batch_reads::contacts(db, pack(account, batch), only_open, page))
     }
 
     fn batch_calls(&self, account: AccountKey, batch: i64, page: Page) -> Answer<'_, Vec<CallView>> {
-        self.database.read(account, move |db| batches::calls(db, account, batch, page))
+        self.database.read(account, move |db| batch_reads::calls(db, account, batch, page))
     }
 
     fn credit(&self, account: AccountKey) -> Answer<'_, Option<i64>> {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::model::{AccountKey, Time};
-use crate::store::rooms::database::{Database, NoQueues, Purpose, RoomStore, Writing};
+use crate::store::rooms::database::{Database, NoQueues, RoomStore, Writing};
+use crate::store::rooms::purpose::Purpose;
 use crate::store::rooms::thread::Lane;
 use crate::store::rooms::{owning, read};
 use crate::store::{Answer, Claimed, Claims, EndpointRef, Notification, Place};

@@ -2,7 +2,7 @@
 
 use crate::model::{AccountKey, Time};
 use crate::store::rooms::database::{Database, NoQueues, RoomStore, Writing};
-use crate::store::rooms::record::Recording;
+use crate::store::rooms::recording::Recording;
 use crate::store::rooms::thread::Lane;
 use crate::store::rooms::{read, recount};
 use crate::store::{Answer, Deliveries, DeliveryFilter, DeliveryView, Page, Sum, Turned};

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::model::AccountKey;
-use crate::store::rooms::database::{Database, Purpose, RoomStore, Writing};
-use crate::store::rooms::record::Recording;
+use crate::store::rooms::database::{Database, RoomStore, Writing};
+use crate::store::rooms::purpose::Purpose;
+use crate::store::rooms::recording::Recording;
 use crate::store::rooms::thread::Lane;
 use crate::store::{Answer, Committed, Group, Ingest, Queues};
 

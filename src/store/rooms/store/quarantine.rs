@@ -3,7 +3,7 @@
 use crate::model::AccountKey;
 use crate::store::rooms::database::{Database, RoomStore, Writing};
 use crate::store::rooms::thread::Lane;
-use crate::store::rooms::{read, upkeep};
+use crate::store::rooms::{quarantine, read};
 use crate::store::{Answer, Page, Quarantine, Quarantined};
 
 impl<D: Database> Quarantine for RoomStore<D> {
@@ -21,7 +21,7 @@ impl<D: Database> Quarantine for RoomStore<D> {
 
     fn discard(&self, account: AccountKey, number: i64) -> Answer<'_, bool> {
         self.database.write(Lane::Api, account, move |writer| {
-            writer.freeing(|writer| writer.write(|db, _| upkeep::discard(db, account, number)))
+            writer.freeing(|writer| writer.write(|db, _| quarantine::discard(db, account, number)))
         })
     }
 }

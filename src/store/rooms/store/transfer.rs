@@ -6,20 +6,20 @@ use crate::model::AccountKey;
 use crate::store::export::{Cursor, Exported, Import, Imported, Secrets};
 use crate::store::rooms::database::{Database, RoomStore, Writing};
 use crate::store::rooms::thread::Lane;
-use crate::store::rooms::{arriving, leaving};
+use crate::store::rooms::{export_account, import};
 use crate::store::{Answer, Transfer};
 
 impl<D: Database> Transfer for RoomStore<D> {
     fn export(&self, account: AccountKey, secrets: Secrets, cursor: Option<Cursor>) -> Answer<'_, Exported> {
         let vault = Arc::clone(&self.vault);
-        self.database.read(account, move |db| leaving::export(db, &vault, account, secrets, cursor))
+        self.database.read(account, move |db| export_account::export(db, &vault, account, secrets, cursor))
     }
 
     fn import(&self, account: AccountKey, import: Import) -> Answer<'_, Imported> {
         self.database.write(Lane::Chore, account, move |writer| {
             let (imported, found) = writer.transact(|db, desk| {
-                let known = arriving::Known { vault: &desk.vault, remembered: &desk.remembered };
-                let (done, mut effects) = arriving::import(db, known, account, &import)?;
+                let known = import::Known { vault: &desk.vault, remembered: &desk.remembered };
+                let (done, mut effects) = import::import(db, known, account, &import)?;
                 desk.call_index.settle(db, &mut effects.found)?;
                 Ok(((done, effects.found), effects.changed))
             })?;
