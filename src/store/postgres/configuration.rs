@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::sync::Mutex;
 
 use crate::model::AccountKey;
-use crate::store::rooms::config::{self, Directory};
+use crate::store::config::accounts::{self, Directory};
 use crate::store::sql::Connection;
 use crate::store::vault::Vault;
 use crate::store::{EndpointRef, StoreError};
@@ -25,7 +25,7 @@ pub fn read_changed(
     for (account, revision) in accounts {
         let account = AccountKey(account);
         if directory.get(account).is_none_or(|known| known.revision < revision) {
-            let config = config::load(db, vault, account)?;
+            let config = accounts::load(db, vault, account)?;
             let endpoints = config.endpoints.iter().map(|it| it.number);
             touched.extend(endpoints.map(|number| EndpointRef { account, number }));
             directory.put(config);

@@ -15,8 +15,8 @@ use super::configuration::read_changed;
 use super::news::{CHANNEL, Message};
 use super::server::Server;
 use super::tenure::Tenure;
+use crate::store::config::accounts::Directory;
 use crate::store::feed::Feeds;
-use crate::store::rooms::config::Directory;
 use crate::store::sql::Connection;
 use crate::store::vault::Vault;
 use crate::store::{Notification, StoreError};
@@ -137,7 +137,7 @@ impl Kept {
             self.tenure.tell(Notification::Wake(endpoints));
         }
         for account in self.feeds.followed() {
-            let position = crate::store::rooms::read::position(db, account)?;
+            let position = crate::store::reads::pages::position(db, account)?;
             self.feeds.moved(account, position);
         }
         Ok(())

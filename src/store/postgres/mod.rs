@@ -29,19 +29,20 @@ use self::writer::Writer;
 use super::condition::Condition;
 use super::feed::Feeds;
 use super::private_files;
-use super::rooms::call_index::{CallIndex, Recent};
-use super::rooms::config::{self, Directory};
-use super::rooms::database::{Database, Desk, RoomStore};
-use super::rooms::maintenance;
-use super::rooms::mentioned::Remembered;
-use super::rooms::readers::Readers;
-use super::rooms::store::new_tag;
-use super::rooms::thread::{Lane, WriterThread};
-use super::rooms::tombstones::Tombstones;
 use super::sql::Connection;
 use super::vault::{KEY_FILES, MASTER_KEY, Vault};
 use super::{Answer, Notification, StoreError};
 use crate::model::AccountKey;
+use crate::store::analytics::names::Remembered;
+use crate::store::calls::index::{CallIndex, Recent};
+use crate::store::calls::tombstones::Tombstones;
+use crate::store::config::accounts;
+use crate::store::config::accounts::Directory;
+use crate::store::engine::database::{Database, Desk, RoomStore};
+use crate::store::engine::readers::Readers;
+use crate::store::engine::store::new_tag;
+use crate::store::engine::writer_thread::{Lane, WriterThread};
+use crate::store::maintenance::list;
 
 /// How the store is opened.
 #[derive(Clone, Debug)]
@@ -185,9 +186,9 @@ impl PostgresStore {
         transfer::check_finished(&db).map_err(|error| trouble(&error))?;
         let (directory, feeds): (Arc<Directory>, Arc<Feeds>) = Default::default();
         let now = tenure::now(&db).map_err(|error| trouble(&error))?;
-        config::create_account(&db, "default", new_tag(), now).map_err(|error| trouble(&error))?;
-        for account in config::account_keys(&db).map_err(|error| trouble(&error))? {
-            directory.put(config::load(&db, &vault, account).map_err(|error| trouble(&error))?);
+        accounts::create_account(&db, "default", new_tag(), now).map_err(|error| trouble(&error))?;
+        for account in accounts::account_keys(&db).map_err(|error| trouble(&error))? {
+            directory.put(accounts::load(&db, &vault, account).map_err(|error| trouble(&error))?);
         }
         let (notes, last) = Notes::take(data);
         tenure::end_lapsed_at_start(&db, last, &options.name).map_err(|error| trouble(&error))?;
@@ -236,7 +237,7 @@ impl PostgresStore {
             keeper: Mutex::new(keeper),
             looks: Looks::default(),
         };
-        Ok(Self { database, directory, vault, feeds, condition, job_turns: maintenance::turns() })
+        Ok(Self { database, directory, vault, feeds, condition, job_turns: list::turns() })
     }
 }
 

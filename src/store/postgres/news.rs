@@ -3,8 +3,8 @@
 //! connection. Refuses to know what a node makes of them.
 
 use crate::model::AccountKey;
-use crate::store::rooms::config::Changed;
-use crate::store::rooms::keys::{pack, unpack};
+use crate::store::config::accounts::Changed;
+use crate::store::layout::keys::{pack, unpack};
 use crate::store::sql::Connection;
 use crate::store::{EndpointRef, StoreError};
 

@@ -11,7 +11,7 @@ use std::collections::{HashSet, VecDeque};
 use super::schema::{PARTITIONED, WEEK_SECONDS, is_there, locking_briefly};
 use crate::model::{AccountKey, Time};
 use crate::store::StoreError;
-use crate::store::rooms::keys::{beyond, pack};
+use crate::store::layout::keys::{beyond, pack};
 use crate::store::sql::Connection;
 
 /// Rows that one step takes out: a few milliseconds.

@@ -54,7 +54,7 @@ fn first() -> String {
 
 /// What accounts may have, and which endpoints a batch brought along. A node that does not know of it counts nothing.
 fn limits() -> String {
-    crate::store::rooms::limits::COLUMNS.replace("INTEGER", "BIGINT")
+    crate::store::config::limits::COLUMNS.replace("INTEGER", "BIGINT")
 }
 
 const TABLES: &str = r"

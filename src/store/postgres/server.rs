@@ -12,9 +12,9 @@ use tokio_postgres::config::Host;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::spread;
-use crate::store::sql::{Connection, OptionalExtension, Wire, params};
+use crate::store::StoreError;
+use crate::store::sql::{self, Connection, OptionalExtension, Wire, params};
 use crate::store::vault::Vault;
-use crate::store::{StoreError, sql};
 
 /// How long a connection may take to come about.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);

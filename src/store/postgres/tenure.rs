@@ -12,7 +12,7 @@ use tracing::warn;
 use super::news;
 use super::predecessor::Notes;
 use crate::model::Time;
-use crate::store::rooms::upkeep;
+use crate::store::maintenance::upkeep;
 use crate::store::sql::Connection;
 use crate::store::{Notification, StoreError};
 

@@ -12,13 +12,13 @@ use super::server::{self, Server};
 use super::tables::TABLES;
 use super::tenure::transact;
 use crate::model::AccountKey;
+use crate::store::config::accounts;
 use crate::store::packed::damaged;
-use crate::store::private_files;
-use crate::store::rooms::{config, read, recount};
+use crate::store::reads::{pages, recount};
 use crate::store::sql::bulk::Column;
 use crate::store::sql::{BEGINNING, Connection, OptionalExtension, Value, params};
 use crate::store::sqlite::{MOVED, Moving};
-use crate::store::{StoreError, Sum};
+use crate::store::{StoreError, Sum, private_files};
 
 /// Rows of one page.
 const PAGE: i64 = 1000;
@@ -248,11 +248,11 @@ fn compare(from: &Connection, to: &Connection, rows: u64) -> Result<Transferred,
     if moved != count(from)? {
         return Err(damaged(format!("{moved} rows arrived, and there are {}", count(from)?)));
     }
-    let accounts = config::account_keys(from)?;
+    let accounts = accounts::account_keys(from)?;
     let mut owed = 0;
     for &account in &accounts {
         let sums = |db: &Connection| -> Result<[Vec<Sum>; 2], StoreError> {
-            Ok([read::sums(db, account)?, recount::sums(db, account)?])
+            Ok([pages::sums(db, account)?, recount::sums(db, account)?])
         };
         let (here, there) = (sums(from)?, sums(to)?);
         if here != there {

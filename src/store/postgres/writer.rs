@@ -5,20 +5,20 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::news;
+use tracing::{info, warn};
+
 use super::partitions::{self, Look, Sweep};
-use super::schema;
 use super::server::Server;
 use super::tenure::{self, Tenure};
+use super::{news, schema};
 use crate::model::Time;
 use crate::store::StoreError;
-use crate::store::rooms::config::Changed;
-use crate::store::rooms::database::{Desk, NoQueues, Writing};
-use crate::store::rooms::erasure;
-use crate::store::rooms::job::Ran;
-use crate::store::rooms::recording::Recording;
+use crate::store::apply::recording::Recording;
+use crate::store::config::accounts::Changed;
+use crate::store::engine::database::{Desk, NoQueues, Writing};
+use crate::store::maintenance::job::Ran;
+use crate::store::records::erase;
 use crate::store::sql::{self, Connection};
-use tracing::{info, warn};
 
 /// Background work is done by one node at a time.
 const CHORES: i64 = 0x6368_6f72_6573;
@@ -137,7 +137,7 @@ impl Writer {
             }
             return Ok(true);
         }
-        if erasure::waits_for_log(&self.desk.db)? {
+        if erase::waits_for_log(&self.desk.db)? {
             // What is deleted lies in its pages until they are tidied up.
             self.desk.db.set_patient(true)?;
             let tidied = self.desk.db.execute_batch(
@@ -146,7 +146,7 @@ impl Writer {
             );
             self.desk.db.set_patient(false)?;
             tidied?;
-            self.write(|db, _| erasure::finish(db, now))?;
+            self.write(|db, _| erase::finish(db, now))?;
             return Ok(true);
         }
         Ok(false)

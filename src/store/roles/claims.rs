@@ -9,8 +9,8 @@ use crate::store::{Answer, Claimed, EndpointRef, Notification, Place};
 
 /// Lets a node own deliveries, one node each: what the dispatcher needs of a store.
 ///
-/// On a store of many nodes a node owns what it claimed for as long as its lease lasts. Once that has lapsed, everything that
-/// writes is [`StoreError::Lapsed`](crate::store::StoreError::Lapsed) for what it owned before.
+/// On a store of many nodes a node owns what it claimed for as long as its lease lasts. Then other nodes may claim it, and what
+/// this node still writes of it is refused: [`StoreError::Lapsed`](crate::store::StoreError::Lapsed).
 pub trait Claims: Send + Sync {
     /// Takes ownership of deliveries of one endpoint that are due, oldest first; one for each place at most.
     fn claim(&self, endpoint: EndpointRef, now: Time, places: Vec<Place>) -> Answer<'_, Claimed>;

@@ -1,4 +1,4 @@
-//! Changes to what is configured in an account. Does not depend on what they follow from.
+//! Changes to what is configured in an account. Does not depend on who asks for them.
 
 use std::sync::Arc;
 use std::time::Duration;

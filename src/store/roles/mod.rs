@@ -1,9 +1,9 @@
 //! The roles of a store: what one kind of user needs of it, each a trait in a file of its own. A user asks for the roles that
-//! it has a use for, and not for the whole store. Does not depend on any database.
+//! it uses, and not for the whole store. Does not depend on any database.
 //!
-//! Each method is one whole transaction, named for its use and batch-first on the hot path; no transaction type leaks out and
-//! time is an argument. The answer of a method that writes comes after its commit; after an error nothing was written, unless
-//! it is [`StoreError::Unknown`](crate::store::StoreError::Unknown).
+//! Each method is one whole transaction (a round of maintenance is several), named for its use and batch-first on the hot path;
+//! no transaction type leaks out and time is an argument. A method that writes answers after its commit. After an error
+//! nothing was written, unless it is [`StoreError::Unknown`](crate::store::StoreError::Unknown): then nobody knows.
 
 mod account_configs;
 mod analytics;

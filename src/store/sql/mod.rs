@@ -5,6 +5,7 @@ mod batching;
 pub mod bulk;
 mod connection;
 mod error;
+pub mod page_scrub;
 mod pending;
 mod postgres;
 mod row;

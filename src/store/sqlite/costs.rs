@@ -10,7 +10,7 @@ use super::plans::{ACCOUNT, commit, commit_at, now, says};
 use super::*;
 use crate::model::event::{Heard, HeardCall};
 use crate::model::{Call, Outcome, Step, Text};
-use crate::store::rooms::database::NoQueues;
+use crate::store::engine::database::NoQueues;
 use crate::store::{ConfigChanges, Incoming, Maintenance, What};
 
 /// Notes every statement that the writer runs from now on.

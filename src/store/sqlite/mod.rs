@@ -4,7 +4,6 @@
 
 #[cfg(test)]
 mod costs;
-pub(super) mod gaps;
 mod log;
 #[cfg(test)]
 mod plans;
@@ -25,21 +24,23 @@ use self::writer::Writer;
 use super::condition::Condition;
 use super::feed::Feeds;
 use super::private_files;
-use super::rooms::call_index::{self, CallIndex, Recent};
-use super::rooms::config::{self, Directory};
-use super::rooms::database::{Database, Desk, RoomStore, Writing};
-use super::rooms::maintenance;
-use super::rooms::mentioned::Remembered;
-use super::rooms::purpose::Purpose;
-use super::rooms::readers::Readers;
-use super::rooms::store::new_tag;
-use super::rooms::thread::{Lane, WriterThread};
-use super::rooms::tombstones::Tombstones;
-use super::rooms::upkeep;
 use super::sql::Connection;
 use super::vault::{KEY_FILES, MASTER_KEY, Vault};
 use super::{Answer, StoreError};
 use crate::model::{AccountKey, Time};
+use crate::store::analytics::names::Remembered;
+use crate::store::calls::index;
+use crate::store::calls::index::{CallIndex, Recent};
+use crate::store::calls::tombstones::Tombstones;
+use crate::store::config::accounts;
+use crate::store::config::accounts::Directory;
+use crate::store::engine::database::{Database, Desk, RoomStore, Writing};
+use crate::store::engine::readers::Readers;
+use crate::store::engine::store::new_tag;
+use crate::store::engine::writer_thread::{Lane, WriterThread};
+use crate::store::maintenance::list;
+use crate::store::maintenance::upkeep;
+use crate::store::tx::purpose::Purpose;
 
 /// How the store is opened.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +57,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { quarantine_quota: 10_000, most_pages: None, recent_calls: call_index::RECENT, reserve: 0 }
+        Self { quarantine_quota: 10_000, most_pages: None, recent_calls: index::RECENT, reserve: 0 }
     }
 }
 
@@ -215,11 +216,11 @@ impl SqliteStore {
         let db = Connection::Sqlite(db);
         let prepare = || {
             upkeep::disown(&db, 0)?;
-            config::create_account(&db, "default", new_tag(), now)
+            accounts::create_account(&db, "default", new_tag(), now)
         };
         reserve.with_room(prepare).map_err(|error| trouble(&error))?;
-        for account in config::account_keys(&db).map_err(|error| trouble(&error))? {
-            directory.put(config::load(&db, &vault, account).map_err(|error| trouble(&error))?);
+        for account in accounts::account_keys(&db).map_err(|error| trouble(&error))? {
+            directory.put(accounts::load(&db, &vault, account).map_err(|error| trouble(&error))?);
         }
         let call_index = CallIndex::load(&db, options.recent_calls).map_err(|error| trouble(&error))?;
         let recent_calls = call_index.recent();
@@ -243,7 +244,7 @@ impl SqliteStore {
         let writer = WriterThread::start(writer).map_err(|error| trouble(&error))?;
         let readers = Readers::new(Arc::clone(&condition), move || Ok(open_to_read(&path)?));
         let database = Sqlite { writer, readers, recent_calls };
-        Ok(Self { database, directory, vault, feeds, condition, job_turns: maintenance::turns() })
+        Ok(Self { database, directory, vault, feeds, condition, job_turns: list::turns() })
     }
 }
 

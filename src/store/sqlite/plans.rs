@@ -21,13 +21,16 @@ use crate::model::{
     AccountKey, Attempt, Batch, Call, DeliveryState, DialectName, Endpoint, EventType, Mention, Outcome,
     Secret, Source, Step, Text,
 };
-use crate::store::analytics::{Grain, Setting, Span, Subject, TextPage};
-use crate::store::batches::{Contact, Failure, Given, NewBatch, Opened};
+use crate::store::analytics::{Grain, Setting, Span, Subject, TextPage, names, rollups};
+use crate::store::batches::{Contact, Failure, Given, NewBatch, Opened, credit};
+use crate::store::calls::index::call_hash;
+use crate::store::config::api_keys;
+use crate::store::deliveries::replays;
+use crate::store::engine::database::{NoQueues, Writing};
 use crate::store::export::{Import, Secrets, WireRules};
-use crate::store::rooms::call_index::call_hash;
-use crate::store::rooms::database::{NoQueues, Writing};
-use crate::store::rooms::keys::pack;
-use crate::store::rooms::{api_keys, batch_reads, credit, export_account, mentioned, read, replays, tallies};
+use crate::store::layout::keys::pack;
+use crate::store::reads::{batches, pages};
+use crate::store::records::export;
 use crate::store::*;
 
 /// Rows of the endpoint, the outcome and the state that nobody asks for.
@@ -224,42 +227,42 @@ async fn no_statement_walks_over_what_it_does_not_show() {
         let db = &writer.desk.db;
         for after in [None, Some(100)] {
             let page = Page { after, limit: PAGE };
-            read::events(db, tag, ACCOUNT, page)?;
-            read::quarantine(db, ACCOUNT, page)?;
+            pages::events(db, tag, ACCOUNT, page)?;
+            pages::quarantine(db, ACCOUNT, page)?;
             for outcome in Outcome::ALL.into_iter().map(Some).chain([None]) {
-                read::calls(db, ACCOUNT, outcome, page)?;
+                pages::calls(db, ACCOUNT, outcome, page)?;
             }
             let call_id = Text::from("c-3");
-            let of_sources = read::sources(db, ACCOUNT)?.into_iter();
+            let of_sources = pages::sources(db, ACCOUNT)?.into_iter();
             let of_sources = of_sources.map(|it| (it, call_hash(it, &call_id), Vec::new())).collect();
-            read::calls_of_vendor_id(db, &call_id, of_sources, None, page)?;
+            pages::calls_of_vendor_id(db, &call_id, of_sources, None, page)?;
             for endpoint in [None, Some(quiet), Some(gone), Some(busy)] {
                 for state in DeliveryState::ALL.into_iter().map(Some).chain([None]) {
                     let filter = DeliveryFilter { endpoint, state, ..DeliveryFilter::default() };
-                    read::deliveries(db, tag, ACCOUNT, &filter, page)?;
+                    pages::deliveries(db, tag, ACCOUNT, &filter, page)?;
                 }
             }
             let of_call = DeliveryFilter { call: Some(3), ..DeliveryFilter::default() };
-            read::deliveries(db, tag, ACCOUNT, &of_call, page)?;
+            pages::deliveries(db, tag, ACCOUNT, &of_call, page)?;
         }
-        read::next_due(db, ACCOUNT, quiet)?;
-        read::next_due(db, ACCOUNT, gone)?;
-        read::sums(db, ACCOUNT)?;
-        read::quarantine_size(db, ACCOUNT)?;
+        pages::next_due(db, ACCOUNT, quiet)?;
+        pages::next_due(db, ACCOUNT, gone)?;
+        pages::sums(db, ACCOUNT)?;
+        pages::quarantine_size(db, ACCOUNT)?;
         let campaign = Subject::Of(Dimension::Campaign, Text::from("000000"));
         for subject in [Subject::Account, campaign] {
             for by in [None, Some(Grain::Day), Some(Grain::Hour)] {
-                tallies::tallies(db, ACCOUNT, &subject, Span { from: 20, to: 28 }, by)?;
+                rollups::tallies(db, ACCOUNT, &subject, Span { from: 20, to: 28 }, by)?;
             }
         }
         for after in [None, Some(Text::from("010000"))] {
             let page = TextPage { after, limit: PAGE };
-            tallies::tallies_by(db, ACCOUNT, Dimension::Campaign, Span { from: 0, to: 30_000 }, &page)?;
-            mentioned::all(db, ACCOUNT, Dimension::Campaign, &page)?;
+            rollups::tallies_by(db, ACCOUNT, Dimension::Campaign, Span { from: 0, to: 30_000 }, &page)?;
+            names::all(db, ACCOUNT, Dimension::Campaign, &page)?;
         }
-        mentioned::one(db, ACCOUNT, Dimension::Campaign, &Text::from("010001"))?;
+        names::one(db, ACCOUNT, Dimension::Campaign, &Text::from("010001"))?;
         let setting = Setting { id: Text::from("010001"), name: None, expected_calls: None };
-        mentioned::put(db, ACCOUNT, Dimension::Campaign, &setting, now())?;
+        names::put(db, ACCOUNT, Dimension::Campaign, &setting, now())?;
         api_keys::find(db, &[0; 32])?;
         api_keys::list(db, ACCOUNT)?;
         Ok(())
@@ -428,7 +431,7 @@ async fn no_step_walks_over_what_it_does_not_look_at() {
     loop {
         let vault = Arc::clone(&store.vault);
         let page = store.database.write(Lane::Api, ACCOUNT, move |writer| {
-            export_account::export(&writer.desk.db, &vault, ACCOUNT, Secrets::Clear, cursor)
+            export::export(&writer.desk.db, &vault, ACCOUNT, Secrets::Clear, cursor)
         });
         let page = page.await.unwrap();
         let lines = (1..).zip(page.lines).collect();
@@ -562,12 +565,12 @@ async fn no_batch_walks_over_another() {
     let lists = store.database.write(Lane::Api, ACCOUNT, move |writer| {
         let db = &writer.desk.db;
         let range = [pack(ACCOUNT, 0), pack(AccountKey(ACCOUNT.0 + 1), 0)];
-        batch_reads::views(db, "id > ?1 AND id < ?2", range, PAGE)?;
+        batches::views(db, "id > ?1 AND id < ?2", range, PAGE)?;
         for after in [None, Some(crate::store::batches::contact_number(big, 1500))] {
             let page = Page { after, limit: PAGE };
-            batch_reads::contacts(db, pack(ACCOUNT, big), true, page)?;
-            batch_reads::contacts(db, pack(ACCOUNT, big), false, page)?;
-            batch_reads::calls(db, ACCOUNT, big, Page { after: after.map(|_| 100), limit: PAGE })?;
+            batches::contacts(db, pack(ACCOUNT, big), true, page)?;
+            batches::contacts(db, pack(ACCOUNT, big), false, page)?;
+            batches::calls(db, ACCOUNT, big, Page { after: after.map(|_| 100), limit: PAGE })?;
         }
         credit::left(db, ACCOUNT)?;
         Ok(())
@@ -640,7 +643,7 @@ async fn no_replay_and_no_hold_walks_over_what_it_does_not_touch() {
             DeliveryFilter { call: Some(2), ..DeliveryFilter::default() },
             DeliveryFilter { event: Some(3), ..DeliveryFilter::default() },
         ] {
-            assert_eq!(read::deliveries(&writer.desk.db, tag, ACCOUNT, &filter, page)?.len(), 2);
+            assert_eq!(pages::deliveries(&writer.desk.db, tag, ACCOUNT, &filter, page)?.len(), 2);
         }
         Ok(())
     });

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use tracing::warn;
 
 use crate::store::condition::Condition;
-use crate::store::rooms::purpose::Purpose;
+use crate::store::tx::purpose::Purpose;
 use crate::store::{StoreError, private_files};
 
 /// The file of the reserve, in a data directory.

@@ -6,10 +6,17 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use crate::store::rooms::{
-    api_keys, arriving, batches, config, edges, erasure, holds, limits, moving_batches, replays, schedule,
-    tallies, tombstones, transcripts,
-};
+use crate::store::analytics::rollups;
+use crate::store::apply::deferral;
+use crate::store::batches::schedule;
+use crate::store::calls::tombstones;
+use crate::store::config::{accounts, api_keys, limits};
+use crate::store::deliveries::replays;
+use crate::store::lifetime::transcripts;
+use crate::store::maintenance::batch_intake;
+use crate::store::records::erase;
+use crate::store::transfer::{batches, import_line};
+use crate::store::tx::watermarks;
 
 /// Every migration, oldest first; `user_version` counts those that were applied. Never edit one that was released.
 const MIGRATIONS: &[&str] = &[
@@ -121,21 +128,21 @@ DROP INDEX calls_by_hash;
 ALTER TABLE accounts ADD COLUMN calls_filed INTEGER NOT NULL DEFAULT 0;
 UPDATE accounts SET calls_filed = calls;
 ",
-    erasure::TABLES,
+    erase::TABLES,
     transcripts::COLUMNS,
-    arriving::COLUMNS,
-    batches::TABLES,
-    tallies::TABLES,
+    import_line::COLUMNS,
+    batch_intake::TABLES,
+    rollups::TABLES,
     replays::TABLES,
-    holds::TABLES,
-    config::NODES,
-    moving_batches::COLUMNS,
+    deferral::TABLES,
+    accounts::NODES,
+    batches::COLUMNS,
     schedule::TABLES,
-    edges::COLUMNS,
+    watermarks::COLUMNS,
     api_keys::RIGHTS,
     tombstones::TABLES,
     limits::COLUMNS,
-    holds::BY_SNAPSHOT,
+    deferral::BY_SNAPSHOT,
 ];
 
 /// How long a statement waits for another connection.
@@ -186,7 +193,7 @@ pub fn migrate(connection: &mut Connection) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::model::{AccountKey, Rights};
-    use crate::store::rooms::keys::pack;
+    use crate::store::layout::keys::pack;
 
     /// Keys of an older store can do what they could, and no answer that it kept is there any more.
     #[test]
@@ -235,7 +242,7 @@ mod tests {
         migrate(&mut db).unwrap();
         let db = crate::store::sql::Connection::Sqlite(db);
         for (hash, call) in [(-1, 10), (i64::MAX, 11), (4_294_967_296, 12)] {
-            assert_eq!(crate::store::rooms::call_index::filed(&db, hash, call), Ok(vec![call]));
+            assert_eq!(crate::store::calls::index::filed(&db, hash, call), Ok(vec![call]));
         }
         let filed = db.sqlite().query_row("SELECT calls_filed FROM accounts", [], |row| row.get::<_, i64>(0));
         assert_eq!(filed, Ok(3));

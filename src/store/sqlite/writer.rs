@@ -10,11 +10,11 @@ use super::reserve::{Reserve, TO_BEGIN};
 use super::space::{self, Space};
 use crate::model::Time;
 use crate::store::StoreError;
-use crate::store::rooms::config::Changed;
-use crate::store::rooms::database::{Desk, Writing};
-use crate::store::rooms::erasure;
-use crate::store::rooms::job::Ran;
-use crate::store::rooms::purpose::Purpose;
+use crate::store::config::accounts::Changed;
+use crate::store::engine::database::{Desk, Writing};
+use crate::store::maintenance::job::Ran;
+use crate::store::records::erase;
+use crate::store::tx::purpose::Purpose;
 
 /// How long a commit proves that the store can be written. Anybody may ask whether it can; not every time shall
 /// cost an fsync.
@@ -82,12 +82,12 @@ impl Writer {
 
     /// Has nothing of what was erased left in the log, which is what ends an erasure; true when there is more to do now.
     fn finish_erasure(&mut self, now: Time) -> Result<bool, StoreError> {
-        if !erasure::waits_for_log(&self.desk.db)? {
+        if !erase::waits_for_log(&self.desk.db)? {
             return Ok(false);
         }
         match self.log.empty(self.desk.db.sqlite())? {
             Emptied::Done => {
-                self.for_purpose(Purpose::Free, |writer| writer.write(|db, _| erasure::finish(db, now)))?;
+                self.for_purpose(Purpose::Free, |writer| writer.write(|db, _| erase::finish(db, now)))?;
                 Ok(true)
             }
             Emptied::Soon => Ok(true),

@@ -1,0 +1,203 @@
+//! An event joins the feed, and what it owes is planned: the rules are those of `ledger::plan` and `ledger::hold`. Does not
+//! depend on what an event is about.
+
+use std::sync::Arc;
+
+use super::prefetched::Known;
+use super::recording::Recording;
+use super::rows::{INSERT_EVENT, INSERT_OPEN};
+use crate::ledger;
+use crate::ledger::hold::Beside;
+use crate::model::id::{self, Kind};
+use crate::model::{AccountKey, Event, EventBody, EventType, Time};
+use crate::store::deliveries::shared_bodies::Bodies;
+use crate::store::deliveries::states::{CLAIMABLE, HELD, OWNED, WAITING};
+use crate::store::layout::keys::pack;
+use crate::store::sql::params;
+use crate::store::told::Snapshot;
+use crate::store::tx::slots;
+use crate::store::{EndpointRef, Owned, StoreError};
+
+/// What an event stands beside.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct About {
+    /// The source that told.
+    pub source: Option<i64>,
+    /// The call.
+    pub call: Option<i64>,
+    /// The call's event before this one.
+    pub previous: Option<i64>,
+    /// An inbound test.
+    pub test: bool,
+}
+
+impl Recording<'_> {
+    /// Writes an event at the head of the feed and plans what it owes. Gives its position and the number of
+    /// deliveries.
+    pub fn append(
+        &mut self,
+        account: AccountKey,
+        kind: EventType,
+        at: Time,
+        about: About,
+        body: EventBody,
+        ready: Option<&Snapshot>,
+    ) -> Result<(i64, usize), StoreError> {
+        let config = self.config(account)?;
+        let (db, now) = (self.db, self.now);
+        let head = self.head(account)?;
+        head.position += 1;
+        let position = head.position;
+        if now.as_micros() >= head.slot_ends {
+            head.slot_ends = {
+                let kept = config.account.shortest_retention();
+                slots::begin_slot(db, account, kept, position, now)?
+            };
+        }
+        let first_delivery = head.deliveries + 1;
+        let tag = config.account.tag;
+        let event = Arc::new(Event {
+            position,
+            id: id::format(Kind::Event, tag, position),
+            kind,
+            at,
+            test: about.test,
+            source_id: about.source.map(|number| id::format(Kind::Source, tag, number)),
+            body,
+        });
+
+        let made;
+        let snapshot = match ready {
+            Some(ready) => ready,
+            None => {
+                made = Snapshot::of(&event.body)?;
+                &made
+            }
+        };
+        let mut planned = 0;
+        let mut bodies = Bodies::default();
+        let (beside, mut completed) = (ledger::hold::beside(&event), Vec::new());
+        for endpoint in &config.endpoints {
+            if let (Some(wait), Some(call)) = (&endpoint.delivering.wait, about.call)
+                && beside != Beside::Nothing
+                && let Some(held) = self.held(EndpointRef { account, number: endpoint.number }, call)?
+            {
+                completed.push((held, endpoint.number, wait));
+                if beside == Beside::Part {
+                    continue;
+                }
+            }
+            if ledger::hears(endpoint, &event) {
+                let delivery = first_delivery + planned;
+                self.plan(endpoint, &event, snapshot.size, delivery, &about, &mut bodies)?;
+                planned += 1;
+            }
+        }
+        self.head(account)?.deliveries += planned;
+        self.db.bulk(
+            &INSERT_EVENT,
+            params![
+                pack(account, position),
+                kind.code(),
+                at.as_micros(),
+                about.source,
+                about.call,
+                about.previous,
+                about.test,
+                first_delivery,
+                planned,
+                snapshot.packed
+            ],
+        )?;
+        for (held, number, wait) in completed {
+            if matches!(&event.body, EventBody::Call { call, .. } if !ledger::hold::misses(wait, call)) {
+                self.let_go(held, EndpointRef { account, number }, position)?;
+            }
+        }
+        Ok((position, usize::try_from(planned).unwrap_or(0)))
+    }
+
+    fn plan(
+        &mut self,
+        endpoint: &Arc<crate::model::Endpoint>,
+        event: &Arc<Event>,
+        bytes: usize,
+        delivery: i64,
+        about: &About,
+        bodies: &mut Bodies,
+    ) -> Result<(), StoreError> {
+        let account = endpoint.account;
+        let target = EndpointRef { account, number: endpoint.number };
+        let ordered_call = about.call.filter(|_| endpoint.ordered);
+        // A call's first event cannot stand behind another one.
+        let waits = match ordered_call {
+            Some(call) if about.previous.is_some() => self.has_open(target, call)?,
+            _ => false,
+        };
+        let hold = about.call.zip(ledger::hold::holds(endpoint, event));
+        let place = if waits || hold.is_some() {
+            None
+        } else {
+            bodies.place(|bytes| self.queues.reserve(target, bytes), bytes)
+        };
+        let (state, due) = match (&place, waits, hold) {
+            (_, _, Some((_, wait))) => (HELD, self.now.after(wait.up_to)),
+            (_, true, None) => (WAITING, self.now),
+            (Some(_), false, None) => (OWNED, self.now),
+            (None, false, None) => (CLAIMABLE, self.now),
+        };
+        let id = pack(account, delivery);
+        let line = ordered_call.map(|call| pack(account, call));
+        self.db.bulk(
+            &INSERT_OPEN,
+            params![
+                id,
+                pack(account, endpoint.number),
+                event.position,
+                line,
+                endpoint.revision,
+                state,
+                due.as_micros(),
+                self.known.tenure
+            ],
+        )?;
+        if let Some(call) = line {
+            self.ahead.line_up(call, pack(account, endpoint.number), id, state);
+        }
+        if let Some((call, _)) = hold {
+            self.hold(pack(account, delivery), target, call, due.as_micros())?;
+        }
+        let sum = self.sum(target);
+        sum.owed += 1;
+        sum.pending += 1;
+        match place {
+            Some(place) => self.committed.owned.push(Owned {
+                endpoint: target,
+                delivery,
+                ordered_call,
+                attempt: 1,
+                event: Arc::clone(event),
+                dialect: endpoint.dialect,
+                shape: endpoint.shape.clone(),
+                revision: endpoint.revision,
+                call: about.call,
+                body: bodies.of(endpoint.dialect, &endpoint.shape),
+                place,
+            }),
+            None if state == CLAIMABLE => self.wake(target),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn has_open(&self, endpoint: EndpointRef, call: i64) -> Result<bool, StoreError> {
+        let key = (pack(endpoint.account, call), pack(endpoint.account, endpoint.number));
+        if let Known::Is(first) = self.ahead.first_in_line(key.0, key.1) {
+            return Ok(first.is_some());
+        }
+        let mut statement = self.db.prepare_cached(
+            "SELECT 1 FROM open WHERE call = ? AND endpoint = ? /*! AND account = @2 */ LIMIT 1",
+        )?;
+        Ok(statement.exists([key.0, key.1])?)
+    }
+}

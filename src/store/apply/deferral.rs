@@ -1,0 +1,184 @@
+//! Held deliveries: the end of a call waits until the recording, transcript or analysis has come that its endpoint wants
+//! with it, or until its time is up. A held delivery owes its own event and renders from a later snapshot of the same
+//! call, set once, in the transaction that lets it go; updates that came meanwhile are in that and not owed again.
+//! Endpoints that wait for nothing pay nothing. Refuses to know what is worth waiting for: the ledger decides.
+
+use std::collections::HashMap;
+
+use super::recording::Recording;
+use crate::store::deliveries::states::{CLAIMABLE, WAITING};
+use crate::store::deliveries::taking::TYPICAL;
+use crate::store::jobs::due::{ByTime, Due};
+use crate::store::layout::keys::{keys_of, pack, unpack};
+use crate::store::sql::{Connection, OptionalExtension};
+use crate::store::{EndpointRef, StoreError};
+
+/// `held` has what waits; `rendered` the snapshots of deliveries that say more than their event did.
+pub const TABLES: &str = r"
+CREATE TABLE held (
+    delivery INTEGER PRIMARY KEY, call INTEGER NOT NULL, endpoint INTEGER NOT NULL, until INTEGER NOT NULL
+);
+CREATE INDEX held_by_call ON held (call, endpoint);
+CREATE INDEX held_until ON held (until);
+CREATE TABLE rendered (delivery INTEGER PRIMARY KEY, snapshot INTEGER NOT NULL);
+ALTER TABLE open ADD COLUMN snapshot INTEGER;
+";
+
+/// What is said of a later event is found when that is to say less.
+pub const BY_SNAPSHOT: &str = "CREATE INDEX rendered_by_snapshot ON rendered (snapshot);";
+
+/// Deliveries whose time is up that a step lets go.
+const STEP: i64 = 100;
+
+impl Recording<'_> {
+    /// Holds a delivery that was planned in this transaction.
+    pub fn hold(&self, id: i64, endpoint: EndpointRef, call: i64, until: i64) -> Result<(), StoreError> {
+        let (account, number) = (endpoint.account, endpoint.number);
+        self.db
+            .prepare_cached(
+                "INSERT INTO held (delivery, call, endpoint, until /*!, account */)
+                 VALUES (?, ?, ?, ? /*!, @1 */)",
+            )?
+            .execute([id, pack(account, call), pack(account, number), until])?;
+        Ok(())
+    }
+
+    /// The delivery of a call's end to an endpoint, if it is held.
+    pub fn held(&self, endpoint: EndpointRef, call: i64) -> Result<Option<i64>, StoreError> {
+        let key = [pack(endpoint.account, call), pack(endpoint.account, endpoint.number)];
+        let mut statement = self.db.prepare_cached(
+            "SELECT delivery FROM held WHERE call = ? /*! AND account = @1 */ AND endpoint = ? LIMIT 1",
+        )?;
+        Ok(statement.query_row(key, |row| row.get(0)).optional()?)
+    }
+
+    /// Lets a held delivery go, with what was known of the call at this position of the feed.
+    pub fn let_go(&mut self, id: i64, endpoint: EndpointRef, snapshot: i64) -> Result<(), StoreError> {
+        self.enter(endpoint.account)?;
+        if !forget(self.db, id)? {
+            return Ok(());
+        }
+        render(self.db, id, snapshot)?;
+        let call: Option<i64> = self
+            .db
+            .prepare_cached("SELECT call FROM open WHERE id = ? /*! AND account = @1 */")?
+            .query_row([id], |row| row.get(0))
+            .optional()?
+            .flatten();
+        let is_behind = match call {
+            None => false,
+            Some(call) => self
+                .db
+                .prepare_cached(
+                    "SELECT 1 FROM open WHERE call = ? AND endpoint = ? /*! AND account = @2 */ AND id < ?",
+                )?
+                .exists([call, pack(endpoint.account, endpoint.number), id])?,
+        };
+        if let Some(call) = call {
+            // The one before may be settled in this very group, and lets the next in line go by what is known of it.
+            let state = if is_behind { WAITING } else { CLAIMABLE };
+            self.ahead.line_up(call, pack(endpoint.account, endpoint.number), id, state);
+        }
+        if is_behind {
+            self.db
+                .prepare_cached("UPDATE open SET state = ?, due = ? WHERE id = ? /*! AND account = @3 */")?
+                .execute([WAITING, self.now.as_micros(), id])?;
+            return Ok(());
+        }
+        if let Some(place) = self.queues.reserve(endpoint, TYPICAL) {
+            return self.take(endpoint, id, place).map(drop);
+        }
+        self.put_up(id, self.now)?;
+        self.wake(endpoint);
+        Ok(())
+    }
+
+    /// Ends the waiting of a delivery that is to be sent now, by hand.
+    pub fn end_hold(&self, id: i64) -> Result<(), StoreError> {
+        let call: Option<i64> = self
+            .db
+            .prepare_cached("SELECT call FROM held WHERE delivery = ? /*! AND account = @1 */")?
+            .query_row([id], |row| row.get(0))
+            .optional()?;
+        if let Some(snapshot) = call.map_or(Ok(None), |call| newest(self.db, call))? {
+            render(self.db, id, snapshot)?;
+        }
+        forget(self.db, id).map(drop)
+    }
+}
+
+/// Deliveries whose time to wait is up.
+pub const OVERDUE: ByTime =
+    ByTime::Keys("SELECT endpoint, until FROM held WHERE until > ? AND until <= ? ORDER BY until LIMIT ?");
+
+/// Lets some of an account's go whose time is up. True when there may be more.
+pub fn let_overdue_go(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreError> {
+    let (account, [from, until], [first, end]) = (due.account, due.span, keys_of(due.account));
+    let overdue: Vec<(i64, i64, i64)> = recording
+        .db
+        .prepare_cached(
+            "SELECT delivery, call, endpoint FROM held
+             WHERE until >= ? AND until <= ? AND +endpoint >= ? AND +endpoint < ? /*! AND account = @3 */
+             ORDER BY until LIMIT ?",
+        )?
+        .query_map([from, until, first, end, STEP], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<Result<_, _>>()?;
+    for &(id, call, endpoint) in &overdue {
+        if !recording.may_go_on() {
+            break;
+        }
+        let number = unpack(endpoint).1;
+        let snapshot = newest(recording.db, call)?.unwrap_or(0);
+        recording.let_go(id, EndpointRef { account, number }, snapshot)?;
+    }
+    Ok(!overdue.is_empty())
+}
+
+/// The newest event of a call.
+fn newest(db: &Connection, call: i64) -> Result<Option<i64>, StoreError> {
+    let mut statement = db.prepare_cached("SELECT event FROM calls WHERE id = ? /*! AND account = @1 */")?;
+    Ok(statement.query_row([call], |row| row.get(0)).optional()?)
+}
+
+/// Has a delivery say what was known at a later position than its event's.
+pub fn render(db: &Connection, id: i64, snapshot: i64) -> Result<(), StoreError> {
+    let is_later = db
+        .prepare_cached("UPDATE open SET snapshot = ?1 WHERE id = ?2 /*! AND account = @2 */ AND event < ?1")?
+        .execute([snapshot, id])?;
+    if is_later == 1 {
+        db.prepare_cached(
+            "INSERT INTO rendered (delivery, snapshot /*!, account */) VALUES (?1, ?2 /*!, @1 */)
+             ON CONFLICT (delivery /*!, account */) DO UPDATE SET snapshot = ?2",
+        )?
+        .execute([id, snapshot])?;
+    }
+    Ok(())
+}
+
+/// The position that a delivery says more of than its event did.
+pub fn rendered(db: &Connection, id: i64) -> Result<Option<i64>, StoreError> {
+    let mut statement =
+        db.prepare_cached("SELECT snapshot FROM rendered WHERE delivery = ? /*! AND account = @1 */")?;
+    Ok(statement.query_row([id], |row| row.get(0)).optional()?)
+}
+
+/// Likewise of many, as far as there is one.
+pub fn all_rendered(db: &Connection, ids: &[i64]) -> Result<HashMap<i64, i64>, StoreError> {
+    let mut found = HashMap::new();
+    let sql = "SELECT delivery, snapshot FROM rendered WHERE delivery = ANY(?) AND account = ANY(@1)";
+    if let Some(mut answers) = db.fetch(&[(sql, &[ids])])? {
+        while let Some(row) = answers[0].next()? {
+            found.insert(row.get(0)?, row.get(1)?);
+        }
+        return Ok(found);
+    }
+    for &id in ids {
+        found.extend(rendered(db, id)?.map(|snapshot| (id, snapshot)));
+    }
+    Ok(found)
+}
+
+/// A delivery is not held any more; false if it was not.
+pub fn forget(db: &Connection, id: i64) -> Result<bool, StoreError> {
+    Ok(db.prepare_cached("DELETE FROM held WHERE delivery = ? /*! AND account = @1 */")?.execute([id])? == 1)
+}

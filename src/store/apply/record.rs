@@ -1,0 +1,273 @@
+//! What came through the doors becomes events, calls and owed deliveries: each call is loaded once per group, its steps are
+//! folded in order. The rules are the ledger's; this file fetches what they need.
+
+use std::sync::Arc;
+
+use super::append::About;
+use super::prefetched::Known;
+use super::recording::Recording;
+use crate::dialect::ReceiptKind;
+use crate::ledger::{self, Change, Contribution};
+use crate::model::event::CORRECTED;
+use crate::model::{AccountKey, Call, EventBody, EventType, Text};
+use crate::store::batches::rows::{Placed, named};
+use crate::store::calls::index::call_hash;
+use crate::store::calls::loaded::Loaded;
+use crate::store::calls::tombstones::Of;
+use crate::store::layout::keys::pack;
+use crate::store::packed::pack_bytes;
+use crate::store::sql::params;
+use crate::store::told::{Told, ToldCall};
+use crate::store::{Booked, Incoming, Recorded, StoreError, What};
+
+/// Who says a step of a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Said {
+    /// A body, which may come once more.
+    ByTheSource,
+    /// We do, of a call that is there.
+    ByUs,
+}
+
+impl Recording<'_> {
+    /// Records one body.
+    pub fn record(&mut self, incoming: &Incoming) -> Result<Recorded, StoreError> {
+        let account = incoming.account;
+        // Before anything else: without an account nothing of this can be kept, and its neighbours shall not suffer.
+        self.config(account)?;
+        match &incoming.what {
+            What::Heard(all) => {
+                let (mut kind, mut planned, mut booked) = (ReceiptKind::Duplicate, 0, Booked::default());
+                for heard in all {
+                    let events = match heard {
+                        Told::Call(told) => self.hear_call(incoming, told, Said::ByTheSource, &mut booked)?,
+                        Told::Batch(heard) => self.hear_batch(incoming, heard)?,
+                    };
+                    if let Some(deliveries) = events {
+                        kind = ReceiptKind::Recorded;
+                        planned += deliveries;
+                    }
+                }
+                Ok(Recorded::Done { kind, planned, booked })
+            }
+            What::Test(heard) => {
+                let at = heard.at.unwrap_or(incoming.received_at);
+                let call = Call {
+                    stage: heard.step.stage(),
+                    outcome: match heard.step {
+                        crate::model::Step::Ended(outcome) => Some(outcome),
+                        _ => None,
+                    },
+                    ..heard.call.clone()
+                };
+                let body = EventBody::Call { call: Arc::new(call), changed: Vec::new() };
+                let about = About { source: Some(incoming.source), test: true, ..About::default() };
+                self.append(account, heard.step.event_type(), at, about, body, None)?;
+                Ok(Recorded::Done { kind: ReceiptKind::Recorded, planned: 0, booked: Booked::default() })
+            }
+            What::Unreadable(reason) => self.quarantine(incoming, reason),
+        }
+    }
+
+    /// Records a step that no body says: what a source left out for too long.
+    pub fn give_up(&mut self, incoming: &Incoming, told: &Arc<ToldCall>) -> Result<(), StoreError> {
+        self.config(incoming.account)?;
+        self.hear_call(incoming, told, Said::ByUs, &mut Booked::default()).map(drop)
+    }
+
+    /// Folds a call's step into the books. Gives the deliveries planned, or `None` for a duplicate.
+    fn hear_call(
+        &mut self,
+        incoming: &Incoming,
+        told: &Arc<ToldCall>,
+        said: Said,
+        booked: &mut Booked,
+    ) -> Result<Option<usize>, StoreError> {
+        let mut told = Arc::clone(told);
+        let key = (pack(incoming.account, incoming.source), told.call_id().clone());
+        let found = match self.calls.remove(&key) {
+            Some(loaded) => Some(loaded),
+            None => self.find_call(&key)?,
+        };
+        let is_news = found.as_ref().is_none_or(|loaded| !loaded.received().has_step(told.step));
+        // A call that was removed may be there once more, by a step that was not received before: the others stay repeats.
+        if is_news
+            && said == Said::ByTheSource
+            && self.received_before(key.0, Of::Call(&key.1))?.has_step(told.step)
+        {
+            if let Some(loaded) = found {
+                self.calls.insert(key, loaded);
+            }
+            return Ok(None);
+        }
+        let mut loaded = match found {
+            Some(loaded) => loaded,
+            None => self.new_call(incoming.account)?,
+        };
+        let config = self.config(incoming.account)?;
+        let own = &config.account;
+        let known = loaded.book.as_ref().map(|book| &*book.call);
+        let mut names = named(&told.book.call, own);
+        if let Some(all) = names
+            && let Some(claiming) = self.with_claims(incoming, &told, all)?
+        {
+            told = claiming;
+            names = named(&told.book.call, own);
+        }
+        let names = names.or_else(|| known.and_then(|call| named(call, own)));
+        let placed = match names {
+            None => None,
+            Some(names) => {
+                let is_first = loaded.is_first();
+                let placed = self.place(incoming, loaded.number, &told.book.call, known, names, is_first)?;
+                if let Some(placed) = &placed {
+                    told = self.fill(placed, &told, known)?;
+                }
+                placed
+            }
+        };
+        let used_before = known.map_or(0, ledger::credit::used);
+        let told = &told;
+        let before = loaded.contribution();
+        let (event, ready) = match loaded.book.take() {
+            None => {
+                let ready = told.snapshot.as_ref().map_err(Clone::clone)?;
+                loaded.book = Some(told.book.clone());
+                loaded.told = Some(Arc::clone(told));
+                (Some((told.first_event(), Vec::new())), Some(ready))
+            }
+            Some(book) => {
+                let marks_before = book.marks.clone();
+                let (book, change) = ledger::hear(Some(book), told.heard());
+                loaded.dirty |= book.marks != marks_before;
+                loaded.book = Some(book);
+                loaded.told = None;
+                let event = match change {
+                    Change::Step(kind) => Some((kind, Vec::new())),
+                    Change::Corrected(kind) => Some((kind, vec![CORRECTED.to_owned()])),
+                    Change::Updated(changed) => Some((EventType::CallUpdated, changed)),
+                    Change::Renewed => {
+                        loaded.differs = true;
+                        None
+                    }
+                    Change::Nothing => None,
+                };
+                (event, None)
+            }
+        };
+        loaded.dirty |= loaded.differs || event.is_some();
+        let call = loaded.book.as_ref().map(|book| Arc::clone(&book.call)).unwrap_or_default();
+        let at = told.at.unwrap_or(incoming.received_at);
+        if config.account.is_metered {
+            *self.used.entry(incoming.account).or_default() += ledger::credit::used(&call) - used_before;
+        }
+        let of_source = config.source(incoming.source).and_then(|source| source.lost_after);
+        let is_new = loaded.is_first() || placed.as_ref().is_some_and(Placed::is_new);
+        if is_new && call.outcome.is_none() && (placed.is_some() || of_source.is_some()) {
+            self.watch(incoming.account, loaded.number, placed.as_ref(), of_source)?;
+        }
+        self.book(incoming, &mut loaded, before, booked);
+        let number = loaded.number;
+        let Some((kind, changed)) = event else {
+            self.calls.insert(key, loaded);
+            if let Some(placed) = placed {
+                self.count(incoming.account, number, &placed, &call, at)?;
+            }
+            return Ok(None);
+        };
+        let about = About {
+            source: Some(incoming.source),
+            call: Some(loaded.number),
+            previous: (!loaded.is_first()).then_some(loaded.last_event),
+            test: false,
+        };
+        let body = EventBody::Call { call: Arc::clone(&call), changed };
+        let (position, planned) = self.append(incoming.account, kind, at, about, body, ready)?;
+        loaded.last_event = position;
+        loaded.differs = false;
+        self.calls.insert(key, loaded);
+        // Behind the call's own event: whoever hears that a batch is complete has heard of all its calls.
+        if let Some(placed) = placed {
+            self.count(incoming.account, number, &placed, &call, at)?;
+        }
+        Ok(Some(planned))
+    }
+
+    /// Counts a call as it stands now in place of as it stood before.
+    fn book(
+        &mut self,
+        incoming: &Incoming,
+        loaded: &mut Loaded,
+        before: Option<Contribution>,
+        booked: &mut Booked,
+    ) {
+        let Some(book) = &loaded.book else { return };
+        if book.call.outcome.is_some() && loaded.counted == Some(0) {
+            loaded.counted = Some(incoming.received_at.as_micros());
+        }
+        self.mentions.note(self.known.remembered, incoming.account, &book.call);
+        let after = loaded.contribution();
+        let is_of_campaign = [&before, &after].into_iter().flatten().any(|of| of.place.campaign.is_some());
+        if self.tallies.book(incoming.account, before, after) {
+            booked.analytics = true;
+            booked.campaign |= is_of_campaign;
+        }
+    }
+
+    fn quarantine(&mut self, incoming: &Incoming, reason: &str) -> Result<Recorded, StoreError> {
+        let source = pack(incoming.account, incoming.source);
+        let taken = self
+            .db
+            .prepare_cached(
+                "UPDATE sources SET in_quarantine = in_quarantine + 1
+                 WHERE id = ? /*! AND account = @1 */ AND in_quarantine < ?",
+            )?
+            .execute([source, self.quota])?;
+        if taken == 0 {
+            return Ok(Recorded::QuotaExceeded);
+        }
+        let head = self.head(incoming.account)?;
+        head.quarantined += 1;
+        let id = pack(incoming.account, head.quarantined);
+        self.db
+            .prepare_cached(
+                "INSERT INTO quarantine (id, source, received_at, reason, content_type, body /*!, account */)
+                 VALUES (?, ?, ?, ?, ?, ? /*!, @1 */)",
+            )?
+            .execute(params![
+                id,
+                source,
+                incoming.received_at.as_micros(),
+                reason,
+                incoming.content_type,
+                pack_bytes(&incoming.raw)?
+            ])?;
+        Ok(Recorded::Done { kind: ReceiptKind::Quarantined, planned: 0, booked: Booked::default() })
+    }
+
+    fn find_call(&mut self, key: &(i64, Text)) -> Result<Option<Loaded>, StoreError> {
+        let db = self.db;
+        let look = |call| Loaded::known(db, call, key);
+        match self.ahead.take_call(key) {
+            Known::Is(known) => Ok(known),
+            Known::Unknown => self.known.call_index.find(db, call_hash(key.0, &key.1), key.0, look),
+        }
+    }
+
+    fn new_call(&mut self, account: AccountKey) -> Result<Loaded, StoreError> {
+        let head = self.head(account)?;
+        head.calls += 1;
+        let number = head.calls;
+        self.ahead.call_made(pack(account, number));
+        Ok(Loaded {
+            number,
+            book: None,
+            told: None,
+            last_event: 0,
+            is_new: true,
+            counted: Some(0),
+            differs: false,
+            dirty: true,
+        })
+    }
+}

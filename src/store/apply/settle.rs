@@ -1,0 +1,453 @@
+//! Settling: what attempts came to, written in the caller's transaction; the next delivery of the same call is
+//! promoted in the same one, so nothing is sent before its turn is on disk. Also changes by hand.
+//! Refuses to decide: the ledger has decided before.
+
+use super::append::About;
+use super::deferral;
+use super::prefetched::Known;
+use super::recording::Recording;
+use super::rows::{DELETE_BODY, DELETE_OPEN, INSERT_SETTLED};
+use crate::ledger::Next;
+use crate::model::event::EndpointDisabled;
+use crate::model::id::{self, Kind};
+use crate::model::{AccountKey, DeliveryState, Erased, EventBody, EventType, Time};
+use crate::store::config::accounts;
+use crate::store::deliveries::states::{CLAIMABLE, HELD, OWNED, WAITING};
+use crate::store::deliveries::taking::TYPICAL;
+use crate::store::layout::codec::{pack_attempt, state_code, state_of, unpack_attempts};
+use crate::store::layout::keys::{pack, reference, unpack};
+use crate::store::packed::pack_bytes;
+use crate::store::reads::erased;
+use crate::store::sql::{Connection, OptionalExtension, Row, params};
+use crate::store::tx::watermarks::Edges;
+use crate::store::{EndpointRef, Settlement, StoreError, Turned};
+
+impl Recording<'_> {
+    /// Writes what one attempt came to.
+    pub fn settle(&mut self, settlement: &Settlement) -> Result<(), StoreError> {
+        self.enter(settlement.endpoint.account)?;
+        let id = pack(settlement.endpoint.account, settlement.delivery);
+        let attempt = pack_attempt(&settlement.attempt);
+        match settlement.decision.next {
+            Next::RetryAt(due) => self.postpone(id, settlement, &attempt, due)?,
+            Next::Delivered => self.close(id, settlement, &attempt, DeliveryState::Delivered)?,
+            Next::Dead => self.close(id, settlement, &attempt, DeliveryState::Dead)?,
+        }
+        if settlement.decision.disable_endpoint {
+            self.disable(settlement.endpoint, "the endpoint answered 410 Gone")?;
+        }
+        Ok(())
+    }
+
+    fn postpone(
+        &mut self,
+        id: i64,
+        settlement: &Settlement,
+        attempt: &[u8],
+        due: Time,
+    ) -> Result<(), StoreError> {
+        let number = settlement.attempt.number;
+        if let Known::Is(open) = self.ahead.take_open(id) {
+            if open.is_none_or(|open| open.tries >= number || open.owner != self.known.tenure) {
+                return self.add_stray_attempt(id, number, attempt);
+            }
+            self.db.later(
+                "UPDATE open SET state = ?1, due = ?2, tries = ?3, attempts = COALESCE(CAST(attempts || ?4 AS BLOB), ?4)
+                 WHERE id = ?5 /*! AND account = @5 */",
+                params![CLAIMABLE, due.as_micros(), number, attempt, id],
+            )?;
+            return self.postponed(id, settlement, due);
+        }
+        let changed = self
+            .db
+            .prepare_cached(
+                "UPDATE open SET state = ?1, due = ?2, tries = ?3,
+                     attempts = COALESCE(CAST(attempts || ?4 AS BLOB), ?4)
+                 WHERE id = ?5 /*! AND account = @5 */ AND tries < ?3 AND owner = ?6",
+            )?
+            .execute(params![CLAIMABLE, due.as_micros(), number, attempt, id, self.known.tenure])?;
+        if changed == 0 {
+            return self.add_stray_attempt(id, number, attempt);
+        }
+        self.postponed(id, settlement, due)
+    }
+
+    fn postponed(&mut self, id: i64, settlement: &Settlement, due: Time) -> Result<(), StoreError> {
+        if settlement.attempt.number == 1 {
+            self.keep_body(id, settlement)?;
+        }
+        self.committed.wake_at.push((settlement.endpoint, due));
+        Ok(())
+    }
+
+    /// A retry sends the same bytes, also one by hand after the last attempt failed. Nothing was sent when there are none.
+    fn keep_body(&mut self, id: i64, settlement: &Settlement) -> Result<(), StoreError> {
+        if settlement.body.is_empty() {
+            return Ok(());
+        }
+        // What was said may have gone by its age while the attempt was under way; then the next one encodes anew.
+        let account = settlement.endpoint.account;
+        let may_be_silenced = self.config(account)?.account.transcript_retention.is_some();
+        if may_be_silenced {
+            // It may have said what a later event did.
+            let said = [Some(settlement.event), deferral::rendered(self.db, id)?];
+            let is_gone = |at| erased::erased(self.db, account, at).is_ok_and(|it| it.is_some());
+            if said.into_iter().flatten().any(is_gone) {
+                return Ok(());
+            }
+        }
+        self.db.later(
+            "INSERT INTO bodies (delivery, body /*!, account */) VALUES (?, ? /*!, @1 */)
+             ON CONFLICT DO NOTHING",
+            params![id, pack_bytes(&settlement.body)?],
+        )?;
+        Ok(())
+    }
+
+    fn close(
+        &mut self,
+        id: i64,
+        settlement: &Settlement,
+        attempt: &[u8],
+        state: DeliveryState,
+    ) -> Result<(), StoreError> {
+        let number = settlement.attempt.number;
+        let Some(mut attempts) = self.take_out(id, number)? else {
+            return self.add_stray_attempt(id, number, attempt);
+        };
+        if let Some(call) = settlement.ordered_call {
+            let account = settlement.endpoint.account;
+            self.ahead.leave(pack(account, call), pack(account, settlement.endpoint.number), id);
+        }
+        match state {
+            DeliveryState::Delivered if number > 1 => {
+                self.db.later("DELETE FROM bodies WHERE delivery = ? /*! AND account = @1 */", [id])?;
+            }
+            DeliveryState::Dead if number == 1 => self.keep_body(id, settlement)?,
+            _ => {}
+        }
+        attempts.extend_from_slice(attempt);
+        let endpoint = settlement.endpoint;
+        insert_settled(
+            self.db,
+            id,
+            pack(endpoint.account, endpoint.number),
+            settlement.event,
+            settlement.revision,
+            state,
+            &attempts,
+        )?;
+        let sum = self.sum(endpoint);
+        sum.pending -= 1;
+        *sum.of_mut(state) += 1;
+        if let Some(call) = settlement.ordered_call {
+            self.promote(endpoint, call)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a delivery out of the open ones, if this attempt is the next that is written and it is our own. Gives the
+    /// attempts before.
+    fn take_out(&mut self, id: i64, number: u32) -> Result<Option<Vec<u8>>, StoreError> {
+        let tenure = self.known.tenure;
+        if let Known::Is(open) = self.ahead.take_open(id) {
+            let Some(open) = open.filter(|open| open.tries < number && open.owner == tenure) else {
+                return Ok(None);
+            };
+            self.db.bulk(&DELETE_OPEN, [id])?;
+            return Ok(Some(open.attempts.unwrap_or_default()));
+        }
+        let mut attempts = Vec::new();
+        if number > 1 {
+            let earlier: Option<Option<Vec<u8>>> = self
+                .db
+                .prepare_cached("SELECT attempts FROM open WHERE id = ? /*! AND account = @1 */")?
+                .query_row([id], |row| row.get(0))
+                .optional()?;
+            attempts = earlier.flatten().unwrap_or_default();
+        }
+        let closed = self
+            .db
+            .prepare_cached(
+                "DELETE FROM open WHERE id = ? /*! AND account = @1 */ AND tries < ? AND owner = ?",
+            )?
+            .execute(params![id, number, tenure])?;
+        Ok((closed == 1).then_some(attempts))
+    }
+
+    /// The delivery is no longer open: it was called off while its attempt was under way, and the attempt goes on
+    /// record all the same. Or this very attempt was written before, by a commit that nobody heard the end of.
+    fn add_stray_attempt(&self, id: i64, number: u32, attempt: &[u8]) -> Result<(), StoreError> {
+        let earlier: Option<(Option<Vec<u8>>, i64)> = self
+            .db
+            .prepare_cached("SELECT attempts, event FROM settled WHERE id = ? /*! AND account = @1 */")?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let Some((earlier, event)) = earlier else { return Ok(()) };
+        if !Edges::of(self.db, unpack(id).0)?.has_delivery(id) {
+            return Ok(());
+        }
+        let mut attempts = earlier.unwrap_or_default();
+        if unpack_attempts(Some(&attempts)).iter().any(|known| known.number == number) {
+            return Ok(());
+        }
+        // It may have been under way while its person was erased; what came back may quote what was sent.
+        match erased::erased(self.db, unpack(id).0, event) {
+            Ok(Some(Erased::Person)) => attempts.extend(erased::without_answers(attempt)),
+            _ => attempts.extend_from_slice(attempt),
+        }
+        self.db
+            .prepare_cached("UPDATE settled SET attempts = ? WHERE id = ? /*! AND account = @2 */")?
+            .execute(params![attempts, id])?;
+        Ok(())
+    }
+
+    /// The next delivery of the call to this endpoint may go.
+    fn promote(&mut self, endpoint: EndpointRef, call: i64) -> Result<(), StoreError> {
+        let (account, number) = (endpoint.account, endpoint.number);
+        let line = [pack(account, call), pack(account, number)];
+        let next: Option<(i64, i64)> = match self.ahead.first_in_line(line[0], line[1]) {
+            Known::Is(first) => first,
+            Known::Unknown => self
+                .db
+                .prepare_cached(
+                    "SELECT id, state FROM open WHERE call = ? AND endpoint = ? /*! AND account = @2 */
+                     ORDER BY id LIMIT 1",
+                )?
+                .query_row(line, |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?,
+        };
+        let Some((id, WAITING)) = next else { return Ok(()) };
+        self.ahead.line_up(line[0], line[1], id, CLAIMABLE);
+        // The body is not loaded yet; it is weighed when it is.
+        if let Some(place) = self.queues.reserve(endpoint, TYPICAL) {
+            return self.take(endpoint, id, place).map(drop);
+        }
+        self.put_up(id, self.now)?;
+        self.wake(endpoint);
+        Ok(())
+    }
+
+    pub fn put_up(&self, id: i64, due: Time) -> Result<(), StoreError> {
+        let due = due.as_micros();
+        Ok(self.db.later(
+            "UPDATE open SET state = ?, due = ? WHERE id = ? /*! AND account = @3 */",
+            [CLAIMABLE, due, id],
+        )?)
+    }
+
+    /// Disables an endpoint and records the event, unless it is disabled already.
+    pub fn disable(&mut self, endpoint: EndpointRef, reason: &str) -> Result<(), StoreError> {
+        self.enter(endpoint.account)?;
+        if !accounts::disable(self.db, pack(endpoint.account, endpoint.number), reason)? {
+            return Ok(());
+        }
+        self.committed.disabled.push(endpoint);
+        let tag = self.config(endpoint.account)?.account.tag;
+        let body = EventBody::Endpoint(EndpointDisabled {
+            endpoint_id: id::format(Kind::Endpoint, tag, endpoint.number),
+            reason: reason.to_owned(),
+        });
+        self.append(endpoint.account, EventType::EndpointDisabled, self.now, About::default(), body, None)?;
+        Ok(())
+    }
+
+    /// Puts a dead or pending delivery up for an attempt now. It keeps no order and blocks nobody. One that is under
+    /// way is left alone: that is its attempt.
+    pub fn retry_by_hand(&mut self, account: AccountKey, delivery: i64) -> Result<Turned, StoreError> {
+        self.enter(account)?;
+        let id = pack(account, delivery);
+        let open: Option<(i64, Option<i64>, i64)> = self
+            .db
+            .prepare_cached("SELECT endpoint, call, state FROM open WHERE id = ? /*! AND account = @1 */")?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        if let Some((endpoint, call, state)) = open {
+            if state != OWNED {
+                if state == HELD {
+                    self.end_hold(id)?;
+                }
+                self.db
+                    .prepare_cached(
+                        "UPDATE open SET state = ?, due = ?, call = NULL
+                         WHERE id = ? /*! AND account = @3 */",
+                    )?
+                    .execute([CLAIMABLE, self.now.as_micros(), id])?;
+                self.wake(reference(endpoint));
+                if let Some(call) = call {
+                    self.promote(reference(endpoint), unpack(call).1)?;
+                }
+            }
+            return Ok(Turned::Done);
+        }
+        let Some((endpoint, event, revision, state, attempts)) = self.settled_row(id)? else {
+            return Ok(Turned::Missing);
+        };
+        let target = reference(endpoint);
+        // What a deleted endpoint was owed has been called off; nobody would ever look at this one again.
+        let is_there = self.config(account)?.endpoint(target.number).is_some();
+        if state != DeliveryState::Dead || !is_there {
+            return Ok(Turned::WrongState(state));
+        }
+        let tries = unpack_attempts(attempts.as_deref()).last().map_or(0, |last| last.number);
+        self.db.execute("DELETE FROM settled WHERE id = ? /*! AND account = @1 */", [id])?;
+        self.db.execute(
+            "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, attempts, snapshot,
+             owner /*!, account */)
+             VALUES (?, ?, ?, NULL, ?, ?, ?, ?, ?, ?, 0 /*!, @1 */)",
+            params![
+                id,
+                endpoint,
+                event,
+                revision,
+                CLAIMABLE,
+                self.now.as_micros(),
+                tries,
+                attempts,
+                deferral::rendered(self.db, id)?
+            ],
+        )?;
+        let sum = self.sum(target);
+        sum.dead -= 1;
+        sum.pending += 1;
+        self.wake(target);
+        Ok(Turned::Done)
+    }
+
+    /// Calls a pending delivery off.
+    pub fn cancel(&mut self, account: AccountKey, delivery: i64) -> Result<Turned, StoreError> {
+        let id = pack(account, delivery);
+        if !self.cancel_open(id)? {
+            return Ok(match self.settled_row(id)? {
+                Some((_, _, _, state, _)) => Turned::WrongState(state),
+                None => Turned::Missing,
+            });
+        }
+        Ok(Turned::Done)
+    }
+
+    /// Moves an open delivery to the cancelled ones; false if it is not open.
+    pub fn cancel_open(&mut self, id: i64) -> Result<bool, StoreError> {
+        Ok(!self.cancel_all(&[id])?.is_empty())
+    }
+
+    /// Moves deliveries of one account to the cancelled ones, as far as they are open, and gives their endpoints. Those behind
+    /// them in their calls' order may go. Where the database is far away, many take as many round trips as one.
+    pub fn cancel_all(&mut self, ids: &[i64]) -> Result<Vec<(i64, i64)>, StoreError> {
+        let closed = self.close_open(ids)?;
+        for row in &closed {
+            insert_settled(
+                self.db,
+                row.id,
+                row.endpoint,
+                row.event,
+                row.revision,
+                DeliveryState::Cancelled,
+                &row.attempts,
+            )?;
+        }
+        Ok(closed.into_iter().map(|row| (row.id, row.endpoint)).collect())
+    }
+
+    /// The same, and nothing is left of them but in the sums.
+    pub fn close_open(&mut self, ids: &[i64]) -> Result<Vec<Closed>, StoreError> {
+        let Some(&first) = ids.first() else { return Ok(Vec::new()) };
+        self.enter(unpack(first).0)?;
+        let db = self.db;
+        let mut closed = Vec::with_capacity(ids.len());
+        if let Some(mut answers) = db.fetch(&[(CLOSE_ALL, &[ids])])? {
+            while let Some(row) = answers[0].next()? {
+                closed.push(Closed::of(&row)?);
+            }
+            closed.sort_unstable_by_key(|row| row.id);
+            self.line_up_calls(closed.iter().filter_map(|row| row.call))?;
+        } else {
+            let mut statement = db.prepare_cached(CLOSE_ONE)?;
+            for &id in ids {
+                closed.extend(statement.query_row([id], Closed::of).optional()?);
+            }
+        }
+        for row in &closed {
+            if row.state == HELD {
+                db.later("DELETE FROM held WHERE delivery = ? /*! AND account = @1 */", [row.id])?;
+            }
+            db.bulk(&DELETE_BODY, [row.id])?;
+            if let Some(call) = row.call {
+                self.ahead.leave(call, row.endpoint, row.id);
+            }
+            let sum = self.sum(reference(row.endpoint));
+            sum.pending -= 1;
+            sum.cancelled += 1;
+        }
+        // Only now, when none of them is in line any more.
+        for row in &closed {
+            if let Some(call) = row.call {
+                self.promote(reference(row.endpoint), unpack(call).1)?;
+            }
+        }
+        Ok(closed)
+    }
+
+    #[expect(clippy::type_complexity, reason = "one row")]
+    fn settled_row(
+        &self,
+        id: i64,
+    ) -> Result<Option<(i64, i64, i64, DeliveryState, Option<Vec<u8>>)>, StoreError> {
+        if !Edges::of(self.db, unpack(id).0)?.has_delivery(id) {
+            return Ok(None);
+        }
+        Ok(self
+            .db
+            .prepare_cached(
+                "SELECT endpoint, event, revision, state, attempts FROM settled
+                 WHERE id = ? /*! AND account = @1 */",
+            )?
+            .query_row([id], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, state_of(row.get(3)?), row.get(4)?))
+            })
+            .optional()?)
+    }
+}
+
+const CLOSE_ONE: &str = "DELETE FROM open WHERE id = ?
+     RETURNING id, endpoint, event, call, revision, attempts, state";
+const CLOSE_ALL: &str = "DELETE FROM open WHERE id = ANY(?) AND account = ANY(@1)
+     RETURNING id, endpoint, event, call, revision, attempts, state";
+
+/// A delivery that is not open any more.
+pub struct Closed {
+    pub id: i64,
+    pub endpoint: i64,
+    event: i64,
+    /// The call whose order it kept.
+    call: Option<i64>,
+    revision: i64,
+    attempts: Vec<u8>,
+    pub state: i64,
+}
+
+impl Closed {
+    fn of(row: &Row<'_>) -> crate::store::sql::Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            endpoint: row.get(1)?,
+            event: row.get(2)?,
+            call: row.get(3)?,
+            revision: row.get(4)?,
+            attempts: row.get::<Option<Vec<u8>>>(5)?.unwrap_or_default(),
+            state: row.get(6)?,
+        })
+    }
+}
+
+fn insert_settled(
+    db: &Connection,
+    id: i64,
+    endpoint: i64,
+    event: i64,
+    revision: i64,
+    state: DeliveryState,
+    attempts: &[u8],
+) -> Result<(), StoreError> {
+    Ok(db.bulk(&INSERT_SETTLED, params![id, endpoint, event, revision, state_code(state), attempts])?)
+}

@@ -1,0 +1,54 @@
+//! The ends of batches that vendors report, each recorded once, in the caller's transaction. Does not depend on how an account
+//! gives batches of its own: that is `placing`.
+
+use super::append::About;
+use super::recording::Recording;
+use crate::ledger::BatchBook;
+use crate::model::EventBody;
+use crate::model::event::HeardBatch;
+use crate::store::calls::tombstones::Of;
+use crate::store::layout::keys::pack;
+use crate::store::sql::{OptionalExtension, params};
+use crate::store::{Incoming, StoreError};
+
+impl Recording<'_> {
+    /// Records the end of a batch. Gives the deliveries planned, or `None` for a duplicate.
+    pub fn hear_batch(
+        &mut self,
+        incoming: &Incoming,
+        heard: &HeardBatch,
+    ) -> Result<Option<usize>, StoreError> {
+        if let Some(has_ended) = self.hear_of_given(incoming, heard)? {
+            return Ok(has_ended.then_some(0));
+        }
+        let source = pack(incoming.account, incoming.source);
+        let id = heard.batch.batch_id.as_bytes();
+        let mut book = self
+            .db
+            .prepare_cached(
+                "SELECT completed, failed FROM batches
+                 WHERE source = ? /*! AND account = @1 */ AND vendor_id = ?",
+            )?
+            .query_row(params![source, id], |row| {
+                Ok(BatchBook { completed: row.get(0)?, failed: row.get(1)? })
+            })
+            .optional()?
+            .unwrap_or_default();
+        let Some(kind) = book.hear(heard) else { return Ok(None) };
+        if self.received_before(source, Of::Batch(&heard.batch.batch_id))?.has_end(kind) {
+            return Ok(None);
+        }
+        self.db
+            .prepare_cached(
+                "INSERT INTO batches (source, vendor_id, completed, failed /*!, account */)
+                 VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
+                 ON CONFLICT (source, vendor_id /*!, account */) DO UPDATE SET completed = ?3, failed = ?4",
+            )?
+            .execute(params![source, id, book.completed, book.failed])?;
+        let about = About { source: Some(incoming.source), ..About::default() };
+        let body = EventBody::Batch(Box::new(heard.batch.clone()));
+        let at = heard.at.unwrap_or(incoming.received_at);
+        let (_, planned) = self.append(incoming.account, kind, at, about, body, None)?;
+        Ok(Some(planned))
+    }
+}

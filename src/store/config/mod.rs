@@ -1,0 +1,7 @@
+//! What is configured: accounts with their sources and endpoints, API keys and limits, secrets sealed. Does not depend on
+//! what is recorded.
+
+pub mod accounts;
+pub mod api_keys;
+pub mod limits;
+pub mod sealed;

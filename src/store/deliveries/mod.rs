@@ -1,0 +1,6 @@
+//! Deliveries: their states, the bodies that they share, and the replays that plan them. Does not depend on when one is sent.
+
+pub mod replays;
+pub mod shared_bodies;
+pub mod states;
+pub mod taking;

@@ -1,0 +1,38 @@
+//! Requests that happen once, and their answers.
+
+use crate::model::{AccountKey, Time};
+use crate::store::engine::database::{Database, RoomStore, Writing};
+use crate::store::engine::writer_thread::Lane;
+use crate::store::maintenance::upkeep;
+use crate::store::{Answer, Idempotency, Idempotent};
+
+impl<D: Database> Idempotency for RoomStore<D> {
+    fn begin_idempotent(
+        &self,
+        account: AccountKey,
+        key: Vec<u8>,
+        fingerprint: [u8; 32],
+        now: Time,
+    ) -> Answer<'_, Idempotent> {
+        self.database.write(Lane::Api, account, move |writer| {
+            writer.freeing(|writer| {
+                writer.write(|db, desk| {
+                    upkeep::begin_idempotent(db, &desk.vault, account, (&key, &fingerprint), desk.tenure, now)
+                })
+            })
+        })
+    }
+
+    fn finish_idempotent(
+        &self,
+        account: AccountKey,
+        key: Vec<u8>,
+        answer: Option<(u16, Vec<u8>)>,
+    ) -> Answer<'_, ()> {
+        self.database.write(Lane::Api, account, move |writer| {
+            writer.freeing(|writer| {
+                writer.write(|db, desk| upkeep::finish_idempotent(db, &desk.vault, account, &key, answer))
+            })
+        })
+    }
+}

@@ -1,0 +1,36 @@
+//! The store that is made of the rooms: an implementation of each role (`store::roles`) in a file of its own, which puts each
+//! method as one transaction on the database, in the lane that it belongs to. Refuses to know which database it is.
+
+mod account_configs;
+mod analytics;
+mod api_keys;
+mod batches;
+mod calls;
+mod claims;
+mod config_changes;
+mod deliveries;
+mod erasures;
+mod feed;
+mod idempotency;
+mod ingest;
+mod maintenance;
+mod quarantine;
+mod replays;
+mod transfer;
+
+use crate::clock::random_bytes;
+use crate::model::AccountKey;
+use crate::model::id::Tag;
+use crate::store::engine::database::{Database, RoomStore};
+
+/// The tag of a new account.
+pub fn new_tag() -> Tag {
+    Tag::from_random(u64::from_be_bytes(random_bytes()))
+}
+
+impl<D: Database> RoomStore<D> {
+    /// The tag of an account, for ids.
+    fn tag(&self, account: AccountKey) -> Tag {
+        self.directory.get(account).map_or(Tag(0), |config| config.account.tag)
+    }
+}

@@ -1,0 +1,334 @@
+//! Batches at rest: given in parts that are each a small transaction, taken in by maintenance step by step, read page by
+//! page, removed when they are past their account's retention. Refuses to know what a call does to them: `placing`.
+
+use super::scheduled_batches;
+use crate::ledger::Counted;
+use crate::model::secret::Credential;
+use crate::model::{AccountKey, Endpoint, Secret, Time};
+use crate::store::apply::recording::Recording;
+use crate::store::batches::rows::{self, BATCH_COLUMNS, BatchBook, contacts_of};
+use crate::store::batches::{
+    BatchState, CONTACTS_IN_STEP, Contact, Failure, LAST_BATCH, NewBatch, Opened, contact_number, credit,
+    schedule, write,
+};
+use crate::store::config::accounts::{self, Changed};
+use crate::store::jobs::due::{ByTime, Due};
+use crate::store::layout::keys::{beyond, keys_of as keys_of_account, pack, unpack};
+use crate::store::lifetime::old_batches;
+use crate::store::packed::{damaged, pack_bytes, unpack_bytes};
+use crate::store::reads::pages;
+use crate::store::sql::{Connection, OptionalExtension, params};
+use crate::store::vault::Vault;
+use crate::store::{EndpointRef, StoreError};
+
+/// The tables of batches, call minutes and the watchdog.
+pub const TABLES: &str = r"
+-- Call minutes that are left in milliseconds, NULL is unlimited; the secret that endpoints of batches sign with.
+ALTER TABLE accounts ADD COLUMN batches INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE accounts ADD COLUMN call_credit INTEGER;
+ALTER TABLE accounts ADD COLUMN batch_secret BLOB;
+-- Accounts whose open batches fail, as no call minutes are left.
+CREATE TABLE out_of_credit (account INTEGER PRIMARY KEY);
+-- Batches that the account gave; those that vendors tell of are in batches. State 0 arriving, 1 ingesting, 2 sealed,
+-- 3 completed, 4 failed; intake while parts of it wait to be taken in; succeeded and failed are the tally.
+CREATE TABLE given_batches (
+    id INTEGER PRIMARY KEY, account INTEGER NOT NULL, state INTEGER NOT NULL, intake INTEGER NOT NULL,
+    total INTEGER NOT NULL, taken_in INTEGER NOT NULL, succeeded INTEGER NOT NULL, failed INTEGER NOT NULL,
+    max_attempts INTEGER NOT NULL, lost_after INTEGER, created_at INTEGER NOT NULL, started_at INTEGER,
+    ended_at INTEGER, release_at INTEGER, given BLOB NOT NULL, error BLOB, code BLOB
+);
+CREATE INDEX given_batches_intake ON given_batches (id) WHERE intake = 1;
+CREATE INDEX given_batches_open ON given_batches (id) WHERE state < 3;
+CREATE INDEX given_batches_ended ON given_batches (account, ended_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX given_batches_release ON given_batches (release_at) WHERE release_at IS NOT NULL;
+-- Contacts that are on disk and wait to be taken in, some in each row; its key is that of the first.
+CREATE TABLE intake (id INTEGER PRIMARY KEY, packed BLOB NOT NULL);
+-- A contact's number has its batch's in the upper bits, so one batch's lie together in the order given.
+CREATE TABLE contacts (
+    id INTEGER PRIMARY KEY, about BLOB NOT NULL, heard INTEGER NOT NULL, ended INTEGER NOT NULL,
+    completed INTEGER NOT NULL, is_open INTEGER NOT NULL, due INTEGER
+);
+CREATE INDEX contacts_open ON contacts (id) WHERE is_open = 1;
+CREATE INDEX contacts_due ON contacts (due) WHERE due IS NOT NULL;
+CREATE TABLE contact_keys (hash INTEGER NOT NULL, contact INTEGER NOT NULL, PRIMARY KEY (hash, contact)) WITHOUT ROWID;
+-- What each call counts for; contact is NULL while its contact may not have been taken in.
+CREATE TABLE batch_calls (call INTEGER PRIMARY KEY, batch INTEGER NOT NULL, contact INTEGER, counted INTEGER NOT NULL);
+CREATE INDEX batch_calls_by_batch ON batch_calls (batch, call);
+CREATE INDEX batch_calls_unplaced ON batch_calls (batch, call) WHERE contact IS NULL;
+-- Calls whose end must come by then, if a source or batch has a deadline.
+CREATE TABLE watched (call INTEGER PRIMARY KEY, due INTEGER NOT NULL);
+CREATE INDEX watched_due ON watched (due);
+";
+
+pub fn set_secret(
+    db: &Connection,
+    vault: &Vault,
+    account: AccountKey,
+    secret: &Secret,
+) -> Result<(), StoreError> {
+    db.prepare_cached("UPDATE accounts SET batch_secret = ? WHERE account = ?")?
+        .execute(params![vault.seal(secret.expose()), account.0])?;
+    Ok(())
+}
+
+pub fn open(db: &Connection, new: &NewBatch, tenure: i64) -> Result<Opened, StoreError> {
+    if credit::left(db, new.account)?.is_some_and(|millis| millis <= 0) {
+        return Ok(Opened::OutOfCredit);
+    }
+    let number = accounts::next_number(db, new.account, "batches")?
+        .ok_or_else(|| StoreError::Data("a batch for an account that does not exist".to_owned()))?;
+    if number > LAST_BATCH {
+        return Ok(Opened::Full);
+    }
+    let lost_after = new.lost_after.map(|span| i64::try_from(span.as_micros()).unwrap_or(i64::MAX));
+    db.prepare_cached(
+        "INSERT INTO given_batches (id, account, state, intake, total, taken_in, succeeded, failed, max_attempts,
+             lost_after, created_at, given, owner) VALUES (?, ?, 0, 0, ?, 0, 0, 0, ?, ?, ?, ?, ?)",
+    )?
+    .execute(params![
+        pack(new.account, number),
+        new.account.0,
+        new.contacts,
+        new.max_attempts,
+        lost_after,
+        new.created_at.as_micros(),
+        write(&new.given)?,
+        tenure
+    ])?;
+    Ok(Opened::As(number))
+}
+
+/// Puts some contacts of a batch on disk, from the place `first` on.
+pub fn add_contacts(
+    db: &Connection,
+    account: AccountKey,
+    batch: i64,
+    first: usize,
+    parts: &[Vec<Contact>],
+) -> Result<(), StoreError> {
+    let mut place = i64::try_from(first).unwrap_or(i64::MAX);
+    for part in parts {
+        let packed = pack_bytes(&write(part)?)?;
+        db.prepare_cached("INSERT INTO intake (id, packed /*!, account */) VALUES (?, ? /*!, @1 */)")?
+            .execute(params![pack(account, contact_number(batch, place)), packed])?;
+        place += i64::try_from(part.len()).unwrap_or(0);
+    }
+    Ok(())
+}
+
+/// Makes a batch's endpoints and lets its intake begin. Gives the secret that they sign with where it is the fresh one.
+pub fn begin_batch(
+    db: &Connection,
+    vault: &Vault,
+    (account, batch): (AccountKey, i64),
+    endpoints: Vec<Endpoint>,
+    fresh: Secret,
+) -> Result<(Option<Secret>, Vec<Changed>), StoreError> {
+    let known: Option<Vec<u8>> = db
+        .prepare_cached("SELECT batch_secret FROM accounts WHERE account = ?")?
+        .query_row([account.0], |row| row.get(0))?;
+    let (secret, shown) = match known {
+        Some(sealed) => (Secret::new(vault.open(&sealed).map_err(damaged)?), None),
+        None if endpoints.is_empty() => (fresh, None),
+        None => {
+            set_secret(db, vault, account, &fresh)?;
+            (fresh.clone(), Some(fresh))
+        }
+    };
+    let mut numbers = Vec::new();
+    for mut endpoint in endpoints {
+        endpoint.credential = Credential::of_secret(secret.clone());
+        endpoint.of_batch = true;
+        numbers.extend(accounts::put_endpoint(db, vault, &endpoint)?);
+    }
+    let changed = |&number: &i64| Changed::Endpoint(EndpointRef { account, number });
+    let changes = numbers.iter().map(changed).collect();
+    begin(db, pack(account, batch), numbers)?;
+    Ok((shown, changes))
+}
+
+fn begin(db: &Connection, id: i64, endpoints: Vec<i64>) -> Result<(), StoreError> {
+    let sql = format!(
+        "SELECT {BATCH_COLUMNS} FROM given_batches WHERE id = ? /*! AND account = @1 */ AND state = 0"
+    );
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query([id])?;
+    let row = rows.next()?.ok_or_else(|| StoreError::Data("a batch that is not arriving".to_owned()))?;
+    let book = BatchBook::of(&row)?;
+    let mut given = crate::store::batches::Given::clone(&book.given);
+    given.endpoints = endpoints;
+    if let Some(time) = given.scheduled_at.filter(|&time| time > book.created_at) {
+        schedule::add(db, id, time)?;
+    }
+    db.prepare_cached(
+        "UPDATE given_batches SET state = 1, intake = 1, given = ? WHERE id = ? /*! AND account = @2 */",
+    )?
+    .execute(params![write(&given)?, id])?;
+    Ok(())
+}
+
+/// Batches that were arriving when their tenure ended were promised to nobody.
+pub fn forget_arriving(db: &Connection, tenure: i64) -> Result<(), StoreError> {
+    let arriving: Vec<i64> = db
+        .prepare_cached("SELECT id FROM given_batches WHERE state < 3 AND state = 0 AND owner = ?")?
+        .query_map([tenure], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for batch in arriving {
+        db.execute(
+            "DELETE FROM intake WHERE id >= ? AND id < ? /*! AND account = @1 */",
+            contacts_of(batch),
+        )?;
+        db.execute("DELETE FROM given_batches WHERE id = ? /*! AND account = @1 */", [batch])?;
+    }
+    Ok(())
+}
+
+/// The first account after this one with a batch that is to be taken in.
+pub fn first_intake(db: &Connection, _: Time, after: AccountKey) -> Result<Option<AccountKey>, StoreError> {
+    let batch: Option<i64> = db
+        .prepare_cached("SELECT MIN(id) FROM given_batches WHERE intake = 1 AND id >= ?")?
+        .query_row([beyond(after)], |row| row.get(0))?;
+    Ok(batch.map(|batch| unpack(batch).0))
+}
+
+/// One step of an intake. True when there is more.
+pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
+    let db = recording.db;
+    let batch: Option<i64> = db
+        .prepare_cached(
+            "SELECT id FROM given_batches WHERE intake = 1 AND id >= ? AND id < ? /*! AND account = @1 */
+             ORDER BY id LIMIT 1",
+        )?
+        .query_row(keys_of_account(account), |row| row.get(0))
+        .optional()?;
+    let Some(batch) = batch else { return Ok(false) };
+    let is_over = recording.batch(batch)?.is_some_and(|book| book.state.is_over());
+    let [first, end] = contacts_of(batch);
+    let part: Option<(i64, Vec<u8>)> = db
+        .prepare_cached(
+            "SELECT id, packed FROM intake WHERE id >= ? AND id < ? /*! AND account = @1 */
+             ORDER BY id LIMIT 1",
+        )?
+        .query_row([first, end], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    match part {
+        Some(_) if is_over => {
+            db.prepare_cached(
+                "DELETE FROM intake WHERE id IN (SELECT id FROM intake
+                     WHERE id >= ? AND id < ? /*! AND account = @1 */
+                     ORDER BY id LIMIT 32) /*! AND account = @1 */",
+            )?
+            .execute([first, end])?;
+        }
+        None if is_over => recording.change_batch(batch, |book| book.has_intake = false)?,
+        Some((id, packed)) => {
+            let contacts: Vec<Contact> = serde_json::from_slice(&unpack_bytes(&packed)?).map_err(damaged)?;
+            take_in(recording, batch, id, &contacts)?;
+            db.prepare_cached("DELETE FROM intake WHERE id = ? /*! AND account = @1 */")?.execute([id])?;
+        }
+        None if place_early(recording, batch)? => {}
+        None if recording.batch(batch)?.is_some_and(|book| book.taken_in < book.tally.total) => {
+            recording.fail(batch, Failure::incomplete())?;
+        }
+        None => {
+            recording.change_batch(batch, |book| {
+                (book.state, book.has_intake) = (BatchState::Sealed, false);
+            })?;
+            recording.complete(batch)?;
+        }
+    }
+    Ok(true)
+}
+
+fn take_in(
+    recording: &mut Recording<'_>,
+    batch: i64,
+    first: i64,
+    contacts: &[Contact],
+) -> Result<(), StoreError> {
+    let (db, now) = (recording.db, recording.now);
+    let patience = recording.batch(batch)?.and_then(|book| book.lost_after);
+    let scheduled = schedule::find(db, batch)?.map(|waiting| waiting.due);
+    // Nobody is late before the batch's time.
+    let due = patience.map(|patience| scheduled.unwrap_or(now).max(now).after(patience).as_micros());
+    for (id, contact) in (first..).zip(contacts) {
+        db.later(
+            "INSERT INTO contacts (id, about, heard, ended, completed, is_open, due /*!, account */)
+             VALUES (?, ?, 0, 0, 0, 1, ? /*!, @1 */)",
+            params![id, write(contact)?, due],
+        )?;
+        for hash in rows::keys_of(batch, contact) {
+            let sql = "INSERT INTO contact_keys (hash, contact /*!, account */) VALUES (?, ? /*!, @2 */)
+                 ON CONFLICT DO NOTHING";
+            db.later(sql, [hash, id])?;
+        }
+        if scheduled.is_none() {
+            scheduled_batches::request(recording, batch, id, contact)?;
+        }
+    }
+    recording.committed.has_leisure = true;
+    let count = i64::try_from(contacts.len()).unwrap_or(0);
+    recording.change_batch(batch, |book| book.taken_in += count)
+}
+
+/// Places calls that were heard of before their contacts were taken in. Those of nobody are let go. True if there were
+/// any.
+fn place_early(recording: &mut Recording<'_>, batch: i64) -> Result<bool, StoreError> {
+    let (db, account) = (recording.db, unpack(batch).0);
+    let early: Vec<i64> = db
+        .prepare_cached(
+            "SELECT call FROM batch_calls WHERE batch = ? /*! AND account = @1 */ AND contact IS NULL
+             ORDER BY call LIMIT 50",
+        )?
+        .query_map([batch], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for &call in &early {
+        if !recording.may_go_on() {
+            break;
+        }
+        let view = pages::call(db, account, unpack(call).1)?;
+        let contact = match &view {
+            Some(view) => recording.find_contact(batch, &view.call, None)?,
+            None => None,
+        };
+        let (Some(view), Some(contact)) = (view, contact) else {
+            db.prepare_cached("DELETE FROM batch_calls WHERE call = ? /*! AND account = @1 */")?
+                .execute([call])?;
+            continue;
+        };
+        let after = Counted::of(&view.call);
+        db.prepare_cached(
+            "UPDATE batch_calls SET contact = ?, counted = ? WHERE call = ? /*! AND account = @3 */",
+        )?
+        .execute([contact, after as i64, call])?;
+        recording
+            .change_contact(batch, contact, view.updated_at, |book, most| book.count(None, after, most))?;
+    }
+    Ok(!early.is_empty())
+}
+
+/// Batches whose endpoints are to go.
+pub const RELEASES: ByTime = ByTime::Keys(
+    "SELECT id, release_at FROM given_batches WHERE release_at > ? AND release_at <= ? ORDER BY release_at LIMIT ?",
+);
+
+/// Takes the endpoints of a batch away that ended some time ago. True if there was one.
+pub fn release(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreError> {
+    let (db, [from, until], [first, end]) = (recording.db, due.span, keys_of_account(due.account));
+    let due: Option<i64> = db
+        .prepare_cached(
+            "SELECT id FROM given_batches
+             WHERE release_at >= ? AND release_at <= ? AND +id >= ? AND +id < ? /*! AND account = @3 */
+             ORDER BY release_at LIMIT 1",
+        )?
+        .query_row([from, until, first, end], |row| row.get(0))
+        .optional()?;
+    let Some(batch) = due else { return Ok(false) };
+    old_batches::delete_endpoints(recording, batch)?;
+    db.prepare_cached("UPDATE given_batches SET release_at = NULL WHERE id = ? /*! AND account = @1 */")?
+        .execute([batch])?;
+    Ok(true)
+}
+
+/// A part holds as many contacts as a step takes in, whatever the caller thought.
+const _: () = assert!(CONTACTS_IN_STEP <= 1000);

@@ -1,0 +1,264 @@
+//! An account comes in: lines are checked one by one and written under the numbers that they had. A line that is there
+//! already changes nothing, so whatever broke off is sent again. Does not depend on how lines travel.
+//!
+//! They go into an account that has recorded nothing yet. The first line reserves the numbers that were handed out, so
+//! what is recorded meanwhile gets numbers of its own, and takes over the mark in ids where no other account has it.
+
+use data_encoding::BASE64;
+use serde::Deserialize;
+
+use super::kinds::ROOMS;
+use crate::model::AccountKey;
+use crate::model::id::{self, Kind, Tag};
+use crate::store::StoreError;
+use crate::store::analytics::names::{Mentions, Remembered};
+use crate::store::analytics::rollups::{self, Table};
+use crate::store::calls::index::Changes;
+use crate::store::calls::tombstones;
+use crate::store::config::accounts::Changed;
+use crate::store::export::{AccountLine, Import, Imported, VERSION, Wrong};
+use crate::store::layout::codec;
+use crate::store::lifetime::{retention, transcripts};
+use crate::store::sql::{Connection, params};
+use crate::store::transfer::import_line::{Arriving, Refused, Taken, read, wrong};
+use crate::store::transfer::plausible::{self, HandedOut};
+use crate::store::transfer::settings::SEALED_ELSEWHERE;
+use crate::store::transfer::{batches, replays};
+use crate::store::tx::head::Head;
+use crate::store::tx::slots;
+use crate::store::vault::Vault;
+
+/// What an import works with beside the transaction.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    /// Opens and seals.
+    pub vault: &'a Vault,
+    /// The campaigns and agents that have records.
+    pub remembered: &'a Remembered,
+}
+
+/// What the lines change beside the tables, once they are committed.
+#[derive(Default)]
+pub struct Effects {
+    /// The configuration.
+    pub changed: Vec<Changed>,
+    /// Where calls are found.
+    pub found: Changes,
+    /// The numbers of accounts; written with the lines.
+    tallies: rollups::Changes,
+    /// Campaigns and agents; written with the lines.
+    mentions: Mentions,
+    owed: Option<i64>,
+}
+
+/// Takes lines in. What is wrong with one does not keep the others out.
+pub fn import(
+    db: &Connection,
+    known: Known<'_>,
+    account: AccountKey,
+    import: &Import,
+) -> Result<(Imported, Effects), StoreError> {
+    let (mut done, mut effects) = (Imported::default(), Effects::default());
+    Head::take(db, account)?;
+    for (number, line) in &import.lines {
+        // While a line before it is wrong, the end does not end it.
+        let may_end = import.may_end && done.wrong.is_empty();
+        match take(db, known, account, import, may_end, line, &mut effects) {
+            Ok((_, Some(Taken::Unchanged))) => done.unchanged += 1,
+            Ok((kind, Some(Taken::Added))) => *done.added.entry(kind).or_default() += 1,
+            Ok((_, None)) => done.ended = true,
+            Err(Refused::Store(error)) => return Err(error),
+            Err(Refused::Line(code, detail)) => done.wrong.push(Wrong { line: *number, code, detail }),
+            Err(Refused::All(code, detail)) => {
+                done.wrong.push(Wrong { line: *number, code, detail });
+                done.stopped = true;
+                break;
+            }
+        }
+    }
+    effects.tallies.write(db, Table::Standing)?;
+    std::mem::take(&mut effects.mentions).add_missing(db, import.now)?;
+    Ok((done, effects))
+}
+
+/// Takes one line in. Gives its kind, and nothing else when it was the end.
+fn take(
+    db: &Connection,
+    known: Known<'_>,
+    account: AccountKey,
+    import: &Import,
+    may_end: bool,
+    line: &str,
+    effects: &mut Effects,
+) -> Result<(String, Option<Taken>), Refused> {
+    #[derive(Deserialize)]
+    struct Kinded {
+        kind: String,
+    }
+    let kind = serde_json::from_str::<Kinded>(line).map_err(|_| {
+        let detail = "It is no JSON object with a \"kind\". Was the file cut, or changed by hand?";
+        Refused::Line("malformed_line", detail.to_owned())
+    })?;
+    let kind = kind.kind;
+    if kind == "account" {
+        let taken = begin(db, known.vault, account, &read(line)?, import, &mut effects.changed)?;
+        return Ok((kind, Some(taken)));
+    }
+    if kind == "cursor" {
+        return Ok((kind, Some(Taken::Unchanged)));
+    }
+    let (origin, is_open, tag, handed_out): (Option<i64>, bool, i64, HandedOut) = db
+        .prepare_cached(&format!(
+            "SELECT origin, importing, tag, {} FROM accounts WHERE account = ?",
+            HandedOut::COLUMNS
+        ))?
+        .query_row([account.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, HandedOut::of(row, 3)?)))?;
+    let Some(origin) = origin else {
+        let detail = "The first line has to be the account's. Send the export from its beginning.";
+        return Err(Refused::All("no_account_line", detail.to_owned()));
+    };
+    let [origin, tag] = [origin, tag].map(|mark| Tag::from_random(mark.cast_unsigned()));
+    let (deliver, now) = (import.deliver, import.now);
+    let Effects { changed, found, tallies, mentions, owed } = effects;
+    let Known { vault, remembered } = known;
+    let mut arriving = Arriving {
+        db,
+        vault,
+        account,
+        origin,
+        tag,
+        is_open,
+        deliver,
+        now,
+        rules: import.rules.as_ref(),
+        handed_out,
+        owed,
+        changed,
+        found,
+        tallies,
+        mentions,
+        remembered,
+    };
+    if kind == "end" {
+        return match may_end {
+            true => end(&arriving).map(|()| (kind, None)),
+            false => Ok((kind, Some(Taken::Unchanged))),
+        };
+    }
+    let room = ROOMS.iter().filter_map(|room| room.carry.as_ref()).find(|carry| carry.word == kind);
+    let Some(room) = room else {
+        let known: Vec<&str> = ROOMS.iter().filter_map(|room| Some(room.carry.as_ref()?.word)).collect();
+        return wrong("unknown_kind", format!("Its kind is none of: account, {}, end.", known.join(", ")));
+    };
+    (room.take)(&mut arriving, line).map(|taken| (kind, Some(taken)))
+}
+
+/// The last line: the account goes on from here, and what rested until then with it.
+fn end(arriving: &Arriving<'_>) -> Result<(), Refused> {
+    if arriving.is_open {
+        batches::end(arriving)?;
+        replays::end(arriving)?;
+        arriving
+            .db
+            .prepare_cached("UPDATE accounts SET importing = 0 WHERE account = ?")?
+            .execute([arriving.account.0])?;
+    }
+    Ok(())
+}
+
+/// The first line. An account that has recorded something is refused: two feeds cannot become one.
+fn begin(
+    db: &Connection,
+    vault: &Vault,
+    account: AccountKey,
+    line: &AccountLine,
+    import: &Import,
+    changed: &mut Vec<Changed>,
+) -> Result<Taken, Refused> {
+    if line.version > VERSION {
+        let detail = "It was written by a newer postcall. Import it with that version or a later one.";
+        return Err(Refused::All("newer_version", detail.to_owned()));
+    }
+    let Some((tag, _)) = id::parse(Kind::Account, &line.id) else {
+        return Err(Refused::All("bad_id", "Its \"id\" is not acc_....".to_owned()));
+    };
+    if let Some(name) = plausible::misfit(line) {
+        let detail = format!("Its {name:?} is not one that an account can have.");
+        return Err(Refused::All("out_of_range", detail));
+    }
+    let now = import.now;
+    let (origin, is_used): (Option<i64>, bool) = db
+        .prepare_cached(
+            "SELECT origin, position + calls + deliveries + quarantined > 0 FROM accounts WHERE account = ?",
+        )?
+        .query_row([account.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let batch_secret = batch_secret(vault, line)?;
+    match origin {
+        Some(origin) if origin == tag.0.cast_signed() => return Ok(Taken::Unchanged),
+        None if !is_used => {}
+        _ => {
+            let detail = "This account has recorded something already. Make a new one and import into that.";
+            return Err(Refused::All("account_not_empty", detail.to_owned()));
+        }
+    }
+    let is_taken = db
+        .prepare_cached("SELECT 1 FROM accounts WHERE tag = ? AND account <> ?")?
+        .exists([tag.0.cast_signed(), account.0])?;
+    // Receivers know records by their ids, so who may choose the mark in them could speak for another account somewhere.
+    if import.keeps_ids && !is_taken {
+        db.prepare_cached("UPDATE accounts SET tag = ? WHERE account = ?")?
+            .execute([tag.0.cast_signed(), account.0])?;
+    }
+    db.prepare_cached(
+        "UPDATE accounts SET origin = ?2, importing = 1, created_at = ?3, position = ?4, calls = ?5, deliveries = ?6,
+             sources = CASE WHEN sources < ?7 THEN ?7 ELSE sources END,
+             endpoints = CASE WHEN endpoints < ?8 THEN ?8 ELSE endpoints END, purged = ?9, transcripts_gone = ?10,
+             batches = CASE WHEN batches < ?11 THEN ?11 ELSE batches END,
+             replays = CASE WHEN replays < ?12 THEN ?12 ELSE replays END, call_credit = ?13,
+             batch_secret = COALESCE(?14, batch_secret), imported_at = ?15
+         WHERE account = ?1",
+    )?
+    .execute(params![
+        account.0,
+        tag.0.cast_signed(),
+        line.created_at.as_micros(),
+        line.position,
+        line.calls,
+        line.deliveries,
+        line.sources,
+        line.endpoints,
+        line.purged,
+        line.transcripts_gone,
+        line.batches,
+        line.replays,
+        line.call_credit,
+        batch_secret,
+        now.as_micros()
+    ])?;
+    // Nothing says when an event was recorded elsewhere: ages begin now.
+    let kept = [line.retention, line.transcript_retention].map(|micros| micros.map(codec::length));
+    if line.position > line.purged {
+        slots::begin_slot(db, account, kept.into_iter().flatten().min(), line.purged + 1, now)?;
+    }
+    retention::set(db, account, kept[0], now)?;
+    transcripts::set(db, account, kept[1], now)?;
+    if let Some(micros) = line.repeat_memory {
+        tombstones::set(db, account, codec::length(micros), now)?;
+    }
+    changed.push(Changed::Everything(account));
+    Ok(Taken::Added)
+}
+
+/// The secret for batches, sealed anew. Where it was left out, the next batch with endpoints makes one.
+fn batch_secret(vault: &Vault, line: &AccountLine) -> Result<Option<Vec<u8>>, Refused> {
+    let decode = |text: &Option<String>| text.as_ref().map(|text| BASE64.decode(text.as_bytes())).transpose();
+    let (Ok(clear), Ok(sealed)) = (decode(&line.batch_secret), decode(&line.batch_secret_sealed)) else {
+        return Err(Refused::All("malformed_line", "Its secret for batches is not base64.".to_owned()));
+    };
+    let secret = match sealed.map(|sealed| vault.open(&sealed)) {
+        Some(Err(_)) => return Err(Refused::All("sealed_elsewhere", SEALED_ELSEWHERE.to_owned())),
+        Some(Ok(secret)) => Some(secret),
+        None => clear,
+    };
+    Ok(secret.map(|secret| vault.seal(&secret)))
+}

@@ -1,0 +1,124 @@
+//! The rooms of the store: how each erases a person, and how its records leave with an account and come in with one. A new
+//! kind of record joins with an entry in [`ROOMS`] and its functions. Refuses to know who is erased and in how many steps.
+//!
+//! Records keep their ids, times and outcomes: the feed has no gap, the sums and the statistics hold. What was still
+//! owed about the person is called off, because whoever asks to be forgotten is told of to nobody any more; what was
+//! proven delivered stays so.
+
+use crate::ledger::tally::Dimension;
+use crate::model::id::Kind;
+use crate::store::StoreError;
+use crate::store::export::Keys::{self, Names, Numbers};
+use crate::store::lifetime::erasing::{self, Erasing};
+use crate::store::lifetime::erasing_contacts;
+use crate::store::transfer::export_page::Leaving;
+use crate::store::transfer::import_line::{Arriving, Refused, Taken};
+use crate::store::transfer::{batches, calls, deliveries, events, export_settings, names, replays, settings};
+
+/// One step of erasing a person in a room; true when there is more.
+type Erase = fn(&mut Erasing<'_, '_>) -> Result<bool, StoreError>;
+
+/// A kind of record.
+pub struct Room {
+    /// Its name in jobs that are under way. Never use one again for something else.
+    pub name: &'static str,
+    /// Does one step of erasing a person; true when there is more. `None` where no person is.
+    pub erase: Option<Erase>,
+    /// How its records leave and come in; `None` where they stay.
+    pub carry: Option<Carry>,
+}
+
+/// How records of a room leave with an account, and come in with one.
+pub struct Carry {
+    /// What they go by, which tells where a cursor is.
+    pub keys: Keys,
+    /// The `kind` of their lines.
+    pub word: &'static str,
+    /// Gives a page of them.
+    pub give: fn(&mut Leaving<'_>) -> Result<(), StoreError>,
+    /// Takes a line of them in.
+    pub take: fn(&mut Arriving<'_>, &str) -> Result<Taken, Refused>,
+}
+
+impl Carry {
+    const fn of(
+        keys: Keys,
+        word: &'static str,
+        give: fn(&mut Leaving<'_>) -> Result<(), StoreError>,
+        take: fn(&mut Arriving<'_>, &str) -> Result<Taken, Refused>,
+    ) -> Option<Self> {
+        Some(Self { keys, word, give, take })
+    }
+}
+
+/// Every room, in the order in which they are gone through: whatever a record points to stands before it. Only contacts
+/// stand behind the calls that count for them: a call that ends between the two is then counted, not waited for.
+pub const ROOMS: &[Room] = &[
+    // First of all, so that no event is recorded of a person any more once events are gone through: contacts that are asked
+    // for, or given up, are told of.
+    Room { name: "requests", erase: Some(erasing_contacts::erase), carry: None },
+    Room {
+        name: "sources",
+        erase: None,
+        carry: Carry::of(
+            Numbers(Kind::Source),
+            "source",
+            export_settings::give_sources,
+            settings::take_source,
+        ),
+    },
+    Room {
+        name: "endpoints",
+        erase: None,
+        carry: Carry::of(
+            Numbers(Kind::Endpoint),
+            "endpoint",
+            export_settings::give_endpoints,
+            settings::take_endpoint,
+        ),
+    },
+    Room {
+        name: "campaigns",
+        erase: None,
+        carry: Carry::of(Names(Dimension::Campaign), "campaign", names::give_campaigns, names::take_campaign),
+    },
+    Room {
+        name: "agents",
+        erase: None,
+        carry: Carry::of(Names(Dimension::Agent), "agent", names::give_agents, names::take_agent),
+    },
+    Room {
+        // Erased with their contacts.
+        name: "batches",
+        erase: None,
+        carry: Carry::of(Numbers(Kind::Batch), "batch", batches::give_batches, batches::take_batch),
+    },
+    Room {
+        name: "events",
+        erase: Some(erasing::events),
+        carry: Carry::of(Numbers(Kind::Event), "event", events::give, events::take),
+    },
+    Room {
+        name: "calls",
+        erase: Some(erasing::calls),
+        carry: Carry::of(Numbers(Kind::Call), "call", calls::give, calls::take),
+    },
+    Room {
+        name: "contacts",
+        erase: Some(erasing_contacts::erase),
+        carry: Carry::of(Numbers(Kind::Contact), "contact", batches::give_contacts, batches::take_contact),
+    },
+    Room {
+        name: "replays",
+        erase: None,
+        carry: Carry::of(Numbers(Kind::Replay), "replay", replays::give, replays::take),
+    },
+    Room {
+        // Erased with the events that they tell of.
+        name: "deliveries",
+        erase: None,
+        carry: Carry::of(Numbers(Kind::Delivery), "delivery", deliveries::give, deliveries::take),
+    },
+    Room { name: "quarantine", erase: Some(erasing::quarantine), carry: None },
+    Room { name: "answers", erase: Some(erasing::answers), carry: None },
+];

@@ -1,0 +1,128 @@
+//! Events on their way out and in.
+
+use super::export_page::{Leaving, raw};
+use super::import_line::{Arriving, Refused, Taken, is_known, is_of_call, read, wrong};
+use super::plausible;
+use crate::model::event::{LONGEST_IDENTIFIER, long_identifier};
+use crate::model::id::Kind;
+use crate::model::{EventBody, EventType, Time};
+use crate::store::StoreError;
+use crate::store::export::EventLine;
+use crate::store::layout::keys::{pack, unpack};
+use crate::store::packed::{damaged, pack_bytes, unpack_text};
+use crate::store::sql::{OptionalExtension, params};
+use crate::store::tx::watermarks::Edges;
+
+pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
+    let mut statement = leaving.db.prepare_cached(
+        "SELECT id, kind, at, source, call, previous, test, first_delivery, deliveries, body FROM events
+         WHERE id > ? AND id <= ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
+    )?;
+    let [after, head, page] = leaving.range(leaving.heads.position);
+    let mut rows = statement.query([after.max(leaving.edges.before_events()), head, page])?;
+    while let Some(row) = rows.next()? {
+        let number = unpack(row.get(0)?).1;
+        let kind = EventType::from_code(row.get(1)?).ok_or_else(|| damaged("unknown event type"))?;
+        let id = |kind, number: Option<i64>| number.map(|number| leaving.id(kind, number));
+        let fields = EventLine {
+            id: leaving.id(Kind::Event, number),
+            kind: kind.as_str().to_owned(),
+            timestamp: Time::from_micros(row.get(2)?),
+            source_id: id(Kind::Source, row.get(3)?),
+            call: id(Kind::Call, row.get(4)?),
+            previous: id(Kind::Event, row.get(5)?),
+            test: row.get(6)?,
+            first_delivery: leaving.id(Kind::Delivery, row.get(7)?),
+            deliveries: row.get(8)?,
+            data: raw(&unpack_text(row.blob(9)?)?)?,
+        };
+        if !leaving.add("event", number, &fields) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
+    let line: EventLine = read(line)?;
+    let (db, number) = (arriving.db, arriving.number(Kind::Event, &line.id)?);
+    let key = pack(arriving.account, number);
+    let Some(kind) = EventType::parse(&line.kind) else {
+        return wrong("unknown_event_type", "This postcall does not know its type.");
+    };
+    let body = EventBody::from_json(kind, line.data.get())
+        .or_else(|_| wrong("malformed_line", "Its \"data\" is not that of an event of this type."))?;
+    let known: Option<(i64, i64)> = db
+        .prepare_cached("SELECT kind, at FROM events WHERE id = ? /*! AND account = @1 */")?
+        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let edges = Edges::of(db, arriving.account)?;
+    match known {
+        Some(known) if edges.has_event(number) => {
+            return is_known(known == (kind.code(), line.timestamp.as_micros()));
+        }
+        // It was there, and only its row is left.
+        Some(_) => return arriving.must_be_open().map(|()| Taken::Unchanged),
+        None => arriving.must_be_open()?,
+    }
+    if !edges.has_event(number) {
+        edges.reopen(db, number)?;
+    }
+    let id = |kind, id: Option<&str>| id.map(|id| arriving.number(kind, id)).transpose();
+    let source = id(Kind::Source, line.source_id.as_deref())?;
+    let call = id(Kind::Call, line.call.as_deref())?;
+    let previous = id(Kind::Event, line.previous.as_deref())?;
+    let first_delivery = arriving.any_number(Kind::Delivery, &line.first_delivery)?;
+    let follows = match previous {
+        Some(previous) => previous < number && is_of_call(arriving, previous, call)?.unwrap_or(true),
+        None => true,
+    };
+    if !follows {
+        return wrong("malformed_line", "What it follows is not an earlier event of its call.");
+    }
+    let are_numbered = match arriving.handed_out.end_of(first_delivery, line.deliveries) {
+        Some(end) => plausible::are_in_order(db, arriving.account, number, [first_delivery, end])?,
+        None => false,
+    };
+    if !are_numbered || !plausible::are_owed(db, arriving.account, line.deliveries)? {
+        let detail = "Its deliveries are more than there are endpoints and numbers for, or have those of other events.";
+        return wrong("out_of_range", detail);
+    }
+    if let Some(name) = long_identifier(&body) {
+        return wrong("malformed_line", format!("Its {name} is longer than {LONGEST_IDENTIFIER} bytes."));
+    }
+    db.prepare_cached(
+        "INSERT INTO events (id, kind, at, source, call, previous, test, first_delivery, deliveries,
+         body /*!, account */)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ? /*!, @1 */)",
+    )?
+    .execute(params![
+        key,
+        kind.code(),
+        line.timestamp.as_micros(),
+        source,
+        call,
+        previous,
+        line.test,
+        first_delivery,
+        line.deliveries,
+        pack_bytes(line.data.get().as_bytes())?
+    ])?;
+    if let (EventBody::Batch(batch), Some(source)) = (&body, source) {
+        let is_completed = kind == EventType::BatchCompleted;
+        db.prepare_cached(
+            "INSERT INTO batches (source, vendor_id, completed, failed /*!, account */)
+             VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
+             ON CONFLICT (source, vendor_id /*!, account */) DO UPDATE SET
+                 completed = CASE WHEN batches.completed < ?3 THEN ?3 ELSE batches.completed END,
+                 failed = CASE WHEN batches.failed < ?4 THEN ?4 ELSE batches.failed END",
+        )?
+        .execute(params![
+            pack(arriving.account, source),
+            batch.batch_id.as_bytes(),
+            is_completed,
+            !is_completed
+        ])?;
+    }
+    Ok(Taken::Added)
+}

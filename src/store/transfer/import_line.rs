@@ -1,0 +1,166 @@
+//! An account on its way in: lines are checked one by one and written under the numbers that they had. A line that is
+//! there already changes nothing, so whatever broke off is sent again. Refuses to know how lines travel.
+//!
+//! They go into an account that has recorded nothing yet. The first line reserves the numbers that were handed out, so
+//! what is recorded meanwhile gets numbers of its own, and takes over the mark in ids where no other account has it.
+
+use serde::de::DeserializeOwned;
+
+use super::plausible::HandedOut;
+use crate::model::id::{self, Kind, Tag};
+use crate::model::{AccountKey, Time};
+use crate::store::StoreError;
+use crate::store::analytics::names::{Mentions, Remembered};
+use crate::store::analytics::rollups;
+use crate::store::calls::index::Changes;
+use crate::store::config::accounts::Changed;
+use crate::store::export::WireRules;
+use crate::store::layout::keys::pack;
+use crate::store::sql::{Connection, OptionalExtension};
+use crate::store::vault::Vault;
+
+/// What an import has to know of its account.
+pub const COLUMNS: &str = r"
+-- The mark in the ids of the lines that were taken in, and whether more may come.
+ALTER TABLE accounts ADD COLUMN origin INTEGER;
+ALTER TABLE accounts ADD COLUMN importing INTEGER NOT NULL DEFAULT 0;
+";
+
+/// What became of one line.
+pub enum Taken {
+    /// It was written.
+    Added,
+    /// It was there.
+    Unchanged,
+}
+
+/// Why a line was left out.
+pub enum Refused {
+    /// It is wrong.
+    Line(&'static str, String),
+    /// Everything after it would be, too.
+    All(&'static str, String),
+    /// The store failed.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::LimitReached(kind, most) => Self::Line(kind.code(), kind.refusal(most)),
+            error => Self::Store(error),
+        }
+    }
+}
+
+impl From<crate::store::sql::Error> for Refused {
+    fn from(error: crate::store::sql::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+pub fn wrong<T>(code: &'static str, detail: impl Into<String>) -> Result<T, Refused> {
+    Err(Refused::Line(code, detail.into()))
+}
+
+/// What a room works with while it takes a line in.
+pub struct Arriving<'a> {
+    /// The transaction.
+    pub db: &'a Connection,
+    /// Opens and seals.
+    pub vault: &'a Vault,
+    /// Into which account.
+    pub account: AccountKey,
+    /// The mark in the ids of the lines.
+    pub origin: Tag,
+    /// The mark in ids here.
+    pub tag: Tag,
+    /// Whether anything may be written: afterwards lines are only compared.
+    pub is_open: bool,
+    pub deliver: bool,
+    pub now: Time,
+    /// What can be sent to.
+    pub rules: &'a dyn WireRules,
+    /// What the account has handed out.
+    pub handed_out: HandedOut,
+    /// What the endpoints were owed, once somebody asked.
+    pub owed: &'a mut Option<i64>,
+    pub changed: &'a mut Vec<Changed>,
+    pub found: &'a mut Changes,
+    pub tallies: &'a mut rollups::Changes,
+    pub mentions: &'a mut Mentions,
+    pub remembered: &'a Remembered,
+}
+
+impl Arriving<'_> {
+    /// The number of an id in a line: one that the account has handed out.
+    pub fn number(&self, kind: Kind, id: &str) -> Result<i64, Refused> {
+        let number = self.any_number(kind, id)?;
+        // Afterwards nothing comes in, whatever its number.
+        if !self.is_open || self.handed_out.has(kind, number) {
+            return Ok(number);
+        }
+        wrong("out_of_range", "An id in it has a number that was not handed out, if the first line is right.")
+    }
+
+    /// The same where the number may be the one that comes next.
+    pub fn any_number(&self, kind: Kind, id: &str) -> Result<i64, Refused> {
+        match id::parse(kind, id) {
+            Some((tag, number)) if tag == self.origin && number > 0 => Ok(number),
+            Some(_) => wrong("other_account", "An id in it is of another account than the first line's."),
+            None => wrong("bad_id", format!("Where {}_... should be is something else.", kind.prefix())),
+        }
+    }
+
+    pub fn key(&self, kind: Kind, id: &str) -> Result<i64, Refused> {
+        Ok(pack(self.account, self.number(kind, id)?))
+    }
+
+    pub fn must_be_open(&self) -> Result<(), Refused> {
+        if self.is_open {
+            return Ok(());
+        }
+        let detail = "The import of this account has ended, and this line was not in it. Import into an empty account.";
+        Err(Refused::All("import_ended", detail.to_owned()))
+    }
+}
+
+pub fn read<T: DeserializeOwned>(line: &str) -> Result<T, Refused> {
+    serde_json::from_str(line).map_err(|error| {
+        // What serde says of data may quote it; of a field it names the name.
+        let what = error.to_string();
+        let detail = match what.strip_prefix("missing field ") {
+            Some(rest) => format!("It lacks the field {}.", rest.split(" at ").next().unwrap_or_default()),
+            None => format!("One of its fields is not what an export writes; see column {}.", error.column()),
+        };
+        Refused::Line("malformed_line", detail)
+    })
+}
+
+/// Numbers that come are handed out no more.
+pub fn raise(db: &Connection, account: AccountKey, column: &str, number: i64) -> Result<(), StoreError> {
+    let sql = format!("UPDATE accounts SET {column} = ?2 WHERE account = ?1 AND {column} < ?2");
+    db.prepare_cached(&sql)?.execute([account.0, number])?;
+    Ok(())
+}
+
+/// Whether an event is one of this call; `None` when it is not there.
+pub fn is_of_call(
+    arriving: &Arriving<'_>,
+    event: i64,
+    call: Option<i64>,
+) -> Result<Option<bool>, StoreError> {
+    let found: Option<Option<i64>> = arriving
+        .db
+        .prepare_cached("SELECT call FROM events WHERE id = ? /*! AND account = @1 */")?
+        .query_row([pack(arriving.account, event)], |row| row.get(0))
+        .optional()?;
+    Ok(found.map(|found| call.is_some() && found == call))
+}
+
+pub fn is_known(is_same: bool) -> Result<Taken, Refused> {
+    if is_same {
+        return Ok(Taken::Unchanged);
+    }
+    wrong("number_taken", "This account has recorded something else under its number.")
+}

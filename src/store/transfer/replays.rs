@@ -1,0 +1,122 @@
+//! Replays on their way out and in. One that was under way stops with the move: it comes in as cancelled, and what it had
+//! planned is sent. Whoever wants the rest asks for it again, where only one house answers. Refuses to know what a
+//! replay does.
+
+use super::export_page::{Leaving, raw, time};
+use super::import_line::{Arriving, Refused, Taken, is_known, raise, read, wrong};
+use crate::model::Time;
+use crate::model::id::Kind;
+use crate::model::replay::RATES;
+use crate::store::StoreError;
+use crate::store::deliveries::replays::{CANCELLED, DONE, RUNNING, Stored};
+use crate::store::layout::keys::{MOST_BROUGHT, pack, unpack};
+use crate::store::moving::ReplayLine;
+use crate::store::sql::{OptionalExtension, params};
+
+const STATES: [(i64, &str); 3] = [(RUNNING, "running"), (DONE, "done"), (CANCELLED, "cancelled")];
+
+/// Gives a page of replays.
+pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
+    let mut statement = leaving.db.prepare_cached(
+        "SELECT id, created_at, selection, target, rate, dry, state, next_at, position, last, total, examined,
+             deliveries, finished_at FROM replays WHERE id > ? AND id <= ? /*! AND account = @1 */
+             ORDER BY id LIMIT ?",
+    )?;
+    let mut rows = statement.query(leaving.range(i64::MAX))?;
+    while let Some(row) = rows.next()? {
+        let number = unpack(row.get(0)?).1;
+        let state: i64 = row.get(6)?;
+        let fields = ReplayLine {
+            id: leaving.id(Kind::Replay, number),
+            created_at: Time::from_micros(row.get(1)?),
+            selection: raw(&row.get::<String>(2)?)?,
+            to: row.get::<Option<i64>>(3)?.map(|to| leaving.id(Kind::Endpoint, to)),
+            rate: row.get(4)?,
+            dry_run: row.get(5)?,
+            state: STATES.iter().find(|(code, _)| *code == state).map_or("cancelled", |it| it.1).to_owned(),
+            calling_off: state == CANCELLED && row.get::<Option<i64>>(7)?.is_some(),
+            position: row.get(8)?,
+            last: row.get(9)?,
+            total: row.get(10)?,
+            examined: row.get(11)?,
+            deliveries: row.get(12)?,
+            finished_at: time(row.get(13)?),
+        };
+        if !leaving.add("replay", number, &fields) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Takes a replay in.
+pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
+    let line: ReplayLine = read(line)?;
+    let (db, number) = (arriving.db, arriving.number(Kind::Replay, &line.id)?);
+    let key = pack(arriving.account, number);
+    let known: Option<i64> = db
+        .prepare_cached("SELECT created_at FROM replays WHERE id = ? /*! AND account = @1 */")?
+        .query_row([key], |row| row.get(0))
+        .optional()?;
+    if let Some(created_at) = known {
+        return is_known(created_at == line.created_at.as_micros());
+    }
+    arriving.must_be_open()?;
+    let Some(&(state, _)) = STATES.iter().find(|(_, word)| *word == line.state) else {
+        return wrong("unknown_state", "Its state is none of: running, done, cancelled.");
+    };
+    let to = line.to.as_deref().map(|id| arriving.number(Kind::Endpoint, id)).transpose()?;
+    // One that was made while the export was under way is in it, too: what it says of the feed may be behind its head.
+    let numbers = [line.position, line.last, line.total.unwrap_or(0), line.examined, line.deliveries];
+    let is_fine = numbers.iter().all(|number| (0..=MOST_BROUGHT).contains(number))
+        && RATES.contains(&line.rate)
+        && serde_json::from_str::<Stored>(line.selection.get()).is_ok_and(|stored| stored.can_be());
+    if !is_fine {
+        return wrong("malformed_line", "Its numbers or its \"selection\" cannot be.");
+    }
+    let now = arriving.now.as_micros();
+    let (state, finished_at) = match state {
+        RUNNING => (CANCELLED, Some(now)),
+        state => (state, line.finished_at.map(Time::as_micros)),
+    };
+    db.prepare_cached(
+        "INSERT INTO replays (id, created_at, selection, target, rate, dry, state, next_at, position, last, total,
+             examined, deliveries, finished_at /*!, account */)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? /*!, @1 */)",
+    )?
+    .execute(params![
+        key,
+        line.created_at.as_micros(),
+        line.selection.get(),
+        to,
+        line.rate,
+        line.dry_run,
+        state,
+        // What it planned comes after it, and is called off at the end.
+        line.calling_off.then_some(i64::MAX),
+        line.position,
+        line.last,
+        line.total,
+        line.examined,
+        line.deliveries,
+        finished_at
+    ])?;
+    raise(db, arriving.account, "replays", number)?;
+    Ok(Taken::Added)
+}
+
+/// All lines are in: what was being called off is, from here on.
+pub fn end(arriving: &Arriving<'_>) -> Result<(), StoreError> {
+    arriving
+        .db
+        .prepare_cached(
+            "UPDATE replays SET next_at = ? WHERE next_at = ? AND id > ? AND id < ? /*! AND account = @3 */",
+        )?
+        .execute([
+            arriving.now.as_micros(),
+            i64::MAX,
+            pack(arriving.account, 0),
+            pack(crate::model::AccountKey(arriving.account.0 + 1), 0),
+        ])?;
+    Ok(())
+}

@@ -1,0 +1,325 @@
+//! Sources and endpoints on their way in. Their settings pass the checks of those that a request brings: bounds of the model,
+//! secrets of the dialects, URLs and headers by the rules of whoever sends. Does not depend on how lines are read.
+
+use data_encoding::BASE64;
+use serde::de::DeserializeOwned;
+
+use super::batches;
+use super::import_line::{Arriving, Refused, Taken, is_known, raise, read, wrong};
+use super::plausible::MOST_REVISIONS;
+use crate::clock::random_bytes;
+use crate::dialect::check::CHECKED_SECRETS;
+use crate::dialect::signature::{check_secret, check_signing_secret};
+use crate::dialect::{self, Proof};
+use crate::model::account::Limited;
+use crate::model::bounds::{LONGEST_DEADLINE, LONGEST_TEXT, MOST_HEADERS, TIMEOUTS, is_span, is_text};
+use crate::model::endpoint::Shape;
+use crate::model::id::Kind;
+use crate::model::secret::Credential;
+use crate::model::{AccountKey, DialectName, EventType, Text, Time};
+use crate::store::config::accounts::Changed;
+use crate::store::config::limits;
+use crate::store::config::sealed::{self, SealedCredential, SealedEndpoint, SealedSource};
+use crate::store::export::{EndpointLine, ShapeLine, SourceLine, WireRules};
+use crate::store::layout::keys::{MOST_BROUGHT, keys_of, pack};
+use crate::store::sql::{Connection, OptionalExtension, params};
+use crate::store::vault::Vault;
+use crate::store::{EndpointRef, StoreError};
+
+/// Why an endpoint is not sent to after it came in.
+const HELD: &str = "imported: set its secret if it was left out, then enable it when nobody else sends to it";
+
+/// What is said of values that another vault sealed.
+pub const SEALED_ELSEWHERE: &str =
+    "It was sealed under another master.key. Export with secrets=clear, or bring that key along.";
+
+fn is_same_age(db: &Connection, table: &str, key: i64, created_at: Time) -> Result<Option<bool>, StoreError> {
+    let known: Option<i64> = db
+        .prepare_cached(&format!("SELECT created_at FROM {table} WHERE id = ? /*! AND account = @1 */"))?
+        .query_row([key], |row| row.get(0))
+        .optional()?;
+    Ok(known.map(|known| known == created_at.as_micros()))
+}
+
+fn unseal<T: DeserializeOwned>(vault: &Vault, sealed: &str) -> Result<T, Refused> {
+    let opened = BASE64.decode(sealed.as_bytes()).ok().and_then(|bytes| vault.open(&bytes).ok());
+    opened
+        .and_then(|plain| serde_json::from_slice(&plain).ok())
+        .ok_or_else(|| Refused::Line("sealed_elsewhere", SEALED_ELSEWHERE.to_owned()))
+}
+
+fn known_dialect(name: &str) -> Result<DialectName, Refused> {
+    match DialectName::parse(name) {
+        Some(dialect) => Ok(dialect),
+        None => wrong("unknown_dialect", "This postcall does not know its dialect."),
+    }
+}
+
+fn must_fit(what: &str, fits: bool) -> Result<(), Refused> {
+    if fits {
+        return Ok(());
+    }
+    wrong("setting_refused", format!("Its {what} is not what can be set through the API."))
+}
+
+fn credential_of(sealed: &SealedCredential) -> Result<Credential, Refused> {
+    sealed.open().or_else(|_| wrong("malformed_line", "Its credential cannot be read."))
+}
+
+/// Each secret as if it was given by hand. One that is no text was made by an import, in place of one that was left out.
+fn check_secrets(
+    credential: &Credential,
+    proof: Proof,
+    check: impl Fn(Proof, &str) -> Result<(), String>,
+) -> Result<(), Refused> {
+    let secrets = credential.secrets.iter().map(|dated| &dated.secret);
+    for secret in secrets.chain(&credential.bearer_token) {
+        must_fit("secret", is_text(secret.expose()))?;
+        if let Ok(text) = std::str::from_utf8(secret.expose()) {
+            must_fit("secret", check(proof, text).is_ok())?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes a source in.
+pub fn take_source(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
+    let line: SourceLine = read(line)?;
+    let (db, number) = (arriving.db, arriving.number(Kind::Source, &line.id)?);
+    let key = pack(arriving.account, number);
+    if is_same_age(db, "sources", key, line.created_at)? == Some(true) {
+        return Ok(Taken::Unchanged);
+    }
+    arriving.must_be_open()?;
+    let dialect = known_dialect(&line.dialect)?;
+    let settings: SealedSource = match (&line.sealed, &line.secrets) {
+        (Some(sealed), _) => unseal(arriving.vault, sealed)?,
+        (None, Some(clear)) => read(clear.get())?,
+        (None, None) => unknown_source(line.name, dialect),
+    };
+    check_source(&settings, dialect, arriving.now)?;
+    if line.deleted_at.is_none() {
+        limits::check(db, arriving.account, Limited::Sources)?;
+    }
+    db.prepare_cached(
+        "INSERT INTO sources (id, dialect, sealed, created_at, deleted_at /*!, account */)
+         VALUES (?1, ?2, ?3, ?4, ?5 /*!, @1 */)
+         ON CONFLICT (id /*!, account */)
+         DO UPDATE SET dialect = ?2, sealed = ?3, created_at = ?4, deleted_at = ?5",
+    )?
+    .execute(params![
+        key,
+        dialect.as_str(),
+        sealed::seal(arriving.vault, &settings)?,
+        line.created_at.as_micros(),
+        line.deleted_at.map(Time::as_micros)
+    ])?;
+    raise(db, arriving.account, "sources", number)?;
+    arriving.changed.push(Changed::Source(arriving.account, number));
+    Ok(Taken::Added)
+}
+
+fn check_source(settings: &SealedSource, dialect: DialectName, now: Time) -> Result<(), Refused> {
+    let credential = credential_of(&settings.credential)?;
+    let token = settings.url_token.as_deref().map(sealed::decode).transpose();
+    let token = token.or_else(|_| wrong("malformed_line", "Its URL token cannot be read."))?;
+    must_fit("name", is_text(settings.name.as_bytes()))?;
+    must_fit("deadline", settings.lost_after.is_none_or(|span| is_span(span, LONGEST_DEADLINE)))?;
+    // Each one is an HMAC over whatever a stranger sends.
+    must_fit("number of secrets", credential.valid(now).count() <= CHECKED_SECRETS)?;
+    check_secrets(&credential, dialect::get(dialect).proof(), check_secret)?;
+    must_fit("URL token", token.as_ref().is_none_or(|token| is_text(token.expose())))?;
+    // A door without a credential has a token in its URL: without that it would be open to anybody.
+    must_fit("credential", !settings.credential.is_empty() || token.is_some())
+}
+
+/// A source whose secret was left out: a door without one would be open to anybody, so it gets one that nobody knows.
+fn unknown_source(name: String, dialect: DialectName) -> SealedSource {
+    let unknown = SealedCredential::unknown(random_bytes());
+    match dialect::get(dialect).proof() {
+        Proof::Unsigned => SealedSource {
+            name,
+            credential: SealedCredential::default(),
+            url_token: unknown.token(),
+            lost_after: None,
+        },
+        _ => SealedSource { name, credential: unknown, url_token: None, lost_after: None },
+    }
+}
+
+/// Takes an endpoint in.
+pub fn take_endpoint(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
+    let line: EndpointLine = read(line)?;
+    let (db, number) = (arriving.db, arriving.number(Kind::Endpoint, &line.id)?);
+    let key = pack(arriving.account, number);
+    if is_same_age(db, "endpoints", key, line.created_at)? == Some(true) {
+        return Ok(Taken::Unchanged);
+    }
+    arriving.must_be_open()?;
+    // One of the same number is replaced, but not if it is owed something: that would go to another's address.
+    let is_owed = db
+        .prepare_cached(
+            "SELECT 1 FROM endpoint_sums WHERE endpoint = ? /*! AND account = @1 */ AND owed > 0",
+        )?
+        .exists([key])?;
+    if is_owed {
+        return is_known(false);
+    }
+    let mut settings: SealedEndpoint = match &line.sealed {
+        Some(sealed) => unseal(arriving.vault, sealed)?,
+        None => read(line.settings.get())?,
+    };
+    settings.batch_id = batches::id_here(arriving, settings.batch_id);
+    // One from before there was a shortest time gets that.
+    settings.timeout = settings.timeout.map(|timeout| timeout.max(*TIMEOUTS.start()));
+    let is_there = line.deleted_at.is_none();
+    check_endpoint(&settings, is_there.then_some(arriving.rules))?;
+    let lacks_secret = line.has_secret && settings.credential.is_empty();
+    if lacks_secret {
+        settings.credential = SealedCredential::unknown(random_bytes());
+    }
+    let is_held = is_there && (lacks_secret || !arriving.deliver);
+    let disabled = line.disabled.or_else(|| is_held.then(|| HELD.to_owned()));
+    let is_reason = |why: &String| why.len() <= LONGEST_TEXT && !why.contains('\0');
+    must_fit("reason to be disabled", disabled.as_ref().is_none_or(is_reason))?;
+    check_shapes(&line.shapes, line.revision, &settings)?;
+    let gone = gone_of(arriving, line.gone)?;
+    let of_batch = line.of_batch && settings.batch_id.is_some();
+    match (line.deleted_at, of_batch) {
+        (Some(_), _) => {}
+        (None, false) => limits::check(db, arriving.account, Limited::Endpoints)?,
+        (None, true) => limits::check_of_batch(db, arriving.account)?,
+    }
+    db.prepare_cached(
+        "INSERT INTO endpoints (id, revision, sealed, disabled, created_at, deleted_at, of_batch /*!, account */)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7 /*!, @1 */)
+         ON CONFLICT (id /*!, account */) DO UPDATE SET
+             revision = ?2, sealed = ?3, disabled = ?4, created_at = ?5, deleted_at = ?6, of_batch = ?7, swept = 0",
+    )?
+    .execute(params![
+        key,
+        line.revision,
+        sealed::seal(arriving.vault, &settings)?,
+        disabled,
+        line.created_at.as_micros(),
+        line.deleted_at.map(Time::as_micros),
+        of_batch
+    ])?;
+    db.prepare_cached("DELETE FROM shapes WHERE endpoint = ? /*! AND account = @1 */")?.execute([key])?;
+    for shape in &line.shapes {
+        db.prepare_cached(
+            "INSERT INTO shapes (endpoint, revision, dialect, shape /*!, account */)
+             VALUES (?, ?, ?, ? /*!, @1 */)",
+        )?
+        .execute(params![key, shape.revision, shape.dialect, shape.shape.get()])?;
+    }
+    gone.write(db, key)?;
+    raise(db, arriving.account, "endpoints", number)?;
+    arriving.changed.push(Changed::Endpoint(EndpointRef { account: arriving.account, number }));
+    Ok(Taken::Added)
+}
+
+/// `rules` are those of an endpoint that is still there: nothing is sent to others.
+fn check_endpoint(settings: &SealedEndpoint, rules: Option<&dyn WireRules>) -> Result<(), Refused> {
+    let dialect = known_dialect(&settings.dialect)?;
+    must_fit("url", is_text(settings.url.as_bytes()))?;
+    let scope = [&settings.agent_id, &settings.campaign_id, &settings.batch_id];
+    must_fit("scope", scope.into_iter().flatten().map(Text::as_bytes).all(is_text))?;
+    let dialects = dialect::get(dialect);
+    if let Some(events) = &settings.events {
+        let is_said =
+            |name: &String| EventType::parse(name).is_some_and(|kind| dialects.triggers().contains(&kind));
+        let is_list = (1..=EventType::ALL.len()).contains(&events.len());
+        must_fit("list of events", is_list && events.iter().all(is_said))?;
+    }
+    if let Some(name) = settings.delivering().misfit() {
+        must_fit(name, false)?;
+    }
+    let headers = &settings.headers;
+    must_fit("number of headers", headers.len().max(settings.plain_headers.len()) <= MOST_HEADERS)?;
+    let is_repeated =
+        |at: usize| headers[..at].iter().any(|(name, _)| name.eq_ignore_ascii_case(&headers[at].0));
+    must_fit("list of headers", !(0..headers.len()).any(is_repeated))?;
+    let plain = settings.plain_headers.iter();
+    must_fit("list of plain headers", plain.map(String::as_bytes).all(is_text))?;
+    check_secrets(&credential_of(&settings.credential)?, dialects.proof(), check_signing_secret)?;
+    let Some(rules) = rules else { return Ok(()) };
+    if let Err(why) = rules.check_url(&settings.url) {
+        return wrong("url_refused", format!("Its endpoint cannot be sent to from here: {why}."));
+    }
+    let is_refused = |(name, value): &(String, String)| rules.check_header(name, value).is_err();
+    must_fit("list of headers", !headers.iter().any(is_refused))
+}
+
+/// Each revision once, the last one being that of today.
+fn check_shapes(shapes: &[ShapeLine], revision: i64, settings: &SealedEndpoint) -> Result<(), Refused> {
+    let refused = || Refused::Line("malformed_line", "Its revisions cannot be.".to_owned());
+    let shape_of = |line: &ShapeLine| serde_json::from_str::<Shape>(line.shape.get()).map_err(|_| refused());
+    for shape in shapes {
+        known_dialect(&shape.dialect)?;
+        shape_of(shape)?;
+    }
+    let newest = shapes.last().ok_or_else(refused)?;
+    let are_numbered = shapes.iter().all(|it| (1..=MOST_REVISIONS).contains(&it.revision))
+        && shapes.is_sorted_by(|one, next| one.revision < next.revision)
+        && newest.revision == revision;
+    let is_todays = newest.dialect == settings.dialect && shape_of(newest)? == settings.shape;
+    if are_numbered && is_todays { Ok(()) } else { Err(refused()) }
+}
+
+/// The deliveries of an endpoint that are gone.
+struct Gone {
+    owed: i64,
+    parts: [i64; 3],
+}
+
+/// Together an account's endpoints were owed no more than it can number.
+fn gone_of(arriving: &mut Arriving<'_>, parts: [i64; 3]) -> Result<Gone, Refused> {
+    let sum = |parts: [i64; 3]| parts.into_iter().try_fold(0i64, i64::checked_add);
+    let owed = sum(parts).filter(|&owed| parts.iter().all(|&count| count >= 0) && owed <= MOST_BROUGHT);
+    let before = match *arriving.owed {
+        Some(before) => before,
+        None => owed_before(arriving.db, arriving.account)?,
+    };
+    let all = owed.and_then(|owed| before.checked_add(owed));
+    match (owed, all) {
+        (Some(owed), Some(all)) if all <= MOST_BROUGHT => {
+            *arriving.owed = Some(all);
+            Ok(Gone { owed, parts })
+        }
+        _ => wrong(
+            "out_of_range",
+            "With what is gone of it, its endpoints were owed more than an account can number.",
+        ),
+    }
+}
+
+fn owed_before(db: &Connection, account: AccountKey) -> Result<i64, StoreError> {
+    let sums = db
+        .prepare_cached(
+            "SELECT CAST(COALESCE(SUM(owed), 0) AS BIGINT) FROM endpoint_sums
+             WHERE endpoint > ? AND endpoint < ? /*! AND account = @1 */",
+        )?
+        .query_row(keys_of(account), |row| row.get(0))?;
+    Ok(sums)
+}
+
+impl Gone {
+    fn write(&self, db: &Connection, endpoint: i64) -> Result<(), StoreError> {
+        let Self { owed, parts: [delivered, dead, cancelled] } = *self;
+        db.prepare_cached(
+            "INSERT INTO endpoint_sums (endpoint, owed, delivered, pending, dead, cancelled /*!, account */)
+             VALUES (?1, ?2, ?3, 0, ?4, ?5 /*!, @1 */)
+             ON CONFLICT (endpoint /*!, account */) DO UPDATE SET
+                 owed = ?2, delivered = ?3, pending = 0, dead = ?4, cancelled = ?5",
+        )?
+        .execute([endpoint, owed, delivered, dead, cancelled])?;
+        db.prepare_cached(
+            "INSERT INTO purged (endpoint, delivered, dead, cancelled /*!, account */)
+             VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
+             ON CONFLICT (endpoint /*!, account */) DO UPDATE SET delivered = ?2, dead = ?3, cancelled = ?4",
+        )?
+        .execute([endpoint, delivered, dead, cancelled])?;
+        Ok(())
+    }
+}
