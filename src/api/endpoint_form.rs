@@ -17,7 +17,7 @@ use crate::model::bounds::{
     IN_FLIGHT, LONGEST_DELAY, LONGEST_WAIT, MOST_DELAYS, MOST_HEADERS, TIMEOUTS, is_rate, is_span,
 };
 use crate::model::endpoint::{Delivering, Endpoint, EndpointState, Part, Scope, Shape, Wait};
-use crate::model::json::Text;
+use crate::model::text::Text;
 use crate::model::{AccountKey, DialectName, EventType, Time, Token, time};
 
 /// The most names in a list of them, repeated ones counted.

@@ -7,7 +7,6 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ApiState;
 use super::auth::Caller;
 use super::body::{Id, Json};
 use super::calls::{self, CallName};
@@ -16,9 +15,10 @@ use super::endpoint_form::MOST_NAMES;
 use super::form::{Form, Given};
 use super::problem::Problem;
 use super::query::Query;
+use super::ApiState;
 use crate::model::id::Kind;
-use crate::model::json::Text;
 use crate::model::replay::{RATES, Replay, ReplayOrder, Selection};
+use crate::model::text::Text;
 use crate::model::{DeliveryState, EventType, Outcome, Time};
 use crate::store::Replays;
 

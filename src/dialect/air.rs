@@ -13,8 +13,9 @@ use super::{
 };
 use crate::model::call::{AnsweredBy, Call, Direction};
 use crate::model::endpoint::Shape;
-use crate::model::json::{Raw, Text};
+use crate::model::json::Raw;
 use crate::model::secret::Credential;
+use crate::model::text::Text;
 use crate::model::{DialectName, Event, EventType, Outcome, Step, Time};
 
 /// The dialect of seed 004.

@@ -10,8 +10,8 @@ use super::write::{self, Writer};
 use super::{Arrived, Dialect, Links, Mismatch, Outgoing, Policy, Proof, Reading};
 use crate::model::call::Call;
 use crate::model::endpoint::Shape;
-use crate::model::json::Text;
 use crate::model::secret::Credential;
+use crate::model::text::Text;
 use crate::model::{DialectName, Event, EventType, Outcome, Step, Time};
 
 /// The dialect of seed 001.

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 
-use crate::model::json::{Text, is_too_deep, quote_wtf8};
+use crate::model::json::is_too_deep;
+use crate::model::text::{Text, quote_wtf8};
 use crate::model::token::{end_of_scalar, end_of_string};
 
 /// Why there is no JavaScript form.

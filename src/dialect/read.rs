@@ -6,7 +6,8 @@ use super::Reading;
 use super::transcript;
 use crate::model::call::{Call, Turn};
 use crate::model::event::{Heard, HeardCall};
-use crate::model::json::{Fields, MAX_DEPTH, Raw, Text, is_too_deep};
+use crate::model::json::{Fields, MAX_DEPTH, Raw, is_too_deep};
+use crate::model::text::Text;
 use crate::model::time::Millis;
 use crate::model::{Object, Outcome, Step, Time, Token, phone};
 

@@ -16,8 +16,9 @@ use crate::model::batch::Statistics;
 use crate::model::call::{Agent, Call, Direction, Recording, Turn};
 use crate::model::endpoint::Shape;
 use crate::model::event::{EndpointDisabled, Heard, HeardBatch};
-use crate::model::json::{Fields, Raw, Text};
+use crate::model::json::{Fields, Raw};
 use crate::model::secret::Credential;
+use crate::model::text::Text;
 use crate::model::time::Millis;
 use crate::model::{Batch, DialectName, Event, EventBody, EventType, Outcome, Stage, Step, Time};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::model::call::{ASSISTANT, Call, Turn, USER};
-use crate::model::json::Text;
+use crate::model::text::Text;
 use crate::model::time::Millis;
 use crate::model::{Object, Time};
 

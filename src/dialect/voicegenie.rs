@@ -15,8 +15,8 @@ use super::{
 };
 use crate::model::call::{ASSISTANT, Call, USER};
 use crate::model::endpoint::Shape;
-use crate::model::json::Text;
 use crate::model::secret::Credential;
+use crate::model::text::Text;
 use crate::model::{DialectName, Event, EventType, Outcome, Step, Time};
 
 /// The dialect of seed 000.

@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::js_json;
 use crate::model::call::Call;
 use crate::model::endpoint::Shape;
-use crate::model::json::{Fields, Raw, Text};
+use crate::model::json::{Fields, Raw};
+use crate::model::text::Text;
 use crate::model::time::Millis;
 use crate::model::{Event, EventBody, Time};
 

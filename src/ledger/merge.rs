@@ -9,9 +9,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::model::call::Judge;
-use crate::model::event::{EventType, HeardBatch, HeardCall, Outcome, Stage, Step};
+use crate::model::event::{HeardBatch, HeardCall};
 use crate::model::json::Fields;
-use crate::model::{Call, Erased, Time};
+use crate::model::{Call, Erased, EventType, Outcome, Stage, Step, Time};
 
 /// The place of a body in the canonical order of its call. A body without a time comes before those with one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -277,7 +277,7 @@ impl BatchBook {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::json::Text;
+    use crate::model::text::Text;
 
     fn heard(step: Step, at: Option<i64>, fill: impl FnOnce(&mut Call)) -> HeardCall {
         let mut call = Call { call_id: Text::from("c1"), ..Call::default() };

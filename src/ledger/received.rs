@@ -2,7 +2,7 @@
 //! body that comes once more is known as a repeat. Pure; does not depend on where it is kept.
 
 use super::merge::{BatchBook, Marks};
-use crate::model::event::{EventType, Outcome, Stage, Step};
+use crate::model::{EventType, Outcome, Stage, Step};
 
 /// A set of steps. Its bits are stored, so none is ever used for something else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

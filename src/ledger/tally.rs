@@ -4,7 +4,7 @@
 //! Refuses to know where sums are kept and of what time they are asked.
 
 use super::merge::CallBook;
-use crate::model::event::Stage;
+use crate::model::step::Stage;
 use crate::model::{Call, Outcome, Text, Time, decimal};
 
 /// Microseconds of an hour.
@@ -392,7 +392,8 @@ mod tests {
     use super::*;
     use crate::ledger::hear;
     use crate::model::Raw;
-    use crate::model::event::{HeardCall, Step};
+    use crate::model::event::HeardCall;
+    use crate::model::step::Step;
     use crate::model::time::Millis;
 
     fn book(step: Step, at: Option<&str>, fill: impl FnOnce(&mut Call)) -> CallBook {

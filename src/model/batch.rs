@@ -3,7 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::json::{Fields, Raw, Text};
+use super::json::{Fields, Raw};
+use super::text::Text;
 use super::time::Time;
 
 /// A batch, or what one body says of it.

@@ -4,9 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::erased::Erased;
-use super::event::{Outcome, Stage};
-use super::json::{Fields, Raw, Text};
+use super::json::{Fields, Raw};
+use super::step::{Outcome, Stage};
+use super::text::Text;
 use super::time::{Millis, Time};
 
 /// Walks over the leaves of two records. The ledger decides, leaf by leaf, which value stands.
@@ -196,6 +196,16 @@ pub enum AnsweredBy {
     Human,
     /// Voicemail or another machine.
     Machine,
+}
+
+/// What was removed from a record on purpose; the later one includes the earlier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Erased {
+    /// What was said, past the account's age for it.
+    Transcript,
+    /// Everything about the person.
+    Person,
 }
 
 /// The record of one call, or what one body says of it.

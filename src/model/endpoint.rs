@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::DialectName;
 use super::account::AccountKey;
 use super::bounds::{self, TIMEOUTS};
-use super::event::EventType;
-use super::json::Text;
+use super::dialect_name::DialectName;
+use super::event_type::EventType;
 use super::secret::Credential;
+use super::text::Text;
 use super::time::Time;
 
 /// What an endpoint may hear: the whole account, or one agent, campaign or batch of it.

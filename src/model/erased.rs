@@ -3,22 +3,10 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::batch::Batch;
-use super::call::{Analysis, Call, Contact, Failure, Recording, Transcript};
+use super::call::{Analysis, Call, Contact, Erased, Failure, Recording, Transcript};
 use super::event::EventBody;
 use super::json::Fields;
-
-/// What was removed from a record on purpose; the later one includes the earlier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Erased {
-    /// What was said, past the account's age for it.
-    Transcript,
-    /// Everything about the person.
-    Person,
-}
 
 /// The parts of a record that an erased one does not have.
 const PERSONAL: [&str; 6] = ["contact", "transcript", "analysis", "variables", "metadata", "recording.url"];

@@ -7,9 +7,11 @@ pub mod bounds;
 pub mod call;
 pub mod decimal;
 pub mod delivery;
+pub mod dialect_name;
 pub mod endpoint;
 pub mod erased;
 pub mod event;
+pub mod event_type;
 pub mod id;
 pub mod json;
 pub mod mac;
@@ -20,67 +22,26 @@ pub mod replay;
 pub mod rights;
 pub mod secret;
 pub mod source;
+pub mod step;
+pub mod text;
 pub mod time;
 pub mod token;
 
 pub use account::{AccountKey, ApiKey};
 pub use batch::Batch;
-pub use call::Call;
+pub use call::{Call, Erased};
 pub use delivery::{Attempt, DeliveryState};
+pub use dialect_name::DialectName;
 pub use endpoint::Endpoint;
-pub use erased::Erased;
-pub use event::{Event, EventBody, EventType, Outcome, Stage, Step};
-pub use json::{Fields, Raw, Text};
+pub use event::{Event, EventBody};
+pub use event_type::EventType;
+pub use json::{Fields, Raw};
 pub use mac::Mac;
 pub use mention::Mention;
 pub use rights::{Right, Rights};
 pub use secret::Secret;
 pub use source::Source;
+pub use step::{Outcome, Stage, Step};
+pub use text::Text;
 pub use time::Time;
 pub use token::{Object, Token};
-
-/// The dialects that postcall speaks, by the name that the API uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum DialectName {
-    /// Seed 000.
-    Voicegenie,
-    /// Seed 001.
-    Cllr,
-    /// Seed 002.
-    Dialgen,
-    /// Seed 003.
-    Aloro,
-    /// Seed 004.
-    Air,
-    /// Ours: Standard Webhooks.
-    Standard,
-}
-
-impl DialectName {
-    /// Every dialect, in the order of the seeds.
-    pub const ALL: [Self; 6] =
-        [Self::Voicegenie, Self::Cllr, Self::Dialgen, Self::Aloro, Self::Air, Self::Standard];
-
-    /// The name in the API, the store and the command line.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Voicegenie => "voicegenie",
-            Self::Cllr => "cllr",
-            Self::Dialgen => "dialgen",
-            Self::Aloro => "aloro",
-            Self::Air => "air",
-            Self::Standard => "standard",
-        }
-    }
-
-    /// The inverse of [`Self::as_str`].
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|dialect| dialect.as_str() == name)
-    }
-}
-
-impl std::fmt::Display for DialectName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}

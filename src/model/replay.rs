@@ -3,8 +3,9 @@
 use std::ops::RangeInclusive;
 
 use super::delivery::DeliveryState;
-use super::event::{EventType, Outcome};
-use super::json::Text;
+use super::event_type::EventType;
+use super::step::Outcome;
+use super::text::Text;
 use super::time::Time;
 
 /// Deliveries a second that a replay may plan: one a day at the least. Whatever brings a rate is held to it, and so is what

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::DialectName;
 use super::account::AccountKey;
+use super::dialect_name::DialectName;
 use super::secret::{Credential, Secret};
 use super::time::Time;
 

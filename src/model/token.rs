@@ -10,7 +10,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::json::{Text, join_surrogates, last_of_each};
+use super::text::{Text, join_surrogates};
 
 /// How many objects inside each other are walked at once. Bodies of vendors have four; what is deeper is walked when
 /// somebody asks, so that neither the stack nor the memory is a sender's to choose.
@@ -191,6 +191,36 @@ impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
         }
         deserializer.deserialize_bytes(KeyVisitor)
     }
+}
+
+/// Keeps for each key the last value, at the place of the first. Small objects are compared pairwise; large
+/// ones through a map, so that a hostile body cannot make this quadratic.
+pub(super) fn last_of_each<K: Clone + Eq + std::hash::Hash, V>(entries: Vec<(K, V)>) -> Vec<(K, V)> {
+    const SMALL: usize = 32;
+    let is_repeated = |place: usize| entries[..place].iter().any(|(key, _)| *key == entries[place].0);
+    if entries.len() <= SMALL && !(1..entries.len()).any(is_repeated) {
+        return entries;
+    }
+    let mut places = std::collections::HashMap::new();
+    let mut kept: Vec<(K, V)> = Vec::with_capacity(entries.len());
+    let is_small = entries.len() <= SMALL;
+    for (key, value) in entries {
+        let place = if is_small {
+            kept.iter().position(|(known, _)| *known == key)
+        } else {
+            places.get(&key).copied()
+        };
+        match place {
+            Some(place) => kept[place].1 = value,
+            None => {
+                if !is_small {
+                    places.insert(key.clone(), kept.len());
+                }
+                kept.push((key, value));
+            }
+        }
+    }
+    kept
 }
 
 /// A place in a document, which moves forward.
