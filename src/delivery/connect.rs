@@ -25,6 +25,7 @@ use tokio::time::sleep;
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
+use super::bounds::MOST_BUFFERED;
 use super::guard::Guard;
 use super::meter::{Meter, Metered};
 use super::names::Names;
@@ -66,9 +67,6 @@ impl Sender {
         }
     }
 }
-
-/// An answer's head may have this many bytes, and so may what hyper buffers of its body.
-pub(super) const MOST_BUFFERED: usize = 64 * 1024;
 
 /// Addresses that are tried for one connection.
 const MOST_TRIED: usize = 8;

@@ -11,15 +11,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connect::MOST_BUFFERED;
+use super::bounds::{MOST_BEFORE_ANSWER, MOST_INFORMATIONAL};
 use super::trouble::Limit;
-
-/// Informational answers to one request. RFC 9110 knows no use for more than a few; a receiver that shows its progress by
-/// them every ten seconds stays below it for as long as any exchange may take.
-pub const MOST_INFORMATIONAL: usize = 32;
-/// Bytes that may come before an answer: informational answers and the head, each as long as a head may be, and what of the
-/// body came along with it.
-pub const MOST_BEFORE_ANSWER: usize = 3 * MOST_BUFFERED;
 
 /// Counts what comes on one connection while an answer is waited for, and knows until when may be written on it.
 #[derive(Debug, Default)]

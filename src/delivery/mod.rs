@@ -2,6 +2,7 @@
 //! Refuses to know how events come in and how deliveries are kept.
 
 pub mod attempt;
+mod bounds;
 mod breaker;
 mod called_off;
 mod connect;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::bounds::{MOST_BEFORE_ANSWER, MOST_INFORMATIONAL};
 use super::guard::Refused;
-use super::meter::{MOST_BEFORE_ANSWER, MOST_INFORMATIONAL};
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

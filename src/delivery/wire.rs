@@ -21,8 +21,8 @@ use super::trouble::Limit;
 use crate::metrics::Metrics;
 use crate::model::AccountKey;
 
+pub use super::bounds::{MOST_BEFORE_ANSWER, MOST_INFORMATIONAL};
 pub use super::connect::BadRoots;
-pub use super::meter::{MOST_BEFORE_ANSWER, MOST_INFORMATIONAL};
 pub use super::target::Target;
 pub use super::trouble::{Phase, Trouble};
 
