@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::slots::Slots;
 use crate::api::peer::Peer;
 use crate::metrics::Refusal;
 
@@ -14,6 +13,16 @@ use crate::metrics::Refusal;
 const NEVER: u64 = u64::MAX;
 /// What may be held for a client without being counted, in bytes: so short requests and answers count nothing.
 const UNCOUNTED: usize = 4096;
+
+/// The table that a connection is in, as far as a connection needs it.
+pub trait Table: std::fmt::Debug + Send + Sync {
+    /// Microseconds since the table was made.
+    fn now(&self) -> u64;
+
+    /// Notes what is held for a client, in place of what was held for it before. When that is too much for all together,
+    /// those who have kept the server waiting longest for what is held lose their connections, proven or not.
+    fn hold(&self, bytes: usize, before: usize);
+}
 
 /// What is known of a connection. Only its own task changes it; others look.
 #[derive(Debug)]
@@ -24,7 +33,7 @@ pub struct Connection {
     latest: Mutex<Option<Peer>>,
     refusal: Option<Refusal>,
     is_patient: bool,
-    slots: Arc<Slots>,
+    table: Arc<dyn Table>,
     begun: AtomicU32,
     answered: AtomicU32,
     /// Since when the head of a request or the rest of its body is awaited.
@@ -48,17 +57,17 @@ impl Connection {
         peer: Peer,
         refusal: Option<Refusal>,
         is_patient: bool,
-        slots: Arc<Slots>,
+        table: Arc<dyn Table>,
     ) -> Self {
         let (latest, begun, answered, head, unread, moved, looked, leave) = <_>::default();
-        let (reads_since, writes_since) = (AtomicU64::new(slots.now()), AtomicU64::new(NEVER));
+        let (reads_since, writes_since) = (AtomicU64::new(table.now()), AtomicU64::new(NEVER));
         Self {
             number,
             peer,
             latest,
             refusal,
             is_patient,
-            slots,
+            table,
             begun,
             answered,
             reads_since,
@@ -89,11 +98,6 @@ impl Connection {
     /// Whether its first request may be as long in coming as a later one: its client is known, or a proxy.
     pub fn is_patient(&self) -> bool {
         self.is_patient
-    }
-
-    /// The table that it is in.
-    pub fn slots(&self) -> &Arc<Slots> {
-        &self.slots
     }
 
     /// Whom its last request came from.
@@ -130,7 +134,7 @@ impl Connection {
     /// The client does not take what is to be written.
     pub fn is_blocked(&self) {
         if self.writes_since.load(Ordering::Relaxed) == NEVER {
-            self.writes_since.store(self.slots.now(), Ordering::Relaxed);
+            self.writes_since.store(self.table.now(), Ordering::Relaxed);
         }
     }
 
@@ -141,7 +145,7 @@ impl Connection {
         }
         self.set(&self.unread, 0);
         if !self.is_busy() && self.reads_since.load(Ordering::Relaxed) == NEVER {
-            self.reads_since.store(self.slots.now(), Ordering::Relaxed);
+            self.reads_since.store(self.table.now(), Ordering::Relaxed);
         }
     }
 
@@ -172,7 +176,7 @@ impl Connection {
         if before != bytes {
             held.store(bytes, Ordering::Relaxed);
             if counted(before) != counted(bytes) {
-                self.slots.hold(counted(bytes), counted(before));
+                self.table.hold(counted(bytes), counted(before));
             }
         }
     }
@@ -206,7 +210,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.slots.hold(0, self.held());
+        self.table.hold(0, self.held());
     }
 }
 

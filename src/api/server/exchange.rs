@@ -16,7 +16,8 @@ use hyper::service::{Service, service_fn};
 use hyper_util::service::TowerToHyperService;
 
 use super::client_address::ClientAddresses;
-use super::connection::{Connection, UnderWay};
+use super::connection::{Connection, Table, UnderWay};
+use super::slots::{Lease, Slots};
 use crate::api::problem::Problem;
 use crate::metrics::Refusal;
 
@@ -25,10 +26,11 @@ const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
 
 /// Answers the requests of one connection.
 pub fn service(
-    connection: Arc<Connection>,
+    lease: &Lease,
     clients: Arc<ClientAddresses>,
     router: Router,
 ) -> impl Service<Request<Incoming>, Response = Response<AnswerBody>, Error = Infallible, Future: Send> {
+    let (connection, slots) = (Arc::clone(lease), Arc::clone(lease.slots()));
     let router = TowerToHyperService::new(router);
     service_fn(move |mut request: Request<Incoming>| {
         let peer = clients.of_request(connection.peer(), request.headers());
@@ -38,7 +40,7 @@ pub fn service(
         let problem = refusal.filter(|_| !HEALTH.contains(&request.uri().path())).map(refuse);
         let answer = match problem {
             Some(problem) => Err(problem),
-            None => Ok(router.call(request.map(|body| RequestBody::wrap(body, &connection)))),
+            None => Ok(router.call(request.map(|body| RequestBody::wrap(body, &connection, &slots)))),
         };
         async move {
             let mut response = match answer {
@@ -72,17 +74,18 @@ fn refuse(refusal: Refusal) -> Problem {
 struct RequestBody {
     body: Incoming,
     connection: Arc<Connection>,
+    slots: Arc<Slots>,
     /// Since when the rest is awaited. What comes moves it on by as much time as it takes at the minimum speed: a client
     /// that sends a little now and then is not thereby a quick one.
     since: Option<u64>,
 }
 
 impl RequestBody {
-    fn wrap(body: Incoming, connection: &Arc<Connection>) -> Body {
+    fn wrap(body: Incoming, connection: &Arc<Connection>, slots: &Arc<Slots>) -> Body {
         if body.is_end_stream() {
             return Body::empty();
         }
-        Body::new(Self { body, connection: Arc::clone(connection), since: None })
+        Body::new(Self { body, connection: Arc::clone(connection), slots: Arc::clone(slots), since: None })
     }
 }
 
@@ -96,7 +99,7 @@ impl HttpBody for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.body).poll_frame(cx);
-        let slots = this.connection.slots();
+        let slots = &this.slots;
         match (&polled, this.since) {
             (Poll::Pending, since) => {
                 let since = *this.since.insert(since.unwrap_or_else(|| slots.now()));

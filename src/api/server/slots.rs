@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::Limits;
-use super::connection::Connection;
+use super::connection::{Connection, Table};
+use super::limits::Limits;
 use crate::api::peer::{Peer, Peers};
 use crate::metrics::{Cut, Metrics, Refusal};
 
@@ -46,21 +46,30 @@ struct Taken {
 
 /// A connection's slot, free again when this is dropped.
 #[derive(Debug)]
-pub struct Lease(Arc<Connection>);
+pub struct Lease {
+    connection: Arc<Connection>,
+    slots: Arc<Slots>,
+}
+
+impl Lease {
+    /// The table that the connection is in.
+    pub fn slots(&self) -> &Arc<Slots> {
+        &self.slots
+    }
+}
 
 impl std::ops::Deref for Lease {
     type Target = Arc<Connection>;
 
     fn deref(&self) -> &Arc<Connection> {
-        &self.0
+        &self.connection
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let slots = self.0.slots();
-        slots.lock().remove(&self.0);
-        slots.metrics.connections().dec();
+        self.slots.lock().remove(&self.connection);
+        self.slots.metrics.connections().dec();
     }
 }
 
@@ -76,11 +85,6 @@ impl Slots {
         &self.limits
     }
 
-    /// Microseconds since the slots were made.
-    pub fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
-    }
-
     /// Counts a connection that did not keep up.
     pub fn count(&self, cut: Cut) {
         self.metrics.connection_cut(cut);
@@ -93,7 +97,7 @@ impl Slots {
         let mut taken = self.lock();
         let refusal = self.make_way(&mut taken, peer, is_limited).err();
         taken.number += 1;
-        let connection = Arc::new(Connection::new(taken.number, peer, refusal, is_patient, Arc::clone(self)));
+        let connection = Arc::new(Connection::new(taken.number, peer, refusal, is_patient, self.clone()));
         if let Some(refusal) = refusal {
             self.metrics.connection_refused(refusal);
             if taken.reserve.len() >= RESERVE {
@@ -103,7 +107,7 @@ impl Slots {
         taken.insert(Arc::clone(&connection));
         drop(taken);
         self.metrics.connections().inc();
-        Lease(connection)
+        Lease { connection, slots: Arc::clone(self) }
     }
 
     /// Makes sure that there is a slot for one more.
@@ -146,26 +150,6 @@ impl Slots {
         self.lock().insert(Arc::clone(connection));
     }
 
-    /// Notes what is held for a client, in place of what was held for it before. When that is too much for all together,
-    /// those who have kept the server waiting longest for what is held lose their connections, proven or not.
-    pub fn hold(&self, bytes: usize, before: usize) {
-        let all = self.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let all = all.saturating_sub(before);
-        self.held.fetch_sub(before, Ordering::Relaxed);
-        if bytes <= before || all <= MOST_HELD {
-            return;
-        }
-        let mut taken = self.lock();
-        let mut excess = all - MOST_HELD;
-        let victims = longest(taken.all(), usize::MAX, |connection| connection.held() > 0);
-        let enough = victims.into_iter().take_while(|victim| {
-            let is_needed = excess > 0;
-            excess = excess.saturating_sub(victim.held());
-            is_needed
-        });
-        self.evict(enough.collect(), &mut taken, Cut::Held);
-    }
-
     /// Closes, round after round, connections whose clients neither read nor send while the server waits for them.
     /// For the stop: what is under way is finished with those who take part.
     pub async fn close_stalled(&self) {
@@ -186,6 +170,30 @@ impl Slots {
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table for Slots {
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn hold(&self, bytes: usize, before: usize) {
+        let all = self.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let all = all.saturating_sub(before);
+        self.held.fetch_sub(before, Ordering::Relaxed);
+        if bytes <= before || all <= MOST_HELD {
+            return;
+        }
+        let mut taken = self.lock();
+        let mut excess = all - MOST_HELD;
+        let victims = longest(taken.all(), usize::MAX, |connection| connection.held() > 0);
+        let enough = victims.into_iter().take_while(|victim| {
+            let is_needed = excess > 0;
+            excess = excess.saturating_sub(victim.held());
+            is_needed
+        });
+        self.evict(enough.collect(), &mut taken, Cut::Held);
     }
 }
 

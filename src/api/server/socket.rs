@@ -13,12 +13,14 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::connection::Connection;
+use super::slots::{Lease, Slots};
 use crate::metrics::Cut;
 
 /// A socket, and what its connection waits for.
 pub struct Socket {
     stream: TcpStream,
     connection: Arc<Connection>,
+    slots: Arc<Slots>,
     /// By when the head that has begun has to end, and how many had come before it.
     head: Deadline,
     begun: u32,
@@ -28,12 +30,13 @@ pub struct Socket {
 
 impl Socket {
     /// The socket of a new connection.
-    pub fn new(stream: TcpStream, connection: Arc<Connection>) -> Self {
+    pub fn new(stream: TcpStream, lease: &Lease) -> Self {
+        let (connection, slots) = (Arc::clone(lease), Arc::clone(lease.slots()));
         let mut head = Deadline::default();
         if !connection.is_patient() {
-            head.set(Instant::now() + connection.slots().limits().head_patience);
+            head.set(Instant::now() + slots.limits().head_patience);
         }
-        Self { stream, connection, head, begun: 0, write: Deadline::default() }
+        Self { stream, connection, slots, head, begun: 0, write: Deadline::default() }
     }
 
     fn has_read(&mut self, bytes: usize) {
@@ -44,7 +47,7 @@ impl Socket {
         self.connection.holds_head(bytes);
         if !self.awaits_head() {
             self.begun = self.connection.begun();
-            self.head.set(Instant::now() + self.connection.slots().limits().head_patience);
+            self.head.set(Instant::now() + self.slots.limits().head_patience);
         }
     }
 
@@ -60,17 +63,17 @@ impl Socket {
     fn blocked(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         self.connection.is_blocked();
         if !self.write.is_set() {
-            self.write.set(Instant::now() + self.connection.slots().limits().write_grace);
+            self.write.set(Instant::now() + self.slots.limits().write_grace);
         }
         self.write.poll(cx).map(|()| {
-            self.connection.slots().count(Cut::SlowReader);
+            self.slots.count(Cut::SlowReader);
             io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answers")
         })
     }
 
     fn has_written(&mut self, bytes: usize) {
         self.connection.has_moved(bytes);
-        let limits = self.connection.slots().limits();
+        let limits = self.slots.limits();
         self.write.extend(limits.time_for(bytes), limits.write_grace);
     }
 }
@@ -97,7 +100,7 @@ impl AsyncRead for Socket {
             return Poll::Ready(done);
         }
         if this.awaits_head() && this.head.poll(cx).is_ready() {
-            this.connection.slots().count(Cut::SlowHead);
+            this.slots.count(Cut::SlowHead);
             let error =
                 io::Error::new(io::ErrorKind::TimedOut, "the head of the request did not end in time");
             return Poll::Ready(Err(error));
