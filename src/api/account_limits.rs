@@ -5,13 +5,13 @@ use axum::Json as Answer;
 use axum::extract::State;
 use utoipa::ToSchema;
 
-use super::ApiState;
 use super::auth::Caller;
 use super::body::{Id, Json};
 use super::changes;
 use super::form::Form;
 use super::keys::{AccountView, named_account};
 use super::problem::Problem;
+use super::state::ApiState;
 use crate::model::account::Limits;
 use crate::store::AccountConfig;
 

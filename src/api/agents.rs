@@ -11,7 +11,6 @@ use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::ApiState;
 use super::analytics::Numbers;
 use super::auth::Caller;
 use super::body::{Id, Json};
@@ -19,6 +18,7 @@ use super::campaigns::{Progress, find, make, page, read_id, read_name};
 use super::cursor::{List, Listed};
 use super::form::{Form, Given};
 use super::problem::Problem;
+use super::state::ApiState;
 use super::{endpoint_form, endpoints, redact};
 use crate::ledger::tally::Dimension;
 use crate::model::endpoint::Scope;

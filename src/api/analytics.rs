@@ -6,11 +6,11 @@ use axum::extract::{RawQuery, State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ApiState;
 use super::auth::Caller;
 use super::cursor::List;
 use super::problem::Problem;
 use super::query::Query;
+use super::state::ApiState;
 use crate::ledger::Tally;
 use crate::ledger::tally::{Dimension, MONEY_PLACES, SCORE_PLACES, Sentiment, begin_of, hour};
 use crate::model::time::Millis;

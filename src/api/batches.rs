@@ -12,7 +12,6 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ApiState;
 use super::auth::Caller;
 use super::batch_form::{self, Asked, BatchForm, Style};
 use super::body::{Id, Json};
@@ -24,6 +23,7 @@ use super::minutes::Minutes;
 use super::problem::Problem;
 use super::query::Query;
 use super::shown_once::{Revealed, once};
+use super::state::ApiState;
 use crate::clock::random_bytes;
 use crate::model::batch::Statistics;
 use crate::model::endpoint::Scope;
@@ -36,20 +36,10 @@ use crate::store::batches::{
 };
 use crate::store::{Batches, EndpointRef, StoreError};
 
-/// The largest body with contacts in bytes: some 600 for each of 100,000.
-pub const MOST_BODY: usize = 64 << 20;
-/// Batches that are read and written at once, of one account each: in memory one is larger than its body, 20 MiB for the
-/// contacts alone.
-pub const MOST_INTAKES: usize = 2;
 /// Parts that one transaction writes: some hundred KiB.
 const PARTS: usize = 40;
 /// Contacts that one page shows at most.
 const MOST_CONTACTS_SHOWN: usize = 1000;
-
-/// Whether requests to this address bring contacts.
-pub fn takes_contacts(path: &str) -> bool {
-    matches!(path, "/v1/batches" | "/api/v1/batch")
-}
 
 /// A batch and how far it has come.
 #[derive(Debug, Serialize, ToSchema)]

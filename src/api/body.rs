@@ -20,7 +20,7 @@ use super::auth::Caller;
 use super::budget::{Budget, Held, Refused, Share, Waiting};
 use super::pace::{Pace, Speed};
 use super::problem::Problem;
-use super::{ApiState, batches};
+use super::state::ApiState;
 use crate::metrics::BodyRefusal;
 use crate::model::AccountKey;
 
@@ -237,6 +237,13 @@ async fn what_is_there(body: &mut Body) -> Poll<Option<Result<Frame<Bytes>, axum
 /// The largest body in bytes of a request with an API key that brings no contacts: settings of every kind are far below it.
 /// Reading one takes a processor for two milliseconds at the most, so that nobody waits long behind it.
 const LARGEST_FORM: usize = 256 << 10;
+/// The largest body with contacts in bytes: some 600 for each of 100,000.
+const LARGEST_BATCH: usize = 64 << 20;
+
+/// Whether requests to this address bring contacts.
+fn takes_contacts(path: &str) -> bool {
+    matches!(path, "/v1/batches" | "/api/v1/batch")
+}
 
 /// Reads the body of a request with an API key.
 ///
@@ -248,8 +255,8 @@ pub async fn read_keyed(
     account: AccountKey,
     path: &str,
 ) -> Result<Bytes, Problem> {
-    let most = match batches::takes_contacts(path) {
-        true => batches::MOST_BODY.min(state.budget.limits().account),
+    let most = match takes_contacts(path) {
+        true => LARGEST_BATCH.min(state.budget.limits().account),
         false => LARGEST_FORM.min(state.settings.max_body),
     };
     Ok(read(body, state, Share::Account(account), most).await?.into_counted())

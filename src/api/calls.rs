@@ -6,12 +6,12 @@ use axum::extract::{RawQuery, State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ApiState;
 use super::auth::Caller;
 use super::body::Id;
 use super::cursor::{List, Listed, json_size};
 use super::problem::{Candidate, Problem};
 use super::query::Query;
+use super::state::ApiState;
 use super::transcripts::TranscriptView;
 use crate::model::id::Kind;
 use crate::model::time::Millis;

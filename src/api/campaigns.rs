@@ -7,7 +7,6 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ApiState;
 use super::analytics::{Numbers, percent};
 use super::auth::Caller;
 use super::body::{Id, Json};
@@ -15,6 +14,7 @@ use super::cursor::{List, Listed};
 use super::form::{Form, Given};
 use super::problem::Problem;
 use super::query::Query;
+use super::state::ApiState;
 use crate::ledger::tally::Dimension;
 use crate::model::{AccountKey, Raw, Text, Time, decimal};
 use crate::store::Analytics;

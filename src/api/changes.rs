@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use super::ApiState;
 use super::problem::Problem;
+use super::state::ApiState;
 use crate::model::account::{Account, Limits};
 use crate::model::{AccountKey, Endpoint, Source};
 use crate::store::{AccountConfig, Answer, ConfigChanges, StoreError};

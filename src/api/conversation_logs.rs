@@ -9,13 +9,13 @@ use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::ApiState;
 use super::analytics::moment;
 use super::auth::Caller;
 use super::body::Id;
 use super::calls::{self, CallName};
 use super::problem::Problem;
 use super::query::Query;
+use super::state::ApiState;
 use crate::model::call::{ASSISTANT, Turn, USER};
 use crate::model::id::Kind;
 use crate::model::time::Millis;

@@ -5,7 +5,6 @@ use axum::extract::{RawQuery, State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ApiState;
 use super::auth::Caller;
 use super::body::{Id, Json};
 use super::calls::{self, CallName};
@@ -13,6 +12,7 @@ use super::cursor::{List, Listed};
 use super::form::Form;
 use super::problem::Problem;
 use super::query::Query;
+use super::state::ApiState;
 use crate::model::id::Kind;
 use crate::model::{Attempt, DeliveryState, Text, Time};
 use crate::store::{Deliveries, DeliveryFilter, DeliveryView, Page, Turned};

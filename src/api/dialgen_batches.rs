@@ -8,7 +8,6 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ApiState;
 use super::auth::Caller;
 use super::batch_form::Style;
 use super::batches::{self, find, take_in};
@@ -17,6 +16,7 @@ use super::problem::Problem;
 use super::query::Query;
 use super::redact;
 use super::shown_once::{Revealed, once};
+use super::state::ApiState;
 use crate::model::id::Kind;
 use crate::model::json::Raw;
 use crate::model::time::Millis;

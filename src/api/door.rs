@@ -13,7 +13,6 @@ use serde::Serialize;
 use tracing::{debug, error, warn};
 use utoipa::ToSchema;
 
-use super::ApiState;
 use super::auth;
 use super::body;
 use super::budget::{Held, Share};
@@ -21,6 +20,7 @@ use super::credential;
 use super::decoy::Decoy;
 use super::peer::Peer;
 use super::problem::Problem;
+use super::state::ApiState;
 use crate::dialect::{self, Arrived, Dialect, Reading, Receipt, ReceiptKind, Work};
 use crate::metrics::{Arrival, Metrics};
 use crate::model::event::{Heard, LONGEST_IDENTIFIER};

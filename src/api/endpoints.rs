@@ -12,7 +12,6 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ApiState;
 use super::auth::Caller;
 use super::body::{Id, Json};
 use super::changes;
@@ -24,6 +23,7 @@ use super::problem::Problem;
 use super::query::Query;
 use super::redact;
 use super::shown_once::once;
+use super::state::ApiState;
 use crate::dialect::{self, signature};
 use crate::model::endpoint::{DEFAULT_MAX_IN_FLIGHT, EndpointState};
 use crate::model::id::Kind;

@@ -10,13 +10,13 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ApiState;
 use super::auth::Caller;
 use super::body::{Id, Json};
 use super::cursor::{List, Listed};
 use super::form::Form;
 use super::problem::Problem;
 use super::query::Query;
+use super::state::ApiState;
 use crate::model::id::Kind;
 use crate::model::{Mention, Time};
 use crate::store::erasure::Erasure;

@@ -7,11 +7,11 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ApiState;
 use super::auth::Caller;
 use super::cursor::{DEFAULT_LIMIT, List, Listed};
 use super::problem::{BAD_CURSOR, Problem};
 use super::query::Query;
+use super::state::ApiState;
 use crate::model::id::Kind;
 use crate::model::{Event, Raw, Time};
 use crate::store::{AccountConfigs, Page};

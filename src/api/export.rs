@@ -16,7 +16,6 @@ use serde::Serialize;
 use tracing::error;
 use utoipa::ToSchema;
 
-use super::ApiState;
 use super::auth::Caller;
 use super::body::{self, Unread};
 use super::budget::{Held, Share};
@@ -24,6 +23,7 @@ use super::keys::named_account;
 use super::lines::Lines;
 use super::problem::{BAD_CURSOR, Problem, WrongFields};
 use super::query::Query;
+use super::state::ApiState;
 use crate::model::id::Tag;
 use crate::model::{AccountKey, Right};
 use crate::store::export::{Cursor, Exported, Import, Imported, Secrets, WireRules, Wrong};

@@ -10,8 +10,8 @@ use serde::Serialize;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
-use super::ApiState;
 use super::problem::Problem;
+use super::state::ApiState;
 use crate::metrics::CONTENT_TYPE;
 use crate::store::StoreError;
 use crate::store::condition::Trouble;

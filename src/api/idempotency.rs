@@ -18,12 +18,12 @@ use hyper::body::Body as _;
 use ring::hmac;
 use tracing::warn;
 
-use super::ApiState;
 use super::auth::Caller;
 use super::body;
 use super::kept_answers::{ALLOWANCE, OVERHEAD};
 use super::problem::Problem;
 use super::shown_once::Repeat;
+use super::state::ApiState;
 use crate::model::AccountKey;
 use crate::store::{Idempotency, Idempotent, StoreError};
 

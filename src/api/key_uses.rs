@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::ApiState;
 use crate::model::{AccountKey, ApiKey, Time};
-use crate::store::KeyUse;
+use crate::store::{KeyUse, Store};
 
 /// How old the time on record may get before a use of the key is written down.
 pub const ACCURACY: Duration = Duration::from_secs(60);
@@ -54,28 +53,28 @@ impl KeyUses {
         let uses = std::mem::take(&mut gathered.uses).into_iter();
         uses.map(|((account, number), at)| KeyUse { account, number, at }).collect()
     }
-}
 
-/// Has the use of a key written down before long.
-pub fn note(state: &ApiState, key: &ApiKey, now: Time) {
-    if !state.key_uses.add(key, now) {
-        return;
-    }
-    // It must not keep the store open after everybody else has left.
-    let parts = Arc::downgrade(&state.0);
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(GATHERING).await;
-            let Some(parts) = parts.upgrade() else { return };
-            let uses = parts.key_uses.take();
-            if uses.is_empty() {
-                return;
-            }
-            if let Err(error) = parts.store.note_key_uses(uses).await {
-                warn!(%error, "the last use of some API keys was not written down");
-            }
+    /// Has the use of a key written down before long.
+    pub fn note(self: &Arc<Self>, store: &Arc<dyn Store>, key: &ApiKey, now: Time) {
+        if !self.add(key, now) {
+            return;
         }
-    });
+        // It must not keep the store open after everybody else has left.
+        let (uses, store) = (Arc::downgrade(self), Arc::downgrade(store));
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(GATHERING).await;
+                let (Some(uses), Some(store)) = (uses.upgrade(), store.upgrade()) else { return };
+                let uses = uses.take();
+                if uses.is_empty() {
+                    return;
+                }
+                if let Err(error) = store.note_key_uses(uses).await {
+                    warn!(%error, "the last use of some API keys was not written down");
+                }
+            }
+        });
+    }
 }
 
 #[cfg(test)]

@@ -10,14 +10,14 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ApiState;
-use super::account::Days;
-use super::auth::{self, Caller, new_api_key};
+use super::auth::{Caller, new_api_key};
 use super::body::{Id, Json};
+use super::days::Days;
 use super::form::{Form, Given};
 use super::minutes::Minutes;
 use super::problem::Problem;
 use super::shown_once::{Revealed, once};
+use super::state::ApiState;
 use crate::model::account::{Account, Limited};
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, ApiKey, Right, Rights, Secret, Time};
@@ -376,7 +376,7 @@ pub async fn revoke(
         return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail));
     }
     let revoked = state.store.revoke_key(caller.account, number, state.clock.now()).await?;
-    auth::Remembered::forget(&state.keys);
+    state.keys.forget();
     match revoked {
         Revoked::Done => Ok(StatusCode::NO_CONTENT),
         Revoked::Missing => Err(missing()),

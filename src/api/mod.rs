@@ -18,6 +18,7 @@ pub mod conversation_logs;
 pub mod courier;
 pub mod credential;
 mod cursor;
+mod days;
 mod decoy;
 pub mod deliveries;
 pub mod dialgen_batches;
@@ -34,8 +35,10 @@ mod idempotency;
 mod kept_answers;
 mod key_uses;
 pub mod keys;
+mod known_keys;
 mod lines;
 pub mod minutes;
+mod open_streams;
 pub mod openapi;
 pub mod pace;
 pub mod peer;
@@ -49,181 +52,35 @@ pub mod replays;
 pub mod rotate;
 mod security_headers;
 pub mod server;
+mod settings;
 mod shown_once;
 pub mod sources;
+mod state;
 pub mod stream;
 pub mod test_send;
+mod tests_under_way;
 pub mod transcripts;
 mod turns;
 mod wrong_keys;
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::Response;
+use axum::Router;
 use http::StatusCode;
-use ipnet::IpNet;
 use tower::util::MapResponseLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use courier::{Courier, Sent};
+pub use settings::{BODY_MEMORY, Settings};
+pub use state::{ApiState, Parts};
 
-use crate::clock::Clock;
-use crate::metrics::Metrics;
 use crate::model::Right;
-use crate::store::group::GroupWriter;
-use crate::store::outage::Outage;
-use crate::store::{Queues, Store};
-use pace::Speed;
 use problem::Problem;
-
-/// The memory that the bodies of all requests together may take unless set, in bytes.
-pub const BODY_MEMORY: usize = 128 << 20;
-
-/// What can be set about the API.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// What every link that leaves the house begins with, without a slash at the end.
-    pub public_url: String,
-    /// The largest body in bytes.
-    pub max_body: usize,
-    /// The memory that the bodies of all requests together may take, in bytes; past that 503.
-    pub max_load: usize,
-    /// How fast a body has to come.
-    pub body_speed: Speed,
-    /// How often a stream says that it is there when there is nothing else to say.
-    pub heartbeat: Duration,
-    /// What clients are allowed.
-    pub limits: server::Limits,
-    /// Networks of the proxies whose word counts for whom a request comes from.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Whether the numbers are served elsewhere, and not here.
-    pub hides_metrics: bool,
-}
-
-impl Settings {
-    /// The defaults: bodies of 1 MiB, 128 MiB together. Without a public URL, links lead to where we listen.
-    pub fn new(public_url: Option<&str>, listen: SocketAddr) -> Self {
-        let host = if listen.ip().is_unspecified() { "localhost".to_owned() } else { host_of(listen) };
-        let public_url = match public_url {
-            Some(url) => url.trim_end_matches('/').to_owned(),
-            None => format!("http://{host}:{}", listen.port()),
-        };
-        Self {
-            public_url,
-            max_body: 1 << 20,
-            max_load: BODY_MEMORY,
-            body_speed: Speed::default(),
-            heartbeat: Duration::from_secs(15),
-            limits: server::Limits::default(),
-            trusted_proxies: Vec::new(),
-            hides_metrics: false,
-        }
-    }
-}
-
-fn host_of(address: SocketAddr) -> String {
-    match address {
-        SocketAddr::V4(address) => address.ip().to_string(),
-        SocketAddr::V6(address) => format!("[{}]", address.ip()),
-    }
-}
-
-/// The parts that the API works with. Cheap to clone.
-#[derive(Clone)]
-pub struct ApiState(Arc<Parts>);
-
-/// See [`ApiState`].
-pub struct Parts {
-    /// Where everything is kept.
-    pub store: Arc<dyn Store>,
-    /// The way into the group commit.
-    pub writer: GroupWriter,
-    /// The memory queues, to be woken after a change.
-    pub queues: Arc<dyn Queues>,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// The numbers.
-    pub metrics: Arc<Metrics>,
-    /// The wire.
-    pub courier: Arc<dyn Courier>,
-    /// What can be set.
-    pub settings: Settings,
-    /// The streams that are open.
-    pub streams: stream::Streams,
-    /// What is remembered of clients by their addresses.
-    pub peers: Arc<peer::Peers>,
-    /// Test sends that are under way.
-    tests: test_send::UnderWay,
-    keys: auth::Remembered,
-    /// The memory for bodies.
-    budget: Arc<budget::Budget>,
-    /// Whose batch of contacts is read and written: in memory it is larger than its body.
-    intakes: turns::Turns,
-    /// Whose import is under way.
-    imports: turns::Turns,
-    wrong_keys: wrong_keys::WrongKeys,
-    key_uses: key_uses::KeyUses,
-    kept_answers: kept_answers::Allowances,
-    /// What is checked where there is no source.
-    decoys: decoy::Decoys,
-    /// What the log was told of whether this node is ready.
-    readiness: Outage,
-}
-
-impl ApiState {
-    /// Puts the parts together.
-    pub fn new(
-        store: Arc<dyn Store>,
-        writer: GroupWriter,
-        queues: Arc<dyn Queues>,
-        clock: Arc<dyn Clock>,
-        metrics: Arc<Metrics>,
-        courier: Arc<dyn Courier>,
-        settings: Settings,
-    ) -> Self {
-        let (streams, peers, keys, wrong_keys, key_uses, kept_answers, tests) = <_>::default();
-        let readiness = Outage::default();
-        let limits = budget::Limits::of(settings.max_load, settings.max_body);
-        let budget = budget::Budget::new(limits, Arc::clone(&metrics));
-        let decoys = decoy::Decoys::new(store.link_key());
-        Self(Arc::new(Parts {
-            store,
-            writer,
-            queues,
-            clock,
-            metrics,
-            courier,
-            settings,
-            streams,
-            peers,
-            tests,
-            keys,
-            wrong_keys,
-            budget,
-            intakes: turns::Turns::new(batches::MOST_INTAKES),
-            imports: turns::Turns::new(turns::ANY),
-            key_uses,
-            kept_answers,
-            decoys,
-            readiness,
-        }))
-    }
-}
-
-impl std::ops::Deref for ApiState {
-    type Target = Parts;
-
-    fn deref(&self) -> &Parts {
-        &self.0
-    }
-}
 
 /// Where events come in. No layers: this is the hot path.
 fn doors() -> OpenApiRouter<ApiState> {

@@ -8,13 +8,13 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ApiState;
 use super::auth::Caller;
 use super::body::{Id, Json};
 use super::cursor::{List, Listed};
 use super::form::Form;
 use super::problem::Problem;
 use super::query::Query;
+use super::state::ApiState;
 use crate::dialect::{self, Reading, ReceiptKind};
 use crate::model::id::Kind;
 use crate::model::{Right, Time};

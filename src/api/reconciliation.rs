@@ -6,10 +6,10 @@ use axum::extract::{RawQuery, State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ApiState;
 use super::auth::Caller;
 use super::problem::Problem;
 use super::query::Query;
+use super::state::ApiState;
 use crate::model::id::Kind;
 
 /// The sums of an account.

@@ -15,7 +15,7 @@ use super::endpoint_form::MOST_NAMES;
 use super::form::{Form, Given};
 use super::problem::Problem;
 use super::query::Query;
-use super::ApiState;
+use super::state::ApiState;
 use crate::model::id::Kind;
 use crate::model::replay::{RATES, Replay, ReplayOrder, Selection};
 use crate::model::text::Text;

@@ -9,7 +9,6 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ApiState;
 use super::auth::Caller;
 use super::body::{Id, Json};
 use super::credential::{self, Made, Side, Wanted};
@@ -18,6 +17,7 @@ use super::form::{Form, Given, duration};
 use super::problem::Problem;
 use super::shown_once::once;
 use super::sources::{self, SourceView};
+use super::state::ApiState;
 use crate::dialect::{self, Proof};
 use crate::model::secret::{Credential, Secret};
 use crate::model::{DialectName, Endpoint, Source, Time};

@@ -9,7 +9,6 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ApiState;
 use super::auth::Caller;
 use super::body::{Id, Json};
 use super::changes;
@@ -21,6 +20,7 @@ use super::problem::Problem;
 use super::query::Query;
 use super::redact::HIDDEN;
 use super::shown_once::{Reveal, once};
+use super::state::ApiState;
 use crate::dialect;
 use crate::model::bounds::LONGEST_DEADLINE;
 use crate::model::id::Kind;

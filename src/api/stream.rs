@@ -3,9 +3,6 @@
 //! A page at a time and only as fast as the reader reads, so a slow one costs a page of memory and no read transaction.
 //! Refuses to know how the store learns that there is more: it is given a signal.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
@@ -16,21 +13,18 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::ApiState;
 use super::auth::{self, Caller};
 use super::events::{CURSORS, EventView, expired, position};
+use super::open_streams::{MOST_OF_ACCOUNT, OpenStream};
 use super::peer::Peer;
 use super::problem::{BAD_CURSOR, Problem};
 use super::query::Query;
+use super::state::ApiState;
 use crate::model::AccountKey;
 use crate::model::id::Kind;
 use crate::store::feed::FeedPage;
 use crate::store::{Page, StoreError};
 
-/// Streams that one account may have open.
-const MOST_OF_ACCOUNT: usize = 32;
-/// Streams of all accounts together: each may hold a page in memory.
-const MOST: usize = 256;
 /// Events on a page at most.
 const PAGE: usize = 500;
 /// What a reader that reconnects is asked to wait first, in milliseconds; sent at once, so that every proxy between
@@ -44,63 +38,6 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Asks proxies not to gather what belongs to the reader at once.
 const NO_BUFFERING: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-
-/// The streams that are open. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Streams(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    ended: watch::Sender<bool>,
-    open: Mutex<HashMap<AccountKey, usize>>,
-}
-
-impl Default for Streams {
-    fn default() -> Self {
-        Self(Arc::new(Shared { ended: watch::Sender::new(false), open: Mutex::default() }))
-    }
-}
-
-impl Streams {
-    /// Ends every stream, between two events, and lets no new one begin.
-    pub fn end(&self) {
-        self.0.ended.send_replace(true);
-    }
-
-    fn open(&self) -> MutexGuard<'_, HashMap<AccountKey, usize>> {
-        self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A place for one more, if the account and the house have one.
-    fn begin(&self, account: AccountKey) -> Option<OpenStream> {
-        let mut open = self.open();
-        let is_full = open.values().sum::<usize>() >= MOST;
-        let of_account = open.entry(account).or_default();
-        if is_full || *of_account >= MOST_OF_ACCOUNT {
-            return None;
-        }
-        *of_account += 1;
-        Some(OpenStream { streams: self.clone(), account })
-    }
-}
-
-/// One stream's place, given back when this is dropped.
-struct OpenStream {
-    streams: Streams,
-    account: AccountKey,
-}
-
-impl Drop for OpenStream {
-    fn drop(&mut self) {
-        let mut open = self.streams.open();
-        if let Some(count) = open.get_mut(&self.account) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.account);
-            }
-        }
-    }
-}
 
 /// Follow the feed
 ///
@@ -150,7 +87,7 @@ pub async fn follow(
         after = Some(*news.borrow());
     }
     let key = auth::bearer(&headers).ok_or_else(Problem::unauthorized)?.to_owned();
-    let ended = state.streams.0.ended.subscribe();
+    let ended = state.streams.ended();
     let mut follower = Follower {
         account: caller.account,
         after,
@@ -291,20 +228,5 @@ mod tests {
         let mut said = String::new();
         message("evt_1", "{\"a\":{\r\n\r\n\"b\": 1}}", &mut said);
         assert_eq!(said, "id: evt_1\ndata: {\"a\":{\ndata: \"b\": 1}}\n\n");
-    }
-
-    #[test]
-    fn places_are_bounded_by_account_and_given_back() {
-        let (streams, account) = (Streams::default(), AccountKey::DEFAULT);
-        let mut held: Vec<_> = (0..MOST_OF_ACCOUNT).filter_map(|_| streams.begin(account)).collect();
-        assert_eq!(held.len(), MOST_OF_ACCOUNT);
-        assert!(streams.begin(account).is_none());
-        assert!(streams.begin(AccountKey(7)).is_some(), "one account's streams are not the others'");
-        held.pop();
-        assert!(streams.begin(account).is_some());
-        held.clear();
-        assert!(streams.open().is_empty());
-        let all = (1..).map_while(|number| streams.begin(AccountKey(number % 100)));
-        assert_eq!(all.collect::<Vec<_>>().len(), MOST);
     }
 }

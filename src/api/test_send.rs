@@ -2,19 +2,16 @@
 //! books. Refuses to know how sending works.
 
 use std::collections::BTreeMap;
-use std::collections::hash_map::{Entry, HashMap};
 use std::fmt::Write;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use axum::Json as Answer;
 use axum::extract::State;
 use bytes::Bytes;
 use data_encoding::BASE32_NOPAD;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ApiState;
 use super::auth::Caller;
 use super::body::{Id, Json};
 use super::courier::Sent;
@@ -22,49 +19,10 @@ use super::endpoints;
 use super::form::{Form, Given};
 use super::problem::Problem;
 use super::redact;
+use super::state::ApiState;
 use crate::clock::random_bytes;
 use crate::dialect::{self, Outgoing};
-use crate::model::{AccountKey, DialectName, Endpoint, EventType};
-
-/// Tests that one account may have under way. They go out at once, past the queues and their bounds.
-const MOST_UNDER_WAY: usize = 8;
-
-/// How many tests each account has under way.
-#[derive(Debug, Default)]
-pub struct UnderWay(Mutex<HashMap<AccountKey, usize>>);
-
-/// One test under way.
-struct Turn<'a>(&'a UnderWay, AccountKey);
-
-impl UnderWay {
-    fn counts(&self) -> MutexGuard<'_, HashMap<AccountKey, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn begin(&self, account: AccountKey) -> Result<Turn<'_>, Problem> {
-        let mut counts = self.counts();
-        let count = counts.entry(account).or_default();
-        if *count >= MOST_UNDER_WAY {
-            let detail =
-                format!("This account has {MOST_UNDER_WAY} tests under way. Wait until one has ended.");
-            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_tests", detail));
-        }
-        *count += 1;
-        Ok(Turn(self, account))
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let mut counts = self.0.counts();
-        if let Entry::Occupied(mut count) = counts.entry(self.1) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
-            }
-        }
-    }
-}
+use crate::model::{DialectName, Endpoint, EventType};
 
 /// What a test may say. The body may be left out.
 #[derive(ToSchema)]

@@ -7,9 +7,9 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ApiState;
 use super::body::Id;
 use super::problem::Problem;
+use super::state::ApiState;
 use crate::model::call::{Transcript, Turn};
 use crate::model::{Call, Erased, Text};
 use crate::store::link::{self, Opened};

@@ -5,17 +5,18 @@
 //! has not proved itself and just gave many wrong ones. Does not know what a key may do.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
-use super::ApiState;
-use super::peer::Peer;
+use super::peer::{Peer, Peers};
 use super::problem::Problem;
+use crate::metrics::Metrics;
 use crate::model::ApiKey;
+use crate::store::Store;
 
 /// Wrong keys in a row that an address may give.
 const BURST: u32 = 20;
@@ -33,6 +34,8 @@ const MOST_KNOWN: usize = 4096;
 /// What is remembered of wrong and right keys.
 #[derive(Debug)]
 pub struct WrongKeys {
+    peers: Arc<Peers>,
+    metrics: Arc<Metrics>,
     limits: Mutex<Limits>,
     lookups: Semaphore,
 }
@@ -45,48 +48,6 @@ struct Limits {
     known: HashSet<[u8; 32]>,
 }
 
-impl Default for WrongKeys {
-    fn default() -> Self {
-        Self { limits: Mutex::default(), lookups: Semaphore::new(MOST_LOOKUPS) }
-    }
-}
-
-/// What the store knows about a key, given the hash of it.
-///
-/// # Errors
-/// 429 before the store is asked, when the address gave too many wrong keys; 503 when the store cannot be asked.
-pub async fn look_up(state: &ApiState, peer: Peer, hash: [u8; 32]) -> Result<Option<ApiKey>, Problem> {
-    let wrong_keys = &state.wrong_keys;
-    if wrong_keys.limits().known.contains(&hash) {
-        let found = state.store.find_key(hash).await?;
-        if found.is_none() {
-            wrong_keys.limits().known.remove(&hash);
-        }
-        return Ok(found);
-    }
-    let is_limited = state.peers.is_limited(peer);
-    let judge = || match wrong_keys.limits().wait(peer, Instant::now()).filter(|_| is_limited) {
-        Some(wait) => {
-            state.metrics.key_limited();
-            Err(too_many(wait))
-        }
-        None => Ok(()),
-    };
-    judge()?;
-    let turn = timeout(LOOKUP_PATIENCE, wrong_keys.lookups.acquire()).await;
-    let _turn = turn.ok().and_then(Result::ok).ok_or_else(Problem::unavailable)?;
-    // Others of this address may have been wrong meanwhile.
-    judge()?;
-    let found = state.store.find_key(hash).await?;
-    let mut limits = wrong_keys.limits();
-    match found {
-        Some(_) => limits.was_right(peer, hash),
-        None if is_limited => limits.was_wrong(peer, Instant::now()),
-        None => {}
-    }
-    Ok(found)
-}
-
 fn too_many(wait: Duration) -> Problem {
     let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1);
     let detail = format!(
@@ -97,6 +58,51 @@ fn too_many(wait: Duration) -> Problem {
 }
 
 impl WrongKeys {
+    /// No key was given yet.
+    pub fn new(peers: Arc<Peers>, metrics: Arc<Metrics>) -> Self {
+        Self { peers, metrics, limits: Mutex::default(), lookups: Semaphore::new(MOST_LOOKUPS) }
+    }
+
+    /// What the store knows about a key, given the hash of it.
+    ///
+    /// # Errors
+    /// 429 before the store is asked, when the address gave too many wrong keys; 503 when the store cannot be asked.
+    pub async fn look_up(
+        &self,
+        store: &dyn Store,
+        peer: Peer,
+        hash: [u8; 32],
+    ) -> Result<Option<ApiKey>, Problem> {
+        if self.limits().known.contains(&hash) {
+            let found = store.find_key(hash).await?;
+            if found.is_none() {
+                self.limits().known.remove(&hash);
+            }
+            return Ok(found);
+        }
+        let is_limited = self.peers.is_limited(peer);
+        let judge = || match self.limits().wait(peer, Instant::now()).filter(|_| is_limited) {
+            Some(wait) => {
+                self.metrics.key_limited();
+                Err(too_many(wait))
+            }
+            None => Ok(()),
+        };
+        judge()?;
+        let turn = timeout(LOOKUP_PATIENCE, self.lookups.acquire()).await;
+        let _turn = turn.ok().and_then(Result::ok).ok_or_else(Problem::unavailable)?;
+        // Others of this address may have been wrong meanwhile.
+        judge()?;
+        let found = store.find_key(hash).await?;
+        let mut limits = self.limits();
+        match found {
+            Some(_) => limits.was_right(peer, hash),
+            None if is_limited => limits.was_wrong(peer, Instant::now()),
+            None => {}
+        }
+        Ok(found)
+    }
+
     fn limits(&self) -> MutexGuard<'_, Limits> {
         self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
