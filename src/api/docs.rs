@@ -1,23 +1,30 @@
 //! `/openapi.json`, and the same as a page that people can read without the network: one file, no script.
-//! Refuses to say anything that the document does not.
+//! Refuses to say anything that the document does not, and is given that: it is made of the routes, of which these are two.
 
 use std::fmt::Write;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
+use axum::Extension;
 use axum::response::{Html, IntoResponse, Response};
 use data_encoding::BASE64;
 use http::{HeaderValue, header};
 use ring::digest::{SHA256, digest};
 use serde_json::Value;
 
-use super::openapi;
+use super::openapi::REQUIRED_RIGHT;
 use super::security_headers::SHARED;
 
-/// The page. An unreadable document cannot be: it was written by us a line before.
-static PAGE: LazyLock<String> = LazyLock::new(|| {
-    let document: Value = serde_json::from_str(&openapi::JSON).unwrap_or_default();
-    render(&document)
-});
+/// The document as JSON.
+#[derive(Clone, Copy, Debug)]
+pub struct ApiDocument(pub &'static LazyLock<String>);
+
+impl ApiDocument {
+    /// The page. An unreadable document cannot be: it was written by us.
+    fn page(self) -> &'static str {
+        static PAGE: OnceLock<String> = OnceLock::new();
+        PAGE.get_or_init(|| render(&serde_json::from_str(self.0).unwrap_or_default()))
+    }
+}
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a}\
     h2{margin-top:3rem;border-bottom:1px solid #ccc}h3{margin-bottom:.2rem}\
@@ -41,10 +48,10 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     get, path = "/openapi.json", tag = "Operations",
     responses((status = 200, description = "OpenAPI 3.1", body = Object)),
 )]
-pub async fn document() -> Response {
+pub async fn document(Extension(document): Extension<ApiDocument>) -> Response {
     let kind = HeaderValue::from_static("application/json");
     let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, SHARED)];
-    (headers, openapi::JSON.as_str()).into_response()
+    (headers, document.0.as_str()).into_response()
 }
 
 /// This page
@@ -52,9 +59,9 @@ pub async fn document() -> Response {
     get, path = "/docs", tag = "Operations",
     responses((status = 200, description = "The documentation as a page", body = String, content_type = "text/html")),
 )]
-pub async fn page() -> Response {
+pub async fn page(Extension(document): Extension<ApiDocument>) -> Response {
     let headers = [(header::CONTENT_SECURITY_POLICY, POLICY.clone()), (header::CACHE_CONTROL, SHARED)];
-    (headers, Html(PAGE.as_str())).into_response()
+    (headers, Html(document.page())).into_response()
 }
 
 /// In the order in which somebody new needs them.
@@ -125,7 +132,7 @@ fn put_operation(page: &mut String, path: &str, method: &str, operation: &Value)
             paragraphs(text(&operation["description"])),
         ),
     );
-    if let Some(right) = operation[openapi::REQUIRED_RIGHT].as_str() {
+    if let Some(right) = operation[REQUIRED_RIGHT].as_str() {
         put(page, format_args!("<p>Needs a key with the right <code>{}</code>.</p>", escape(right)));
     }
     let parameters = operation["parameters"].as_array().map_or(&[][..], Vec::as_slice);
@@ -253,18 +260,20 @@ fn put(page: &mut String, part: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::OPENAPI;
 
     #[test]
     fn the_page_shows_every_route_and_needs_no_network() {
-        let document: Value = serde_json::from_str(&openapi::JSON).unwrap();
+        let document: Value = serde_json::from_str(&OPENAPI).unwrap();
+        let page = ApiDocument(&OPENAPI).page();
         for (path, method, operation) in operations(&document) {
             let shown = format!(
                 "<span class=\"method\">{}</span><code>{}</code>",
                 method.to_ascii_uppercase(),
                 escape(path)
             );
-            assert_eq!(PAGE.matches(&shown).count(), 1, "{method} {path}: {}", operation["tags"]);
+            assert_eq!(page.matches(&shown).count(), 1, "{method} {path}: {}", operation["tags"]);
         }
-        assert!(!PAGE.contains("http://") && !PAGE.contains("https://") && !PAGE.contains("<script"));
+        assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("<script"));
     }
 }

@@ -63,12 +63,13 @@ pub mod transcripts;
 mod turns;
 mod wrong_keys;
 
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::Response;
-use axum::Router;
+use axum::{Extension, Router};
 use http::StatusCode;
 use tower::util::MapResponseLayer;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -202,6 +203,16 @@ fn seed_reading() -> OpenApiRouter<ApiState> {
         .routes(routes!(conversation_logs::recordings))
 }
 
+/// The OpenAPI document of all routes as JSON.
+pub static OPENAPI: LazyLock<String> = LazyLock::new(|| {
+    let keyed = Right::ALL.into_iter().map(|right| {
+        let seed = (right == Right::Read).then(seed_reading);
+        let routes = keyed(right).into_iter().chain(seed);
+        (right, routes.fold(OpenApiRouter::default(), OpenApiRouter::merge).into_openapi())
+    });
+    openapi::json(open().merge(measured()).into_openapi(), doors().into_openapi(), keyed)
+});
+
 /// Everything under one roof.
 pub fn router(state: ApiState) -> Router {
     let guard = |routes: Router<ApiState>, right| {
@@ -214,7 +225,8 @@ pub fn router(state: ApiState) -> Router {
     let seed = guard(Router::from(seed_reading()), Right::Read);
     let seed = seed.route_layer(map_response(conversation_logs::in_its_shape));
     let keyed = Right::ALL.into_iter().filter_map(opened_by).fold(seed, Router::merge);
-    let mut counted = keyed.merge(Router::from(open()));
+    let open = Router::from(open()).route_layer(Extension(docs::ApiDocument(&OPENAPI)));
+    let mut counted = keyed.merge(open);
     if !state.settings.hides_metrics {
         counted = counted.merge(Router::from(measured()));
     }

@@ -1,8 +1,6 @@
 //! The OpenAPI document: what the routes say of themselves, and what is the same for all of them.
 //! Refuses to describe a route by hand.
 
-use std::sync::LazyLock;
-
 use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::ArrayItems;
@@ -10,17 +8,9 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, Secur
 use utoipa::openapi::{ContentBuilder, Info, OpenApi, Ref, ResponseBuilder};
 use utoipa::openapi::{HttpMethod, ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 
 use super::problem::{Candidate, Document, FieldError};
 use crate::model::Right;
-
-/// The document as JSON.
-pub static JSON: LazyLock<String> = LazyLock::new(|| {
-    let mut text = serde_json::to_string_pretty(&document()).unwrap_or_default();
-    text.push('\n');
-    text
-});
 
 /// The extension of an operation that says which right its API key needs.
 pub const REQUIRED_RIGHT: &str = "x-required-right";
@@ -35,18 +25,25 @@ const ABOUT: &str = "One door in for the events of AI dialers, one door out for 
     what is recorded, `admin` makes accounts and acts on any of them. Each operation says which one it needs \
     (`x-required-right`); a key without it gets 403 with the code `forbidden`.";
 
-/// Builds the document from the routes.
-fn document() -> OpenApi {
-    let mut api = super::open().merge(super::measured()).into_openapi();
-    let mut callback = super::doors().into_openapi();
+/// The document as JSON, from what the routes say: those that need no key, the doors, and those that a key opens, by the right
+/// that it has to have.
+pub fn json(open: OpenApi, doors: OpenApi, keyed: impl Iterator<Item = (Right, OpenApi)>) -> String {
+    let document = document(open, doors, keyed);
+    let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+fn document(
+    mut api: OpenApi,
+    mut callback: OpenApi,
+    keyed: impl Iterator<Item = (Right, OpenApi)>,
+) -> OpenApi {
     for (_, operation) in operations(&mut callback).filter(|(place, _)| place.1 == CALLBACK) {
         need(operation, Right::Ingest);
     }
     api.merge(callback);
-    for right in Right::ALL {
-        let seed = (right == Right::Read).then(super::seed_reading);
-        let routes = super::keyed(right).into_iter().chain(seed);
-        let mut opened = routes.fold(OpenApiRouter::default(), OpenApiRouter::merge).into_openapi();
+    for (right, mut opened) in keyed {
         for ((method, _), operation) in operations(&mut opened) {
             need(operation, right);
             complete_keyed(operation, &method);
@@ -168,13 +165,13 @@ mod tests {
 
     use serde_json::Value;
 
-    use super::JSON;
+    use crate::api::OPENAPI;
 
     #[test]
     fn every_reference_leads_somewhere_and_every_operation_has_a_name_of_its_own() {
-        let document: Value = serde_json::from_str(&JSON).unwrap();
+        let document: Value = serde_json::from_str(&OPENAPI).unwrap();
         let schemas = document["components"]["schemas"].as_object().unwrap();
-        for reference in JSON.split("\"$ref\": \"").skip(1) {
+        for reference in OPENAPI.split("\"$ref\": \"").skip(1) {
             let name = reference.split('"').next().unwrap().strip_prefix("#/components/schemas/").unwrap();
             assert!(schemas.contains_key(name), "{name}");
         }

@@ -13,6 +13,6 @@ pub struct OpenApi {}
 /// # Errors
 /// When standard output cannot be written to.
 pub fn run(_: &OpenApi) -> Result<ExitCode, String> {
-    super::say(&api::openapi::JSON)?;
+    super::say(&api::OPENAPI)?;
     Ok(ExitCode::SUCCESS)
 }
