@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::client::{Server, with_query};
 use super::table;
+use super::terminal::say;
 
 /// Show the numbers of calls: how many, how they ended, how long, what they cost
 #[derive(Debug, clap::Args)]
@@ -57,7 +58,7 @@ pub async fn run(analytics: Analytics) -> Result<ExitCode, String> {
         ],
     );
     let found = client.get(&asked).await?;
-    super::say(&if analytics.json { format!("{found}\n") } else { shown(&found) })?;
+    say(&if analytics.json { format!("{found}\n") } else { shown(&found) })?;
     Ok(ExitCode::SUCCESS)
 }
 

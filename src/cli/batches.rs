@@ -11,6 +11,7 @@ use super::client::{Client, Server};
 use super::contacts_file;
 use super::progress::Progress;
 use super::table;
+use super::terminal::say;
 
 /// How often a running intake is looked at.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -134,7 +135,7 @@ pub async fn run(batches: Batches) -> Result<ExitCode, String> {
             (ended, shown)
         }
     };
-    super::say(&if batches.json { format!("{answer:#}\n") } else { shown })?;
+    say(&if batches.json { format!("{answer:#}\n") } else { shown })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::client::{Server, path, with_query};
 use super::table;
+use super::terminal::say;
 
 /// List calls, newest first, or show one
 #[derive(Debug, clap::Args)]
@@ -55,7 +56,7 @@ pub async fn run(calls: Calls) -> Result<ExitCode, String> {
         (false, Some(_)) => format!("{found:#}\n"),
         (false, None) => listed(&found),
     };
-    super::say(&shown)?;
+    say(&shown)?;
     Ok(ExitCode::SUCCESS)
 }
 

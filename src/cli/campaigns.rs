@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::client::{Server, path, with_query};
 use super::table;
+use super::terminal::say;
 
 /// List campaigns, or show one
 #[derive(Debug, clap::Args)]
@@ -68,7 +69,7 @@ async fn show(asked: Asked, what: &str) -> Result<ExitCode, String> {
         (false, Some(_)) => format!("{found:#}\n"),
         (false, None) => listed(&found, what),
     };
-    super::say(&shown)?;
+    say(&shown)?;
     Ok(ExitCode::SUCCESS)
 }
 

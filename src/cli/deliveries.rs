@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::client::{Server, in_path, with_query};
 use super::table;
+use super::terminal::say;
 
 /// List, show, retry and cancel deliveries
 #[derive(Debug, clap::Args)]
@@ -103,7 +104,7 @@ pub async fn run(deliveries: Deliveries) -> Result<ExitCode, String> {
             (turned, format!("{id} is cancelled\n"))
         }
     };
-    super::say(&if deliveries.json { format!("{answer}\n") } else { shown })?;
+    say(&if deliveries.json { format!("{answer}\n") } else { shown })?;
     Ok(ExitCode::SUCCESS)
 }
 

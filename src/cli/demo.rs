@@ -19,6 +19,7 @@ use super::client::{Client, open_wire};
 use super::demo_report::{Line, Report, Sum};
 use super::dialer::sending::{Tally, Target, play};
 use super::dialer::{Disorder, Script};
+use super::exit::NO;
 use super::progress::Progress;
 use super::receivers::{Departures, Receiver};
 use super::terminal::{remark, say};
@@ -145,7 +146,7 @@ async fn show(demo: &Demo, base: &str, key: &str, directory: &Path) -> Result<Ex
         _ => remark(&format!("postcall: not everything is proven: {}.", missing.join("; "))),
     }
     if demo.exit {
-        return Ok(if missing.is_empty() { ExitCode::SUCCESS } else { super::NO });
+        return Ok(if missing.is_empty() { ExitCode::SUCCESS } else { NO });
     }
     say(&format!("{}\n", invitation(base, directory, &cast)?))?;
     std::future::pending().await

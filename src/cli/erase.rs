@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::client::{Client, Server};
 use super::progress::Progress;
 use super::table;
+use super::terminal::say;
 
 /// Between two looks at a job that is under way.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -49,7 +50,7 @@ pub async fn run(erase: Erase) -> Result<ExitCode, String> {
     if !erase.detach && erase.receipt.is_none() {
         job = wait(&client, job).await?;
     }
-    super::say(&if erase.json { format!("{job}\n") } else { receipt(&job) })?;
+    say(&if erase.json { format!("{job}\n") } else { receipt(&job) })?;
     Ok(ExitCode::SUCCESS)
 }
 

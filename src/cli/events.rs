@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::client::{Client, Server, with_query};
 use super::table;
-use super::terminal::remark;
+use super::terminal::{remark, say};
 
 /// Wait before a stream that ended is opened again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -43,7 +43,7 @@ pub async fn run(events: Events) -> Result<ExitCode, String> {
     let limit = events.limit.to_string();
     let path = with_query("/v1/events", &[("after", events.after.as_deref()), ("limit", Some(&limit))]);
     let found = client.get(&path).await?;
-    super::say(&if events.json { format!("{found}\n") } else { listed(&found) })?;
+    say(&if events.json { format!("{found}\n") } else { listed(&found) })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -86,7 +86,7 @@ async fn follow(client: &Client, after: Option<String>, json: bool) -> Result<Ex
                 let event: Value = serde_json::from_str(&message.data)
                     .map_err(|_| "the stream holds what is no event".to_owned())?;
                 let [time, kind, call, id] = columns(&event);
-                super::say(&match json {
+                say(&match json {
                     true => format!("{event}\n"),
                     false => format!("{time}  {kind:<16}  {call}  {id}\n"),
                 })?;

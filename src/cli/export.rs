@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::client::Server;
 use super::progress::Progress;
-use super::terminal::remark;
+use super::terminal::{remark, say};
 use crate::store::private_files;
 
 /// How often a stream that broke off is taken up again without a line in between.
@@ -121,7 +121,7 @@ pub async fn run(export: Export) -> Result<ExitCode, String> {
             true => format!("{}\n", json!({ "lines": lines, "output": path })),
             false => format!("{lines} lines in {}\n", path.display()),
         };
-        super::say(&said)?;
+        say(&said)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -9,8 +9,10 @@ use std::process::ExitCode;
 use serde_json::{Map, Value, json};
 
 use super::client::{Client, Refusal, Server};
+use super::exit::NO;
 use super::progress::Progress;
 use super::table;
+use super::terminal::say;
 
 /// Bytes of one part, unless a single line is longer.
 const PART: usize = 1 << 20;
@@ -75,8 +77,8 @@ pub async fn run(import: Import) -> Result<ExitCode, String> {
         progress.at(done);
     }
     progress.finish();
-    super::say(&if import.json { document(&sum) } else { summary(&sum) })?;
-    Ok(if sum.wrong.is_empty() { ExitCode::SUCCESS } else { super::NO })
+    say(&if import.json { document(&sum) } else { summary(&sum) })?;
+    Ok(if sum.wrong.is_empty() { ExitCode::SUCCESS } else { NO })
 }
 
 async fn send(

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::client::Server;
 use super::table;
+use super::terminal::say;
 use crate::model::Right;
 
 /// Make, list and revoke API keys
@@ -99,7 +100,7 @@ pub async fn run(keys: Keys) -> Result<ExitCode, String> {
             (json!({"revoked": id}), format!("revoked {id}\n"))
         }
     };
-    super::say(&if keys.json { format!("{answer}\n") } else { shown })?;
+    say(&if keys.json { format!("{answer}\n") } else { shown })?;
     Ok(ExitCode::SUCCESS)
 }
 

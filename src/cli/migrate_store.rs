@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::progress::Progress;
+use super::terminal::say;
 use crate::app::DatabaseUrl;
 use crate::config;
 use crate::store::postgres::transfer::transfer;
@@ -46,7 +47,7 @@ pub async fn run(migrate: MigrateStore) -> Result<ExitCode, String> {
         moved
     });
     let moved = moving.await.map_err(|error| error.to_string())??;
-    super::say(&format!(
+    say(&format!(
         "{} rows of {} accounts are moved; {} deliveries were ever owed, and both stores say the same of them\n\
          Every node needs the same key: copy {} to the --data directory of each, then start\n  \
          postcall serve --database-url ...\n",

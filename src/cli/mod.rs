@@ -1,6 +1,7 @@
 //! The command line: one file a command. Refuses to know how the house works inside.
 
 pub mod analytics;
+mod arguments;
 pub mod batches;
 pub mod calls;
 pub mod campaigns;
@@ -13,6 +14,7 @@ pub mod diagnosis;
 pub mod dialer;
 pub mod erase;
 pub mod events;
+mod exit;
 pub mod export;
 pub mod import;
 pub mod keys;
@@ -32,8 +34,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::model::DialectName;
-use terminal::{remark, say};
+use exit::NOT_DONE;
+use terminal::remark;
 
 /// Takes call events in, keeps the books, delivers signed post-call webhooks until each is proven delivered.
 #[derive(Parser)]
@@ -64,10 +66,6 @@ enum Command {
     Events(events::Events),
     Openapi(openapi::OpenApi),
 }
-
-/// A command answered no: what it checks does not hold. One that could not be carried out exits with 2, as clap does.
-const NO: ExitCode = ExitCode::FAILURE;
-const NOT_DONE: u8 = 2;
 
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
@@ -108,10 +106,4 @@ pub fn main() -> ExitCode {
             ExitCode::from(NOT_DONE)
         }
     }
-}
-
-/// Reads a dialect's name.
-fn dialect_name(name: &str) -> Result<DialectName, String> {
-    let names = DialectName::ALL.map(DialectName::as_str).join(", ");
-    DialectName::parse(name).ok_or_else(|| format!("the dialects are {names}"))
 }

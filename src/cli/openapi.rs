@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::terminal::say;
 use crate::api;
 
 /// Print the OpenAPI document of the API
@@ -13,6 +14,6 @@ pub struct OpenApi {}
 /// # Errors
 /// When standard output cannot be written to.
 pub fn run(_: &OpenApi) -> Result<ExitCode, String> {
-    super::say(&api::OPENAPI)?;
+    say(&api::OPENAPI)?;
     Ok(ExitCode::SUCCESS)
 }

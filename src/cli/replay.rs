@@ -8,9 +8,10 @@ use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
 use super::client::{Client, Server, in_path, with_query};
+use super::exit::NO;
 use super::progress::Progress;
-use super::terminal::remark;
-use super::{NO, table};
+use super::table;
+use super::terminal::{remark, say};
 
 /// Wait between two looks at how far a replay has come.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -111,7 +112,7 @@ pub async fn run(command: ReplayCommand) -> Result<ExitCode, String> {
         Some(Action::List) => {
             let found = client.get(&with_query("/v1/replays", &[("limit", Some("100"))])).await?;
             let all = found["data"].as_array().map_or(&[][..], Vec::as_slice);
-            super::say(&if command.json { format!("{found}\n") } else { listed(all) })?;
+            say(&if command.json { format!("{found}\n") } else { listed(all) })?;
             return Ok(ExitCode::SUCCESS);
         }
         Some(Action::Cancel { id }) => {
@@ -130,7 +131,7 @@ pub async fn run(command: ReplayCommand) -> Result<ExitCode, String> {
         }
     };
     let was_cancelled = replay["state"] == "cancelled";
-    super::say(&if command.json { format!("{replay}\n") } else { listed(std::slice::from_ref(&replay)) })?;
+    say(&if command.json { format!("{replay}\n") } else { listed(std::slice::from_ref(&replay)) })?;
     Ok(if was_cancelled { NO } else { ExitCode::SUCCESS })
 }
 

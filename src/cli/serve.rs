@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
 
+use super::terminal::say;
 use crate::api::BODY_MEMORY;
 use crate::api::server::Limits;
 use crate::app::{App, DISK_RESERVE, DatabaseUrl, FirstStart, LEASE, Settings};
@@ -157,7 +158,7 @@ pub async fn run(serve: Serve) -> Result<ExitCode, String> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let app = App::start(settings).await?;
     if let Some(first) = app.first_start() {
-        super::say(&shown(first, app.public_url(), std::io::stdout().is_terminal()))?;
+        say(&shown(first, app.public_url(), std::io::stdout().is_terminal()))?;
     }
     println!("listening on http://{}", app.address());
     if let Some(address) = app.metrics_address() {

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::arguments::dialect_name;
 use super::client::{connect, open_wire};
 use super::dialer::sending::{Tally, Target, play};
 use super::dialer::{Disorder, Script};
+use super::exit::NO;
 use super::progress::Progress;
 use super::simulate_batch::{self, Outcome};
+use super::terminal::say;
 use crate::dialect::{self, Proof};
 use crate::model::secret::Credential;
 use crate::model::{DialectName, Secret, Time};
@@ -22,7 +25,7 @@ pub struct Simulate {
     #[arg(long, value_name = "URL")]
     url: String,
     /// Which vendor: voicegenie, cllr, dialgen, aloro, air or standard
-    #[arg(long, value_name = "DIALECT", value_parser = super::dialect_name)]
+    #[arg(long, value_name = "DIALECT", value_parser = dialect_name)]
     dialect: DialectName,
     /// The signing secret of the source; left out, nothing is signed
     #[arg(long, value_name = "SECRET", allow_hyphen_values = true, conflicts_with = "bearer")]
@@ -90,9 +93,9 @@ fn tell(simulate: &Simulate, calls: u64, tally: &Tally, batch: Option<&Outcome>)
         true => json(tally, batch),
         false => summary(simulate, calls, tally) + &batch.map(Outcome::text).unwrap_or_default(),
     };
-    super::say(&text)?;
+    say(&text)?;
     let is_well = tally.other.is_empty() && batch.is_none_or(|batch| batch.differences().is_empty());
-    Ok(if is_well { ExitCode::SUCCESS } else { super::NO })
+    Ok(if is_well { ExitCode::SUCCESS } else { NO })
 }
 
 fn prepare(simulate: &Simulate) -> Result<(Script, Target), String> {

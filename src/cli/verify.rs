@@ -7,7 +7,10 @@ use std::process::ExitCode;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::arguments::dialect_name;
 use super::diagnosis::{Diagnosis, diagnose};
+use super::exit::NO;
+use super::terminal::say;
 use crate::clock::{Clock, System};
 use crate::dialect::{self, Arrived, Proof, Work};
 use crate::model::{DialectName, Time};
@@ -16,7 +19,7 @@ use crate::model::{DialectName, Time};
 #[derive(Debug, clap::Args)]
 pub struct Verify {
     /// Which system's rules: voicegenie, cllr, dialgen, aloro, air or standard
-    #[arg(long, value_name = "DIALECT", value_parser = super::dialect_name)]
+    #[arg(long, value_name = "DIALECT", value_parser = dialect_name)]
     dialect: DialectName,
     /// The signing secret; for air the bearer token
     #[arg(long, alias = "bearer", value_name = "SECRET", allow_hyphen_values = true)]
@@ -44,8 +47,8 @@ pub struct Verify {
 /// A sentence when a file cannot be read or an option makes no sense.
 pub fn run(verify: &Verify) -> Result<ExitCode, String> {
     let diagnosis = check(verify)?;
-    super::say(&if verify.json { json(&diagnosis) } else { text(&diagnosis) })?;
-    Ok(if diagnosis.ok { ExitCode::SUCCESS } else { super::NO })
+    say(&if verify.json { json(&diagnosis) } else { text(&diagnosis) })?;
+    Ok(if diagnosis.ok { ExitCode::SUCCESS } else { NO })
 }
 
 fn check(verify: &Verify) -> Result<Diagnosis, String> {

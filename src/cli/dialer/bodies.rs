@@ -5,8 +5,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use super::said::{Moment, Said};
 use super::story::{End, Line, Story};
-use super::{Moment, Said};
 use crate::model::{DialectName, Time};
 
 /// Everything that the vendor sends about a call, in its order. Nothing when the vendor does not speak of such calls.

@@ -12,7 +12,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Plan, Said};
+use super::plan::Plan;
+use super::said::Said;
 use crate::clock::{Clock, System};
 use crate::delivery::wire::{self, Answer, Exchange, Wire};
 use crate::dialect::{self, Outgoing, js_json};
