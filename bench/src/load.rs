@@ -12,9 +12,10 @@ use tokio::task::{JoinSet, LocalSet};
 
 use crate::bodies::Bodies;
 use crate::clock::now;
-use crate::lateness::{Lateness, Quantiles};
+use crate::lateness::Lateness;
 use crate::pacer::Pacer;
 use crate::part::Sink;
+use crate::sent::Sent;
 use crate::sink::Schedule;
 use crate::wire;
 
@@ -38,17 +39,6 @@ pub enum Until {
     Count(u64),
     /// When the other side is gone, which is no error then.
     Cut,
-}
-
-/// What came of it.
-#[derive(Clone, Copy, Debug)]
-pub struct Sent {
-    /// When it began, in microseconds.
-    pub start: u64,
-    /// Requests that were answered 200.
-    pub accepted: u64,
-    /// How long the answers took.
-    pub answers: Quantiles,
 }
 
 impl<'a> Load<'a> {

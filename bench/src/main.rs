@@ -26,6 +26,7 @@ mod procfs;
 mod publish;
 mod relay;
 mod report;
+mod sent;
 mod sink;
 mod stage;
 mod tables;

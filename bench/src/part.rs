@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use crate::clock::{now, rate};
-use crate::load::Sent;
 use crate::process::Process;
+use crate::sent::Sent;
 use crate::sink::{MARK_PATH, Schedule, Seen};
 use crate::wire;
 
@@ -36,6 +36,11 @@ impl Part {
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
+}
+
+/// The bare relay before a sink.
+pub async fn bare_relay(sink: &str) -> Result<Part, String> {
+    Part::start(&["relay", sink]).await
 }
 
 /// The sink.

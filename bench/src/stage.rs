@@ -5,9 +5,18 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::backlog::Backlog;
 use crate::database::{Server, Store};
 use crate::postcall::{Data, Postcall};
+
+/// A directory of data with a backlog in it; no process has it.
+pub struct Backlog {
+    /// The data.
+    pub data: Data,
+    /// The path of its door.
+    pub door: String,
+    /// Deliveries that rest.
+    pub pending: u64,
+}
 
 /// The stage on which every measure plays.
 pub struct Stage {
@@ -68,12 +77,9 @@ impl Stage {
         Postcall::start(&self.binary, data).await
     }
 
-    /// The store with the backlog; filled by whoever asks first. Taken: one process may have it.
-    pub async fn take_backlog(&mut self) -> Result<Backlog, String> {
-        match self.backlog.take() {
-            Some(backlog) => Ok(backlog),
-            None => Backlog::fill(self).await,
-        }
+    /// Takes the store with the backlog, if one was filled and nobody has it.
+    pub fn take_backlog(&mut self) -> Option<Backlog> {
+        self.backlog.take()
     }
 
     /// Gives it back for the next one.

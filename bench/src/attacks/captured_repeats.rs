@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::attack::{Attack, Prepared};
 use super::script::{Script, Then};
 use super::target::Target;
-use super::{Attack, Prepared};
 
 /// The attack.
 pub const ATTACK: Attack = Attack {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::attack::{Attack, Beside, Prepared};
 use super::script::{Script, Then};
 use super::target::Target;
-use super::{Attack, Beside, Prepared};
 
 /// Between two bytes.
 const SLOWLY: Duration = Duration::from_secs(1);

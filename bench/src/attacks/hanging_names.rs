@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::json;
 
+use super::attack::{Attack, Prepared};
 use super::script::{Script, Then};
 use super::target::Target;
-use super::{Attack, Prepared};
 
 /// Endpoints, each under a name of its own.
 const ENDPOINTS: usize = 16;

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use super::attack::{Attack, Prepared};
 use super::script::{Script, Then};
 use super::target::Target;
-use super::{Attack, Prepared};
 
 /// Headers, as many as a body of 1 MB takes.
 const HEADERS: usize = 80_000;

@@ -15,9 +15,9 @@ use serde_json::json;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{interval, sleep, timeout};
 
+use super::attack::{Attack, Beside};
 use super::signed;
 use super::target::Target;
-use super::{Attack, Beside};
 use crate::bodies::{Bodies, Body, ORDINARY};
 use crate::clock::now;
 use crate::lateness::{Lateness, Quantiles};

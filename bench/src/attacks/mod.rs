@@ -2,6 +2,7 @@
 //! name, what it does in words, and a function that prepares what its process then does until it is ended. A new one is a
 //! file and a line in [`ALL`]. Does not depend on how the server is started and what its honest users measure meanwhile.
 
+mod attack;
 mod attacker;
 mod captured_repeats;
 mod dripping;
@@ -29,37 +30,7 @@ pub use neighbour::ATTACK as NEIGHBOUR;
 pub use run::{Attempt, beside, run};
 pub use target::Target;
 
-use std::pin::Pin;
-
-use script::Script;
-
-/// What preparing an attack gives: what every connection of it then does.
-type Prepared<'a> = Pin<Box<dyn Future<Output = Result<Script, String>> + 'a>>;
-
-/// Something that a stranger or another tenant may try.
-pub struct Attack {
-    /// What `--only` calls it.
-    pub name: &'static str,
-    /// What it does, in a few words.
-    pub about: &'static str,
-    /// An option of `postcall serve` without which it cannot be tried.
-    pub needs: Option<&'static str>,
-    /// An honest request that has to be answered beside it, where it aims at more than ingest.
-    pub beside: Option<Beside>,
-    /// Makes what it needs, such as endpoints of its own, and says what its connections do.
-    prepare: for<'a> fn(&'a Target) -> Prepared<'a>,
-}
-
-/// An honest request that is made again and again.
-#[derive(Clone, Copy)]
-pub struct Beside {
-    /// The method.
-    pub method: &'static str,
-    /// The path.
-    pub path: &'static str,
-    /// The JSON body; empty for none.
-    pub body: &'static str,
-}
+use attack::Attack;
 
 /// Every attack, in order.
 pub static ALL: &[Attack] = &[

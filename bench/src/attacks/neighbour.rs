@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 
+use super::attack::{Attack, Prepared};
 use super::script::{Script, Then};
 use super::target::Target;
-use super::{Attack, Prepared};
 use crate::bodies::{Bodies, ORDINARY};
 
 /// The attack.

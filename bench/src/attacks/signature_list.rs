@@ -6,9 +6,9 @@ use std::time::Duration;
 use ::postcall::clock::{Clock, System};
 use bytes::Bytes;
 
+use super::attack::{Attack, Prepared};
 use super::script::{Script, Then};
 use super::target::Target;
-use super::{Attack, Prepared};
 
 /// Signatures in the header, each as short as it can be: as many as the largest head takes.
 const SIGNATURES: usize = 7_500;

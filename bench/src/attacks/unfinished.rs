@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use super::attack::{Attack, Prepared};
 use super::script::{Script, Then};
 use super::target::Target;
-use super::{Attack, Prepared};
 
 /// Bytes of a body, the most that a route takes from a stranger.
 const BODY: usize = 1 << 20;

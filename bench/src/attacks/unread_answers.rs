@@ -1,9 +1,9 @@
 //! Clients that ask for page after page and never read one: each would keep a connection, and what is to be written on it,
 //! for ever.
 
+use super::attack::{Attack, Prepared};
 use super::script::{Script, Then};
 use super::target::Target;
-use super::{Attack, Prepared};
 
 /// Requests that one piece holds.
 const PIPELINED: usize = 60;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::attack::{Attack, Prepared};
 use super::script::{Script, Then};
 use super::target::Target;
-use super::{Attack, Prepared};
 
 /// The attack.
 pub const ATTACK: Attack = Attack {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Done, Measure};
+use super::measure::{Done, Measure};
 use crate::backlog::FRESH;
 use crate::bodies::{Bodies, ORDINARY};
 use crate::clock::{now, rate};

@@ -1,7 +1,8 @@
 //! What a claim of due deliveries costs beside a large backlog of other endpoints, over what it costs alone; in this
 //! process, through the store's own trait, in turns.
 
-use super::{Done, Measure};
+use super::measure::{Done, Measure};
+use crate::backlog;
 use crate::bodies::{Bodies, ORDINARY};
 use crate::clock::now;
 use crate::embedded::{Embedded, GROUP, delivered};
@@ -25,7 +26,7 @@ impl Measure for Claims {
 
     fn run<'a>(&'a self, stage: &'a mut Stage, report: &'a mut Report) -> Done<'a> {
         Box::pin(async {
-            let backlog = stage.take_backlog().await?;
+            let backlog = backlog::take(stage).await?;
             let empty_data = stage.data()?;
             let empty = Embedded::open(&empty_data, CAMPAIGN).await?;
             let full = Embedded::open(&backlog.data, CAMPAIGN).await?;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Done, Measure};
+use super::measure::{Done, Measure};
 use crate::bodies::{Bodies, ORDINARY};
 use crate::load::{Load, Until};
 use crate::part::Sink;

@@ -5,7 +5,7 @@
 
 use postcall::store::{Incoming, Settlement};
 
-use super::{Done, Measure};
+use super::measure::{Done, Measure};
 use crate::bodies::{Bodies, ORDINARY};
 use crate::clock::{cpu_used, now};
 use crate::embedded::{Embedded, GROUP, delivered};

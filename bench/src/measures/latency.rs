@@ -3,11 +3,11 @@
 
 use serde_json::json;
 
-use super::{Done, Measure, bare_relay};
+use super::measure::{Done, Measure};
 use crate::bodies::{Bodies, ORDINARY};
 use crate::lateness::Quantiles;
 use crate::load::Load;
-use crate::part::Sink;
+use crate::part::{Sink, bare_relay};
 use crate::report::{Goal, Report, Row, Unit, median};
 use crate::stage::Stage;
 

@@ -8,6 +8,7 @@ mod fanout;
 mod growth;
 mod isolation;
 mod latency;
+mod measure;
 mod pending;
 mod restart;
 mod retention;
@@ -16,29 +17,7 @@ pub mod statements;
 mod sweep;
 pub mod throughput;
 
-use std::pin::Pin;
-
-use crate::database::Store;
-use crate::part::Part;
-use crate::report::Report;
-use crate::stage::Stage;
-
-/// What a measure's run gives back.
-pub type Done<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + 'a>>;
-
-/// Something to measure.
-pub trait Measure: Sync {
-    /// What `--only` calls it.
-    fn name(&self) -> &'static str;
-    /// What it measures, in a few words.
-    fn about(&self) -> &'static str;
-    /// Whether there is anything to measure over a store.
-    fn is_for(&self, _store: Store) -> bool {
-        true
-    }
-    /// Measures and reports.
-    fn run<'a>(&'a self, stage: &'a mut Stage, report: &'a mut Report) -> Done<'a>;
-}
+use measure::Measure;
 
 /// Every measure, in order.
 pub static ALL: &[&dyn Measure] = &[
@@ -61,11 +40,6 @@ pub static ALL: &[&dyn Measure] = &[
 /// Their names.
 pub fn names() -> Vec<&'static str> {
     ALL.iter().map(|measure| measure.name()).collect()
-}
-
-/// The bare relay before a sink.
-pub async fn bare_relay(sink: &str) -> Result<Part, String> {
-    Part::start(&["relay", sink]).await
 }
 
 #[cfg(test)]

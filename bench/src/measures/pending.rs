@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{Done, Measure};
+use super::measure::{Done, Measure};
 use crate::backlog::{self, CLOSED, FRESH};
 use crate::bodies::{Bodies, ORDINARY};
 use crate::load::{Load, Until};
@@ -30,7 +30,7 @@ impl Measure for Pending {
 
     fn run<'a>(&'a self, stage: &'a mut Stage, report: &'a mut Report) -> Done<'a> {
         Box::pin(async {
-            let backlog = stage.take_backlog().await?;
+            let backlog = backlog::take(stage).await?;
             let until = Until::Time(stage.seconds(1.5, 6.0));
             let empty_data = stage.data()?;
             let empty = Side::start(stage, &empty_data, None).await?;

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Done, Measure};
-use crate::backlog::Backlog;
+use super::measure::{Done, Measure};
+use crate::backlog;
 use crate::bodies::{Bodies, ORDINARY};
 use crate::clock::seconds;
 use crate::load::{Load, Until};
 use crate::part::Sink;
 use crate::report::{Goal, Report, Row, Unit, grouped};
-use crate::stage::Stage;
+use crate::stage::{Backlog, Stage};
 
 /// The measure.
 pub struct Restart;
@@ -35,7 +35,7 @@ impl Measure for Restart {
 
     fn run<'a>(&'a self, stage: &'a mut Stage, report: &'a mut Report) -> Done<'a> {
         Box::pin(async {
-            let backlog = stage.take_backlog().await?;
+            let backlog = backlog::take(stage).await?;
             let rounds = stage.pick(1, 3);
             let mut started = Vec::new();
             for _ in 0..rounds {

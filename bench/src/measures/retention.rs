@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Done, Measure};
+use super::measure::{Done, Measure};
 use crate::bodies::{Bodies, ORDINARY};
 use crate::clock::now;
 use crate::database::Store;

@@ -3,12 +3,13 @@
 
 use serde_json::json;
 
-use super::{Done, Measure, bare_relay};
+use super::measure::{Done, Measure};
 use crate::bodies::{Bodies, ORDINARY};
 use crate::clock::rate;
-use crate::load::{Load, Sent};
-use crate::part::Sink;
+use crate::load::Load;
+use crate::part::{Sink, bare_relay};
 use crate::report::{Report, Row, Served, Step, Unit};
+use crate::sent::Sent;
 use crate::stage::Stage;
 
 /// The measure.

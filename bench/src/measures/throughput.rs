@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{Done, Measure};
+use super::measure::{Done, Measure};
 use crate::bodies::{Bodies, LARGE, ORDINARY};
 use crate::cost::{Cost, Reading};
 use crate::load::{Load, Until};
