@@ -3,10 +3,12 @@
 //! Knows which commands to run; refuses to know how postcall works inside.
 
 mod audit;
+mod command;
 mod tools;
 
-use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+
+use command::{root, run};
 
 const USAGE: &str = "usage: cargo xtask <command>
 
@@ -154,15 +156,4 @@ fn measure(what: &str, rest: &[String]) -> Result<ExitCode, String> {
     let status = command.status().map_err(|error| format!("cannot start {command:?}: {error}"))?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
-}
-
-/// The root of the repository, where every command runs.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask sits in the workspace").to_owned()
-}
-
-fn run(command: &mut Command) -> Result<(), String> {
-    command.current_dir(root());
-    let status = command.status().map_err(|error| format!("cannot start {command:?}: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("{command:?} ended with {status}")) }
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::{root, run};
+use crate::command::{root, run};
 
 /// Folders with a `package-lock.json`.
 const NODE_FOLDERS: [&str; 2] = ["examples/express", "tests/receivers"];
