@@ -1,6 +1,10 @@
 //! The rules of the house, read off its sources: who may use whom, how long a file may be, what it is called and how
 //! it begins. A broken rule says what to do about it.
 
+mod circles;
+mod sizes;
+mod tokens;
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
@@ -87,6 +91,9 @@ const WORLD: [&str; 8] =
 
 /// Names that say nothing.
 const EMPTY_NAMES: [&str; 8] = ["util", "utils", "core", "common", "helper", "helpers", "manager", "misc"];
+
+/// Files that may break the rules about circles, functions and structs for the time being.
+const NOT_YET: &str = "src/store/";
 
 /// Lines that a file may have, its tests not counted.
 const LONGEST: usize = 700;
@@ -195,7 +202,7 @@ fn every_room_uses_only_what_is_below_it() {
         let Some((_, allowed)) = ROOMS.iter().find(|(name, _)| *name == room) else {
             broken.push(format!(
                 "{path}: the room `{room}` has no place in the house.\n  Rule: every room says whom it may use.\n  \
-                 Remedy: move the file into a room that is there, or give the new one a line in ROOMS (tests/it/tidy.rs)."
+                 Remedy: move the file into a room that is there, or give the new one a line in ROOMS (tests/it/tidy/mod.rs)."
             ));
             continue;
         };
