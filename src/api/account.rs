@@ -46,7 +46,7 @@ pub struct AccountChange {
 )]
 pub async fn read(State(state): State<ApiState>, caller: Caller) -> Result<Answer<AccountView>, Problem> {
     let left = state.store.credit(caller.account).await?;
-    Ok(Answer(AccountView::of(&caller.config.account, None).with_call_minutes(left)))
+    Ok(Answer(AccountView::with_call_minutes(&caller.config.account, left)))
 }
 
 /// Change the account

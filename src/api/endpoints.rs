@@ -143,11 +143,11 @@ impl EndpointView {
             shown,
         }
     }
+}
 
-    /// As it is shown to who has just set its URL: with the whole of it.
-    pub fn with_url(self, endpoint: &Endpoint) -> Self {
-        Self { url: endpoint.url.clone(), ..self }
-    }
+/// As it is shown to who has just set its URL: with the whole of it.
+fn with_url(view: EndpointView, endpoint: &Endpoint) -> EndpointView {
+    EndpointView { url: endpoint.url.clone(), ..view }
 }
 
 /// What the answer to who made or changed an endpoint shows beside the endpoint: that another one has the same URL.
@@ -229,7 +229,7 @@ pub async fn create(
     let endpoint = state.store.put_endpoint(endpoint, None).await?.ok_or_else(Problem::internal)?;
     state.queues.wake(vec![EndpointRef { account, number: endpoint.number }]);
     Ok(once(StatusCode::CREATED, |reveal| {
-        let view = EndpointView::of(&endpoint, made.shown(reveal)).with_url(&endpoint);
+        let view = with_url(EndpointView::of(&endpoint, made.shown(reveal)), &endpoint);
         with_namesake(view, &*state.store, &endpoint)
     }))
 }
@@ -291,7 +291,7 @@ pub async fn change(
     let (changed, (made, is_moved)) = change_one(&state, &caller, &id, change).await?;
     Ok(once(StatusCode::OK, |reveal| {
         let view = EndpointView::of(&changed, made.shown(reveal));
-        let view = if is_moved { view.with_url(&changed) } else { view };
+        let view = if is_moved { with_url(view, &changed) } else { view };
         with_namesake(view, &*state.store, &changed)
     }))
 }

@@ -148,9 +148,9 @@ impl AccountView {
     }
 
     /// The same with what is left of call minutes. Calls may use up more than there were; that is shown as none.
-    pub fn with_call_minutes(self, millis: Option<i64>) -> Self {
+    pub fn with_call_minutes(account: &Account, millis: Option<i64>) -> Self {
         let left = |millis: i64| Minutes(Duration::from_millis(u64::try_from(millis).unwrap_or(0)));
-        Self { call_minutes: Some(millis.map(left)), ..self }
+        Self { call_minutes: Some(millis.map(left)), ..Self::of(account, None) }
     }
 }
 
