@@ -616,6 +616,8 @@ impl Books {
             );
             known.held = None;
         }
+        // What is let go at the very time until which it was held looks as if it still were.
+        known.held = known.held.filter(|&until| until != seen.now);
         let known = known.clone();
         assert!(
             !is_owned || view.next_attempt_at.is_none(),
@@ -631,11 +633,10 @@ impl Books {
             for event in of_call.filter(|event| event.position > known.event) {
                 let EventBody::Call { call, .. } = &event.body else { continue };
                 let misses = endpoint.delivering.wait.as_ref().is_none_or(|wait| hold::misses(wait, call));
-                // What is let go at the very time until which it was held looks as if it still were.
                 assert!(
-                    misses || until == seen.now,
-                    "{number} is held until {until:?}, and event {} has everything",
-                    event.position
+                    misses,
+                    "{number} is held until {until:?}, it is {:?}, and event {} has everything",
+                    seen.now, event.position
                 );
             }
         } else if !is_owned && view.next_attempt_at.is_none() {
