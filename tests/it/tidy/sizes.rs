@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::tokens::{Token, closing, code, tokens};
-use super::{NOT_YET, expect_none, sources};
+use super::{expect_none, sources};
 
 /// Lines that the body of a function may have where rules and their records are worked out.
 const LONGEST_BODY: usize = 70;
@@ -11,8 +11,37 @@ const LONGEST_BODY: usize = 70;
 const FOLDERS: [&str; 2] = ["src/ledger", "src/store"];
 /// Fields that a struct with methods may have.
 const MOST_FIELDS: usize = 10;
+/// Functions that have longer bodies for the time being, with their files.
+const LONG: [(&str, &str); 10] = [
+    ("src/store/apply/append.rs", "append"),
+    ("src/store/apply/prefetch.rs", "prepare"),
+    ("src/store/apply/record.rs", "hear_call"),
+    ("src/store/group.rs", "commit"),
+    ("src/store/records/import.rs", "begin"),
+    ("src/store/sqlite/mod.rs", "open"),
+    ("src/store/transfer/batches.rs", "take_batch"),
+    ("src/store/transfer/deliveries.rs", "give"),
+    ("src/store/transfer/deliveries.rs", "take"),
+    ("src/store/transfer/events.rs", "take"),
+];
 /// Structs that have more for the time being.
-const WIDE: [&str; 7] = ["Call", "Connection", "Endpoint", "Inner", "Metrics", "State", "Story"];
+const WIDE: [&str; 15] = [
+    "Arriving",
+    "Call",
+    "Connection",
+    "Endpoint",
+    "Inner",
+    "Leaving",
+    "Metrics",
+    "Owned",
+    "Purge",
+    "Recording",
+    "SealedEndpoint",
+    "State",
+    "Stored",
+    "Story",
+    "Wire",
+];
 
 /// A function: its name, its line, and the lines of its body.
 type Function<'a> = (&'a str, usize, usize);
@@ -111,9 +140,9 @@ fn takes_self(function: &[Token<'_>]) -> bool {
 #[test]
 fn no_function_of_the_rules_is_too_long_to_be_seen_whole() {
     let (all, mut broken) = (sources(&FOLDERS), Vec::new());
-    for (path, tokens) in code(&all).into_iter().filter(|(path, _)| !path.starts_with(NOT_YET)) {
+    for (path, tokens) in code(&all) {
         for (name, line, length) in functions(&tokens) {
-            if length > LONGEST_BODY {
+            if length > LONGEST_BODY && !LONG.contains(&(path, name)) {
                 broken.push(format!(
                     "{path}:{line}: `{name}` has {length} lines.\n  Rule: no function in {} has more than {LONGEST_BODY}.\n  \
                      Remedy: give each step of it a function of its own, named for what it works out.",
@@ -131,7 +160,7 @@ fn no_wide_struct_has_methods() {
     let read: Vec<_> =
         code(&all).into_iter().map(|(path, tokens)| (path, structs(&tokens), methods(&tokens))).collect();
     let mut broken = Vec::new();
-    for (path, structs, own) in read.iter().filter(|(path, ..)| !path.starts_with(NOT_YET)) {
+    for (path, structs, own) in read.iter() {
         for (name, line, fields) in structs.iter().filter(|(.., fields)| *fields > MOST_FIELDS) {
             // Methods may be in other files too, where the name is of one struct alone.
             let is_only =
