@@ -324,7 +324,7 @@ pub fn recount(db: &Connection, account: AccountKey) -> Result<BTreeMap<Row, Tal
     let mut changes = Changes::default();
     let [first, end] = [pack(account, 0), pack(AccountKey(account.0 + 1), 0)];
     let mut statement = db.prepare_cached(
-        "SELECT id FROM calls WHERE id > ? AND id < ? /*! AND account = @1 */ AND counted IS NOT NULL",
+        "SELECT id FROM calls WHERE id > ? AND id < ? /*account of ?1*/ AND counted IS NOT NULL",
     )?;
     let mut ids = statement.query([first, end])?;
     while let Some(row) = ids.next()? {
@@ -344,16 +344,14 @@ type Stored = (i64, Vec<u8>, Option<Vec<u8>>, Option<i64>);
 /// What a call that is there adds, read from its row.
 pub fn of_call(db: &Connection, call: i64) -> Result<Option<Contribution>, StoreError> {
     let row: Option<Stored> = db
-        .prepare_cached(
-            "SELECT event, marks, record, counted FROM calls WHERE id = ? /*! AND account = @1 */",
-        )?
+        .prepare_cached("SELECT event, marks, record, counted FROM calls WHERE id = ? /*account of ?1*/")?
         .query_row([call], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
         .optional()?;
     let Some((event, marks, record, heard @ Some(_))) = row else { return Ok(None) };
     let packed = match record {
         Some(record) => record,
         None => db
-            .prepare_cached("SELECT body FROM events WHERE id = ? /*! AND account = @1 */")?
+            .prepare_cached("SELECT body FROM events WHERE id = ? /*account of ?1*/")?
             .query_row([pack(unpack(call).0, event)], |row| row.get(0))?,
     };
     of_row(&marks, &packed, heard)

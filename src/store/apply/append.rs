@@ -195,9 +195,9 @@ impl Recording<'_> {
         if let Known::Is(first) = self.ahead.first_in_line(key.0, key.1) {
             return Ok(first.is_some());
         }
-        let mut statement = self.db.prepare_cached(
-            "SELECT 1 FROM open WHERE call = ? AND endpoint = ? /*! AND account = @2 */ LIMIT 1",
-        )?;
+        let mut statement = self
+            .db
+            .prepare_cached("SELECT 1 FROM open WHERE call = ? AND endpoint = ? /*account of ?2*/ LIMIT 1")?;
         Ok(statement.exists([key.0, key.1])?)
     }
 }

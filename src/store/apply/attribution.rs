@@ -33,8 +33,7 @@ impl Recording<'_> {
         }
         if !self.books.batches.contains_key(&key) {
             self.enter(unpack(key).0)?;
-            let sql =
-                format!("SELECT {BATCH_COLUMNS} FROM given_batches WHERE id = ? /*! AND account = @1 */");
+            let sql = format!("SELECT {BATCH_COLUMNS} FROM given_batches WHERE id = ? /*account of ?1*/");
             let mut statement = self.db.prepare_cached(&sql)?;
             let mut rows = statement.query([key])?;
             let Some(row) = rows.next()? else {
@@ -49,7 +48,7 @@ impl Recording<'_> {
     fn contact(&mut self, key: i64) -> Result<Option<&mut LoadedContact>, StoreError> {
         if !self.books.contacts.contains_key(&key) {
             self.enter(unpack(key).0)?;
-            let sql = format!("SELECT {CONTACT_COLUMNS} FROM contacts WHERE id = ? /*! AND account = @1 */");
+            let sql = format!("SELECT {CONTACT_COLUMNS} FROM contacts WHERE id = ? /*account of ?1*/");
             let mut statement = self.db.prepare_cached(&sql)?;
             let mut rows = statement.query([key])?;
             let loaded = rows.next()?.map(|row| LoadedContact::of(&row)).transpose()?;
@@ -78,7 +77,7 @@ impl Recording<'_> {
                     .db
                     .prepare_cached(
                         "SELECT batch, contact, counted FROM batch_calls
-                         WHERE call = ? /*! AND account = @1 */",
+                         WHERE call = ? /*account of ?1*/",
                     )?
                     .query_row([pack(account, call)], Placed::of)
                     .optional()?,
@@ -135,7 +134,7 @@ impl Recording<'_> {
             Some(keys) => keys.clone(),
             None => self
                 .db
-                .prepare_cached("SELECT contact FROM contact_keys WHERE hash = ?1 /*! AND account = @2 */")?
+                .prepare_cached("SELECT contact FROM contact_keys WHERE hash = ?1 /*account of ?2*/")?
                 .query_map([hash, batch], |row| row.get(0))?
                 .collect::<Result<_, _>>()?,
         };
@@ -388,7 +387,7 @@ impl Recording<'_> {
             self.db.later(
                 "UPDATE given_batches SET state = ?, taken_in = ?, succeeded = ?, failed = ?, started_at = ?,
                      ended_at = ?, release_at = ?, error = ?, code = ?, intake = ?
-                     WHERE id = ? /*! AND account = @11 */",
+                     WHERE id = ? /*account of ?11*/",
                 params![
                     book.state as i64,
                     book.taken_in,
@@ -410,7 +409,7 @@ impl Recording<'_> {
         for (key, book, due) in self.books.contacts.iter().filter_map(dirty) {
             self.db.later(
                 "UPDATE contacts SET heard = ?, ended = ?, completed = ?, is_open = ?, due = ?
-                 WHERE id = ? /*! AND account = @6 */",
+                 WHERE id = ? /*account of ?6*/",
                 params![book.heard, book.ended, book.completed, !book.is_closed, due, key],
             )?;
         }

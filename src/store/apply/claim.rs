@@ -178,7 +178,7 @@ impl Recording<'_> {
         let mut ids: Vec<i64> = self
             .db
             .prepare_cached(
-                "SELECT id FROM open WHERE endpoint = ? /*! AND account = @1 */ AND state = 0 AND due <= ?
+                "SELECT id FROM open WHERE endpoint = ? /*account of ?1*/ AND state = 0 AND due <= ?
                  ORDER BY due, id LIMIT ?",
             )?
             .query_map([key, self.now.as_micros(), i64::try_from(asked).unwrap_or(i64::MAX)], |row| {
@@ -188,7 +188,7 @@ impl Recording<'_> {
         if ids.len() < asked {
             // Replays take what everything else leaves.
             let mut behind = self.db.prepare_cached(
-                "SELECT id FROM open WHERE endpoint = ? /*! AND account = @1 */ AND state = 3
+                "SELECT id FROM open WHERE endpoint = ? /*account of ?1*/ AND state = 3
                      ORDER BY id LIMIT ?",
             )?;
             let left = i64::try_from(asked - ids.len()).unwrap_or(i64::MAX);
@@ -217,7 +217,7 @@ pub fn release(
 ) -> Result<(), StoreError> {
     for &delivery in deliveries {
         db.later(
-            "UPDATE open SET state = ? WHERE id = ? /*! AND account = @2 */ AND state = ? AND owner = ?",
+            "UPDATE open SET state = ? WHERE id = ? /*account of ?2*/ AND state = ? AND owner = ?",
             [CLAIMABLE, pack(account, delivery), OWNED, tenure],
         )?;
     }

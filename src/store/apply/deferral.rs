@@ -47,7 +47,7 @@ impl Recording<'_> {
     pub fn held(&self, endpoint: EndpointRef, call: i64) -> Result<Option<i64>, StoreError> {
         let key = [pack(endpoint.account, call), pack(endpoint.account, endpoint.number)];
         let mut statement = self.db.prepare_cached(
-            "SELECT delivery FROM held WHERE call = ? /*! AND account = @1 */ AND endpoint = ? LIMIT 1",
+            "SELECT delivery FROM held WHERE call = ? /*account of ?1*/ AND endpoint = ? LIMIT 1",
         )?;
         Ok(statement.query_row(key, |row| row.get(0)).optional()?)
     }
@@ -61,7 +61,7 @@ impl Recording<'_> {
         render(self.db, id, snapshot)?;
         let call: Option<i64> = self
             .db
-            .prepare_cached("SELECT call FROM open WHERE id = ? /*! AND account = @1 */")?
+            .prepare_cached("SELECT call FROM open WHERE id = ? /*account of ?1*/")?
             .query_row([id], |row| row.get(0))
             .optional()?
             .flatten();
@@ -70,7 +70,7 @@ impl Recording<'_> {
             Some(call) => self
                 .db
                 .prepare_cached(
-                    "SELECT 1 FROM open WHERE call = ? AND endpoint = ? /*! AND account = @2 */ AND id < ?",
+                    "SELECT 1 FROM open WHERE call = ? AND endpoint = ? /*account of ?2*/ AND id < ?",
                 )?
                 .exists([call, pack(endpoint.account, endpoint.number), id])?,
         };
@@ -81,7 +81,7 @@ impl Recording<'_> {
         }
         if is_behind {
             self.db
-                .prepare_cached("UPDATE open SET state = ?, due = ? WHERE id = ? /*! AND account = @3 */")?
+                .prepare_cached("UPDATE open SET state = ?, due = ? WHERE id = ? /*account of ?3*/")?
                 .execute([WAITING, self.now.as_micros(), id])?;
             return Ok(());
         }
@@ -97,7 +97,7 @@ impl Recording<'_> {
     pub fn end_hold(&self, id: i64) -> Result<(), StoreError> {
         let call: Option<i64> = self
             .db
-            .prepare_cached("SELECT call FROM held WHERE delivery = ? /*! AND account = @1 */")?
+            .prepare_cached("SELECT call FROM held WHERE delivery = ? /*account of ?1*/")?
             .query_row([id], |row| row.get(0))
             .optional()?;
         if let Some(snapshot) = call.map_or(Ok(None), |call| newest(self.db, call))? {
@@ -118,7 +118,7 @@ pub fn let_overdue_go(recording: &mut Recording<'_>, due: Due) -> Result<bool, S
         .db
         .prepare_cached(
             "SELECT delivery, call, endpoint FROM held
-             WHERE until >= ? AND until <= ? AND +endpoint >= ? AND +endpoint < ? /*! AND account = @3 */
+             WHERE until >= ? AND until <= ? AND +endpoint >= ? AND +endpoint < ? /*account of ?3*/
              ORDER BY until LIMIT ?",
         )?
         .query_map([from, until, first, end, STEP], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
@@ -136,14 +136,14 @@ pub fn let_overdue_go(recording: &mut Recording<'_>, due: Due) -> Result<bool, S
 
 /// The newest event of a call.
 fn newest(db: &Connection, call: i64) -> Result<Option<i64>, StoreError> {
-    let mut statement = db.prepare_cached("SELECT event FROM calls WHERE id = ? /*! AND account = @1 */")?;
+    let mut statement = db.prepare_cached("SELECT event FROM calls WHERE id = ? /*account of ?1*/")?;
     Ok(statement.query_row([call], |row| row.get(0)).optional()?)
 }
 
 /// Has a delivery say what was known at a later position than its event's.
 pub fn render(db: &Connection, id: i64, snapshot: i64) -> Result<(), StoreError> {
     let is_later = db
-        .prepare_cached("UPDATE open SET snapshot = ?1 WHERE id = ?2 /*! AND account = @2 */ AND event < ?1")?
+        .prepare_cached("UPDATE open SET snapshot = ?1 WHERE id = ?2 /*account of ?2*/ AND event < ?1")?
         .execute([snapshot, id])?;
     if is_later == 1 {
         db.prepare_cached(
@@ -158,7 +158,7 @@ pub fn render(db: &Connection, id: i64, snapshot: i64) -> Result<(), StoreError>
 /// The position that a delivery says more of than its event did.
 pub fn rendered(db: &Connection, id: i64) -> Result<Option<i64>, StoreError> {
     let mut statement =
-        db.prepare_cached("SELECT snapshot FROM rendered WHERE delivery = ? /*! AND account = @1 */")?;
+        db.prepare_cached("SELECT snapshot FROM rendered WHERE delivery = ? /*account of ?1*/")?;
     Ok(statement.query_row([id], |row| row.get(0)).optional()?)
 }
 
@@ -180,5 +180,5 @@ pub fn all_rendered(db: &Connection, ids: &[i64]) -> Result<HashMap<i64, i64>, S
 
 /// A delivery is not held any more; false if it was not.
 pub fn forget(db: &Connection, id: i64) -> Result<bool, StoreError> {
-    Ok(db.prepare_cached("DELETE FROM held WHERE delivery = ? /*! AND account = @1 */")?.execute([id])? == 1)
+    Ok(db.prepare_cached("DELETE FROM held WHERE delivery = ? /*account of ?1*/")?.execute([id])? == 1)
 }

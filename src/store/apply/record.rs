@@ -220,7 +220,7 @@ impl Recording<'_> {
             .db
             .prepare_cached(
                 "UPDATE sources SET in_quarantine = in_quarantine + 1
-                 WHERE id = ? /*! AND account = @1 */ AND in_quarantine < ?",
+                 WHERE id = ? /*account of ?1*/ AND in_quarantine < ?",
             )?
             .execute([source, self.quota])?;
         if taken == 0 {

@@ -42,7 +42,7 @@ impl Recording<'_> {
         }
         let mut statement = self.db.prepare_cached(
             "SELECT rest, received, removed_at FROM tombstones
-             WHERE hash = ? AND id > ? AND id < ? /*! AND account = @2 */",
+             WHERE hash = ? AND id > ? AND id < ? /*account of ?2*/",
         )?;
         let [first, end] = all_of(account);
         let found = statement.query_map([hash, first, end], |row| {
@@ -98,7 +98,7 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
     let [first, end] = all_of(account);
     let oldest: Vec<(i64, i64)> = db
         .prepare_cached(
-            "SELECT id, removed_at FROM tombstones WHERE id > ? AND id < ? /*! AND account = @1 */
+            "SELECT id, removed_at FROM tombstones WHERE id > ? AND id < ? /*account of ?1*/
              ORDER BY id LIMIT ?",
         )?
         .query_map([first, end, STEP + 1], |row| Ok((row.get(0)?, row.get(1)?)))?
@@ -107,7 +107,7 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
     let most = usize::try_from(STEP).unwrap_or(usize::MAX);
     let gone = oldest.iter().take(most).take_while(|row| over(row)).count();
     if let Some(&(last, _)) = oldest[..gone].last() {
-        db.prepare_cached("DELETE FROM tombstones WHERE id > ? AND id <= ? /*! AND account = @1 */")?
+        db.prepare_cached("DELETE FROM tombstones WHERE id > ? AND id <= ? /*account of ?1*/")?
             .execute([first, last])?;
     }
     let next = match oldest.get(gone) {

@@ -53,7 +53,7 @@ impl Recording<'_> {
             }
             self.db.later(
                 "UPDATE open SET state = ?1, due = ?2, tries = ?3, attempts = COALESCE(CAST(attempts || ?4 AS BLOB), ?4)
-                 WHERE id = ?5 /*! AND account = @5 */",
+                 WHERE id = ?5 /*account of ?5*/",
                 params![CLAIMABLE, due.as_micros(), number, attempt, id],
             )?;
             return self.postponed(id, settlement, due);
@@ -63,7 +63,7 @@ impl Recording<'_> {
             .prepare_cached(
                 "UPDATE open SET state = ?1, due = ?2, tries = ?3,
                      attempts = COALESCE(CAST(attempts || ?4 AS BLOB), ?4)
-                 WHERE id = ?5 /*! AND account = @5 */ AND tries < ?3 AND owner = ?6",
+                 WHERE id = ?5 /*account of ?5*/ AND tries < ?3 AND owner = ?6",
             )?
             .execute(params![CLAIMABLE, due.as_micros(), number, attempt, id, self.known.tenure])?;
         if changed == 0 {
@@ -121,7 +121,7 @@ impl Recording<'_> {
         }
         match state {
             DeliveryState::Delivered if number > 1 => {
-                self.db.later("DELETE FROM bodies WHERE delivery = ? /*! AND account = @1 */", [id])?;
+                self.db.later("DELETE FROM bodies WHERE delivery = ? /*account of ?1*/", [id])?;
             }
             DeliveryState::Dead if number == 1 => self.keep_body(id, settlement)?,
             _ => {}
@@ -161,16 +161,14 @@ impl Recording<'_> {
         if number > 1 {
             let earlier: Option<Option<Vec<u8>>> = self
                 .db
-                .prepare_cached("SELECT attempts FROM open WHERE id = ? /*! AND account = @1 */")?
+                .prepare_cached("SELECT attempts FROM open WHERE id = ? /*account of ?1*/")?
                 .query_row([id], |row| row.get(0))
                 .optional()?;
             attempts = earlier.flatten().unwrap_or_default();
         }
         let closed = self
             .db
-            .prepare_cached(
-                "DELETE FROM open WHERE id = ? /*! AND account = @1 */ AND tries < ? AND owner = ?",
-            )?
+            .prepare_cached("DELETE FROM open WHERE id = ? /*account of ?1*/ AND tries < ? AND owner = ?")?
             .execute(params![id, number, tenure])?;
         Ok((closed == 1).then_some(attempts))
     }
@@ -180,7 +178,7 @@ impl Recording<'_> {
     fn add_stray_attempt(&self, id: i64, number: u32, attempt: &[u8]) -> Result<(), StoreError> {
         let earlier: Option<(Option<Vec<u8>>, i64)> = self
             .db
-            .prepare_cached("SELECT attempts, event FROM settled WHERE id = ? /*! AND account = @1 */")?
+            .prepare_cached("SELECT attempts, event FROM settled WHERE id = ? /*account of ?1*/")?
             .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         let Some((earlier, event)) = earlier else { return Ok(()) };
@@ -197,7 +195,7 @@ impl Recording<'_> {
             _ => attempts.extend_from_slice(attempt),
         }
         self.db
-            .prepare_cached("UPDATE settled SET attempts = ? WHERE id = ? /*! AND account = @2 */")?
+            .prepare_cached("UPDATE settled SET attempts = ? WHERE id = ? /*account of ?2*/")?
             .execute(params![attempts, id])?;
         Ok(())
     }
@@ -211,7 +209,7 @@ impl Recording<'_> {
             Known::Unknown => self
                 .db
                 .prepare_cached(
-                    "SELECT id, state FROM open WHERE call = ? AND endpoint = ? /*! AND account = @2 */
+                    "SELECT id, state FROM open WHERE call = ? AND endpoint = ? /*account of ?2*/
                      ORDER BY id LIMIT 1",
                 )?
                 .query_row(line, |row| Ok((row.get(0)?, row.get(1)?)))
@@ -231,7 +229,7 @@ impl Recording<'_> {
     pub fn put_up(&self, id: i64, due: Time) -> Result<(), StoreError> {
         let due = due.as_micros();
         Ok(self.db.later(
-            "UPDATE open SET state = ?, due = ? WHERE id = ? /*! AND account = @3 */",
+            "UPDATE open SET state = ?, due = ? WHERE id = ? /*account of ?3*/",
             [CLAIMABLE, due, id],
         )?)
     }
@@ -259,7 +257,7 @@ impl Recording<'_> {
         let id = pack(account, delivery);
         let open: Option<(i64, Option<i64>, i64)> = self
             .db
-            .prepare_cached("SELECT endpoint, call, state FROM open WHERE id = ? /*! AND account = @1 */")?
+            .prepare_cached("SELECT endpoint, call, state FROM open WHERE id = ? /*account of ?1*/")?
             .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
         if let Some((endpoint, call, state)) = open {
@@ -270,7 +268,7 @@ impl Recording<'_> {
                 self.db
                     .prepare_cached(
                         "UPDATE open SET state = ?, due = ?, call = NULL
-                         WHERE id = ? /*! AND account = @3 */",
+                         WHERE id = ? /*account of ?3*/",
                     )?
                     .execute([CLAIMABLE, self.now.as_micros(), id])?;
                 self.wake(reference(endpoint));
@@ -290,7 +288,7 @@ impl Recording<'_> {
             return Ok(Turned::WrongState(state));
         }
         let tries = unpack_attempts(attempts.as_deref()).last().map_or(0, |last| last.number);
-        self.db.execute("DELETE FROM settled WHERE id = ? /*! AND account = @1 */", [id])?;
+        self.db.execute("DELETE FROM settled WHERE id = ? /*account of ?1*/", [id])?;
         self.db.execute(
             "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, attempts, snapshot,
              owner /*!, account */)
@@ -369,7 +367,7 @@ impl Recording<'_> {
         }
         for row in &closed {
             if row.state == HELD {
-                db.later("DELETE FROM held WHERE delivery = ? /*! AND account = @1 */", [row.id])?;
+                db.later("DELETE FROM held WHERE delivery = ? /*account of ?1*/", [row.id])?;
             }
             db.bulk(&DELETE_BODY, [row.id])?;
             if let Some(call) = row.call {
@@ -400,7 +398,7 @@ impl Recording<'_> {
             .db
             .prepare_cached(
                 "SELECT endpoint, event, revision, state, attempts FROM settled
-                 WHERE id = ? /*! AND account = @1 */",
+                 WHERE id = ? /*account of ?1*/",
             )?
             .query_row([id], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, state_of(row.get(3)?), row.get(4)?))

@@ -27,7 +27,7 @@ impl Recording<'_> {
             .db
             .prepare_cached(
                 "SELECT completed, failed FROM batches
-                 WHERE source = ? /*! AND account = @1 */ AND vendor_id = ?",
+                 WHERE source = ? /*account of ?1*/ AND vendor_id = ?",
             )?
             .query_row(params![source, id], |row| {
                 Ok(BatchBook { completed: row.get(0)?, failed: row.get(1)? })

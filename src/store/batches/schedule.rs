@@ -33,7 +33,7 @@ pub struct Waiting {
 /// What a batch waits for that has a time of its own, also while it is being taken in when that has come.
 pub fn find(db: &Connection, batch: i64) -> Result<Option<Waiting>, StoreError> {
     let mut statement =
-        db.prepare_cached("SELECT due, told FROM scheduled WHERE batch = ? /*! AND account = @1 */")?;
+        db.prepare_cached("SELECT due, told FROM scheduled WHERE batch = ? /*account of ?1*/")?;
     let waiting = statement.query_row([batch], |row| {
         let due: i64 = row.get(0)?;
         let due = if due >= REST { due - REST } else { due };
@@ -55,7 +55,7 @@ pub fn rest(db: &Connection, batch: i64, due: Time, told: Option<i64>) -> Result
 pub fn wake(db: &Connection, account: AccountKey) -> Result<(), StoreError> {
     db.prepare_cached(
         "UPDATE scheduled SET due = due - ?1
-         WHERE due >= ?1 AND batch > ?2 AND batch < ?3 /*! AND account = @2 */",
+         WHERE due >= ?1 AND batch > ?2 AND batch < ?3 /*account of ?2*/",
     )?
     .execute([REST, pack(account, 0), pack(AccountKey(account.0 + 1), 0)])?;
     Ok(())
@@ -63,6 +63,6 @@ pub fn wake(db: &Connection, account: AccountKey) -> Result<(), StoreError> {
 
 /// The batch is asked for no more.
 pub fn remove(db: &Connection, batch: i64) -> Result<(), StoreError> {
-    db.prepare_cached("DELETE FROM scheduled WHERE batch = ? /*! AND account = @1 */")?.execute([batch])?;
+    db.prepare_cached("DELETE FROM scheduled WHERE batch = ? /*account of ?1*/")?.execute([batch])?;
     Ok(())
 }

@@ -31,7 +31,7 @@ impl Loaded {
     pub fn known(db: &Connection, id: i64, key: &(i64, Text)) -> Result<Option<Self>, StoreError> {
         let mut statement = db.prepare_cached(
             "SELECT event, marks, record, vendor_id, source, counted FROM calls
-             WHERE id = ? /*! AND account = @1 */",
+             WHERE id = ? /*account of ?1*/",
         )?;
         let mut rows = statement.query([id])?;
         let Some(row) = rows.next()? else { return Ok(None) };
@@ -46,7 +46,7 @@ impl Loaded {
         let packed = match record {
             Some(record) => record,
             None => db
-                .prepare_cached("SELECT body FROM events WHERE id = ? /*! AND account = @1 */")?
+                .prepare_cached("SELECT body FROM events WHERE id = ? /*account of ?1*/")?
                 .query_row([pack(account, last_event)], |row| row.get(0))?,
         };
         Self::of(number, last_event, row.blob(1)?, &packed, row.get(5)?, differs).map(Some)

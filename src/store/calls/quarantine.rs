@@ -10,14 +10,12 @@ use crate::store::sql::{Connection, OptionalExtension};
 /// Takes a body out of quarantine.
 pub fn discard(db: &Connection, account: AccountKey, number: i64) -> Result<bool, StoreError> {
     let source: Option<i64> = db
-        .prepare_cached("DELETE FROM quarantine WHERE id = ? /*! AND account = @1 */ RETURNING source")?
+        .prepare_cached("DELETE FROM quarantine WHERE id = ? /*account of ?1*/ RETURNING source")?
         .query_row([pack(account, number)], |row| row.get(0))
         .optional()?;
     let Some(source) = source else { return Ok(false) };
-    db.prepare_cached(
-        "UPDATE sources SET in_quarantine = in_quarantine - 1 WHERE id = ? /*! AND account = @1 */",
-    )?
-    .execute([source])?;
+    db.prepare_cached("UPDATE sources SET in_quarantine = in_quarantine - 1 WHERE id = ? /*account of ?1*/")?
+        .execute([source])?;
     Ok(true)
 }
 
@@ -39,7 +37,7 @@ pub fn discard_all(db: &Connection, ids: &[i64]) -> Result<(), StoreError> {
     }
     for (source, count) in of_sources {
         db.later(
-            "UPDATE sources SET in_quarantine = in_quarantine - ? WHERE id = ? /*! AND account = @2 */",
+            "UPDATE sources SET in_quarantine = in_quarantine - ? WHERE id = ? /*account of ?2*/",
             [count, source],
         )?;
     }

@@ -16,7 +16,7 @@ pub fn of_events(db: &Connection, last: i64, first: i64, end: i64) -> Result<[i6
     let account = unpack(last).0;
     let next: Option<i64> = db
         .prepare_cached(
-            "SELECT first_delivery FROM events WHERE id > ? AND id < ? /*! AND account = @1 */
+            "SELECT first_delivery FROM events WHERE id > ? AND id < ? /*account of ?1*/
              ORDER BY id LIMIT 1",
         )?
         .query_row([last, beyond(account)], |row| row.get(0))

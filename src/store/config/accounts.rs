@@ -108,7 +108,7 @@ pub fn load(db: &Connection, vault: &Vault, key: AccountKey) -> Result<AccountCo
     let select = |columns, table| {
         format!(
             "SELECT {columns} FROM {table}
-             WHERE id > ? AND id < ? /*! AND account = @1 */ AND deleted_at IS NULL ORDER BY id"
+             WHERE id > ? AND id < ? /*account of ?1*/ AND deleted_at IS NULL ORDER BY id"
         )
     };
     let mut config = AccountConfig { account, revision, sources: Vec::new(), endpoints: Vec::new() };
@@ -174,7 +174,7 @@ pub fn reload(
         endpoints: known.endpoints.clone(),
     };
     let select = |columns, table| {
-        format!("SELECT {columns} FROM {table} WHERE id = ? /*! AND account = @1 */ AND deleted_at IS NULL")
+        format!("SELECT {columns} FROM {table} WHERE id = ? /*account of ?1*/ AND deleted_at IS NULL")
     };
     match changed {
         Changed::Account(_) => config.account = account_of(db, account)?.0,
@@ -323,7 +323,7 @@ pub fn put_source(db: &Connection, vault: &Vault, source: &Source) -> Result<Opt
     }
     let changed = db.execute(
         "UPDATE sources SET dialect = ?, sealed = ?
-         WHERE id = ? /*! AND account = @3 */ AND deleted_at IS NULL",
+         WHERE id = ? /*account of ?3*/ AND deleted_at IS NULL",
         params![source.dialect.as_str(), sealed, pack(source.account, source.number)],
     )?;
     Ok((changed == 1).then_some(source.number))
@@ -345,9 +345,7 @@ pub fn put_endpoint(db: &Connection, vault: &Vault, endpoint: &Endpoint) -> Resu
     let key = pack(endpoint.account, number);
     let is_there = is_new
         || db
-            .prepare_cached(
-                "SELECT 1 FROM endpoints WHERE id = ? /*! AND account = @1 */ AND deleted_at IS NULL",
-            )?
+            .prepare_cached("SELECT 1 FROM endpoints WHERE id = ? /*account of ?1*/ AND deleted_at IS NULL")?
             .exists([key])?;
     if !is_there {
         return Ok(None);
@@ -356,7 +354,7 @@ pub fn put_endpoint(db: &Connection, vault: &Vault, endpoint: &Endpoint) -> Resu
         serde_json::to_string(&endpoint.shape).map_err(|error| StoreError::Data(error.to_string()))?;
     let newest: Option<(i64, String, String)> = db
         .prepare_cached(
-            "SELECT revision, dialect, shape FROM shapes WHERE endpoint = ? /*! AND account = @1 */
+            "SELECT revision, dialect, shape FROM shapes WHERE endpoint = ? /*account of ?1*/
              ORDER BY revision DESC LIMIT 1",
         )?
         .query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
@@ -394,7 +392,7 @@ pub fn put_endpoint(db: &Connection, vault: &Vault, endpoint: &Endpoint) -> Resu
         return Ok(Some(number));
     }
     db.execute(
-        "UPDATE endpoints SET revision = ?, sealed = ? WHERE id = ? /*! AND account = @3 */",
+        "UPDATE endpoints SET revision = ?, sealed = ? WHERE id = ? /*account of ?3*/",
         params![revision, sealed, key],
     )?;
     Ok(Some(number))
@@ -402,8 +400,7 @@ pub fn put_endpoint(db: &Connection, vault: &Vault, endpoint: &Endpoint) -> Resu
 
 /// Lets an endpoint be sent to; false if there is none.
 pub fn enable(db: &Connection, key: i64) -> Result<bool, StoreError> {
-    let sql =
-        "UPDATE endpoints SET disabled = NULL WHERE id = ? /*! AND account = @1 */ AND deleted_at IS NULL";
+    let sql = "UPDATE endpoints SET disabled = NULL WHERE id = ? /*account of ?1*/ AND deleted_at IS NULL";
     Ok(db.prepare_cached(sql)?.execute([key])? == 1)
 }
 
@@ -412,7 +409,7 @@ pub fn disable(db: &Connection, key: i64, reason: &str) -> Result<bool, StoreErr
     let changed = db
         .prepare_cached(
             "UPDATE endpoints SET disabled = ?
-             WHERE id = ? /*! AND account = @2 */ AND disabled IS NULL AND deleted_at IS NULL",
+             WHERE id = ? /*account of ?2*/ AND disabled IS NULL AND deleted_at IS NULL",
         )?
         .execute(params![reason, key])?;
     Ok(changed == 1)
@@ -420,8 +417,7 @@ pub fn disable(db: &Connection, key: i64, reason: &str) -> Result<bool, StoreErr
 
 /// Marks a source or endpoint as deleted.
 pub fn delete(db: &Connection, table: &str, key: i64, now: Time) -> Result<bool, StoreError> {
-    let sql = format!(
-        "UPDATE {table} SET deleted_at = ? WHERE id = ? /*! AND account = @2 */ AND deleted_at IS NULL"
-    );
+    let sql =
+        format!("UPDATE {table} SET deleted_at = ? WHERE id = ? /*account of ?2*/ AND deleted_at IS NULL");
     Ok(db.prepare_cached(&sql)?.execute(params![now.as_micros(), key])? == 1)
 }

@@ -49,7 +49,7 @@ pub fn check_of_batch(db: &Connection, account: AccountKey) -> Result<(), StoreE
     let there: i64 = db
         .prepare_cached(
             "SELECT COUNT(*) FROM endpoints
-             WHERE id > ? AND id < ? /*! AND account = @1 */ AND deleted_at IS NULL AND of_batch = 1",
+             WHERE id > ? AND id < ? /*account of ?1*/ AND deleted_at IS NULL AND of_batch = 1",
         )?
         .query_row(range(account), |row| row.get(0))?;
     check_count(db, account, Limited::Endpoints, there)
@@ -71,11 +71,11 @@ fn count(db: &Connection, account: AccountKey, kind: Limited) -> Result<i64, Sto
     let sql = match kind {
         Limited::Endpoints => {
             "SELECT COUNT(*) FROM endpoints
-             WHERE id > ? AND id < ? /*! AND account = @1 */ AND deleted_at IS NULL AND of_batch = 0"
+             WHERE id > ? AND id < ? /*account of ?1*/ AND deleted_at IS NULL AND of_batch = 0"
         }
         Limited::Sources => {
             "SELECT COUNT(*) FROM sources
-             WHERE id > ? AND id < ? /*! AND account = @1 */ AND deleted_at IS NULL"
+             WHERE id > ? AND id < ? /*account of ?1*/ AND deleted_at IS NULL"
         }
         Limited::Keys => "SELECT COUNT(*) FROM api_keys WHERE id > ? AND id < ? AND revoked_at IS NULL",
     };

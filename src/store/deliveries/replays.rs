@@ -107,7 +107,7 @@ pub fn create(
     let [first, end] = [pack(account, 0), pack(AccountKey(account.0 + 1), 0)];
     let running: i64 = db
         .prepare_cached(
-            "SELECT COUNT(*) FROM replays WHERE state = 0 AND id > ? AND id < ? /*! AND account = @1 */",
+            "SELECT COUNT(*) FROM replays WHERE state = 0 AND id > ? AND id < ? /*account of ?1*/",
         )?
         .query_row([first, end], |row| row.get(0))?;
     if running >= MOST_RUNNING {
@@ -123,7 +123,7 @@ pub fn create(
         (Some(event), _) => (event - 1, event, Some(1)),
         (None, Some(call)) => {
             let newest: Option<i64> = db
-                .prepare_cached("SELECT event FROM calls WHERE id = ? /*! AND account = @1 */")?
+                .prepare_cached("SELECT event FROM calls WHERE id = ? /*account of ?1*/")?
                 .query_row([pack(account, call)], |row| row.get(0))
                 .optional()?;
             (newest.unwrap_or(0), last, None)
@@ -180,7 +180,7 @@ pub fn count_open(db: &Connection, id: i64) -> Result<i64, StoreError> {
     Ok(db
         .prepare_cached(
             "SELECT COUNT(*) FROM (SELECT 1 FROM open
-             WHERE replay = ? /*! AND account = @1 */ LIMIT ?) AS few",
+             WHERE replay = ? /*account of ?1*/ LIMIT ?) AS few",
         )?
         .query_row([id, 2 * MOST_OPEN], |row| row.get(0))?)
 }
@@ -188,7 +188,7 @@ pub fn count_open(db: &Connection, id: i64) -> Result<i64, StoreError> {
 /// A replay by number.
 pub fn replay(db: &Connection, account: AccountKey, number: i64) -> Result<Option<Replay>, StoreError> {
     let mut statement =
-        db.prepare_cached(&format!("SELECT {COLUMNS} FROM replays WHERE id = ? /*! AND account = @1 */"))?;
+        db.prepare_cached(&format!("SELECT {COLUMNS} FROM replays WHERE id = ? /*account of ?1*/"))?;
     let mut rows = statement.query([pack(account, number)])?;
     rows.next()?.map(|row| replay_of(db, &row)).transpose()
 }
@@ -197,7 +197,7 @@ pub fn replay(db: &Connection, account: AccountKey, number: i64) -> Result<Optio
 pub fn replays(db: &Connection, account: AccountKey, page: Page) -> Result<Vec<Replay>, StoreError> {
     let [first, before] = range_before(account, page.after);
     let mut statement = db.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM replays WHERE id > ? AND id < ? /*! AND account = @1 */
+        "SELECT {COLUMNS} FROM replays WHERE id > ? AND id < ? /*account of ?1*/
          ORDER BY id DESC LIMIT ?"
     ))?;
     let mut rows = statement.query([first, before, i64::try_from(page.limit).unwrap_or(i64::MAX)])?;
@@ -214,8 +214,8 @@ pub fn cancel(db: &Connection, account: AccountKey, number: i64, now: Time) -> R
     let changed = db
         .prepare_cached(
             "UPDATE replays SET state = 2, next_at = ?1, finished_at = ?1
-             WHERE id = ?2 /*! AND account = @2 */ AND (state = 0
-             OR (state = 1 AND EXISTS (SELECT 1 FROM open WHERE replay = ?2 /*! AND account = @2 */)))",
+             WHERE id = ?2 /*account of ?2*/ AND (state = 0
+             OR (state = 1 AND EXISTS (SELECT 1 FROM open WHERE replay = ?2 /*account of ?2*/)))",
         )?
         .execute([now.as_micros(), id])?;
     Ok(changed == 1)
@@ -232,7 +232,7 @@ pub fn deliveries_of_each(
     account: AccountKey,
     positions: &[i64],
 ) -> Result<Vec<Vec<i64>>, StoreError> {
-    let sql = "SELECT delivery FROM replayed WHERE event = ? /*! AND account = @1 */ ORDER BY delivery";
+    let sql = "SELECT delivery FROM replayed WHERE event = ? /*account of ?1*/ ORDER BY delivery";
     let events: Vec<[i64; 1]> = positions.iter().map(|&position| [pack(account, position)]).collect();
     Ok(db.query_each(sql, &events, |row| Ok(unpack(row.get(0)?).1))?)
 }
@@ -244,9 +244,8 @@ pub fn replay_of_delivery(
     position: i64,
     delivery: i64,
 ) -> Result<Option<i64>, StoreError> {
-    let mut statement = db.prepare_cached(
-        "SELECT replay FROM replayed WHERE event = ? /*! AND account = @1 */ AND delivery = ?",
-    )?;
+    let mut statement =
+        db.prepare_cached("SELECT replay FROM replayed WHERE event = ? /*account of ?1*/ AND delivery = ?")?;
     let key = [pack(account, position), pack(account, delivery)];
     Ok(statement.query_row(key, |row| row.get(0)).optional()?.map(|id| unpack(id).1))
 }
@@ -260,7 +259,7 @@ pub fn has_any(db: &Connection, account: AccountKey) -> Result<bool, StoreError>
 pub fn forget(db: &Connection, account: AccountKey, since: i64) -> Result<bool, StoreError> {
     let oldest: Vec<(i64, i64, Option<i64>)> = db
         .prepare_cached(
-            "SELECT id, created_at, next_at FROM replays WHERE id > ? AND id < ? /*! AND account = @1 */
+            "SELECT id, created_at, next_at FROM replays WHERE id > ? AND id < ? /*account of ?1*/
              ORDER BY id LIMIT ?",
         )?
         .query_map(params![pack(account, 0), pack(AccountKey(account.0 + 1), 0), STEP], |row| {
@@ -270,7 +269,7 @@ pub fn forget(db: &Connection, account: AccountKey, since: i64) -> Result<bool, 
     let mut has_forgotten = false;
     for (id, created_at, next_at) in oldest {
         if created_at <= since && next_at.is_none() {
-            db.prepare_cached("DELETE FROM replays WHERE id = ? /*! AND account = @1 */")?.execute([id])?;
+            db.prepare_cached("DELETE FROM replays WHERE id = ? /*account of ?1*/")?.execute([id])?;
             has_forgotten = true;
         }
     }

@@ -68,7 +68,7 @@ const STEP: i64 = 250;
 pub fn events(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
     let (db, [after, end]) = (erasing.recording.db, rest(erasing));
     let mut statement = db.prepare_cached(
-        "SELECT id, kind, call, body FROM events WHERE id > ? AND id < ? /*! AND account = @1 */
+        "SELECT id, kind, call, body FROM events WHERE id > ? AND id < ? /*account of ?1*/
          ORDER BY id LIMIT ?",
     )?;
     let mut rows = statement.query([after, end, STEP])?;
@@ -107,7 +107,7 @@ fn calls_of(erasing: &Erasing<'_, '_>) -> Result<BTreeSet<i64>, StoreError> {
     let mut statement = erasing
         .recording
         .db
-        .prepare_cached("SELECT call FROM erasure_calls WHERE erasure = ? /*! AND account = @1 */")?;
+        .prepare_cached("SELECT call FROM erasure_calls WHERE erasure = ? /*account of ?1*/")?;
     let calls = statement.query_map([erasing.job], |row| row.get(0))?;
     Ok(calls.collect::<Result<_, _>>()?)
 }
@@ -130,23 +130,19 @@ pub fn calls(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
     let db = erasing.recording.db;
     while erasing.may_take(0) {
         let next: Option<(i64, i64)> = db
-            .prepare_cached(
-                "SELECT call, at FROM erasure_calls WHERE erasure = ? /*! AND account = @1 */ LIMIT 1",
-            )?
+            .prepare_cached("SELECT call, at FROM erasure_calls WHERE erasure = ? /*account of ?1*/ LIMIT 1")?
             .query_row([erasing.job], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         let Some((call, at)) = next else { return Ok(false) };
         if let Some(position) = erase_call(erasing, call, at)? {
             db.prepare_cached(
-                "UPDATE erasure_calls SET at = ? WHERE erasure = ? /*! AND account = @2 */ AND call = ?",
+                "UPDATE erasure_calls SET at = ? WHERE erasure = ? /*account of ?2*/ AND call = ?",
             )?
             .execute([position, erasing.job, call])?;
             break;
         }
-        db.prepare_cached(
-            "DELETE FROM erasure_calls WHERE erasure = ? /*! AND account = @1 */ AND call = ?",
-        )?
-        .execute([erasing.job, call])?;
+        db.prepare_cached("DELETE FROM erasure_calls WHERE erasure = ? /*account of ?1*/ AND call = ?")?
+            .execute([erasing.job, call])?;
     }
     Ok(true)
 }
@@ -181,7 +177,7 @@ fn erase_record(erasing: &mut Erasing<'_, '_>, call: i64, alias: &Text) -> Resul
     #[expect(clippy::type_complexity, reason = "one row")]
     let row: Option<(i64, Vec<u8>, Option<Vec<u8>>, Vec<u8>, i64)> = db
         .prepare_cached(
-            "SELECT event, marks, record, vendor_id, source FROM calls WHERE id = ? /*! AND account = @1 */",
+            "SELECT event, marks, record, vendor_id, source FROM calls WHERE id = ? /*account of ?1*/",
         )?
         .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
         .optional()?;
@@ -189,13 +185,12 @@ fn erase_record(erasing: &mut Erasing<'_, '_>, call: i64, alias: &Text) -> Resul
     let packed = match record {
         Some(record) => record,
         None => db
-            .prepare_cached("SELECT body FROM events WHERE id = ? /*! AND account = @1 */")?
+            .prepare_cached("SELECT body FROM events WHERE id = ? /*account of ?1*/")?
             .query_row([pack(erasing.account, event)], |row| row.get(0))?,
     };
     let Ok(book) = read_book(&packed, &marks) else {
         // A damaged one must not keep everybody else from being erased; its events are emptied one by one.
-        db.prepare_cached("UPDATE calls SET record = NULL WHERE id = ? /*! AND account = @1 */")?
-            .execute([id])?;
+        db.prepare_cached("UPDATE calls SET record = NULL WHERE id = ? /*account of ?1*/")?.execute([id])?;
         return Ok(Some(event));
     };
     // What it adds to the numbers changes with what was felt and what it cost.
@@ -204,12 +199,12 @@ fn erase_record(erasing: &mut Erasing<'_, '_>, call: i64, alias: &Text) -> Resul
     let received = Received::of_call(&book.marks);
     let marks = serde_json::to_vec(&book.marks).map_err(damaged)?;
     // The snapshot of its last event, which follows in this transaction, is the record again.
-    db.prepare_cached("UPDATE calls SET marks = ?, record = NULL WHERE id = ? /*! AND account = @2 */")?
+    db.prepare_cached("UPDATE calls SET marks = ?, record = NULL WHERE id = ? /*account of ?2*/")?
         .execute(params![marks, id])?;
     if erasing.person.is_in(&vendor_id) {
         let call_id = Text::from_bytes(vendor_id);
         let (known_by, hash) = (call_hash(source, &call_id), call_hash(source, alias));
-        db.prepare_cached("UPDATE calls SET hash = ?, vendor_id = ? WHERE id = ? /*! AND account = @3 */")?
+        db.prepare_cached("UPDATE calls SET hash = ?, vendor_id = ? WHERE id = ? /*account of ?3*/")?
             .execute(params![hash, alias.as_bytes(), id])?;
         erasing.recording.found.remove(db, known_by, id)?;
         erasing.recording.found.add(hash, id);
@@ -248,7 +243,7 @@ fn erase_event(
     let db = erasing.recording.db;
     let row: Option<(i64, i64, Option<i64>, Option<i64>)> = db
         .prepare_cached(
-            "SELECT first_delivery, deliveries, previous, call FROM events WHERE id = ? /*! AND account = @1 */",
+            "SELECT first_delivery, deliveries, previous, call FROM events WHERE id = ? /*account of ?1*/",
         )?
         .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
         .optional()?;
@@ -294,7 +289,7 @@ fn nameless(mut call: Call, person: &Mention, alias: &Text) -> Call {
 /// Writes another snapshot in place of the one that is there; of a call, one that cannot be read becomes an empty one.
 fn rewrite(db: &Connection, id: i64, change: impl FnOnce(EventBody) -> EventBody) -> Result<(), StoreError> {
     let (kind, packed): (i64, Vec<u8>) = db
-        .prepare_cached("SELECT kind, body FROM events WHERE id = ? /*! AND account = @1 */")?
+        .prepare_cached("SELECT kind, body FROM events WHERE id = ? /*account of ?1*/")?
         .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let kind = EventType::from_code(kind).ok_or_else(|| damaged("unknown event type"))?;
     let body = unpack_text(&packed).ok().and_then(|json| EventBody::from_json(kind, &json).ok());
@@ -309,7 +304,7 @@ fn rewrite(db: &Connection, id: i64, change: impl FnOnce(EventBody) -> EventBody
             EventBody::Call { call: call.into(), changed: Vec::new() }.to_json()
         }
     };
-    db.prepare_cached("UPDATE events SET body = ? WHERE id = ? /*! AND account = @2 */")?
+    db.prepare_cached("UPDATE events SET body = ? WHERE id = ? /*account of ?2*/")?
         .execute(params![pack_bytes(json.as_bytes())?, id])?;
     Ok(())
 }
@@ -320,15 +315,13 @@ fn erase_deliveries(erasing: &mut Erasing<'_, '_>, range: [i64; 2]) -> Result<bo
     let db = erasing.recording.db;
     let open: Vec<(i64, i64, i64)> = db
         .prepare_cached(
-            "SELECT id, endpoint, state FROM open WHERE id >= ? AND id < ? /*! AND account = @1 */
+            "SELECT id, endpoint, state FROM open WHERE id >= ? AND id < ? /*account of ?1*/
              ORDER BY id",
         )?
         .query_map(range, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<Result<_, _>>()?;
     let kept: Vec<i64> = db
-        .prepare_cached(
-            "SELECT delivery FROM bodies WHERE delivery >= ? AND delivery < ? /*! AND account = @1 */",
-        )?
+        .prepare_cached("SELECT delivery FROM bodies WHERE delivery >= ? AND delivery < ? /*account of ?1*/")?
         .query_map(range, |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     let calling_off: Vec<&(i64, i64, i64)> = open.iter().take_while(|_| erasing.may_take(0)).collect();
@@ -352,7 +345,7 @@ fn erase_deliveries(erasing: &mut Erasing<'_, '_>, range: [i64; 2]) -> Result<bo
     {
         let mut statement = db.prepare_cached(
             "SELECT id, attempts FROM settled
-             WHERE id >= ? AND id < ? /*! AND account = @1 */ AND attempts IS NOT NULL ORDER BY id",
+             WHERE id >= ? AND id < ? /*account of ?1*/ AND attempts IS NOT NULL ORDER BY id",
         )?;
         let mut rows = statement.query(range)?;
         while let Some(row) = rows.next()? {
@@ -370,7 +363,7 @@ fn erase_deliveries(erasing: &mut Erasing<'_, '_>, range: [i64; 2]) -> Result<bo
     }
     for (id, packed) in &quoting {
         db.later(
-            "UPDATE settled SET attempts = ? WHERE id = ? /*! AND account = @2 */",
+            "UPDATE settled SET attempts = ? WHERE id = ? /*account of ?2*/",
             params![without_answers(packed), id],
         )?;
     }
@@ -382,7 +375,7 @@ fn erase_deliveries(erasing: &mut Erasing<'_, '_>, range: [i64; 2]) -> Result<bo
 pub fn quarantine(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
     let (db, [after, end]) = (erasing.recording.db, rest(erasing));
     let mut statement = db.prepare_cached(
-        "SELECT id, body, reason FROM quarantine WHERE id > ? AND id < ? /*! AND account = @1 */
+        "SELECT id, body, reason FROM quarantine WHERE id > ? AND id < ? /*account of ?1*/
          ORDER BY id LIMIT ?",
     )?;
     let mut rows = statement.query([after, end, STEP])?;

@@ -23,7 +23,7 @@ pub fn erase(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
         return Ok(true);
     }
     let mut statement = db.prepare_cached(
-        "SELECT id, about FROM contacts WHERE id > ? AND id < ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
+        "SELECT id, about FROM contacts WHERE id > ? AND id < ? /*account of ?1*/ ORDER BY id LIMIT ?",
     )?;
     let mut rows = statement.query(params![range[0], range[1], STEP])?;
     let (mut seen, mut found) = (0, Vec::new());
@@ -40,12 +40,10 @@ pub fn erase(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
     for (id, contact) in &found {
         let batch = pack(account, batch_of(unpack(*id).1));
         for hash in keys_of(batch, contact) {
-            db.prepare_cached(
-                "DELETE FROM contact_keys WHERE hash = ? AND contact = ? /*! AND account = @2 */",
-            )?
-            .execute([hash, *id])?;
+            db.prepare_cached("DELETE FROM contact_keys WHERE hash = ? AND contact = ? /*account of ?2*/")?
+                .execute([hash, *id])?;
         }
-        db.prepare_cached("UPDATE contacts SET about = ? WHERE id = ? /*! AND account = @2 */")?
+        db.prepare_cached("UPDATE contacts SET about = ? WHERE id = ? /*account of ?2*/")?
             .execute(params![nobody, id])?;
         let now = erasing.recording.now;
         erasing.recording.change_contact(batch, *id, now, |book, _| book.is_closed = true)?;

@@ -24,7 +24,7 @@ pub fn purge(recording: &mut Recording<'_>, account: AccountKey, since: i64) -> 
     let Some(batch) = old else { return Ok(false) };
     let [first, end] = contacts_of(batch);
     let sql = format!(
-        "SELECT {CONTACT_COLUMNS} FROM contacts WHERE id >= ? AND id < ? /*! AND account = @1 */
+        "SELECT {CONTACT_COLUMNS} FROM contacts WHERE id >= ? AND id < ? /*account of ?1*/
          ORDER BY id LIMIT ?"
     );
     let mut statement = db.prepare_cached(&sql)?;
@@ -36,11 +36,11 @@ pub fn purge(recording: &mut Recording<'_>, account: AccountKey, since: i64) -> 
     for (id, contact) in &found {
         for hash in rows::keys_of(batch, contact) {
             db.later(
-                "DELETE FROM contact_keys WHERE hash = ? AND contact = ? /*! AND account = @2 */",
+                "DELETE FROM contact_keys WHERE hash = ? AND contact = ? /*account of ?2*/",
                 [hash, *id],
             )?;
         }
-        db.later("DELETE FROM contacts WHERE id = ? /*! AND account = @1 */", [*id])?;
+        db.later("DELETE FROM contacts WHERE id = ? /*account of ?1*/", [*id])?;
     }
     if !found.is_empty() {
         return Ok(true);
@@ -49,14 +49,13 @@ pub fn purge(recording: &mut Recording<'_>, account: AccountKey, since: i64) -> 
         .prepare_cached(
             "DELETE FROM batch_calls WHERE call IN
                  (SELECT call FROM batch_calls
-                 WHERE batch = ? /*! AND account = @1 */ LIMIT ?) /*! AND account = @1 */",
+                 WHERE batch = ? /*account of ?1*/ LIMIT ?) /*account of ?1*/",
         )?
         .execute([batch, STEP])?;
     if links == 0 {
         delete_endpoints(recording, batch)?;
         schedule::remove(db, batch)?;
-        db.prepare_cached("DELETE FROM given_batches WHERE id = ? /*! AND account = @1 */")?
-            .execute([batch])?;
+        db.prepare_cached("DELETE FROM given_batches WHERE id = ? /*account of ?1*/")?.execute([batch])?;
     }
     Ok(true)
 }

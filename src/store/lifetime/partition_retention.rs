@@ -107,7 +107,7 @@ impl Purge<'_, '_> {
         let [_, end] = spans::of_events(db, newest.id, 0, end)?;
         let own: Option<i64> = db
             .prepare_cached(
-                "SELECT MIN(event) FROM open WHERE id > ? AND id < ? /*! AND account = @1 */ AND state = ?",
+                "SELECT MIN(event) FROM open WHERE id > ? AND id < ? /*account of ?1*/ AND state = ?",
             )?
             .query_row([edges.before_deliveries(), end, OWNED], |row| row.get(0))?;
         let again: Option<i64> = db
@@ -146,7 +146,7 @@ impl Purge<'_, '_> {
     fn pass_settled(&mut self, [first, end]: [i64; 2], events: [i64; 2]) -> Result<bool, StoreError> {
         let db = self.recording.db;
         let mut statement = db.prepare_cached(
-            "SELECT id, endpoint, state FROM settled WHERE id >= ? AND id < ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
+            "SELECT id, endpoint, state FROM settled WHERE id >= ? AND id < ? /*account of ?1*/ ORDER BY id LIMIT ?",
         )?;
         let mut rows = statement.query([first, end, STEP + 1])?;
         let (mut budget, mut rest) = (Budget::new(), end);
@@ -157,15 +157,13 @@ impl Purge<'_, '_> {
             }
             self.count(row.get(1)?, state_of(row.get(2)?));
         }
-        db.prepare_cached(
-            "DELETE FROM rendered WHERE delivery >= ? AND delivery < ? /*! AND account = @1 */",
-        )?
-        .execute([first, rest])?;
+        db.prepare_cached("DELETE FROM rendered WHERE delivery >= ? AND delivery < ? /*account of ?1*/")?
+            .execute([first, rest])?;
         // The few that were settled in a later week than their event was recorded in: they would be there when the event is
         // not, and who erases a person finds deliveries by their events.
         db.prepare_cached(
-            "DELETE FROM settled WHERE id >= ? AND id < ? /*! AND account = @1 */
-             AND week > (SELECT MIN(week) FROM events WHERE id >= ? AND id <= ? /*! AND account = @3 */)",
+            "DELETE FROM settled WHERE id >= ? AND id < ? /*account of ?1*/
+             AND week > (SELECT MIN(week) FROM events WHERE id >= ? AND id <= ? /*account of ?3*/)",
         )?
         .execute([first, rest, events[0], events[1]])?;
         self.move_edge("purged_deliveries", unpack(rest).1 - 1)?;

@@ -187,7 +187,7 @@ impl Purge<'_, '_> {
             .recording
             .db
             .prepare_cached(
-                "SELECT id FROM events WHERE id > ? AND id <= ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
+                "SELECT id FROM events WHERE id > ? AND id <= ? /*account of ?1*/ ORDER BY id LIMIT ?",
             )?
             .query_map([pack(self.account, 0), pack(self.account, self.purged), STEP], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
@@ -208,7 +208,7 @@ impl Purge<'_, '_> {
         let mut old = Vec::new();
         let mut statement = db.prepare_cached(
             "SELECT id, received_at, length(body) FROM quarantine
-             WHERE id > ? AND id < ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
+             WHERE id > ? AND id < ? /*account of ?1*/ ORDER BY id LIMIT ?",
         )?;
         let [first, end] = [pack(self.account, 0), pack(AccountKey(self.account.0 + 1), 0)];
         let mut rows = statement.query([first, end, STEP])?;
@@ -273,7 +273,7 @@ impl Purge<'_, '_> {
     pub fn events(&self, first: i64, end: i64) -> Result<Vec<Row>, StoreError> {
         let mut statement = self.recording.db.prepare_cached(
             "SELECT id, kind, source, call, first_delivery, deliveries, length(body) FROM events
-             WHERE id >= ? AND id < ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
+             WHERE id >= ? AND id < ? /*account of ?1*/ ORDER BY id LIMIT ?",
         )?;
         let mut rows = statement.query([pack(self.account, first), pack(self.account, end), STEP])?;
         let (mut events, mut budget, mut deliveries) = (Vec::new(), Budget::new(), 0i64);
@@ -303,7 +303,7 @@ impl Purge<'_, '_> {
         let db = self.recording.db;
         let open: Vec<(i64, i64, i64)> = db
             .prepare_cached(
-                "SELECT id, event, state FROM open WHERE id >= ? AND id < ? /*! AND account = @1 */
+                "SELECT id, event, state FROM open WHERE id >= ? AND id < ? /*account of ?1*/
                  ORDER BY id",
             )?
             .query_map(range, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
@@ -337,7 +337,7 @@ impl Purge<'_, '_> {
         let (mut old, mut budget) = (Vec::new(), Budget::new());
         let mut statement = db.prepare_cached(
             "SELECT delivery, length(body) FROM bodies
-             WHERE delivery >= ? AND delivery < ? /*! AND account = @1 */ ORDER BY delivery",
+             WHERE delivery >= ? AND delivery < ? /*account of ?1*/ ORDER BY delivery",
         )?;
         let mut rows = statement.query(range)?;
         let mut are_all = true;
@@ -363,7 +363,7 @@ impl Purge<'_, '_> {
         let db = self.recording.db;
         let mut statement = db.prepare_cached(
             "SELECT id, endpoint, state, length(attempts) FROM settled
-             WHERE id >= ? AND id < ? /*! AND account = @1 */ ORDER BY id",
+             WHERE id >= ? AND id < ? /*account of ?1*/ ORDER BY id",
         )?;
         let mut rows = statement.query([first, end])?;
         let (mut budget, mut rest) = (Budget::new(), end);
@@ -374,12 +374,12 @@ impl Purge<'_, '_> {
             }
             self.count(row.get(1)?, state_of(row.get(2)?));
         }
-        db.prepare_cached("DELETE FROM settled WHERE id >= ? AND id < ? /*! AND account = @1 */")?
+        db.prepare_cached("DELETE FROM settled WHERE id >= ? AND id < ? /*account of ?1*/")?
             .execute([first, rest])?;
         // What is under way goes on saying what it does.
         db.prepare_cached(
-            "DELETE FROM rendered WHERE delivery >= ?1 AND delivery < ?2 /*! AND account = @1 */ AND delivery NOT IN
-             (SELECT id FROM open WHERE id >= ?1 AND id < ?2 /*! AND account = @1 */)",
+            "DELETE FROM rendered WHERE delivery >= ?1 AND delivery < ?2 /*account of ?1*/ AND delivery NOT IN
+             (SELECT id FROM open WHERE id >= ?1 AND id < ?2 /*account of ?1*/)",
         )?
         .execute([first, rest])?;
         Ok(rest == end)
@@ -395,7 +395,7 @@ impl Purge<'_, '_> {
         let db = self.recording.db;
         let again: Vec<(i64, i64)> = db
             .prepare_cached(
-                "SELECT event, delivery FROM replayed WHERE event >= ? AND event <= ? /*! AND account = @1 */
+                "SELECT event, delivery FROM replayed WHERE event >= ? AND event <= ? /*account of ?1*/
                  ORDER BY event LIMIT ?",
             )?
             .query_map([events[0], events[1], STEP], |row| Ok((row.get(0)?, row.get(1)?)))?
@@ -413,10 +413,8 @@ impl Purge<'_, '_> {
             if !(self.remove_bodies([id, id + 1], &under_way)? && self.remove_settled([id, id + 1])?) {
                 return Ok(false);
             }
-            db.prepare_cached(
-                "DELETE FROM replayed WHERE event = ? /*! AND account = @1 */ AND delivery = ?",
-            )?
-            .execute([event, id])?;
+            db.prepare_cached("DELETE FROM replayed WHERE event = ? /*account of ?1*/ AND delivery = ?")?
+                .execute([event, id])?;
         }
         Ok(i64::try_from(found).unwrap_or(i64::MAX) < STEP)
     }
@@ -434,12 +432,12 @@ impl Purge<'_, '_> {
             let id = pack(self.account, call);
             self.forget_call(id, unpack(event.id).1)?;
         }
-        db.prepare_cached("DELETE FROM events WHERE id = ? /*! AND account = @1 */")?.execute([event.id])?;
+        db.prepare_cached("DELETE FROM events WHERE id = ? /*account of ?1*/")?.execute([event.id])?;
         if let Some(call) = event.call {
             let id = pack(self.account, call);
             let gone: Option<(i64, i64, Vec<u8>, Vec<u8>)> = db
                 .prepare_cached(
-                    "DELETE FROM calls WHERE id = ? /*! AND account = @1 */ AND event = ?
+                    "DELETE FROM calls WHERE id = ? /*account of ?1*/ AND event = ?
                      RETURNING hash, source, vendor_id, marks",
                 )?
                 .query_row([id, unpack(event.id).1], |row| {
@@ -466,7 +464,7 @@ impl Purge<'_, '_> {
     fn forget_call(&mut self, call: i64, event: i64) -> Result<(), StoreError> {
         let db = self.recording.db;
         let is_last = db
-            .prepare_cached("SELECT 1 FROM calls WHERE id = ? /*! AND account = @1 */ AND event = ?")?
+            .prepare_cached("SELECT 1 FROM calls WHERE id = ? /*account of ?1*/ AND event = ?")?
             .exists([call, event])?;
         // A damaged one must not keep everything else from going.
         let adds = if is_last { rollups::of_call(db, call).unwrap_or_default() } else { None };
@@ -495,19 +493,19 @@ impl Purge<'_, '_> {
         }
         let source = pack(self.account, source);
         let packed: Vec<u8> = db
-            .prepare_cached("SELECT body FROM events WHERE id = ? /*! AND account = @1 */")?
+            .prepare_cached("SELECT body FROM events WHERE id = ? /*account of ?1*/")?
             .query_row([event], |row| row.get(0))?;
         let body = unpack_text(&packed).ok().and_then(|json| EventBody::from_json(kind, &json).ok());
         // A damaged one must not keep everything else from going.
         let Some(EventBody::Batch(batch)) = body else { return Ok(()) };
         let heard = if kind == EventType::BatchCompleted { "completed" } else { "failed" };
         db.prepare_cached(&format!(
-            "UPDATE batches SET {heard} = 0 WHERE source = ? /*! AND account = @1 */ AND vendor_id = ?"
+            "UPDATE batches SET {heard} = 0 WHERE source = ? /*account of ?1*/ AND vendor_id = ?"
         ))?
         .execute(params![source, batch.batch_id.as_bytes()])?;
         db.prepare_cached(
             "DELETE FROM batches
-             WHERE source = ? /*! AND account = @1 */ AND vendor_id = ? AND completed = 0 AND failed = 0",
+             WHERE source = ? /*account of ?1*/ AND vendor_id = ? AND completed = 0 AND failed = 0",
         )?
         .execute(params![source, batch.batch_id.as_bytes()])?;
         let is_completed = kind == EventType::BatchCompleted;
@@ -550,7 +548,7 @@ fn forget_shapes(
     edges: &Edges,
 ) -> Result<(), StoreError> {
     let all: Vec<[i64; 1]> = endpoints.map(|endpoint| [endpoint]).collect();
-    let second = "SELECT 1 FROM shapes WHERE endpoint = ? /*! AND account = @1 */ LIMIT 1 OFFSET 1";
+    let second = "SELECT 1 FROM shapes WHERE endpoint = ? /*account of ?1*/ LIMIT 1 OFFSET 1";
     let have_several = db.query_each(second, &all, |_| Ok(()))?;
     let several = all.into_iter().zip(have_several).filter(|(_, rows)| !rows.is_empty());
     let several: Vec<i64> = several.map(|([endpoint], _)| endpoint).collect();
@@ -563,8 +561,7 @@ fn forget_shapes(
         ("settled WHERE endpoint = ? AND state <> 1 AND state = 2", there),
         ("settled WHERE endpoint = ? AND state <> 1 AND state = 3", there),
     ] {
-        let sql =
-            format!("SELECT id, revision FROM {rows} AND id > ? /*! AND account = @1 */ ORDER BY id LIMIT 1");
+        let sql = format!("SELECT id, revision FROM {rows} AND id > ? /*account of ?1*/ ORDER BY id LIMIT 1");
         let params: Vec<[i64; 2]> = several.iter().map(|&endpoint| [endpoint, after]).collect();
         let found = db.query_each(&sql, &params, |row| Ok((row.get(0)?, row.get(1)?)))?;
         for (oldest, found) in oldest.iter_mut().zip(found) {
@@ -574,8 +571,8 @@ fn forget_shapes(
     for (endpoint, oldest) in several.into_iter().zip(oldest) {
         // The newest is what the next delivery gets.
         db.later(
-            "DELETE FROM shapes WHERE endpoint = ?1 /*! AND account = @1 */ AND revision < ?2
-             AND revision < (SELECT MAX(revision) FROM shapes WHERE endpoint = ?1 /*! AND account = @1 */)",
+            "DELETE FROM shapes WHERE endpoint = ?1 /*account of ?1*/ AND revision < ?2
+             AND revision < (SELECT MAX(revision) FROM shapes WHERE endpoint = ?1 /*account of ?1*/)",
             [endpoint, oldest.map_or(i64::MAX, |(_, revision)| revision)],
         )?;
     }

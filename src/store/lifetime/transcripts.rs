@@ -86,7 +86,7 @@ fn silence(recording: &Recording<'_>, account: AccountKey, first: i64, end: i64)
     let (mut budget, mut reached, mut seen) = (Budget::new(), first - 1, 0);
     let mut statement = db.prepare_cached(
         "SELECT id, kind, call, first_delivery, deliveries, body FROM events
-         WHERE id >= ? AND id < ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
+         WHERE id >= ? AND id < ? /*account of ?1*/ ORDER BY id LIMIT ?",
     )?;
     let mut rows = statement.query([pack(account, first), pack(account, end), STEP])?;
     while let Some(row) = rows.next()? {
@@ -105,7 +105,7 @@ fn silence(recording: &Recording<'_>, account: AccountKey, first: i64, end: i64)
                 return Ok(reached);
             }
             forget_later_bodies(db, account, unpack(id).1)?;
-            db.prepare_cached("UPDATE events SET body = ? WHERE id = ? /*! AND account = @2 */")?
+            db.prepare_cached("UPDATE events SET body = ? WHERE id = ? /*account of ?2*/")?
                 .execute(params![pack_bytes(silent.to_json().as_bytes())?, id])?;
         }
         if let Some(call) = row.get::<Option<i64>>(2)? {
@@ -123,8 +123,8 @@ fn forget_bodies(db: &Connection, [first, end]: [i64; 2]) -> Result<bool, StoreE
         .prepare_cached(
             "DELETE FROM bodies WHERE delivery IN
              (SELECT delivery FROM bodies
-             WHERE delivery >= ? AND delivery < ? /*! AND account = @1 */ LIMIT ?)
-             /*! AND account = @1 */",
+             WHERE delivery >= ? AND delivery < ? /*account of ?1*/ LIMIT ?)
+             /*account of ?1*/",
         )?
         .execute([first, end, STEP])?;
     Ok(i64::try_from(forgotten).unwrap_or(STEP) < STEP)
@@ -135,14 +135,14 @@ fn forget_bodies(db: &Connection, [first, end]: [i64; 2]) -> Result<bool, StoreE
 fn forget_later_bodies(db: &Connection, account: AccountKey, position: i64) -> Result<(), StoreError> {
     db.prepare_cached(
         "DELETE FROM bodies WHERE delivery IN
-         (SELECT delivery FROM replayed WHERE event = ? /*! AND account = @1 */) /*! AND account = @1 */",
+         (SELECT delivery FROM replayed WHERE event = ? /*account of ?1*/) /*account of ?1*/",
     )?
     .execute([pack(account, position)])?;
     let [first, end] = keys_of(account);
     db.prepare_cached(
         "DELETE FROM bodies WHERE delivery IN
-         (SELECT delivery FROM rendered WHERE snapshot = ? AND delivery >= ? AND delivery < ? /*! AND account = @2 */)
-         /*! AND account = @2 */",
+         (SELECT delivery FROM rendered WHERE snapshot = ? AND delivery >= ? AND delivery < ? /*account of ?2*/)
+         /*account of ?2*/",
     )?
     .execute([position, first, end])?;
     Ok(())
@@ -153,7 +153,7 @@ fn silence_record(db: &Connection, call: i64, event: i64) -> Result<(), StoreErr
     let record: Option<Vec<u8>> = db
         .prepare_cached(
             "SELECT record FROM calls
-             WHERE id = ? /*! AND account = @1 */ AND event = ? AND record IS NOT NULL",
+             WHERE id = ? /*account of ?1*/ AND event = ? AND record IS NOT NULL",
         )?
         .query_row([call, event], |row| row.get(0))
         .optional()?;
@@ -163,7 +163,7 @@ fn silence_record(db: &Connection, call: i64, event: i64) -> Result<(), StoreErr
         return Ok(());
     }
     let silent = serde_json::to_vec(&known.without_transcript()).map_err(damaged)?;
-    db.prepare_cached("UPDATE calls SET record = ? WHERE id = ? /*! AND account = @2 */")?
+    db.prepare_cached("UPDATE calls SET record = ? WHERE id = ? /*account of ?2*/")?
         .execute(params![pack_bytes(&silent)?, call])?;
     Ok(())
 }

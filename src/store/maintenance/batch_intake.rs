@@ -148,9 +148,8 @@ pub fn begin_batch(
 }
 
 fn begin(db: &Connection, id: i64, endpoints: Vec<i64>) -> Result<(), StoreError> {
-    let sql = format!(
-        "SELECT {BATCH_COLUMNS} FROM given_batches WHERE id = ? /*! AND account = @1 */ AND state = 0"
-    );
+    let sql =
+        format!("SELECT {BATCH_COLUMNS} FROM given_batches WHERE id = ? /*account of ?1*/ AND state = 0");
     let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query([id])?;
     let row = rows.next()?.ok_or_else(|| StoreError::Data("a batch that is not arriving".to_owned()))?;
@@ -161,7 +160,7 @@ fn begin(db: &Connection, id: i64, endpoints: Vec<i64>) -> Result<(), StoreError
         schedule::add(db, id, time)?;
     }
     db.prepare_cached(
-        "UPDATE given_batches SET state = 1, intake = 1, given = ? WHERE id = ? /*! AND account = @2 */",
+        "UPDATE given_batches SET state = 1, intake = 1, given = ? WHERE id = ? /*account of ?2*/",
     )?
     .execute(params![write(&given)?, id])?;
     Ok(())
@@ -174,11 +173,8 @@ pub fn forget_arriving(db: &Connection, tenure: i64) -> Result<(), StoreError> {
         .query_map([tenure], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     for batch in arriving {
-        db.execute(
-            "DELETE FROM intake WHERE id >= ? AND id < ? /*! AND account = @1 */",
-            contacts_of(batch),
-        )?;
-        db.execute("DELETE FROM given_batches WHERE id = ? /*! AND account = @1 */", [batch])?;
+        db.execute("DELETE FROM intake WHERE id >= ? AND id < ? /*account of ?1*/", contacts_of(batch))?;
+        db.execute("DELETE FROM given_batches WHERE id = ? /*account of ?1*/", [batch])?;
     }
     Ok(())
 }
@@ -196,7 +192,7 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
     let db = recording.db;
     let batch: Option<i64> = db
         .prepare_cached(
-            "SELECT id FROM given_batches WHERE intake = 1 AND id >= ? AND id < ? /*! AND account = @1 */
+            "SELECT id FROM given_batches WHERE intake = 1 AND id >= ? AND id < ? /*account of ?1*/
              ORDER BY id LIMIT 1",
         )?
         .query_row(keys_of_account(account), |row| row.get(0))
@@ -206,7 +202,7 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
     let [first, end] = contacts_of(batch);
     let part: Option<(i64, Vec<u8>)> = db
         .prepare_cached(
-            "SELECT id, packed FROM intake WHERE id >= ? AND id < ? /*! AND account = @1 */
+            "SELECT id, packed FROM intake WHERE id >= ? AND id < ? /*account of ?1*/
              ORDER BY id LIMIT 1",
         )?
         .query_row([first, end], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -215,8 +211,8 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
         Some(_) if is_over => {
             db.prepare_cached(
                 "DELETE FROM intake WHERE id IN (SELECT id FROM intake
-                     WHERE id >= ? AND id < ? /*! AND account = @1 */
-                     ORDER BY id LIMIT 32) /*! AND account = @1 */",
+                     WHERE id >= ? AND id < ? /*account of ?1*/
+                     ORDER BY id LIMIT 32) /*account of ?1*/",
             )?
             .execute([first, end])?;
         }
@@ -224,7 +220,7 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
         Some((id, packed)) => {
             let contacts: Vec<Contact> = serde_json::from_slice(&unpack_bytes(&packed)?).map_err(damaged)?;
             take_in(recording, batch, id, &contacts)?;
-            db.prepare_cached("DELETE FROM intake WHERE id = ? /*! AND account = @1 */")?.execute([id])?;
+            db.prepare_cached("DELETE FROM intake WHERE id = ? /*account of ?1*/")?.execute([id])?;
         }
         None if place_early(recording, batch)? => {}
         None if recording.batch(batch)?.is_some_and(|book| book.taken_in < book.tally.total) => {
@@ -277,7 +273,7 @@ fn place_early(recording: &mut Recording<'_>, batch: i64) -> Result<bool, StoreE
     let (db, account) = (recording.db, unpack(batch).0);
     let early: Vec<i64> = db
         .prepare_cached(
-            "SELECT call FROM batch_calls WHERE batch = ? /*! AND account = @1 */ AND contact IS NULL
+            "SELECT call FROM batch_calls WHERE batch = ? /*account of ?1*/ AND contact IS NULL
              ORDER BY call LIMIT 50",
         )?
         .query_map([batch], |row| row.get(0))?
@@ -292,13 +288,12 @@ fn place_early(recording: &mut Recording<'_>, batch: i64) -> Result<bool, StoreE
             None => None,
         };
         let (Some(view), Some(contact)) = (view, contact) else {
-            db.prepare_cached("DELETE FROM batch_calls WHERE call = ? /*! AND account = @1 */")?
-                .execute([call])?;
+            db.prepare_cached("DELETE FROM batch_calls WHERE call = ? /*account of ?1*/")?.execute([call])?;
             continue;
         };
         let after = Counted::of(&view.call);
         db.prepare_cached(
-            "UPDATE batch_calls SET contact = ?, counted = ? WHERE call = ? /*! AND account = @3 */",
+            "UPDATE batch_calls SET contact = ?, counted = ? WHERE call = ? /*account of ?3*/",
         )?
         .execute([contact, after as i64, call])?;
         recording
@@ -318,14 +313,14 @@ pub fn release(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreErr
     let due: Option<i64> = db
         .prepare_cached(
             "SELECT id FROM given_batches
-             WHERE release_at >= ? AND release_at <= ? AND +id >= ? AND +id < ? /*! AND account = @3 */
+             WHERE release_at >= ? AND release_at <= ? AND +id >= ? AND +id < ? /*account of ?3*/
              ORDER BY release_at LIMIT 1",
         )?
         .query_row([from, until, first, end], |row| row.get(0))
         .optional()?;
     let Some(batch) = due else { return Ok(false) };
     old_batches::delete_endpoints(recording, batch)?;
-    db.prepare_cached("UPDATE given_batches SET release_at = NULL WHERE id = ? /*! AND account = @1 */")?
+    db.prepare_cached("UPDATE given_batches SET release_at = NULL WHERE id = ? /*account of ?1*/")?
         .execute([batch])?;
     Ok(true)
 }

@@ -28,7 +28,7 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
         open = db
             .prepare_cached(
                 "SELECT id FROM given_batches
-                 WHERE state < 3 AND state > 0 AND id > ? AND id < ? /*! AND account = @1 */
+                 WHERE state < 3 AND state > 0 AND id > ? AND id < ? /*account of ?1*/
                  ORDER BY id LIMIT ?",
             )?
             .query_map([pack(account, 0), pack(AccountKey(account.0 + 1), 0), STEP], |row| row.get(0))?

@@ -56,7 +56,7 @@ pub fn step(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreError>
     let (db, [from, until], [first, end]) = (recording.db, due.span, keys_of(due.account));
     let mut statement = db.prepare_cached(
         "SELECT id, selection, target, rate, dry, state, next_at, position, last, examined, deliveries
-         FROM replays WHERE next_at >= ? AND next_at <= ? AND +id >= ? AND +id < ? /*! AND account = @3 */
+         FROM replays WHERE next_at >= ? AND next_at <= ? AND +id >= ? AND +id < ? /*account of ?3*/
          ORDER BY next_at LIMIT 1",
     )?;
     let mut rows = statement.query([from, until, first, end])?;
@@ -88,11 +88,11 @@ pub fn step(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreError>
 fn call_off(recording: &mut Recording<'_>, replay: i64) -> Result<(), StoreError> {
     let db = recording.db;
     let open: Vec<i64> = db
-        .prepare_cached("SELECT id FROM open WHERE replay = ? /*! AND account = @1 */ LIMIT ?")?
+        .prepare_cached("SELECT id FROM open WHERE replay = ? /*account of ?1*/ LIMIT ?")?
         .query_map(params![replay, i64::try_from(STEP).unwrap_or(i64::MAX)], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     if open.is_empty() {
-        db.prepare_cached("UPDATE replays SET next_at = NULL WHERE id = ? /*! AND account = @1 */")?
+        db.prepare_cached("UPDATE replays SET next_at = NULL WHERE id = ? /*account of ?1*/")?
             .execute([replay])?;
     }
     recording.cancel_all(&open).map(drop)
@@ -216,9 +216,8 @@ impl<'a, 'b> Walk<'a, 'b> {
             })
         };
         if is_along_call {
-            let mut statement = db.prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM events WHERE id = ? /*! AND account = @1 */"
-            ))?;
+            let mut statement =
+                db.prepare_cached(&format!("SELECT {COLUMNS} FROM events WHERE id = ? /*account of ?1*/"))?;
             let found = statement.query_row([pack(self.account, job.position)], read).optional()?;
             let is_its =
                 |seen: &Seen| seen.call == job.order.selection.call && self.edges.has_event(seen.position);
@@ -226,7 +225,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         }
         let count = if db.postgres().is_some() { most.clamp(PAGE.0, PAGE.1) } else { 1 };
         let mut statement = db.prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM events WHERE id > ? AND id <= ? /*! AND account = @1 */
+            "SELECT {COLUMNS} FROM events WHERE id > ? AND id <= ? /*account of ?1*/
              ORDER BY id LIMIT ?"
         ))?;
         let after = pack(self.account, job.position).max(self.edges.before_events());
@@ -368,7 +367,7 @@ impl<'a, 'b> Walk<'a, 'b> {
             .db
             .prepare_cached(
                 "UPDATE replays SET state = ?, next_at = ?, position = ?, examined = ?, deliveries = ?, finished_at = ?
-                 WHERE id = ? /*! AND account = @7 */ AND state = 0",
+                 WHERE id = ? /*account of ?7*/ AND state = 0",
             )?
             .execute(params![
                 state,

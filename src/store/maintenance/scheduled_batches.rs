@@ -27,7 +27,7 @@ pub fn step(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreError>
     let first: Option<(i64, Option<i64>)> = db
         .prepare_cached(
             "SELECT batch, told FROM scheduled
-             WHERE due >= ? AND due <= ? AND +batch >= ? AND +batch < ? /*! AND account = @3 */
+             WHERE due >= ? AND due <= ? AND +batch >= ? AND +batch < ? /*account of ?3*/
              ORDER BY due LIMIT 1",
         )?
         .query_row([from, until, first, end], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -49,7 +49,7 @@ pub fn step(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreError>
     for view in found.iter().filter(|view| view.book.heard == 0) {
         request(recording, batch, pack(unpack(batch).0, view.number), &view.contact)?;
     }
-    db.prepare_cached("UPDATE scheduled SET told = ? WHERE batch = ? /*! AND account = @2 */")?
+    db.prepare_cached("UPDATE scheduled SET told = ? WHERE batch = ? /*account of ?2*/")?
         .execute([last, batch])?;
     Ok(true)
 }

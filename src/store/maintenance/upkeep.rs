@@ -103,18 +103,18 @@ pub fn sweep(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool,
     let deleted: Option<i64> = db
         .prepare_cached(
             "SELECT id FROM endpoints
-             WHERE deleted_at IS NOT NULL AND swept = 0 AND id >= ? AND id < ? /*! AND account = @1 */
+             WHERE deleted_at IS NOT NULL AND swept = 0 AND id >= ? AND id < ? /*account of ?1*/
              ORDER BY id LIMIT 1",
         )?
         .query_row(keys_of(account), |row| row.get(0))
         .optional()?;
     let Some(endpoint) = deleted else { return Ok(false) };
     let open: Vec<i64> = db
-        .prepare_cached("SELECT id FROM open WHERE endpoint = ? /*! AND account = @1 */ ORDER BY id LIMIT ?")?
+        .prepare_cached("SELECT id FROM open WHERE endpoint = ? /*account of ?1*/ ORDER BY id LIMIT ?")?
         .query_map([endpoint, STEP], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     if open.is_empty() {
-        db.execute("UPDATE endpoints SET swept = 1 WHERE id = ? /*! AND account = @1 */", [endpoint])?;
+        db.execute("UPDATE endpoints SET swept = 1 WHERE id = ? /*account of ?1*/", [endpoint])?;
     }
     recording.cancel_all(&open)?;
     Ok(true)

@@ -51,7 +51,7 @@ pub const LATE_REQUESTS: ByTime = ByTime::Keys(
 /// Gives some calls up. True when there may be more.
 pub fn give_up_calls(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreError> {
     let sql = "SELECT call FROM watched
-         WHERE due >= ? AND due <= ? AND +call >= ? AND +call < ? /*! AND account = @3 */
+         WHERE due >= ? AND due <= ? AND +call >= ? AND +call < ? /*account of ?3*/
          ORDER BY due LIMIT ?";
     let late = late(recording, due, sql)?;
     for &call in &late {
@@ -66,7 +66,7 @@ pub fn give_up_calls(recording: &mut Recording<'_>, due: Due) -> Result<bool, St
 /// Gives some requests up. True when there may be more.
 pub fn give_up_requests(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreError> {
     let sql = "SELECT id FROM contacts
-         WHERE due >= ? AND due <= ? AND due IS NOT NULL AND +id >= ? AND +id < ? /*! AND account = @3 */
+         WHERE due >= ? AND due <= ? AND due IS NOT NULL AND +id >= ? AND +id < ? /*account of ?3*/
          ORDER BY due LIMIT ?";
     let late = late(recording, due, sql)?;
     for &contact in &late {
@@ -87,11 +87,11 @@ fn late(recording: &Recording<'_>, due: Due, sql: &str) -> Result<Vec<i64>, Stor
 
 fn give_up_call(recording: &mut Recording<'_>, key: i64) -> Result<(), StoreError> {
     let db = recording.db;
-    db.prepare_cached("DELETE FROM watched WHERE call = ? /*! AND account = @1 */")?.execute([key])?;
+    db.prepare_cached("DELETE FROM watched WHERE call = ? /*account of ?1*/")?.execute([key])?;
     // A call may have gone by its age, or have ended in time.
     let open: Option<(i64, Vec<u8>)> = db
         .prepare_cached(
-            "SELECT source, vendor_id FROM calls WHERE id = ? /*! AND account = @1 */ AND outcome IS NULL",
+            "SELECT source, vendor_id FROM calls WHERE id = ? /*account of ?1*/ AND outcome IS NULL",
         )?
         .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;

@@ -20,7 +20,7 @@ pub fn calls(
     let before = page.after.map_or_else(|| pack(next(account), 0), |call| pack(account, call));
     let calls: Vec<i64> = db
         .prepare_cached(
-            "SELECT call FROM batch_calls WHERE batch = ? /*! AND account = @1 */ AND call < ?
+            "SELECT call FROM batch_calls WHERE batch = ? /*account of ?1*/ AND call < ?
              ORDER BY call DESC LIMIT ?",
         )?
         .query_map([pack(account, batch), before, limit(page.limit)], |row| row.get(0))?
@@ -37,7 +37,7 @@ pub fn views(
     most: usize,
 ) -> Result<Vec<BatchView>, StoreError> {
     let sql = format!(
-        "SELECT {BATCH_COLUMNS} FROM given_batches WHERE {condition} /*! AND account = @1 */
+        "SELECT {BATCH_COLUMNS} FROM given_batches WHERE {condition} /*account of ?1*/
          ORDER BY id DESC LIMIT ?3"
     );
     let mut statement = db.prepare_cached(&sql)?;
@@ -77,7 +77,7 @@ pub fn contacts(
     // Spelled out, so that each goes by the index that has its rows in order.
     let condition = if only_open { "is_open = 1 AND id" } else { "id" };
     let sql = format!(
-        "SELECT {CONTACT_COLUMNS} FROM contacts WHERE {condition} > ? AND id < ? /*! AND account = @1 */
+        "SELECT {CONTACT_COLUMNS} FROM contacts WHERE {condition} > ? AND id < ? /*account of ?1*/
          ORDER BY id LIMIT ?"
     );
     let mut statement = db.prepare_cached(&sql)?;

@@ -51,9 +51,8 @@ pub fn event(
     account: AccountKey,
     position: i64,
 ) -> Result<(Event, Option<i64>, usize), StoreError> {
-    let mut statement = db.prepare_cached(&format!(
-        "SELECT {EVENT_COLUMNS} FROM events WHERE id = ? /*! AND account = @1 */"
-    ))?;
+    let mut statement =
+        db.prepare_cached(&format!("SELECT {EVENT_COLUMNS} FROM events WHERE id = ? /*account of ?1*/"))?;
     let mut rows = statement.query([pack(account, position)])?;
     let row = rows.next()?.ok_or_else(|| damaged(format!("event {position} is gone")))?;
     event_of(&row, tag)
@@ -110,7 +109,7 @@ pub fn events(
     }
     let [after, end] = range_after(account, page.after.or(Some(purged)));
     let mut statement = db.prepare_cached(&format!(
-        "SELECT {EVENT_COLUMNS} FROM events WHERE id > ? AND id < ? /*! AND account = @1 */
+        "SELECT {EVENT_COLUMNS} FROM events WHERE id > ? AND id < ? /*account of ?1*/
          ORDER BY id LIMIT ?"
     ))?;
     let mut rows = statement.query([after, end, limit(page).saturating_add(1)])?;
@@ -137,7 +136,7 @@ fn call_of(db: &Connection, row: &Row<'_>) -> Result<CallView, StoreError> {
     let packed: Vec<u8> = match row.get(2)? {
         Some(record) => record,
         None => db
-            .prepare_cached("SELECT body FROM events WHERE id = ? /*! AND account = @1 */")?
+            .prepare_cached("SELECT body FROM events WHERE id = ? /*account of ?1*/")?
             .query_row([pack(account, row.get(1)?)], |row| row.get(0))?,
     };
     let call: Call = serde_json::from_str(&unpack_text(&packed)?).map_err(damaged)?;
@@ -147,7 +146,7 @@ fn call_of(db: &Connection, row: &Row<'_>) -> Result<CallView, StoreError> {
 /// A call by number.
 pub fn call(db: &Connection, account: AccountKey, number: i64) -> Result<Option<CallView>, StoreError> {
     let mut statement = db.prepare_cached(
-        "SELECT id, event, record, source, updated_at FROM calls WHERE id = ? /*! AND account = @1 */",
+        "SELECT id, event, record, source, updated_at FROM calls WHERE id = ? /*account of ?1*/",
     )?;
     let mut rows = statement.query([pack(account, number)])?;
     rows.next()?.map(|row| call_of(db, &row)).transpose()
@@ -166,7 +165,7 @@ pub fn calls(
     let condition = if outcome.is_some() { "outcome = ?3 AND id" } else { "id" };
     let mut statement = db.prepare_cached(&format!(
         "SELECT id, event, record, source, updated_at FROM calls
-         WHERE {condition} > ?1 AND id < ?2 /*! AND account = @1 */ ORDER BY id DESC LIMIT ?4"
+         WHERE {condition} > ?1 AND id < ?2 /*account of ?1*/ ORDER BY id DESC LIMIT ?4"
     ))?;
     let mut rows = statement.query(params![first, before, outcome, limit(page)])?;
     let mut calls = Vec::new();
@@ -179,7 +178,7 @@ pub fn calls(
 /// Every source of an account, deleted ones too: calls are found per source.
 pub fn sources(db: &Connection, account: AccountKey) -> Result<Vec<i64>, StoreError> {
     let mut statement =
-        db.prepare_cached("SELECT id FROM sources WHERE id > ? AND id < ? /*! AND account = @1 */")?;
+        db.prepare_cached("SELECT id FROM sources WHERE id > ? AND id < ? /*account of ?1*/")?;
     let sources = statement.query_map(range_after(account, None), |row| row.get(0))?;
     Ok(sources.collect::<Result<_, _>>()?)
 }
@@ -194,7 +193,7 @@ pub fn calls_of_vendor_id(
 ) -> Result<Vec<CallView>, StoreError> {
     let mut statement = db.prepare_cached(
         "SELECT id, event, record, source, updated_at FROM calls
-         WHERE id = ? /*! AND account = @1 */ AND source = ? AND vendor_id = ?",
+         WHERE id = ? /*account of ?1*/ AND source = ? AND vendor_id = ?",
     )?;
     let mut found = Vec::new();
     for (source, hash, mut calls) in sources {
@@ -282,16 +281,14 @@ pub fn delivery(
 
 fn find_delivery(db: &Connection, edges: &Edges, id: i64) -> Result<Option<DeliveryRow>, StoreError> {
     let open = db
-        .prepare_cached(&format!("SELECT {OPEN_COLUMNS} FROM open WHERE id = ? /*! AND account = @1 */"))?
+        .prepare_cached(&format!("SELECT {OPEN_COLUMNS} FROM open WHERE id = ? /*account of ?1*/"))?
         .query_row([id], open_row)
         .optional()?;
     if open.is_some() || !edges.has_delivery(id) {
         return Ok(open);
     }
     Ok(db
-        .prepare_cached(&format!(
-            "SELECT {SETTLED_COLUMNS} FROM settled WHERE id = ? /*! AND account = @1 */"
-        ))?
+        .prepare_cached(&format!("SELECT {SETTLED_COLUMNS} FROM settled WHERE id = ? /*account of ?1*/"))?
         .query_row([id], settled_row)
         .optional()?)
 }
@@ -304,13 +301,13 @@ pub fn endpoints_and_states(
 ) -> Result<HashMap<i64, (i64, DeliveryState)>, StoreError> {
     let mut found = HashMap::new();
     let all: Vec<[i64; 1]> = ids.iter().map(|&id| [id]).collect();
-    let sql = "SELECT endpoint FROM open WHERE id = ? /*! AND account = @1 */";
+    let sql = "SELECT endpoint FROM open WHERE id = ? /*account of ?1*/";
     for (id, rows) in ids.iter().zip(db.query_each(sql, &all, |row| row.get(0))?) {
         found.extend(rows.first().map(|&endpoint| (*id, (unpack(endpoint).1, DeliveryState::Pending))));
     }
     let is_left = |id: &i64| !found.contains_key(id) && edges.has_delivery(*id);
     let left: Vec<[i64; 1]> = ids.iter().copied().filter(is_left).map(|id| [id]).collect();
-    let sql = "SELECT endpoint, state FROM settled WHERE id = ? /*! AND account = @1 */";
+    let sql = "SELECT endpoint, state FROM settled WHERE id = ? /*account of ?1*/";
     let rows = db.query_each(sql, &left, |row| Ok((row.get(0)?, state_of(row.get(1)?))))?;
     for ([id], rows) in left.into_iter().zip(rows) {
         found.extend(rows.first().map(|&(endpoint, state)| (id, (unpack(endpoint).1, state))));
@@ -347,7 +344,7 @@ fn of_events(
     let mut position = match (event, call) {
         (Some(position), _) => Some(position),
         (None, Some(call)) => db
-            .prepare_cached("SELECT event FROM calls WHERE id = ? /*! AND account = @1 */")?
+            .prepare_cached("SELECT event FROM calls WHERE id = ? /*account of ?1*/")?
             .query_row([pack(account, call)], |row| row.get(0))
             .optional()?,
         (None, None) => None,
@@ -355,7 +352,7 @@ fn of_events(
     let (mut found, has_replays) = (Vec::new(), replays::has_any(db, account)?);
     let edges = Edges::of(db, account)?;
     let mut statement = db.prepare_cached(
-        "SELECT first_delivery, deliveries, previous, call FROM events WHERE id = ? /*! AND account = @1 */",
+        "SELECT first_delivery, deliveries, previous, call FROM events WHERE id = ? /*account of ?1*/",
     )?;
     let mut numbers: Vec<i64> = Vec::new();
     while let Some(at) = position.filter(|&at| edges.has_event(at)) {
@@ -411,7 +408,7 @@ pub fn own_deliveries(
         [("open", "id, endpoint, 0", i64::MIN), ("settled", "id, endpoint, state", begin)]
     {
         let sql = format!(
-            "SELECT {columns} FROM {table} WHERE id >= ? AND id < ? /*! AND account = @1 */ AND event = ?
+            "SELECT {columns} FROM {table} WHERE id >= ? AND id < ? /*account of ?1*/ AND event = ?
              ORDER BY id"
         );
         let params = events.iter().map(|&(event, first, count)| {
@@ -493,7 +490,7 @@ impl Newest<'_> {
     fn take(&mut self, rows: &str, endpoint: Option<i64>) -> Result<(), StoreError> {
         let and = if endpoint.is_some() { "AND" } else { "WHERE CAST(?4 AS BIGINT) IS NULL AND" };
         let sql = format!(
-            "SELECT id FROM {rows} {and} id > ?1 AND id < ?2 /*! AND account = @1 */
+            "SELECT id FROM {rows} {and} id > ?1 AND id < ?2 /*account of ?1*/
              ORDER BY id DESC LIMIT ?3"
         );
         // Once there is a page, only what is newer than its end is of interest.
@@ -515,7 +512,7 @@ impl Newest<'_> {
 pub fn next_due(db: &Connection, account: AccountKey, endpoint: i64) -> Result<Option<Time>, StoreError> {
     Ok(db
         .prepare_cached(
-            "SELECT due FROM open WHERE endpoint = ? /*! AND account = @1 */ AND state = 0
+            "SELECT due FROM open WHERE endpoint = ? /*account of ?1*/ AND state = 0
              ORDER BY due LIMIT 1",
         )?
         .query_row([pack(account, endpoint)], |row| row.get(0))
@@ -528,7 +525,7 @@ pub fn sums(db: &Connection, account: AccountKey) -> Result<Vec<Sum>, StoreError
     let [first, end] = range_after(account, None);
     let mut statement = db.prepare_cached(
         "SELECT endpoint, owed, delivered, pending, dead, cancelled FROM endpoint_sums
-         WHERE endpoint > ? AND endpoint < ? /*! AND account = @1 */ ORDER BY endpoint",
+         WHERE endpoint > ? AND endpoint < ? /*account of ?1*/ ORDER BY endpoint",
     )?;
     let rows = statement.query_map([first, end], |row| {
         Ok(Sum {
@@ -560,7 +557,7 @@ fn quarantined_of(row: &Row<'_>) -> Result<Quarantined, StoreError> {
 pub fn quarantine(db: &Connection, account: AccountKey, page: Page) -> Result<Vec<Quarantined>, StoreError> {
     let [first, before] = range_before(account, page.after);
     let mut statement = db.prepare_cached(&format!(
-        "SELECT {QUARANTINE_COLUMNS} FROM quarantine WHERE id > ? AND id < ? /*! AND account = @1 */
+        "SELECT {QUARANTINE_COLUMNS} FROM quarantine WHERE id > ? AND id < ? /*account of ?1*/
          ORDER BY id DESC LIMIT ?"
     ))?;
     let mut rows = statement.query([first, before, limit(page)])?;
@@ -578,7 +575,7 @@ pub fn quarantined(
     number: i64,
 ) -> Result<Option<Quarantined>, StoreError> {
     let mut statement = db.prepare_cached(&format!(
-        "SELECT {QUARANTINE_COLUMNS} FROM quarantine WHERE id = ? /*! AND account = @1 */"
+        "SELECT {QUARANTINE_COLUMNS} FROM quarantine WHERE id = ? /*account of ?1*/"
     ))?;
     let mut rows = statement.query([pack(account, number)])?;
     rows.next()?.map(|row| quarantined_of(&row)).transpose()
@@ -590,7 +587,7 @@ pub fn quarantine_size(db: &Connection, account: AccountKey) -> Result<i64, Stor
     Ok(db
         .prepare_cached(
             "SELECT CAST(COALESCE(SUM(in_quarantine), 0) AS BIGINT) FROM sources
-             WHERE id > ? AND id < ? /*! AND account = @1 */",
+             WHERE id > ? AND id < ? /*account of ?1*/",
         )?
         .query_row([first, end], |row| row.get(0))?)
 }

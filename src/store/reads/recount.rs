@@ -57,7 +57,7 @@ pub fn sums(db: &Connection, account: AccountKey) -> Result<Vec<Sum>, StoreError
     }
     let mut statement = db.prepare_cached(
         "SELECT endpoint, delivered, dead, cancelled FROM purged
-         WHERE endpoint > ? AND endpoint < ? /*! AND account = @1 */",
+         WHERE endpoint > ? AND endpoint < ? /*account of ?1*/",
     )?;
     let mut rows = statement.query([first, end])?;
     while let Some(row) = rows.next()? {

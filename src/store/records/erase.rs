@@ -88,7 +88,7 @@ fn erasure_of(row: &Row<'_>) -> crate::store::sql::Result<Erasure> {
 
 /// One job.
 pub fn find(db: &Connection, account: AccountKey, number: i64) -> Result<Option<Erasure>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM erasures WHERE id = ? /*! AND account = @1 */");
+    let sql = format!("SELECT {COLUMNS} FROM erasures WHERE id = ? /*account of ?1*/");
     Ok(db.prepare_cached(&sql)?.query_row([pack(account, number)], erasure_of).optional()?)
 }
 
@@ -96,7 +96,7 @@ pub fn find(db: &Connection, account: AccountKey, number: i64) -> Result<Option<
 pub fn list(db: &Connection, account: AccountKey, page: Page) -> Result<Vec<Erasure>, StoreError> {
     let end = page.after.map_or_else(|| pack(AccountKey(account.0 + 1), 0), |after| pack(account, after));
     let sql = format!(
-        "SELECT {COLUMNS} FROM erasures WHERE id > ? AND id < ? /*! AND account = @1 */
+        "SELECT {COLUMNS} FROM erasures WHERE id > ? AND id < ? /*account of ?1*/
          ORDER BY id DESC LIMIT ?"
     );
     let limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
@@ -122,7 +122,7 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
     let oldest: Option<(i64, Option<Vec<u8>>, String, i64, String, i64)> = db
         .prepare_cached(
             "SELECT id, sealed, room, place, counts, requested_at FROM erasures
-             WHERE room IS NOT NULL AND room <> ? AND id >= ? AND id < ? /*! AND account = @2 */
+             WHERE room IS NOT NULL AND room <> ? AND id >= ? AND id < ? /*account of ?2*/
              ORDER BY id LIMIT 1",
         )?
         .query_row(params![LOG, first, end], |row| {
@@ -143,7 +143,7 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
         } else {
             overwrite(db, place)?.map_or((GAPS, 0), |place| (FREE_SPACE, place))
         };
-        db.prepare_cached("UPDATE erasures SET room = ?, place = ? WHERE id = ? /*! AND account = @3 */")?
+        db.prepare_cached("UPDATE erasures SET room = ?, place = ? WHERE id = ? /*account of ?3*/")?
             .execute(params![next, place, job])?;
         return Ok(true);
     };
@@ -170,14 +170,14 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
     match next {
         Some(next) => db
             .prepare_cached(
-                "UPDATE erasures SET room = ?, place = ?, counts = ? WHERE id = ? /*! AND account = @4 */",
+                "UPDATE erasures SET room = ?, place = ?, counts = ? WHERE id = ? /*account of ?4*/",
             )?
             .execute(params![next, if more { place } else { 0 }, counts, job])?,
         // The number itself is not needed any more.
         None => db
             .prepare_cached(
                 "UPDATE erasures SET room = ?, place = 0, counts = ?, sealed = NULL, erased_at = ?
-                 WHERE id = ? /*! AND account = @4 */",
+                 WHERE id = ? /*account of ?4*/",
             )?
             .execute(params![left_behind(db), counts, now, job])?,
     };

@@ -1,10 +1,32 @@
-//! TEMPLATE DOC
+//! The template in which each statement is written once for both databases. Does not depend on what a statement is about.
+//!
+//! A key is a whole number whose upper bits are its account. SQLite needs nothing else. On PostgreSQL every table that can be
+//! divided over machines also has a column `account`, and every statement has to name it, so that one machine can be asked
+//! instead of all (`postgres/spread.rs` refuses, in tests, what does not). What PostgreSQL alone reads is a comment to
+//! SQLite, so SQLite takes each statement as it stands, at no cost:
+//!
+//! | written | SQLite reads | PostgreSQL reads |
+//! |---|---|---|
+//! | `WHERE id = ? /*account of ?1*/` | `WHERE id = ?` | `WHERE id = $1 AND account = $2` |
+//! | `(id, due /*!, account */) VALUES (?, ? /*!, @1 */)` | `(id, due) VALUES (?, ?)` | `(id, due, account) VALUES ($1, $2, $3)` |
+//! | `ON b.delivery = o.id /*! AND b.account = o.account */` | `ON b.delivery = o.id` | `ON b.delivery = o.id AND b.account = o.account` |
+//!
+//! - `/*account of ?N*/` is the usual case: and the row's account is that of the key which parameter N is. It stands behind a
+//!   condition.
+//! - `@N` is the account of the key that parameter N is; of an array of keys, each account once: `account = ANY(@1)`.
+//! - `/*! ... */` is for all else: the column of a row that is inserted, the accounts of tables that are joined.
+//!
+//! `?` is one more than the largest parameter so far, `?2` is the second, as SQLite has it. A parameter need not be used by
+//! both databases: those that PostgreSQL's part alone names stand last.
 
 use std::borrow::Cow;
 
 use tokio_postgres::types::ToSql;
 
 use super::value::Value;
+
+/// How the usual case begins; the number of a parameter follows.
+const ACCOUNT_OF: &str = "/*account of ?";
 
 /// Where the parameters of a statement come from.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -16,10 +38,12 @@ pub struct Takes {
 }
 
 impl Takes {
+    /// The values behind the others: what some of these begin with.
     pub fn beginnings<T>(&self, values: &[T], beginning: impl Fn(&T) -> T) -> Vec<T> {
         self.beginnings.iter().filter_map(|&at| values.get(at)).map(beginning).collect()
     }
 
+    /// All of them, in the order in which the statement numbers them.
     pub fn params<'v, T: ToSql + Sync>(
         &self,
         values: &'v [T],
@@ -30,13 +54,11 @@ impl Takes {
     }
 }
 
-/// The statement as PostgreSQL wants it, and where its parameters come from. What stands between `/*!` and `*/` is a part of
-/// it here and a comment to SQLite. `?` and `?2` are values as they are to SQLite: a plain one is one more than the largest
-/// so far, and not every value need be used. `@2` is what value 2 begins with: of a key the account, of an array of keys
-/// each account once. They come behind all values, which alone are the same to both databases.
+/// The statement as PostgreSQL reads it, and where its parameters come from: first the values, each under one number however
+/// often it stands there, then what values begin with.
 pub fn translate(sql: &str) -> (String, Takes) {
-    let opened = if sql.contains("/*!") {
-        Cow::Owned(sql.replace("/*!", "").replace("*/", ""))
+    let opened = if sql.contains("/*") {
+        Cow::Owned(sql.replace(ACCOUNT_OF, "AND account = @").replace("/*!", "").replace("*/", ""))
     } else {
         Cow::Borrowed(sql)
     };
@@ -90,11 +112,20 @@ mod tests {
             ("SELECT 1", "SELECT 1", vec![], vec![]),
             // SQLite's rule for plain ones behind numbered ones.
             ("a = ?2 AND b = ? AND c = ?1", "a = $1 AND b = $2 AND c = $3", vec![1, 2, 0], vec![]),
+            ("a = ? /*account of ?1*/ AND b = ?", "a = $1 AND account = $3 AND b = $2", vec![0, 1], vec![0]),
+            // The worked examples above.
+            ("WHERE id = ? /*account of ?1*/", "WHERE id = $1 AND account = $2", vec![0], vec![0]),
             (
-                "a = ? /*! AND account = @1 */ AND b = ?",
-                "a = $1  AND account = $3  AND b = $2",
+                "(id, due /*!, account */) VALUES (?, ? /*!, @1 */)",
+                "(id, due , account ) VALUES ($1, $2 , $3 )",
                 vec![0, 1],
                 vec![0],
+            ),
+            (
+                "ON b.delivery = o.id /*! AND b.account = o.account */",
+                "ON b.delivery = o.id  AND b.account = o.account ",
+                vec![],
+                vec![],
             ),
             (
                 "(a, b /*!, account */) VALUES (?, ? /*!, @2 */) ON CONFLICT (a /*!, account */) DO x = @2",
@@ -117,7 +148,7 @@ mod tests {
     #[test]
     fn sqlite_numbers_them_alike() {
         let db = rusqlite::Connection::open_in_memory().unwrap();
-        let sql = "SELECT ?2 || ? || ?1 || ? /*! || account = @1 */";
+        let sql = "SELECT ?2 || ? || ?1 || ? WHERE ?1 = ?1 /*account of ?1*/";
         let given = ["a", "b", "c", "d"];
         let told: String = db.query_row(sql, given, |row| row.get(0)).unwrap();
         let takes = translate(sql).1;

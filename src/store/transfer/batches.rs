@@ -56,7 +56,7 @@ pub struct Placing {
 pub fn give_batches(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
     let sql = format!(
         "SELECT {BATCH_COLUMNS}, release_at FROM given_batches
-         WHERE id > ? AND id <= ? /*! AND account = @1 */ AND state > 0 ORDER BY id LIMIT ?"
+         WHERE id > ? AND id <= ? /*account of ?1*/ AND state > 0 ORDER BY id LIMIT ?"
     );
     let mut statement = leaving.db.prepare_cached(&sql)?;
     let mut rows = statement.query(leaving.range(leaving.heads.batches))?;
@@ -110,7 +110,7 @@ pub fn give_contacts(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
         let batch: Option<(i64, i64)> = db
             .prepare_cached(
                 "SELECT id, state FROM given_batches
-                 WHERE id >= ? AND id <= ? /*! AND account = @1 */ AND state > 0 ORDER BY id LIMIT 1",
+                 WHERE id >= ? AND id <= ? /*account of ?1*/ AND state > 0 ORDER BY id LIMIT 1",
             )?
             .query_row([pack(account, batch_of(after).max(1)), last], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
@@ -130,7 +130,7 @@ pub fn give_contacts(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
 
 fn give_taken_in(leaving: &mut Leaving<'_>, from: i64, end: i64) -> Result<(), StoreError> {
     let sql = format!(
-        "SELECT {CONTACT_COLUMNS} FROM contacts WHERE id > ? AND id < ? /*! AND account = @1 */
+        "SELECT {CONTACT_COLUMNS} FROM contacts WHERE id > ? AND id < ? /*account of ?1*/
          ORDER BY id LIMIT ?"
     );
     let mut statement = leaving.db.prepare_cached(&sql)?;
@@ -156,7 +156,7 @@ fn give_taken_in(leaving: &mut Leaving<'_>, from: i64, end: i64) -> Result<(), S
 
 fn give_waiting(leaving: &mut Leaving<'_>, from: i64, end: i64) -> Result<(), StoreError> {
     let mut statement = leaving.db.prepare_cached(
-        "SELECT id, packed FROM intake WHERE id > ? AND id < ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
+        "SELECT id, packed FROM intake WHERE id > ? AND id < ? /*account of ?1*/ ORDER BY id LIMIT ?",
     )?;
     let mut rows = statement.query([from, end, PAGE])?;
     while let Some(row) = rows.next()? {
@@ -184,7 +184,7 @@ pub fn placing(leaving: &Leaving<'_>, call: i64) -> Result<Placing, StoreError> 
         .query_row([call], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
     let lost_at = db
-        .prepare_cached("SELECT due FROM watched WHERE call = ? /*! AND account = @1 */")?
+        .prepare_cached("SELECT due FROM watched WHERE call = ? /*account of ?1*/")?
         .query_row([call], |row| row.get(0))
         .optional()?;
     let link = link.filter(|(batch, ..)| unpack(*batch).1 <= leaving.heads.batches);
@@ -207,7 +207,7 @@ pub fn take_batch(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refu
     let (db, number) = (arriving.db, arriving.number(Kind::Batch, &line.id)?);
     let key = pack(arriving.account, number);
     let known: Option<i64> = db
-        .prepare_cached("SELECT created_at FROM given_batches WHERE id = ? /*! AND account = @1 */")?
+        .prepare_cached("SELECT created_at FROM given_batches WHERE id = ? /*account of ?1*/")?
         .query_row([key], |row| row.get(0))
         .optional()?;
     if let Some(created_at) = known {
@@ -288,7 +288,7 @@ pub fn take_contact(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Re
     let (db, number) = (arriving.db, arriving.number(Kind::Contact, &line.id)?);
     let key = pack(arriving.account, number);
     let known: Option<Vec<u8>> = db
-        .prepare_cached("SELECT about FROM contacts WHERE id = ? /*! AND account = @1 */")?
+        .prepare_cached("SELECT about FROM contacts WHERE id = ? /*account of ?1*/")?
         .query_row([key], |row| row.get(0))
         .optional()?;
     if let Some(known) = known {
@@ -299,14 +299,14 @@ pub fn take_contact(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Re
             said.is_none_or(|said| is_nobody(said) || is_nobody(&known) || said.phone == known.phone),
         );
     }
-    if db.prepare_cached("SELECT 1 FROM intake WHERE id = ? /*! AND account = @1 */")?.exists([key])? {
+    if db.prepare_cached("SELECT 1 FROM intake WHERE id = ? /*account of ?1*/")?.exists([key])? {
         return Ok(Taken::Unchanged);
     }
     arriving.must_be_open()?;
     let batch = pack(arriving.account, batch_of(number));
     let found: Option<(i64, i64, i64)> = db
         .prepare_cached(
-            "SELECT state, total, max_attempts FROM given_batches WHERE id = ? /*! AND account = @1 */",
+            "SELECT state, total, max_attempts FROM given_batches WHERE id = ? /*account of ?1*/",
         )?
         .query_row([batch], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
@@ -354,7 +354,7 @@ pub fn take_contact(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Re
 /// Whether one of these places is another contact's, one that was taken in or one that waits.
 fn is_taken(arriving: &Arriving<'_>, batch: i64, [first, end]: [i64; 2]) -> Result<bool, StoreError> {
     let is_there = |table: &str| {
-        let sql = format!("SELECT 1 FROM {table} WHERE id >= ? AND id < ? /*! AND account = @1 */ LIMIT 1");
+        let sql = format!("SELECT 1 FROM {table} WHERE id >= ? AND id < ? /*account of ?1*/ LIMIT 1");
         arriving.db.prepare_cached(&sql)?.exists([first, end])
     };
     if is_there("contacts")? || is_there("intake")? {
@@ -364,7 +364,7 @@ fn is_taken(arriving: &Arriving<'_>, batch: i64, [first, end]: [i64; 2]) -> Resu
     let before: Option<(i64, Vec<u8>)> = arriving
         .db
         .prepare_cached(
-            "SELECT id, packed FROM intake WHERE id >= ? AND id < ? /*! AND account = @1 */
+            "SELECT id, packed FROM intake WHERE id >= ? AND id < ? /*account of ?1*/
              ORDER BY id DESC LIMIT 1",
         )?
         .query_row([contacts_of(batch)[0], first], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -416,7 +416,7 @@ fn take_one(
         adds.shift(&ContactBook::default(), &book);
         db.prepare_cached(
             "UPDATE given_batches SET taken_in = taken_in + 1, succeeded = succeeded + ?, failed = failed + ?
-             WHERE id = ? /*! AND account = @3 */",
+             WHERE id = ? /*account of ?3*/",
         )?
         .execute([adds.succeeded, adds.failed, batch])?;
     }
@@ -457,7 +457,7 @@ pub fn link(arriving: &Arriving<'_>, line: &CallLine, counted: Counted) -> Resul
     let counted = if contact.is_some() { counted } else { said };
     let total: Option<i64> = arriving
         .db
-        .prepare_cached("SELECT total FROM given_batches WHERE id = ? /*! AND account = @1 */")?
+        .prepare_cached("SELECT total FROM given_batches WHERE id = ? /*account of ?1*/")?
         .query_row([batch], |row| row.get(0))
         .optional()?;
     let Some(total) = total else {
@@ -511,7 +511,7 @@ pub fn end(arriving: &Arriving<'_>) -> Result<(), StoreError> {
     let (db, account) = (arriving.db, arriving.account);
     db.prepare_cached(
         "UPDATE given_batches SET intake = 1
-         WHERE state < 3 AND state > 0 AND id > ? AND id < ? /*! AND account = @1 */",
+         WHERE state < 3 AND state > 0 AND id > ? AND id < ? /*account of ?1*/",
     )?
     .execute([pack(account, 0), pack(AccountKey(account.0 + 1), 0)])?;
     schedule::wake(db, account)?;

@@ -24,7 +24,7 @@ pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
     let db = leaving.db;
     let mut statement = db.prepare_cached(
         "SELECT id, source, vendor_id, outcome, event, marks, record, updated_at FROM calls
-         WHERE id > ? AND id <= ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
+         WHERE id > ? AND id <= ? /*account of ?1*/ ORDER BY id LIMIT ?",
     )?;
     let mut rows = statement.query(leaving.range(leaving.heads.calls))?;
     while let Some(row) = rows.next()? {
@@ -35,7 +35,7 @@ pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
         while event > leaving.heads.position {
             record = None;
             let previous: Option<Option<i64>> = db
-                .prepare_cached("SELECT previous FROM events WHERE id = ? /*! AND account = @1 */")?
+                .prepare_cached("SELECT previous FROM events WHERE id = ? /*account of ?1*/")?
                 .query_row([pack(leaving.account, event)], |row| row.get(0))
                 .optional()?;
             event = spans::before(event, previous.flatten()).unwrap_or(0);
@@ -71,7 +71,7 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     let key = pack(arriving.account, number);
     let source = arriving.key(Kind::Source, &line.source_id)?;
     let known: Option<(i64, Vec<u8>)> = db
-        .prepare_cached("SELECT source, vendor_id FROM calls WHERE id = ? /*! AND account = @1 */")?
+        .prepare_cached("SELECT source, vendor_id FROM calls WHERE id = ? /*account of ?1*/")?
         .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     if let Some((of, vendor_id)) = known {

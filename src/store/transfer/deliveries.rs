@@ -35,9 +35,8 @@ pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
     let has_replayed = replays::has_any(db, leaving.account)?;
     let mut ids: Vec<i64> = Vec::new();
     for (table, after) in [("open", after), ("settled", after.max(leaving.edges.before_deliveries()))] {
-        let sql = format!(
-            "SELECT id FROM {table} WHERE id > ? AND id <= ? /*! AND account = @1 */ ORDER BY id LIMIT ?"
-        );
+        let sql =
+            format!("SELECT id FROM {table} WHERE id > ? AND id <= ? /*account of ?1*/ ORDER BY id LIMIT ?");
         for id in db.prepare_cached(&sql)?.query_map([after, head, page], |row| row.get(0))? {
             ids.push(id?);
         }
@@ -48,7 +47,7 @@ pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
         let open = db
             .prepare_cached(
                 "SELECT endpoint, event, revision, attempts, call, state, due FROM open
-                 WHERE id = ? /*! AND account = @1 */",
+                 WHERE id = ? /*account of ?1*/",
             )?
             .query_row([id], |row| {
                 Ok(Row {
@@ -66,7 +65,7 @@ pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
             None => db
                 .prepare_cached(
                     "SELECT endpoint, event, revision, attempts, state FROM settled
-                     WHERE id = ? /*! AND account = @1 */",
+                     WHERE id = ? /*account of ?1*/",
                 )?
                 .query_row([id], |row| {
                     Ok(Row {
@@ -80,7 +79,7 @@ pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
                 })?,
         };
         let body: Option<Vec<u8>> = db
-            .prepare_cached("SELECT body FROM bodies WHERE delivery = ? /*! AND account = @1 */")?
+            .prepare_cached("SELECT body FROM bodies WHERE delivery = ? /*account of ?1*/")?
             .query_row(params![id], |row| row.get(0))
             .optional()?;
         let order = row.open.and_then(|(call, ..)| call).map(|call| unpack(call).1);
@@ -123,9 +122,7 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     let edges = Edges::of(db, arriving.account)?;
     for table in ["open", "settled"] {
         let known: Option<(i64, i64)> = db
-            .prepare_cached(&format!(
-                "SELECT endpoint, event FROM {table} WHERE id = ? /*! AND account = @1 */"
-            ))?
+            .prepare_cached(&format!("SELECT endpoint, event FROM {table} WHERE id = ? /*account of ?1*/"))?
             .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         if let Some(known) = known.filter(|_| table == "open" || edges.has_delivery(key)) {
@@ -140,9 +137,7 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     let (replay, says) = (line.replay_id.as_ref(), line.says.as_ref().map(position).transpose()?);
     let replay = replay.map(|id| arriving.key(Kind::Replay, id)).transpose()?;
     let found: Option<(Option<i64>, i64, i64)> = db
-        .prepare_cached(
-            "SELECT call, first_delivery, deliveries FROM events WHERE id = ? /*! AND account = @1 */",
-        )?
+        .prepare_cached("SELECT call, first_delivery, deliveries FROM events WHERE id = ? /*account of ?1*/")?
         .query_row([pack(arriving.account, event)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
     let Some((call, first, count)) = found.filter(|_| edges.has_event(event) && edges.has_delivery(key))
@@ -173,7 +168,7 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
         return wrong("malformed_line", "One of its attempts has numbers that cannot be.");
     }
     let has_shape = db
-        .prepare_cached("SELECT 1 FROM shapes WHERE endpoint = ? /*! AND account = @1 */ AND revision = ?")?
+        .prepare_cached("SELECT 1 FROM shapes WHERE endpoint = ? /*account of ?1*/ AND revision = ?")?
         .exists([endpoint, line.revision])?;
     if !has_shape {
         return wrong("no_such_endpoint", "Its endpoint, or that revision of it, did not come before it.");
@@ -253,7 +248,7 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     let column = state.as_str();
     let sql = format!(
         "UPDATE endpoint_sums SET owed = owed + 1, {column} = {column} + 1
-         WHERE endpoint = ? /*! AND account = @1 */"
+         WHERE endpoint = ? /*account of ?1*/"
     );
     db.prepare_cached(&sql)?.execute([endpoint])?;
     Ok(Taken::Added)
@@ -262,7 +257,7 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
 /// Whether an earlier delivery of a call to this endpoint is open.
 fn has_earlier(arriving: &Arriving<'_>, call: i64, endpoint: i64, id: i64) -> Result<bool, StoreError> {
     let mut statement = arriving.db.prepare_cached(
-        "SELECT 1 FROM open WHERE call = ? AND endpoint = ? /*! AND account = @2 */ AND id < ? LIMIT 1",
+        "SELECT 1 FROM open WHERE call = ? AND endpoint = ? /*account of ?2*/ AND id < ? LIMIT 1",
     )?;
     Ok(statement.exists([call, endpoint, id])?)
 }

@@ -16,7 +16,7 @@ use crate::store::tx::watermarks::Edges;
 pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
     let mut statement = leaving.db.prepare_cached(
         "SELECT id, kind, at, source, call, previous, test, first_delivery, deliveries, body FROM events
-         WHERE id > ? AND id <= ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
+         WHERE id > ? AND id <= ? /*account of ?1*/ ORDER BY id LIMIT ?",
     )?;
     let [after, head, page] = leaving.range(leaving.heads.position);
     let mut rows = statement.query([after.max(leaving.edges.before_events()), head, page])?;
@@ -53,7 +53,7 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     let body = EventBody::from_json(kind, line.data.get())
         .or_else(|_| wrong("malformed_line", "Its \"data\" is not that of an event of this type."))?;
     let known: Option<(i64, i64)> = db
-        .prepare_cached("SELECT kind, at FROM events WHERE id = ? /*! AND account = @1 */")?
+        .prepare_cached("SELECT kind, at FROM events WHERE id = ? /*account of ?1*/")?
         .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let edges = Edges::of(db, arriving.account)?;

@@ -15,7 +15,7 @@ use crate::store::sql::{Connection, OptionalExtension};
 pub fn give_sources(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
     let mut statement = leaving.db.prepare_cached(
         "SELECT id, dialect, sealed, created_at, deleted_at FROM sources
-         WHERE id > ? AND id <= ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
+         WHERE id > ? AND id <= ? /*account of ?1*/ ORDER BY id LIMIT ?",
     )?;
     let mut rows = statement.query(leaving.range(i64::MAX))?;
     while let Some(row) = rows.next()? {
@@ -47,7 +47,7 @@ pub fn give_endpoints(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
     let db = leaving.db;
     let mut statement = db.prepare_cached(
         "SELECT id, revision, sealed, disabled, created_at, deleted_at, of_batch FROM endpoints
-         WHERE id > ? AND id <= ? /*! AND account = @1 */ ORDER BY id LIMIT ?",
+         WHERE id > ? AND id <= ? /*account of ?1*/ ORDER BY id LIMIT ?",
     )?;
     let mut rows = statement.query(leaving.range(i64::MAX))?;
     while let Some(row) = rows.next()? {
@@ -63,7 +63,7 @@ pub fn give_endpoints(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
         }
         let gone: Option<[i64; 3]> = db
             .prepare_cached(
-                "SELECT delivered, dead, cancelled FROM purged WHERE endpoint = ? /*! AND account = @1 */",
+                "SELECT delivered, dead, cancelled FROM purged WHERE endpoint = ? /*account of ?1*/",
             )?
             .query_row([id], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]))
             .optional()?;
@@ -89,7 +89,7 @@ pub fn give_endpoints(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
 
 fn shapes(db: &Connection, endpoint: i64) -> Result<Vec<ShapeLine>, StoreError> {
     let mut statement = db.prepare_cached(
-        "SELECT revision, dialect, shape FROM shapes WHERE endpoint = ? /*! AND account = @1 */
+        "SELECT revision, dialect, shape FROM shapes WHERE endpoint = ? /*account of ?1*/
              ORDER BY revision",
     )?;
     let mut rows = statement.query([endpoint])?;

@@ -152,7 +152,7 @@ pub fn is_of_call(
 ) -> Result<Option<bool>, StoreError> {
     let found: Option<Option<i64>> = arriving
         .db
-        .prepare_cached("SELECT call FROM events WHERE id = ? /*! AND account = @1 */")?
+        .prepare_cached("SELECT call FROM events WHERE id = ? /*account of ?1*/")?
         .query_row([pack(arriving.account, event)], |row| row.get(0))
         .optional()?;
     Ok(found.map(|found| call.is_some() && found == call))

@@ -112,7 +112,7 @@ pub fn are_owed(db: &Connection, account: AccountKey, count: i64) -> Result<bool
     let [first, end] = keys_of(account);
     Ok(db
         .prepare_cached(
-            "SELECT 1 FROM endpoints WHERE id > ? AND id < ? /*! AND account = @1 */
+            "SELECT 1 FROM endpoints WHERE id > ? AND id < ? /*account of ?1*/
              ORDER BY id LIMIT 1 OFFSET ?",
         )?
         .exists([first, end, count - 1])?)
@@ -128,14 +128,14 @@ pub fn are_in_order(
     let ([least, most], key) = (keys_of(account), pack(account, position));
     let before: Option<i64> = db
         .prepare_cached(
-            "SELECT first_delivery + deliveries FROM events WHERE id > ? AND id < ? /*! AND account = @1 */
+            "SELECT first_delivery + deliveries FROM events WHERE id > ? AND id < ? /*account of ?1*/
              ORDER BY id DESC LIMIT 1",
         )?
         .query_row([least, key], |row| row.get(0))
         .optional()?;
     let after: Option<i64> = db
         .prepare_cached(
-            "SELECT first_delivery FROM events WHERE id > ? AND id < ? /*! AND account = @1 */
+            "SELECT first_delivery FROM events WHERE id > ? AND id < ? /*account of ?1*/
              ORDER BY id LIMIT 1",
         )?
         .query_row([key, most], |row| row.get(0))

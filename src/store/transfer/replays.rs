@@ -19,7 +19,7 @@ const STATES: [(i64, &str); 3] = [(RUNNING, "running"), (DONE, "done"), (CANCELL
 pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
     let mut statement = leaving.db.prepare_cached(
         "SELECT id, created_at, selection, target, rate, dry, state, next_at, position, last, total, examined,
-             deliveries, finished_at FROM replays WHERE id > ? AND id <= ? /*! AND account = @1 */
+             deliveries, finished_at FROM replays WHERE id > ? AND id <= ? /*account of ?1*/
              ORDER BY id LIMIT ?",
     )?;
     let mut rows = statement.query(leaving.range(i64::MAX))?;
@@ -55,7 +55,7 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     let (db, number) = (arriving.db, arriving.number(Kind::Replay, &line.id)?);
     let key = pack(arriving.account, number);
     let known: Option<i64> = db
-        .prepare_cached("SELECT created_at FROM replays WHERE id = ? /*! AND account = @1 */")?
+        .prepare_cached("SELECT created_at FROM replays WHERE id = ? /*account of ?1*/")?
         .query_row([key], |row| row.get(0))
         .optional()?;
     if let Some(created_at) = known {
@@ -110,7 +110,7 @@ pub fn end(arriving: &Arriving<'_>) -> Result<(), StoreError> {
     arriving
         .db
         .prepare_cached(
-            "UPDATE replays SET next_at = ? WHERE next_at = ? AND id > ? AND id < ? /*! AND account = @3 */",
+            "UPDATE replays SET next_at = ? WHERE next_at = ? AND id > ? AND id < ? /*account of ?3*/",
         )?
         .execute([
             arriving.now.as_micros(),

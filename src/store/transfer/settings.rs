@@ -35,7 +35,7 @@ pub const SEALED_ELSEWHERE: &str =
 
 fn is_same_age(db: &Connection, table: &str, key: i64, created_at: Time) -> Result<Option<bool>, StoreError> {
     let known: Option<i64> = db
-        .prepare_cached(&format!("SELECT created_at FROM {table} WHERE id = ? /*! AND account = @1 */"))?
+        .prepare_cached(&format!("SELECT created_at FROM {table} WHERE id = ? /*account of ?1*/"))?
         .query_row([key], |row| row.get(0))
         .optional()?;
     Ok(known.map(|known| known == created_at.as_micros()))
@@ -158,9 +158,7 @@ pub fn take_endpoint(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, R
     arriving.must_be_open()?;
     // One of the same number is replaced, but not if it is owed something: that would go to another's address.
     let is_owed = db
-        .prepare_cached(
-            "SELECT 1 FROM endpoint_sums WHERE endpoint = ? /*! AND account = @1 */ AND owed > 0",
-        )?
+        .prepare_cached("SELECT 1 FROM endpoint_sums WHERE endpoint = ? /*account of ?1*/ AND owed > 0")?
         .exists([key])?;
     if is_owed {
         return is_known(false);
@@ -205,7 +203,7 @@ pub fn take_endpoint(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, R
         line.deleted_at.map(Time::as_micros),
         of_batch
     ])?;
-    db.prepare_cached("DELETE FROM shapes WHERE endpoint = ? /*! AND account = @1 */")?.execute([key])?;
+    db.prepare_cached("DELETE FROM shapes WHERE endpoint = ? /*account of ?1*/")?.execute([key])?;
     for shape in &line.shapes {
         db.prepare_cached(
             "INSERT INTO shapes (endpoint, revision, dialect, shape /*!, account */)
@@ -298,7 +296,7 @@ fn owed_before(db: &Connection, account: AccountKey) -> Result<i64, StoreError> 
     let sums = db
         .prepare_cached(
             "SELECT CAST(COALESCE(SUM(owed), 0) AS BIGINT) FROM endpoint_sums
-             WHERE endpoint > ? AND endpoint < ? /*! AND account = @1 */",
+             WHERE endpoint > ? AND endpoint < ? /*account of ?1*/",
         )?
         .query_row(keys_of(account), |row| row.get(0))?;
     Ok(sums)
