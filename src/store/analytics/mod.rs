@@ -2,6 +2,7 @@
 //! depend on how they are kept and who asks.
 
 pub(in crate::store) mod names;
+pub(in crate::store) mod number_set;
 pub(in crate::store) mod rollups;
 
 use crate::ledger::Tally;

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use super::prefetched::Known;
 use super::recording::Recording;
-use super::rows::{INSERT_EVENT, INSERT_OPEN};
 use crate::ledger;
 use crate::ledger::hold::Beside;
 use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, Event, EventBody, EventType, Time};
+use crate::store::calls::rows::INSERT_EVENT;
+use crate::store::deliveries::rows::INSERT_OPEN;
 use crate::store::deliveries::shared_bodies::Bodies;
 use crate::store::deliveries::states::{CLAIMABLE, HELD, OWNED, WAITING};
 use crate::store::layout::keys::pack;
@@ -44,7 +44,7 @@ impl Recording<'_> {
         ready: Option<&Snapshot>,
     ) -> Result<(i64, usize), StoreError> {
         let config = self.config(account)?;
-        let (db, now) = (self.db, self.now);
+        let (db, now) = (self.tx.db, self.tx.now);
         let head = self.head(account)?;
         head.position += 1;
         let position = head.position;
@@ -94,7 +94,7 @@ impl Recording<'_> {
             }
         }
         self.head(account)?.deliveries += planned;
-        self.db.bulk(
+        self.tx.db.bulk(
             &INSERT_EVENT,
             params![
                 pack(account, position),
@@ -131,24 +131,27 @@ impl Recording<'_> {
         let ordered_call = about.call.filter(|_| endpoint.ordered);
         // A call's first event cannot stand behind another one.
         let waits = match ordered_call {
-            Some(call) if about.previous.is_some() => self.has_open(target, call)?,
+            Some(call) if about.previous.is_some() => self
+                .deliveries
+                .first_in_line(&self.tx, pack(account, call), pack(account, endpoint.number))?
+                .is_some(),
             _ => false,
         };
         let hold = about.call.zip(ledger::hold::holds(endpoint, event));
         let place = if waits || hold.is_some() {
             None
         } else {
-            bodies.place(|bytes| self.queues.reserve(target, bytes), bytes)
+            bodies.place(|bytes| self.tx.queues.reserve(target, bytes), bytes)
         };
         let (state, due) = match (&place, waits, hold) {
-            (_, _, Some((_, wait))) => (HELD, self.now.after(wait.up_to)),
-            (_, true, None) => (WAITING, self.now),
-            (Some(_), false, None) => (OWNED, self.now),
-            (None, false, None) => (CLAIMABLE, self.now),
+            (_, _, Some((_, wait))) => (HELD, self.tx.now.after(wait.up_to)),
+            (_, true, None) => (WAITING, self.tx.now),
+            (Some(_), false, None) => (OWNED, self.tx.now),
+            (None, false, None) => (CLAIMABLE, self.tx.now),
         };
         let id = pack(account, delivery);
         let line = ordered_call.map(|call| pack(account, call));
-        self.db.bulk(
+        self.tx.db.bulk(
             &INSERT_OPEN,
             params![
                 id,
@@ -158,11 +161,11 @@ impl Recording<'_> {
                 endpoint.revision,
                 state,
                 due.as_micros(),
-                self.known.tenure
+                self.tx.epoch
             ],
         )?;
         if let Some(call) = line {
-            self.ahead.line_up(call, pack(account, endpoint.number), id, state);
+            self.deliveries.line_up(call, pack(account, endpoint.number), id, state);
         }
         if let Some((call, _)) = hold {
             self.hold(pack(account, delivery), target, call, due.as_micros())?;
@@ -188,16 +191,5 @@ impl Recording<'_> {
             None => {}
         }
         Ok(())
-    }
-
-    fn has_open(&self, endpoint: EndpointRef, call: i64) -> Result<bool, StoreError> {
-        let key = (pack(endpoint.account, call), pack(endpoint.account, endpoint.number));
-        if let Known::Is(first) = self.ahead.first_in_line(key.0, key.1) {
-            return Ok(first.is_some());
-        }
-        let mut statement = self
-            .db
-            .prepare_cached("SELECT 1 FROM open WHERE call = ? AND endpoint = ? /*account of ?2*/ LIMIT 1")?;
-        Ok(statement.exists([key.0, key.1])?)
     }
 }

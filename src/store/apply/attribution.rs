@@ -12,49 +12,24 @@ use crate::model::id::{self, Kind};
 use crate::model::json::Raw;
 use crate::model::{AccountKey, Batch, Call, EventBody, EventType, Text, Time};
 use crate::store::batches::rows::{
-    BATCH_COLUMNS, BatchBook, CONTACT_COLUMNS, LoadedContact, Named, Placed, bare, id_hash, named_batch,
-    phone_hash,
+    BatchBook, LoadedContact, Named, Placed, bare, id_hash, named_batch, phone_hash,
 };
 use crate::store::batches::{BatchState, Contact, Ended, Failure};
 use crate::store::layout::keys::{pack, unpack};
-use crate::store::sql::{OptionalExtension, params};
+use crate::store::sql::params;
 use crate::store::told::ToldCall;
 use crate::store::{Incoming, StoreError};
-
-/// How long an ended batch keeps its endpoints: late corrections are owed to them, and every event is held against
-/// every endpoint of its account, so they cannot stay for ever.
-const RELEASED_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Recording<'_> {
     /// The batch of a key, to be changed.
     pub fn batch(&mut self, key: i64) -> Result<Option<&mut BatchBook>, StoreError> {
-        if self.books.missing.contains(&key) {
-            return Ok(None);
-        }
-        if !self.books.batches.contains_key(&key) {
-            self.enter(unpack(key).0)?;
-            let sql = format!("SELECT {BATCH_COLUMNS} FROM given_batches WHERE id = ? /*account of ?1*/");
-            let mut statement = self.db.prepare_cached(&sql)?;
-            let mut rows = statement.query([key])?;
-            let Some(row) = rows.next()? else {
-                self.books.missing.insert(key);
-                return Ok(None);
-            };
-            self.books.batches.insert(key, BatchBook::of(&row)?);
-        }
-        Ok(self.books.batches.get_mut(&key))
+        self.enter(unpack(key).0)?;
+        self.batches.batch(&self.tx, key)
     }
 
     fn contact(&mut self, key: i64) -> Result<Option<&mut LoadedContact>, StoreError> {
-        if !self.books.contacts.contains_key(&key) {
-            self.enter(unpack(key).0)?;
-            let sql = format!("SELECT {CONTACT_COLUMNS} FROM contacts WHERE id = ? /*account of ?1*/");
-            let mut statement = self.db.prepare_cached(&sql)?;
-            let mut rows = statement.query([key])?;
-            let loaded = rows.next()?.map(|row| LoadedContact::of(&row)).transpose()?;
-            self.books.contacts.insert(key, loaded);
-        }
-        Ok(self.books.contacts.get_mut(&key).and_then(Option::as_mut))
+        self.enter(unpack(key).0)?;
+        self.batches.contact(&self.tx, key)
     }
 
     /// Finds where a call counts. A call stays with the contact that it was first found for; one that comes before its
@@ -71,17 +46,7 @@ impl Recording<'_> {
         let account = incoming.account;
         let link = match is_first {
             true => None,
-            false => match self.books.links.get(&pack(account, call)) {
-                Some(link) => *link,
-                None => self
-                    .db
-                    .prepare_cached(
-                        "SELECT batch, contact, counted FROM batch_calls
-                         WHERE call = ? /*account of ?1*/",
-                    )?
-                    .query_row([pack(account, call)], Placed::of)
-                    .optional()?,
-            },
+            false => self.batches.link(&self.tx, pack(account, call))?,
         };
         if let Some(link) = link.as_ref().filter(|link| link.contact.is_some()) {
             return Ok(Some(*link));
@@ -116,34 +81,16 @@ impl Recording<'_> {
         }
         if let Some(id) = &record.contact.id
             && let Some(found) =
-                self.look_up(batch, id_hash(batch, id), |contact| contact.id.as_ref() == Some(id))?
+                self.batches.find_contact(&self.tx, batch, id_hash(batch, id), |contact| {
+                    contact.id.as_ref() == Some(id)
+                })?
         {
             return Ok(Some(found));
         }
         let Some(phone) = &record.contact.phone else { return Ok(None) };
-        self.look_up(batch, phone_hash(batch, phone), |contact| bare(&contact.phone) == bare(phone))
-    }
-
-    fn look_up(
-        &mut self,
-        batch: i64,
-        hash: i64,
-        fits: impl Fn(&Contact) -> bool,
-    ) -> Result<Option<i64>, StoreError> {
-        let keys: Vec<i64> = match self.books.keys.get(&hash) {
-            Some(keys) => keys.clone(),
-            None => self
-                .db
-                .prepare_cached("SELECT contact FROM contact_keys WHERE hash = ?1 /*account of ?2*/")?
-                .query_map([hash, batch], |row| row.get(0))?
-                .collect::<Result<_, _>>()?,
-        };
-        for key in keys {
-            if self.contact(key)?.is_some_and(|loaded| fits(&loaded.contact)) {
-                return Ok(Some(key));
-            }
-        }
-        Ok(None)
+        self.batches.find_contact(&self.tx, batch, phone_hash(batch, phone), |contact| {
+            bare(&contact.phone) == bare(phone)
+        })
     }
 
     /// Fills in what the batch knows and neither the body nor the record says.
@@ -213,16 +160,16 @@ impl Recording<'_> {
         if placed.is_known && placed.contact.is_some() && placed.before == Some(after) {
             return Ok(());
         }
-        self.db.later(
+        self.tx.db.later(
             "INSERT INTO batch_calls (call, batch, contact, counted /*!, account */)
              VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
                  ON CONFLICT (call /*!, account */) DO UPDATE SET contact = ?3, counted = ?4",
             params![pack(account, call), placed.batch, placed.contact, after as i64],
         )?;
-        if self.db.postgres().is_some() {
+        if self.tx.db.postgres().is_some() {
             let before = placed.contact.map(|_| after);
             let link = Placed { before, is_known: true, ..*placed };
-            self.books.links.insert(pack(account, call), Some(link));
+            self.batches.links.insert(pack(account, call), Some(link));
         }
         let Some(contact) = placed.contact else { return Ok(()) };
         self.change_contact(placed.batch, contact, at, |book, most| book.count(placed.before, after, most))
@@ -236,7 +183,7 @@ impl Recording<'_> {
         at: Time,
         change: impl FnOnce(&mut ContactBook, i64),
     ) -> Result<(), StoreError> {
-        let now = self.now;
+        let now = self.tx.now;
         let Some(book) = self.batch(batch)? else { return Ok(()) };
         let (max_attempts, lost_after) = (book.max_attempts, book.lost_after);
         let is_over = book.state.is_over();
@@ -257,7 +204,7 @@ impl Recording<'_> {
 
     /// Ends a batch of which no contact is open, once.
     pub fn complete(&mut self, key: i64) -> Result<(), StoreError> {
-        let now = self.now;
+        let now = self.tx.now;
         let Some(book) = self.batch(key)? else { return Ok(()) };
         if book.state.is_over() || !book.tally.is_complete(book.state == BatchState::Sealed) {
             return Ok(());
@@ -268,7 +215,7 @@ impl Recording<'_> {
 
     /// Stops a batch.
     pub fn fail(&mut self, key: i64, failure: Failure) -> Result<Ended, StoreError> {
-        let now = self.now;
+        let now = self.tx.now;
         let Some(book) = self.batch(key)?.filter(|book| book.state != BatchState::Arriving) else {
             return Ok(Ended::Missing);
         };
@@ -283,7 +230,7 @@ impl Recording<'_> {
 
     fn tell(&mut self, key: i64, kind: EventType) -> Result<(), StoreError> {
         let (account, number) = unpack(key);
-        let (tag, now) = (self.config(account)?.account.tag, self.now);
+        let (tag, now) = (self.config(account)?.account.tag, self.tx.now);
         let Some(book) = self.batch(key)? else { return Ok(()) };
         let (error, code) = book.failure.clone().map(|why| (why.error, why.code)).unzip();
         let batch = Batch {
@@ -311,7 +258,7 @@ impl Recording<'_> {
             call_id: Text::from(id::format(Kind::Contact, tag, unpack(contact).1)),
             batch_id: Some(Text::from(id::format(Kind::Batch, tag, number))),
             user_id: given.user_id.clone(),
-            created_at: Some(self.now),
+            created_at: Some(self.tx.now),
             metric_schema: given.metric_schema.clone(),
             ..Call::default()
         };
@@ -376,44 +323,6 @@ impl Recording<'_> {
             code: heard.batch.code.clone().unwrap_or_else(|| Text::from("DIALER_FAILED")),
         };
         Ok(Some(self.fail(key, failure)? == Ended::Done))
-    }
-
-    /// Writes what changed.
-    pub fn write_batches(&self) -> Result<(), StoreError> {
-        for (key, book) in self.books.batches.iter().filter(|(_, book)| book.is_dirty) {
-            let has_endpoints = !book.given.endpoints.is_empty();
-            let release = book.ended_at.filter(|_| has_endpoints).map(|end| end.after(RELEASED_AFTER));
-            let failure = book.failure.as_ref();
-            self.db.later(
-                "UPDATE given_batches SET state = ?, taken_in = ?, succeeded = ?, failed = ?, started_at = ?,
-                     ended_at = ?, release_at = ?, error = ?, code = ?, intake = ?
-                     WHERE id = ? /*account of ?11*/",
-                params![
-                    book.state as i64,
-                    book.taken_in,
-                    book.tally.succeeded,
-                    book.tally.failed,
-                    book.started_at.map(Time::as_micros),
-                    book.ended_at.map(Time::as_micros),
-                    release.map(Time::as_micros),
-                    failure.map(|why| why.error.as_bytes()),
-                    failure.map(|why| why.code.as_bytes()),
-                    book.has_intake,
-                    key
-                ],
-            )?;
-        }
-        let dirty = |(key, loaded): (&i64, &Option<LoadedContact>)| {
-            loaded.as_ref().filter(|it| it.is_dirty).map(|it| (*key, it.book, it.due))
-        };
-        for (key, book, due) in self.books.contacts.iter().filter_map(dirty) {
-            self.db.later(
-                "UPDATE contacts SET heard = ?, ended = ?, completed = ?, is_open = ?, due = ?
-                 WHERE id = ? /*account of ?6*/",
-                params![book.heard, book.ended, book.completed, !book.is_closed, due, key],
-            )?;
-        }
-        Ok(())
     }
 }
 

@@ -9,10 +9,10 @@ use std::time::Duration;
 use tracing::error;
 
 use super::recording::Recording;
-use super::rows::OWNING;
 use crate::model::id::Tag;
 use crate::model::{AccountKey, Event, EventBody};
 use crate::store::config::sealed::dialect_of;
+use crate::store::deliveries::rows::OWNING;
 use crate::store::deliveries::states::{CLAIMABLE, OWNED};
 use crate::store::deliveries::taking::{TYPICAL, Taken};
 use crate::store::layout::keys::{pack, unpack};
@@ -101,12 +101,12 @@ impl Recording<'_> {
     /// Takes a delivery into memory. One whose event or shape cannot be read must not stand in the way of all
     /// others: it stays pending, and is looked at again later. Gives the size of its snapshot in bytes, where that is known.
     pub fn take(&mut self, endpoint: EndpointRef, id: i64, place: Place) -> Result<usize, StoreError> {
-        if self.db.postgres().is_some() {
-            self.taken.push(Taken { endpoint, id, place });
+        if self.tx.db.postgres().is_some() {
+            self.deliveries.taken.push(Taken { endpoint, id, place });
             return Ok(TYPICAL);
         }
         let tag = self.config(endpoint.account)?.account.tag;
-        let owed = own(self.db, tag, endpoint, id, place);
+        let owed = own(self.tx.db, tag, endpoint, id, place);
         self.owned(endpoint, id, owed)
     }
 
@@ -118,13 +118,13 @@ impl Recording<'_> {
     ) -> Result<usize, StoreError> {
         match owed {
             Ok((owned, size)) => {
-                self.db.bulk(&OWNING, [id, self.known.tenure])?;
+                self.tx.db.bulk(&OWNING, [id, self.tx.epoch])?;
                 self.committed.owned.push(owned);
                 Ok(size)
             }
             Err(StoreError::Data(why)) => {
                 error!(%why, delivery = unpack(id).1, "a delivery cannot be attempted; it stays pending");
-                let due = self.now.after(DAMAGED_PAUSE);
+                let due = self.tx.now.after(DAMAGED_PAUSE);
                 self.committed.wake_at.push((endpoint, due));
                 self.put_up(id, due).map(|()| 0)
             }
@@ -134,13 +134,13 @@ impl Recording<'_> {
 
     /// Loads what was taken, in two round trips: the deliveries, then what they say.
     pub fn load_taken(&mut self) -> Result<(), StoreError> {
-        let taken = std::mem::take(&mut self.taken);
+        let taken = std::mem::take(&mut self.deliveries.taken);
         if taken.is_empty() {
             return Ok(());
         }
         let ids: Vec<i64> = taken.iter().map(|taken| taken.id).collect();
         let sql = format!("{OWING} WHERE o.id = ANY(?) AND o.account = ANY(@1)");
-        let Some(mut answers) = self.db.fetch(&[(&sql, &[&ids])])? else { return Ok(()) };
+        let Some(mut answers) = self.tx.db.fetch(&[(&sql, &[&ids])])? else { return Ok(()) };
         let mut owing: HashMap<i64, Owing> = HashMap::new();
         while let Some(row) = answers[0].next()? {
             owing.insert(row.get(8)?, Owing::of(&row)?);
@@ -150,7 +150,7 @@ impl Recording<'_> {
             [Some(owing.event), owing.snapshot].into_iter().flatten().map(move |at| pack(account, at))
         });
         let said: Vec<i64> = said.collect::<BTreeSet<_>>().into_iter().collect();
-        let events = pages::Events::fetch(self.db, &said)?;
+        let events = pages::Events::fetch(self.tx.db, &said)?;
         for Taken { endpoint, id, place } in taken {
             let tag = self.config(endpoint.account)?.account.tag;
             let owed = match owing.remove(&id) {
@@ -170,24 +170,25 @@ impl Recording<'_> {
     /// [`CLAIM_BYTES`] of bodies. Says whether more may be due.
     pub fn claim(&mut self, endpoint: EndpointRef, mut places: Vec<Place>) -> Result<bool, StoreError> {
         self.enter(endpoint.account)?;
-        if self.db.postgres().is_some() {
+        if self.tx.db.postgres().is_some() {
             places.truncate(CLAIM_FAR);
         }
         let asked = places.len();
         let key = pack(endpoint.account, endpoint.number);
         let mut ids: Vec<i64> = self
+            .tx
             .db
             .prepare_cached(
                 "SELECT id FROM open WHERE endpoint = ? /*account of ?1*/ AND state = 0 AND due <= ?
                  ORDER BY due, id LIMIT ?",
             )?
-            .query_map([key, self.now.as_micros(), i64::try_from(asked).unwrap_or(i64::MAX)], |row| {
+            .query_map([key, self.tx.now.as_micros(), i64::try_from(asked).unwrap_or(i64::MAX)], |row| {
                 row.get(0)
             })?
             .collect::<Result<_, _>>()?;
         if ids.len() < asked {
             // Replays take what everything else leaves.
-            let mut behind = self.db.prepare_cached(
+            let mut behind = self.tx.db.prepare_cached(
                 "SELECT id FROM open WHERE endpoint = ? /*account of ?1*/ AND state = 3
                      ORDER BY id LIMIT ?",
             )?;

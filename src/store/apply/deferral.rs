@@ -34,7 +34,8 @@ impl Recording<'_> {
     /// Holds a delivery that was planned in this transaction.
     pub fn hold(&self, id: i64, endpoint: EndpointRef, call: i64, until: i64) -> Result<(), StoreError> {
         let (account, number) = (endpoint.account, endpoint.number);
-        self.db
+        self.tx
+            .db
             .prepare_cached(
                 "INSERT INTO held (delivery, call, endpoint, until /*!, account */)
                  VALUES (?, ?, ?, ? /*!, @1 */)",
@@ -46,7 +47,7 @@ impl Recording<'_> {
     /// The delivery of a call's end to an endpoint, if it is held.
     pub fn held(&self, endpoint: EndpointRef, call: i64) -> Result<Option<i64>, StoreError> {
         let key = [pack(endpoint.account, call), pack(endpoint.account, endpoint.number)];
-        let mut statement = self.db.prepare_cached(
+        let mut statement = self.tx.db.prepare_cached(
             "SELECT delivery FROM held WHERE call = ? /*account of ?1*/ AND endpoint = ? LIMIT 1",
         )?;
         Ok(statement.query_row(key, |row| row.get(0)).optional()?)
@@ -55,11 +56,12 @@ impl Recording<'_> {
     /// Lets a held delivery go, with what was known of the call at this position of the feed.
     pub fn let_go(&mut self, id: i64, endpoint: EndpointRef, snapshot: i64) -> Result<(), StoreError> {
         self.enter(endpoint.account)?;
-        if !forget(self.db, id)? {
+        if !forget(self.tx.db, id)? {
             return Ok(());
         }
-        render(self.db, id, snapshot)?;
+        render(self.tx.db, id, snapshot)?;
         let call: Option<i64> = self
+            .tx
             .db
             .prepare_cached("SELECT call FROM open WHERE id = ? /*account of ?1*/")?
             .query_row([id], |row| row.get(0))
@@ -68,6 +70,7 @@ impl Recording<'_> {
         let is_behind = match call {
             None => false,
             Some(call) => self
+                .tx
                 .db
                 .prepare_cached(
                     "SELECT 1 FROM open WHERE call = ? AND endpoint = ? /*account of ?2*/ AND id < ?",
@@ -77,18 +80,19 @@ impl Recording<'_> {
         if let Some(call) = call {
             // The one before may be settled in this very group, and lets the next in line go by what is known of it.
             let state = if is_behind { WAITING } else { CLAIMABLE };
-            self.ahead.line_up(call, pack(endpoint.account, endpoint.number), id, state);
+            self.deliveries.line_up(call, pack(endpoint.account, endpoint.number), id, state);
         }
         if is_behind {
-            self.db
+            self.tx
+                .db
                 .prepare_cached("UPDATE open SET state = ?, due = ? WHERE id = ? /*account of ?3*/")?
-                .execute([WAITING, self.now.as_micros(), id])?;
+                .execute([WAITING, self.tx.now.as_micros(), id])?;
             return Ok(());
         }
-        if let Some(place) = self.queues.reserve(endpoint, TYPICAL) {
+        if let Some(place) = self.tx.queues.reserve(endpoint, TYPICAL) {
             return self.take(endpoint, id, place).map(drop);
         }
-        self.put_up(id, self.now)?;
+        self.put_up(id, self.tx.now)?;
         self.wake(endpoint);
         Ok(())
     }
@@ -96,14 +100,15 @@ impl Recording<'_> {
     /// Ends the waiting of a delivery that is to be sent now, by hand.
     pub fn end_hold(&self, id: i64) -> Result<(), StoreError> {
         let call: Option<i64> = self
+            .tx
             .db
             .prepare_cached("SELECT call FROM held WHERE delivery = ? /*account of ?1*/")?
             .query_row([id], |row| row.get(0))
             .optional()?;
-        if let Some(snapshot) = call.map_or(Ok(None), |call| newest(self.db, call))? {
-            render(self.db, id, snapshot)?;
+        if let Some(snapshot) = call.map_or(Ok(None), |call| newest(self.tx.db, call))? {
+            render(self.tx.db, id, snapshot)?;
         }
-        forget(self.db, id).map(drop)
+        forget(self.tx.db, id).map(drop)
     }
 }
 
@@ -115,6 +120,7 @@ pub const OVERDUE: ByTime =
 pub fn let_overdue_go(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreError> {
     let (account, [from, until], [first, end]) = (due.account, due.span, keys_of(due.account));
     let overdue: Vec<(i64, i64, i64)> = recording
+        .tx
         .db
         .prepare_cached(
             "SELECT delivery, call, endpoint FROM held
@@ -128,7 +134,7 @@ pub fn let_overdue_go(recording: &mut Recording<'_>, due: Due) -> Result<bool, S
             break;
         }
         let number = unpack(endpoint).1;
-        let snapshot = newest(recording.db, call)?.unwrap_or(0);
+        let snapshot = newest(recording.tx.db, call)?.unwrap_or(0);
         recording.let_go(id, EndpointRef { account, number }, snapshot)?;
     }
     Ok(!overdue.is_empty())

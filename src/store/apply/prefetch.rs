@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use super::prefetched::OpenRow;
 use super::recording::Recording;
 use crate::model::{AccountKey, Text};
 use crate::store::batches::rows::{
@@ -45,7 +44,7 @@ impl Recording<'_> {
         let mut accounts: Vec<AccountKey> = of_incoming.chain(of_settlements).collect();
         accounts.sort_unstable();
         accounts.dedup();
-        if self.db.postgres().is_none() {
+        if self.tx.db.postgres().is_none() {
             return Ok(());
         }
         let (mut hashes, mut settling, mut calls) = (Vec::new(), Vec::new(), Vec::new());
@@ -63,7 +62,7 @@ impl Recording<'_> {
             calls.extend(settlement.ordered_call.map(|call| pack(account, call)));
         }
         let with_tombstones: BTreeSet<AccountKey> =
-            accounts.iter().copied().filter(|&account| self.known.tombstones.are_in(account)).collect();
+            accounts.iter().copied().filter(|&account| self.tombstones.memory.are_in(account)).collect();
         let digests = self.digests_of(group, |account| with_tombstones.contains(&account));
         let accounts: Vec<i64> = accounts.into_iter().map(|account| account.0).collect();
         let heads = format!(
@@ -77,59 +76,55 @@ impl Recording<'_> {
             (SETTLING, &[&settling]),
             (tombstones::OF_HASHES, &[&digests, &accounts]),
         ];
-        let Some(answers) = self.db.fetch(&questions)? else { return Ok(()) };
-        let Ok([mut heads, mut found, mut of_hashes, mut of_calls, mut open, removed]) =
+        let Some(answers) = self.tx.db.fetch(&questions)? else { return Ok(()) };
+        let Ok([mut heads, mut found, of_hashes, of_calls, open, removed]) =
             <[Rows<'static>; 6]>::try_from(answers)
         else {
             return Ok(());
         };
         while let Some(row) = heads.next()? {
             let (head, revision) = Head::of(&row)?;
-            self.head_taken(AccountKey(row.get(7)?), head, revision)?;
+            let account = AccountKey(row.get(7)?);
+            self.accounts.entered(&self.tx, account, head, revision)?;
+            self.tombstones.memory.note(account, head.has_tombstones);
         }
-        self.ahead.take_tombstones(digests, removed)?;
+        self.tombstones.prefetched(digests, removed)?;
         // Of an account whose first tombstones are new to this thread.
-        let tombstones = self.known.tombstones;
-        let late = |account| tombstones.are_in(account) && !with_tombstones.contains(&account);
+        let memory = self.tombstones.memory;
+        let late = |account| memory.are_in(account) && !with_tombstones.contains(&account);
         let digests = self.digests_of(group, late);
-        if let Some(removed) = self.db.fetch(&[(tombstones::OF_HASHES, &[&digests, &accounts])])?
+        if let Some(removed) = self.tx.db.fetch(&[(tombstones::OF_HASHES, &[&digests, &accounts])])?
             && let Some(removed) = removed.into_iter().next()
         {
-            self.ahead.take_tombstones(digests, removed)?;
+            self.tombstones.prefetched(digests, removed)?;
         }
-        let ahead = &mut self.ahead;
+        let mut lined_up = calls;
         while let Some(row) = found.next()? {
             let id: i64 = row.get(0)?;
             let key = (row.get(1)?, Text::from_bytes(row.get::<Vec<u8>>(2)?));
             let loaded =
                 Loaded::of(unpack(id).1, row.get(3)?, row.blob(4)?, row.blob(5)?, row.get(6)?, row.get(7)?)?;
-            ahead.lined_up.insert(id);
-            ahead.calls.insert(key, loaded);
+            lined_up.push(id);
+            self.calls.prefetched(key, loaded);
         }
-        ahead.lined_up.extend(&calls);
-        for lines in [&mut of_hashes, &mut of_calls] {
-            while let Some(row) = lines.next()? {
-                ahead.lines.insert((row.get(0)?, row.get(1)?, row.get(2)?), row.get(3)?);
-            }
+        if !hashes.is_empty() {
+            self.deliveries.calls_prefetched();
         }
-        while let Some(row) = open.next()? {
-            let row_of = OpenRow { tries: row.get(1)?, owner: row.get(2)?, attempts: row.get(3)? };
-            ahead.settling.insert(row.get(0)?, row_of);
-        }
-        ahead.hashes.extend(hashes);
-        ahead.asked.extend(settling);
+        self.calls.asked(hashes);
+        self.deliveries.lines_prefetched(lined_up, of_hashes)?;
+        self.deliveries.lines_prefetched([], of_calls)?;
+        self.deliveries.open_prefetched(settling, open)?;
         self.prepare_batches(group)
     }
 
     /// Fetches what is open of these calls, where that is not known, before many of them are looked at.
     pub fn line_up_calls(&mut self, calls: impl Iterator<Item = i64>) -> Result<(), StoreError> {
-        let is_unknown = |call: &i64| !self.ahead.lined_up.contains(call);
+        let is_unknown = |call: &i64| !self.deliveries.is_lined_up(*call);
         let calls: Vec<i64> = calls.filter(is_unknown).collect::<BTreeSet<_>>().into_iter().collect();
-        let Some(mut answers) = self.db.fetch(&[(LINES_OF_CALLS, &[&calls])])? else { return Ok(()) };
-        while let Some(row) = answers[0].next()? {
-            self.ahead.lines.insert((row.get(0)?, row.get(1)?, row.get(2)?), row.get(3)?);
+        let Some(answers) = self.tx.db.fetch(&[(LINES_OF_CALLS, &[&calls])])? else { return Ok(()) };
+        for lines in answers {
+            self.deliveries.lines_prefetched(calls.iter().copied(), lines)?;
         }
-        self.ahead.lined_up.extend(calls);
         Ok(())
     }
 
@@ -144,7 +139,7 @@ impl Recording<'_> {
                     Told::Call(told) => Of::Call(told.call_id()),
                     Told::Batch(heard) => Of::Batch(&heard.batch.batch_id),
                 };
-                Digest::of(self.known.vault, source, of).hash
+                Digest::of(self.tx.vault, source, of).hash
             }));
         }
         hashes
@@ -157,7 +152,7 @@ impl Recording<'_> {
         for incoming in &group.incoming {
             let What::Heard(all) = &incoming.what else { continue };
             let (account, source) = (incoming.account, pack(incoming.account, incoming.source));
-            let Some(config) = self.directory.get(account) else { continue };
+            let Some(config) = self.tx.directory.get(account) else { continue };
             for told in all {
                 let Told::Call(told) = told else { continue };
                 let said = &told.book.call;
@@ -184,7 +179,7 @@ impl Recording<'_> {
                  ON c.id = k.contact AND c.account = k.account
              WHERE k.hash = ANY(?1) AND k.account = ANY(@2)"
         );
-        let answers = self.db.fetch(&[
+        let answers = self.tx.db.fetch(&[
             (&of_batches, &[&batches]),
             (&of_contacts, &[&contacts]),
             (&of_keys, &[&keys, &batches]),
@@ -192,7 +187,7 @@ impl Recording<'_> {
         ])?;
         let answers = answers.map(<[Rows<'static>; 4]>::try_from);
         let Some(Ok([mut given, mut named, mut found, mut links])) = answers else { return Ok(()) };
-        let books = &mut self.books;
+        let books = &mut self.batches;
         while let Some(row) = given.next()? {
             books.batches.insert(row.get(0)?, BatchBook::of(&row)?);
         }

@@ -4,14 +4,12 @@
 use std::sync::Arc;
 
 use super::append::About;
-use super::prefetched::Known;
 use super::recording::Recording;
 use crate::dialect::ReceiptKind;
 use crate::ledger::{self, Change, Contribution};
 use crate::model::event::CORRECTED;
-use crate::model::{AccountKey, Call, EventBody, EventType, Text};
+use crate::model::{AccountKey, Call, EventBody, EventType};
 use crate::store::batches::rows::{Placed, named};
-use crate::store::calls::index::call_hash;
 use crate::store::calls::loaded::Loaded;
 use crate::store::calls::tombstones::Of;
 use crate::store::layout::keys::pack;
@@ -85,10 +83,7 @@ impl Recording<'_> {
     ) -> Result<Option<usize>, StoreError> {
         let mut told = Arc::clone(told);
         let key = (pack(incoming.account, incoming.source), told.call_id().clone());
-        let found = match self.calls.remove(&key) {
-            Some(loaded) => Some(loaded),
-            None => self.find_call(&key)?,
-        };
+        let found = self.calls.take(&self.tx, &key)?;
         let is_news = found.as_ref().is_none_or(|loaded| !loaded.received().has_step(told.step));
         // A call that was removed may be there once more, by a step that was not received before: the others stay repeats.
         if is_news
@@ -96,7 +91,7 @@ impl Recording<'_> {
             && self.received_before(key.0, Of::Call(&key.1))?.has_step(told.step)
         {
             if let Some(loaded) = found {
-                self.calls.insert(key, loaded);
+                self.calls.keep(key, loaded);
             }
             return Ok(None);
         }
@@ -159,7 +154,7 @@ impl Recording<'_> {
         let call = loaded.book.as_ref().map(|book| Arc::clone(&book.call)).unwrap_or_default();
         let at = told.at.unwrap_or(incoming.received_at);
         if config.account.is_metered {
-            *self.used.entry(incoming.account).or_default() += ledger::credit::used(&call) - used_before;
+            self.minutes.use_up(incoming.account, ledger::credit::used(&call) - used_before);
         }
         let of_source = config.source(incoming.source).and_then(|source| source.lost_after);
         let is_new = loaded.is_first() || placed.as_ref().is_some_and(Placed::is_new);
@@ -169,7 +164,7 @@ impl Recording<'_> {
         self.book(incoming, &mut loaded, before, booked);
         let number = loaded.number;
         let Some((kind, changed)) = event else {
-            self.calls.insert(key, loaded);
+            self.calls.keep(key, loaded);
             if let Some(placed) = placed {
                 self.count(incoming.account, number, &placed, &call, at)?;
             }
@@ -185,7 +180,7 @@ impl Recording<'_> {
         let (position, planned) = self.append(incoming.account, kind, at, about, body, ready)?;
         loaded.last_event = position;
         loaded.differs = false;
-        self.calls.insert(key, loaded);
+        self.calls.keep(key, loaded);
         // Behind the call's own event: whoever hears that a batch is complete has heard of all its calls.
         if let Some(placed) = placed {
             self.count(incoming.account, number, &placed, &call, at)?;
@@ -205,10 +200,10 @@ impl Recording<'_> {
         if book.call.outcome.is_some() && loaded.counted == Some(0) {
             loaded.counted = Some(incoming.received_at.as_micros());
         }
-        self.mentions.note(self.known.remembered, incoming.account, &book.call);
+        self.numbers.note(incoming.account, &book.call);
         let after = loaded.contribution();
         let is_of_campaign = [&before, &after].into_iter().flatten().any(|of| of.place.campaign.is_some());
-        if self.tallies.book(incoming.account, before, after) {
+        if self.numbers.count(incoming.account, before, after) {
             booked.analytics = true;
             booked.campaign |= is_of_campaign;
         }
@@ -217,19 +212,21 @@ impl Recording<'_> {
     fn quarantine(&mut self, incoming: &Incoming, reason: &str) -> Result<Recorded, StoreError> {
         let source = pack(incoming.account, incoming.source);
         let taken = self
+            .tx
             .db
             .prepare_cached(
                 "UPDATE sources SET in_quarantine = in_quarantine + 1
                  WHERE id = ? /*account of ?1*/ AND in_quarantine < ?",
             )?
-            .execute([source, self.quota])?;
+            .execute([source, self.quarantine_quota])?;
         if taken == 0 {
             return Ok(Recorded::QuotaExceeded);
         }
         let head = self.head(incoming.account)?;
         head.quarantined += 1;
         let id = pack(incoming.account, head.quarantined);
-        self.db
+        self.tx
+            .db
             .prepare_cached(
                 "INSERT INTO quarantine (id, source, received_at, reason, content_type, body /*!, account */)
                  VALUES (?, ?, ?, ?, ?, ? /*!, @1 */)",
@@ -245,20 +242,11 @@ impl Recording<'_> {
         Ok(Recorded::Done { kind: ReceiptKind::Quarantined, planned: 0, booked: Booked::default() })
     }
 
-    fn find_call(&mut self, key: &(i64, Text)) -> Result<Option<Loaded>, StoreError> {
-        let db = self.db;
-        let look = |call| Loaded::known(db, call, key);
-        match self.ahead.take_call(key) {
-            Known::Is(known) => Ok(known),
-            Known::Unknown => self.known.call_index.find(db, call_hash(key.0, &key.1), key.0, look),
-        }
-    }
-
     fn new_call(&mut self, account: AccountKey) -> Result<Loaded, StoreError> {
         let head = self.head(account)?;
         head.calls += 1;
         let number = head.calls;
-        self.ahead.call_made(pack(account, number));
+        self.deliveries.call_made(pack(account, number));
         Ok(Loaded {
             number,
             book: None,

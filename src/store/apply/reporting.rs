@@ -33,15 +33,7 @@ impl Recording<'_> {
 
     /// The last number of a batch that the account has handed out.
     fn newest_batch(&mut self, account: AccountKey) -> Result<i64, StoreError> {
-        if let Some(&newest) = self.books.newest.get(&account) {
-            return Ok(newest);
-        }
-        let newest = self
-            .db
-            .prepare_cached("SELECT batches FROM accounts WHERE account = ?")?
-            .query_row([account.0], |row| row.get(0))?;
-        self.books.newest.insert(account, newest);
-        Ok(newest)
+        self.batches.newest(&self.tx, account)
     }
 
     /// What a body says of a call, with a batch that its source may not report on as a claim. Batch and campaign are taken out

@@ -4,14 +4,13 @@
 
 use super::append::About;
 use super::deferral;
-use super::prefetched::Known;
 use super::recording::Recording;
-use super::rows::{DELETE_BODY, DELETE_OPEN, INSERT_SETTLED};
 use crate::ledger::Next;
 use crate::model::event::EndpointDisabled;
 use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, DeliveryState, Erased, EventBody, EventType, Time};
 use crate::store::config::accounts;
+use crate::store::deliveries::rows::{DELETE_BODY, INSERT_SETTLED};
 use crate::store::deliveries::states::{CLAIMABLE, HELD, OWNED, WAITING};
 use crate::store::deliveries::taking::TYPICAL;
 use crate::store::layout::codec::{pack_attempt, state_code, state_of, unpack_attempts};
@@ -47,26 +46,7 @@ impl Recording<'_> {
         due: Time,
     ) -> Result<(), StoreError> {
         let number = settlement.attempt.number;
-        if let Known::Is(open) = self.ahead.take_open(id) {
-            if open.is_none_or(|open| open.tries >= number || open.owner != self.known.tenure) {
-                return self.add_stray_attempt(id, number, attempt);
-            }
-            self.db.later(
-                "UPDATE open SET state = ?1, due = ?2, tries = ?3, attempts = COALESCE(CAST(attempts || ?4 AS BLOB), ?4)
-                 WHERE id = ?5 /*account of ?5*/",
-                params![CLAIMABLE, due.as_micros(), number, attempt, id],
-            )?;
-            return self.postponed(id, settlement, due);
-        }
-        let changed = self
-            .db
-            .prepare_cached(
-                "UPDATE open SET state = ?1, due = ?2, tries = ?3,
-                     attempts = COALESCE(CAST(attempts || ?4 AS BLOB), ?4)
-                 WHERE id = ?5 /*account of ?5*/ AND tries < ?3 AND owner = ?6",
-            )?
-            .execute(params![CLAIMABLE, due.as_micros(), number, attempt, id, self.known.tenure])?;
-        if changed == 0 {
+        if !self.deliveries.postpone(&self.tx, id, number, due, attempt)? {
             return self.add_stray_attempt(id, number, attempt);
         }
         self.postponed(id, settlement, due)
@@ -90,13 +70,13 @@ impl Recording<'_> {
         let may_be_silenced = self.config(account)?.account.transcript_retention.is_some();
         if may_be_silenced {
             // It may have said what a later event did.
-            let said = [Some(settlement.event), deferral::rendered(self.db, id)?];
-            let is_gone = |at| erased::erased(self.db, account, at).is_ok_and(|it| it.is_some());
+            let said = [Some(settlement.event), deferral::rendered(self.tx.db, id)?];
+            let is_gone = |at| erased::erased(self.tx.db, account, at).is_ok_and(|it| it.is_some());
             if said.into_iter().flatten().any(is_gone) {
                 return Ok(());
             }
         }
-        self.db.later(
+        self.tx.db.later(
             "INSERT INTO bodies (delivery, body /*!, account */) VALUES (?, ? /*!, @1 */)
              ON CONFLICT DO NOTHING",
             params![id, pack_bytes(&settlement.body)?],
@@ -112,16 +92,16 @@ impl Recording<'_> {
         state: DeliveryState,
     ) -> Result<(), StoreError> {
         let number = settlement.attempt.number;
-        let Some(mut attempts) = self.take_out(id, number)? else {
+        let Some(mut attempts) = self.deliveries.take_out(&self.tx, id, number)? else {
             return self.add_stray_attempt(id, number, attempt);
         };
         if let Some(call) = settlement.ordered_call {
             let account = settlement.endpoint.account;
-            self.ahead.leave(pack(account, call), pack(account, settlement.endpoint.number), id);
+            self.deliveries.leave(pack(account, call), pack(account, settlement.endpoint.number), id);
         }
         match state {
             DeliveryState::Delivered if number > 1 => {
-                self.db.later("DELETE FROM bodies WHERE delivery = ? /*account of ?1*/", [id])?;
+                self.tx.db.later("DELETE FROM bodies WHERE delivery = ? /*account of ?1*/", [id])?;
             }
             DeliveryState::Dead if number == 1 => self.keep_body(id, settlement)?,
             _ => {}
@@ -129,7 +109,7 @@ impl Recording<'_> {
         attempts.extend_from_slice(attempt);
         let endpoint = settlement.endpoint;
         insert_settled(
-            self.db,
+            self.tx.db,
             id,
             pack(endpoint.account, endpoint.number),
             settlement.event,
@@ -146,43 +126,17 @@ impl Recording<'_> {
         Ok(())
     }
 
-    /// Takes a delivery out of the open ones, if this attempt is the next that is written and it is our own. Gives the
-    /// attempts before.
-    fn take_out(&mut self, id: i64, number: u32) -> Result<Option<Vec<u8>>, StoreError> {
-        let tenure = self.known.tenure;
-        if let Known::Is(open) = self.ahead.take_open(id) {
-            let Some(open) = open.filter(|open| open.tries < number && open.owner == tenure) else {
-                return Ok(None);
-            };
-            self.db.bulk(&DELETE_OPEN, [id])?;
-            return Ok(Some(open.attempts.unwrap_or_default()));
-        }
-        let mut attempts = Vec::new();
-        if number > 1 {
-            let earlier: Option<Option<Vec<u8>>> = self
-                .db
-                .prepare_cached("SELECT attempts FROM open WHERE id = ? /*account of ?1*/")?
-                .query_row([id], |row| row.get(0))
-                .optional()?;
-            attempts = earlier.flatten().unwrap_or_default();
-        }
-        let closed = self
-            .db
-            .prepare_cached("DELETE FROM open WHERE id = ? /*account of ?1*/ AND tries < ? AND owner = ?")?
-            .execute(params![id, number, tenure])?;
-        Ok((closed == 1).then_some(attempts))
-    }
-
     /// The delivery is no longer open: it was called off while its attempt was under way, and the attempt goes on
     /// record all the same. Or this very attempt was written before, by a commit that nobody heard the end of.
     fn add_stray_attempt(&self, id: i64, number: u32, attempt: &[u8]) -> Result<(), StoreError> {
         let earlier: Option<(Option<Vec<u8>>, i64)> = self
+            .tx
             .db
             .prepare_cached("SELECT attempts, event FROM settled WHERE id = ? /*account of ?1*/")?
             .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         let Some((earlier, event)) = earlier else { return Ok(()) };
-        if !Edges::of(self.db, unpack(id).0)?.has_delivery(id) {
+        if !Edges::of(self.tx.db, unpack(id).0)?.has_delivery(id) {
             return Ok(());
         }
         let mut attempts = earlier.unwrap_or_default();
@@ -190,11 +144,12 @@ impl Recording<'_> {
             return Ok(());
         }
         // It may have been under way while its person was erased; what came back may quote what was sent.
-        match erased::erased(self.db, unpack(id).0, event) {
+        match erased::erased(self.tx.db, unpack(id).0, event) {
             Ok(Some(Erased::Person)) => attempts.extend(erased::without_answers(attempt)),
             _ => attempts.extend_from_slice(attempt),
         }
-        self.db
+        self.tx
+            .db
             .prepare_cached("UPDATE settled SET attempts = ? WHERE id = ? /*account of ?2*/")?
             .execute(params![attempts, id])?;
         Ok(())
@@ -204,31 +159,21 @@ impl Recording<'_> {
     fn promote(&mut self, endpoint: EndpointRef, call: i64) -> Result<(), StoreError> {
         let (account, number) = (endpoint.account, endpoint.number);
         let line = [pack(account, call), pack(account, number)];
-        let next: Option<(i64, i64)> = match self.ahead.first_in_line(line[0], line[1]) {
-            Known::Is(first) => first,
-            Known::Unknown => self
-                .db
-                .prepare_cached(
-                    "SELECT id, state FROM open WHERE call = ? AND endpoint = ? /*account of ?2*/
-                     ORDER BY id LIMIT 1",
-                )?
-                .query_row(line, |row| Ok((row.get(0)?, row.get(1)?)))
-                .optional()?,
-        };
+        let next = self.deliveries.first_in_line(&self.tx, line[0], line[1])?;
         let Some((id, WAITING)) = next else { return Ok(()) };
-        self.ahead.line_up(line[0], line[1], id, CLAIMABLE);
+        self.deliveries.line_up(line[0], line[1], id, CLAIMABLE);
         // The body is not loaded yet; it is weighed when it is.
-        if let Some(place) = self.queues.reserve(endpoint, TYPICAL) {
+        if let Some(place) = self.tx.queues.reserve(endpoint, TYPICAL) {
             return self.take(endpoint, id, place).map(drop);
         }
-        self.put_up(id, self.now)?;
+        self.put_up(id, self.tx.now)?;
         self.wake(endpoint);
         Ok(())
     }
 
     pub fn put_up(&self, id: i64, due: Time) -> Result<(), StoreError> {
         let due = due.as_micros();
-        Ok(self.db.later(
+        Ok(self.tx.db.later(
             "UPDATE open SET state = ?, due = ? WHERE id = ? /*account of ?3*/",
             [CLAIMABLE, due, id],
         )?)
@@ -237,7 +182,7 @@ impl Recording<'_> {
     /// Disables an endpoint and records the event, unless it is disabled already.
     pub fn disable(&mut self, endpoint: EndpointRef, reason: &str) -> Result<(), StoreError> {
         self.enter(endpoint.account)?;
-        if !accounts::disable(self.db, pack(endpoint.account, endpoint.number), reason)? {
+        if !accounts::disable(self.tx.db, pack(endpoint.account, endpoint.number), reason)? {
             return Ok(());
         }
         self.committed.disabled.push(endpoint);
@@ -246,7 +191,14 @@ impl Recording<'_> {
             endpoint_id: id::format(Kind::Endpoint, tag, endpoint.number),
             reason: reason.to_owned(),
         });
-        self.append(endpoint.account, EventType::EndpointDisabled, self.now, About::default(), body, None)?;
+        self.append(
+            endpoint.account,
+            EventType::EndpointDisabled,
+            self.tx.now,
+            About::default(),
+            body,
+            None,
+        )?;
         Ok(())
     }
 
@@ -256,6 +208,7 @@ impl Recording<'_> {
         self.enter(account)?;
         let id = pack(account, delivery);
         let open: Option<(i64, Option<i64>, i64)> = self
+            .tx
             .db
             .prepare_cached("SELECT endpoint, call, state FROM open WHERE id = ? /*account of ?1*/")?
             .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
@@ -265,12 +218,13 @@ impl Recording<'_> {
                 if state == HELD {
                     self.end_hold(id)?;
                 }
-                self.db
+                self.tx
+                    .db
                     .prepare_cached(
                         "UPDATE open SET state = ?, due = ?, call = NULL
                          WHERE id = ? /*account of ?3*/",
                     )?
-                    .execute([CLAIMABLE, self.now.as_micros(), id])?;
+                    .execute([CLAIMABLE, self.tx.now.as_micros(), id])?;
                 self.wake(reference(endpoint));
                 if let Some(call) = call {
                     self.promote(reference(endpoint), unpack(call).1)?;
@@ -288,8 +242,8 @@ impl Recording<'_> {
             return Ok(Turned::WrongState(state));
         }
         let tries = unpack_attempts(attempts.as_deref()).last().map_or(0, |last| last.number);
-        self.db.execute("DELETE FROM settled WHERE id = ? /*account of ?1*/", [id])?;
-        self.db.execute(
+        self.tx.db.execute("DELETE FROM settled WHERE id = ? /*account of ?1*/", [id])?;
+        self.tx.db.execute(
             "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, attempts, snapshot,
              owner /*!, account */)
              VALUES (?, ?, ?, NULL, ?, ?, ?, ?, ?, ?, 0 /*!, @1 */)",
@@ -299,10 +253,10 @@ impl Recording<'_> {
                 event,
                 revision,
                 CLAIMABLE,
-                self.now.as_micros(),
+                self.tx.now.as_micros(),
                 tries,
                 attempts,
-                deferral::rendered(self.db, id)?
+                deferral::rendered(self.tx.db, id)?
             ],
         )?;
         let sum = self.sum(target);
@@ -335,7 +289,7 @@ impl Recording<'_> {
         let closed = self.close_open(ids)?;
         for row in &closed {
             insert_settled(
-                self.db,
+                self.tx.db,
                 row.id,
                 row.endpoint,
                 row.event,
@@ -351,7 +305,7 @@ impl Recording<'_> {
     pub fn close_open(&mut self, ids: &[i64]) -> Result<Vec<Closed>, StoreError> {
         let Some(&first) = ids.first() else { return Ok(Vec::new()) };
         self.enter(unpack(first).0)?;
-        let db = self.db;
+        let db = self.tx.db;
         let mut closed = Vec::with_capacity(ids.len());
         if let Some(mut answers) = db.fetch(&[(CLOSE_ALL, &[ids])])? {
             while let Some(row) = answers[0].next()? {
@@ -371,7 +325,7 @@ impl Recording<'_> {
             }
             db.bulk(&DELETE_BODY, [row.id])?;
             if let Some(call) = row.call {
-                self.ahead.leave(call, row.endpoint, row.id);
+                self.deliveries.leave(call, row.endpoint, row.id);
             }
             let sum = self.sum(reference(row.endpoint));
             sum.pending -= 1;
@@ -391,10 +345,11 @@ impl Recording<'_> {
         &self,
         id: i64,
     ) -> Result<Option<(i64, i64, i64, DeliveryState, Option<Vec<u8>>)>, StoreError> {
-        if !Edges::of(self.db, unpack(id).0)?.has_delivery(id) {
+        if !Edges::of(self.tx.db, unpack(id).0)?.has_delivery(id) {
             return Ok(None);
         }
         Ok(self
+            .tx
             .db
             .prepare_cached(
                 "SELECT endpoint, event, revision, state, attempts FROM settled

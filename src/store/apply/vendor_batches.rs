@@ -24,6 +24,7 @@ impl Recording<'_> {
         let source = pack(incoming.account, incoming.source);
         let id = heard.batch.batch_id.as_bytes();
         let mut book = self
+            .tx
             .db
             .prepare_cached(
                 "SELECT completed, failed FROM batches
@@ -38,7 +39,8 @@ impl Recording<'_> {
         if self.received_before(source, Of::Batch(&heard.batch.batch_id))?.has_end(kind) {
             return Ok(None);
         }
-        self.db
+        self.tx
+            .db
             .prepare_cached(
                 "INSERT INTO batches (source, vendor_id, completed, failed /*!, account */)
                  VALUES (?1, ?2, ?3, ?4 /*!, @1 */)

@@ -1,9 +1,12 @@
 //! Call minutes: what is left of them, what calls use up, and the batches that fail when nothing is left.
 //! Refuses to know what a call uses up: that is `ledger::credit`.
 
+use std::collections::HashMap;
+
 use crate::model::AccountKey;
 use crate::store::StoreError;
 use crate::store::sql::{Connection, OptionalExtension, params};
+use crate::store::tx::transaction::Tx;
 
 /// The milliseconds that are left; `None` is unlimited.
 pub fn left(db: &Connection, account: AccountKey) -> Result<Option<i64>, StoreError> {
@@ -39,4 +42,23 @@ pub fn use_up(db: &Connection, account: AccountKey, millis: i64) -> Result<(), S
         .query_row([millis, account.0], |row| row.get(0))
         .optional()?;
     note(db, account, left)
+}
+
+/// What the calls of a transaction used up of call minutes, in milliseconds.
+#[derive(Default)]
+pub struct MinuteSet(HashMap<AccountKey, i64>);
+
+impl MinuteSet {
+    /// A call used up more, or less where a correction gives some back.
+    pub fn use_up(&mut self, account: AccountKey, millis: i64) {
+        *self.0.entry(account).or_default() += millis;
+    }
+
+    /// Writes what was used up.
+    pub fn write(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
+        self.0
+            .iter()
+            .filter(|(_, millis)| **millis != 0)
+            .try_for_each(|(&account, &millis)| use_up(tx.db, account, millis))
+    }
 }

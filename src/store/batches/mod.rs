@@ -1,6 +1,7 @@
 //! The batches that an account gives, as the store takes and shows them. Refuses to know HTTP, and when a batch is complete:
 //! that is the ledger's.
 
+pub(in crate::store) mod batch_set;
 pub(in crate::store) mod credit;
 pub(in crate::store) mod rows;
 pub(in crate::store) mod schedule;

@@ -1,7 +1,6 @@
 //! Batches and contacts as their rows have them, what a transaction knows of them, and what of them a body names. Does not
 //! depend on what a call does to them.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,27 +10,12 @@ use super::{BatchState, Contact, Failure, Given, batch_of, contact_number};
 use crate::ledger::{ContactBook, Counted, Standing};
 use crate::model::account::Account;
 use crate::model::id::{self, Kind};
-use crate::model::{AccountKey, Call, Text, Time};
+use crate::model::{Call, Text, Time};
 use crate::store::StoreError;
 use crate::store::layout::codec::length;
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::packed::damaged;
 use crate::store::sql::Row;
-
-/// The batches and contacts that a transaction has touched.
-#[derive(Default)]
-pub struct Books {
-    pub batches: HashMap<i64, BatchBook>,
-    /// Those that were looked for and are not there.
-    pub missing: HashSet<i64>,
-    /// The last batch of an account, where that was asked for.
-    pub newest: HashMap<AccountKey, i64>,
-    pub contacts: HashMap<i64, Option<LoadedContact>>,
-    /// What calls count for, as far as that was fetched ahead.
-    pub links: HashMap<i64, Option<Placed>>,
-    /// The contacts under hashes that were fetched ahead.
-    pub keys: HashMap<i64, Vec<i64>>,
-}
 
 /// A batch as this transaction knows it.
 pub struct BatchBook {

@@ -1,6 +1,8 @@
 //! Deliveries: their states, the bodies that they share, and the replays that plan them. Does not depend on when one is sent.
 
+pub mod delivery_set;
 pub mod replays;
+pub mod rows;
 pub mod shared_bodies;
 pub mod states;
 pub mod taking;

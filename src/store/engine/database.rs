@@ -21,6 +21,7 @@ use crate::store::jobs::turns::{JobTurns, Turn};
 use crate::store::maintenance::job::{Job, MOST_TRIPS, Ran};
 use crate::store::sql::Connection;
 use crate::store::tx::purpose::Purpose;
+use crate::store::tx::transaction::Tx;
 use crate::store::vault::Vault;
 use crate::store::{AccountConfig, Answer, Committed, EndpointRef, Owned, Place, Queues, StoreError};
 
@@ -108,14 +109,13 @@ pub struct Desk {
 impl Desk {
     /// Begins to record in the transaction that is open.
     pub fn record<'a>(&'a self, queues: &'a dyn Queues, now: Time) -> Recording<'a> {
-        let known = Memory {
+        let memory = Memory {
             call_index: &self.call_index,
             remembered: &self.remembered,
             tombstones: &self.tombstones,
-            vault: &self.vault,
-            tenure: self.tenure,
         };
-        Recording::new(&self.db, &self.directory, known, queues, self.quarantine_quota, now)
+        let tx = Tx::new(&self.db, now, queues, &self.directory, &self.vault, self.tenure);
+        Recording::new(tx, memory, self.quarantine_quota)
     }
 
     /// The accounts as they are after these changes, one for each account. Other nodes see by the revision that theirs is
@@ -266,7 +266,7 @@ pub trait Writing: Send + 'static {
         let (start, trips) = (Instant::now(), self.desk().db.round_trips());
         let (mut looked, mut has_begun) = (Looked::default(), false);
         let work = |recording: &mut Recording<'_>| {
-            let has_turn = Self::has_turn(recording.db)?;
+            let has_turn = Self::has_turn(recording.tx.db)?;
             // The database answers: what goes wrong from here on is the job's.
             has_begun = true;
             match has_turn {

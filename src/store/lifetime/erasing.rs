@@ -8,11 +8,11 @@ use crate::ledger::{CallBook, Received};
 use crate::model::{AccountKey, Call, Erased, EventBody, EventType, Mention, Text};
 use crate::store::analytics::rollups;
 use crate::store::apply::recording::Recording;
-use crate::store::apply::rows::DELETE_BODY;
 use crate::store::calls::index::call_hash;
 use crate::store::calls::tombstones::Of;
 use crate::store::calls::{quarantine, spans};
 use crate::store::deliveries::replays;
+use crate::store::deliveries::rows::DELETE_BODY;
 use crate::store::deliveries::states::OWNED;
 use crate::store::layout::keys::{pack, reference, unpack};
 use crate::store::packed::{damaged, pack_bytes, unpack_bytes, unpack_text};
@@ -66,7 +66,7 @@ const STEP: i64 = 250;
 /// Looks at every event. What belongs to a call waits for its call: a person is known by one event and meant by all. What
 /// belongs to none is erased at once.
 pub fn events(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
-    let (db, [after, end]) = (erasing.recording.db, rest(erasing));
+    let (db, [after, end]) = (erasing.recording.tx.db, rest(erasing));
     let mut statement = db.prepare_cached(
         "SELECT id, kind, call, body FROM events WHERE id > ? AND id < ? /*account of ?1*/
          ORDER BY id LIMIT ?",
@@ -106,6 +106,7 @@ pub fn events(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
 fn calls_of(erasing: &Erasing<'_, '_>) -> Result<BTreeSet<i64>, StoreError> {
     let mut statement = erasing
         .recording
+        .tx
         .db
         .prepare_cached("SELECT call FROM erasure_calls WHERE erasure = ? /*account of ?1*/")?;
     let calls = statement.query_map([erasing.job], |row| row.get(0))?;
@@ -127,7 +128,7 @@ fn is_about(erasing: &Erasing<'_, '_>, body: &EventBody) -> bool {
 /// Erases the calls that were found: the record first, so that nothing that is heard from then on brings it back, then
 /// event by event from the last to the first.
 pub fn calls(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
-    let db = erasing.recording.db;
+    let db = erasing.recording.tx.db;
     while erasing.may_take(0) {
         let next: Option<(i64, i64)> = db
             .prepare_cached("SELECT call, at FROM erasure_calls WHERE erasure = ? /*account of ?1*/ LIMIT 1")?
@@ -173,7 +174,7 @@ fn erase_call(erasing: &mut Erasing<'_, '_>, call: i64, at: i64) -> Result<Optio
 /// Erases the record of a call and gives its last event; `None` when the call is gone by its age. A vendor's id that is
 /// the number, or has it inside, becomes `alias`.
 fn erase_record(erasing: &mut Erasing<'_, '_>, call: i64, alias: &Text) -> Result<Option<i64>, StoreError> {
-    let (db, id) = (erasing.recording.db, pack(erasing.account, call));
+    let (db, id) = (erasing.recording.tx.db, pack(erasing.account, call));
     #[expect(clippy::type_complexity, reason = "one row")]
     let row: Option<(i64, Vec<u8>, Option<Vec<u8>>, Vec<u8>, i64)> = db
         .prepare_cached(
@@ -206,8 +207,8 @@ fn erase_record(erasing: &mut Erasing<'_, '_>, call: i64, alias: &Text) -> Resul
         let (known_by, hash) = (call_hash(source, &call_id), call_hash(source, alias));
         db.prepare_cached("UPDATE calls SET hash = ?, vendor_id = ? WHERE id = ? /*account of ?3*/")?
             .execute(params![hash, alias.as_bytes(), id])?;
-        erasing.recording.found.remove(db, known_by, id)?;
-        erasing.recording.found.add(hash, id);
+        erasing.recording.calls.found.remove(db, known_by, id)?;
+        erasing.recording.calls.found.add(hash, id);
         // Nothing else is left by which a body with that id is known.
         erasing.recording.bury(source, Of::Call(&call_id), received)?;
     }
@@ -221,7 +222,7 @@ fn erase_record(erasing: &mut Erasing<'_, '_>, call: i64, alias: &Text) -> Resul
         EventBody::Call { call: call.into(), changed }
     })?;
     let after = rollups::of_call(db, id).unwrap_or_default();
-    erasing.recording.tallies.book(erasing.account, before, after);
+    erasing.recording.numbers.count(erasing.account, before, after);
     Ok(Some(event))
 }
 
@@ -240,7 +241,7 @@ fn erase_event(
     call: Option<i64>,
     alias: Option<&Text>,
 ) -> Result<Option<Option<i64>>, StoreError> {
-    let db = erasing.recording.db;
+    let db = erasing.recording.tx.db;
     let row: Option<(i64, i64, Option<i64>, Option<i64>)> = db
         .prepare_cached(
             "SELECT first_delivery, deliveries, previous, call FROM events WHERE id = ? /*account of ?1*/",
@@ -312,7 +313,7 @@ fn rewrite(db: &Connection, id: i64, change: impl FnOnce(EventBody) -> EventBody
 /// Calls off what is open of these deliveries, drops the bodies that were kept, and what receivers answered: they may
 /// quote what they were told. True when all of it is done.
 fn erase_deliveries(erasing: &mut Erasing<'_, '_>, range: [i64; 2]) -> Result<bool, StoreError> {
-    let db = erasing.recording.db;
+    let db = erasing.recording.tx.db;
     let open: Vec<(i64, i64, i64)> = db
         .prepare_cached(
             "SELECT id, endpoint, state FROM open WHERE id >= ? AND id < ? /*account of ?1*/
@@ -373,7 +374,7 @@ fn erase_deliveries(erasing: &mut Erasing<'_, '_>, range: [i64; 2]) -> Result<bo
 
 /// Discards bodies in quarantine that name the person.
 pub fn quarantine(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
-    let (db, [after, end]) = (erasing.recording.db, rest(erasing));
+    let (db, [after, end]) = (erasing.recording.tx.db, rest(erasing));
     let mut statement = db.prepare_cached(
         "SELECT id, body, reason FROM quarantine WHERE id > ? AND id < ? /*account of ?1*/
          ORDER BY id LIMIT ?",
@@ -404,7 +405,7 @@ pub fn quarantine(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
 /// quote anything. The requests stay answered. Gone through by age, the order that has an index.
 pub fn answers(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
     const DELIVERY: &[u8] = b"\"dlv_";
-    let db = erasing.recording.db;
+    let db = erasing.recording.tx.db;
     #[expect(clippy::type_complexity, reason = "one row")]
     let kept: Vec<(i64, i64, Vec<u8>, Option<Vec<u8>>)> = db
         .prepare_cached(

@@ -15,7 +15,7 @@ const STEP: i64 = 250;
 
 /// One step; true when there is more.
 pub fn erase(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
-    let (db, range) = (erasing.recording.db, rest(erasing));
+    let (db, range) = (erasing.recording.tx.db, rest(erasing));
     let account = erasing.account;
     // Contacts on their way in are looked at once they are.
     let arriving = "SELECT 1 FROM given_batches WHERE intake = 1 AND account = ?";
@@ -45,7 +45,7 @@ pub fn erase(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
         }
         db.prepare_cached("UPDATE contacts SET about = ? WHERE id = ? /*account of ?2*/")?
             .execute(params![nobody, id])?;
-        let now = erasing.recording.now;
+        let now = erasing.recording.tx.now;
         erasing.recording.change_contact(batch, *id, now, |book, _| book.is_closed = true)?;
     }
     erasing.count("contacts", i64::try_from(found.len()).unwrap_or(0));

@@ -14,7 +14,7 @@ const STEP: i64 = 50;
 
 /// Removes some of a batch of this account that ended at this moment or before. True if there was something.
 pub fn purge(recording: &mut Recording<'_>, account: AccountKey, since: i64) -> Result<bool, StoreError> {
-    let db = recording.db;
+    let db = recording.tx.db;
     let old: Option<i64> = db
         .prepare_cached(
             "SELECT id FROM given_batches WHERE account = ? AND ended_at <= ? AND intake = 0 ORDER BY ended_at LIMIT 1",
@@ -64,7 +64,7 @@ pub fn delete_endpoints(recording: &mut Recording<'_>, batch: i64) -> Result<(),
     let (account, _) = unpack(batch);
     let endpoints = recording.batch(batch)?.map(|book| book.given.endpoints.clone()).unwrap_or_default();
     for number in endpoints {
-        accounts::delete(recording.db, "endpoints", pack(account, number), recording.now)?;
+        accounts::delete(recording.tx.db, "endpoints", pack(account, number), recording.tx.now)?;
         recording.committed.disabled.push(EndpointRef { account, number });
     }
     Ok(())

@@ -36,7 +36,7 @@ impl Purge<'_, '_> {
     /// Moves the edges over some of the oldest events of the feed, up to the first young one. True when there may be more.
     pub fn retire(&mut self, young: i64) -> Result<bool, StoreError> {
         let young = self.until_late(self.until_silent(young)?)?;
-        let edges = Edges::of(self.recording.db, self.account)?;
+        let edges = Edges::of(self.recording.tx.db, self.account)?;
         let Some(events) = self.first_idle(young, &edges)? else {
             self.waits = true;
             return Ok(false);
@@ -47,7 +47,7 @@ impl Purge<'_, '_> {
         };
         let begin = edges.before_deliveries() + 1;
         let end = newest.first_delivery.saturating_add(newest.deliveries);
-        let range = spans::of_events(self.recording.db, newest.id, unpack(begin).1, end)?;
+        let range = spans::of_events(self.recording.tx.db, newest.id, unpack(begin).1, end)?;
         let Some(under_way) = self.expire(range)? else { return Ok(true) };
         // Those of replays are numbered among others, and go at once: behind the edge they would be counted again.
         let mut held = BTreeSet::new();
@@ -68,6 +68,7 @@ impl Purge<'_, '_> {
     /// Moves one of the edges.
     fn move_edge(&self, edge: &str, to: i64) -> Result<(), StoreError> {
         self.recording
+            .tx
             .db
             .prepare_cached(&format!("UPDATE accounts SET {edge} = ? WHERE account = ?"))?
             .execute([to, self.account.0])?;
@@ -77,7 +78,7 @@ impl Purge<'_, '_> {
     /// What is past its age for so long that nothing is waited for any more goes by itself.
     fn until_late(&mut self, young: i64) -> Result<i64, StoreError> {
         let long_ago = self.since.saturating_sub(i64::try_from(PATIENCE.as_micros()).unwrap_or(i64::MAX));
-        let waited_for = first_after(self.recording.db, self.account, long_ago)?.unwrap_or(young);
+        let waited_for = first_after(self.recording.tx.db, self.account, long_ago)?.unwrap_or(young);
         self.is_late = self.purged + 1 < waited_for;
         Ok(if self.is_late { young.min(waited_for) } else { young })
     }
@@ -86,6 +87,7 @@ impl Purge<'_, '_> {
     fn until_silent(&self, young: i64) -> Result<i64, StoreError> {
         let (kept, silent): (Option<i64>, i64) = self
             .recording
+            .tx
             .db
             .prepare_cached("SELECT transcript_retention, transcripts_gone FROM accounts WHERE account = ?")?
             .query_row([self.account.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -100,7 +102,7 @@ impl Purge<'_, '_> {
         if young <= first {
             return Ok(None);
         }
-        let db = self.recording.db;
+        let db = self.recording.tx.db;
         let mut events = self.events(first, young)?;
         let Some(newest) = events.last().filter(|_| !self.is_late) else { return Ok(Some(events)) };
         let end = newest.first_delivery.saturating_add(newest.deliveries);
@@ -130,7 +132,7 @@ impl Purge<'_, '_> {
     fn forget_calls(&mut self, events: &[Row]) -> Result<(), StoreError> {
         let of_calls = events.iter().filter_map(|event| Some((pack(self.account, event.call?), event.id)));
         let (calls, last): (Vec<i64>, Vec<i64>) = of_calls.unzip();
-        let Some(mut gone) = self.recording.db.fetch(&[(FORGET_CALLS, &[&calls, &last])])? else {
+        let Some(mut gone) = self.recording.tx.db.fetch(&[(FORGET_CALLS, &[&calls, &last])])? else {
             return Ok(());
         };
         while let Some(row) = gone[0].next()? {
@@ -144,7 +146,7 @@ impl Purge<'_, '_> {
 
     /// Counts these deliveries, and moves the edge to where the count stopped. True when it is behind all of them.
     fn pass_settled(&mut self, [first, end]: [i64; 2], events: [i64; 2]) -> Result<bool, StoreError> {
-        let db = self.recording.db;
+        let db = self.recording.tx.db;
         let mut statement = db.prepare_cached(
             "SELECT id, endpoint, state FROM settled WHERE id >= ? AND id < ? /*account of ?1*/ ORDER BY id LIMIT ?",
         )?;

@@ -16,10 +16,10 @@ use crate::ledger::{BatchBook, Contribution, Received};
 use crate::model::{AccountKey, DeliveryState, EventBody, EventType, Text, Time};
 use crate::store::analytics::rollups::{self, Changes, Table};
 use crate::store::apply::recording::Recording;
-use crate::store::apply::rows::DELETE_BODY;
 use crate::store::calls::tombstones::Of;
 use crate::store::calls::{quarantine, spans};
 use crate::store::deliveries::replays;
+use crate::store::deliveries::rows::DELETE_BODY;
 use crate::store::deliveries::states::OWNED;
 use crate::store::jobs::due::ByTime;
 use crate::store::layout::codec::{length, state_of};
@@ -64,9 +64,10 @@ const _: () = assert!(IMPORT == 86_400_000_000, "it stands in the statement abov
 
 /// One step. True when there is more.
 pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
-    let now = recording.now;
+    let now = recording.tx.now;
     let account = account.0;
     let (retention, position, purged, imported_at): (Option<i64>, i64, i64, Option<i64>) = recording
+        .tx
         .db
         .prepare_cached("SELECT retention, position, purged, imported_at FROM accounts WHERE account = ?")?
         .query_row([account], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
@@ -88,7 +89,7 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
     };
     // What has its own time in it ages from the import on, as everything that came with it.
     let is_settled = imported_at.is_none_or(|began| began <= purge.since);
-    let drops = purge.recording.db.drops_by_age();
+    let drops = purge.recording.tx.db.drops_by_age();
     if !(purge.oldest()?
         || (!drops && purge.left_behind()?)
         || purge.quarantine()?
@@ -99,6 +100,7 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
         let next = now.after(if purge.waits { pause.min(SOON) } else { pause }).as_micros();
         purge
             .recording
+            .tx
             .db
             .prepare_cached("UPDATE accounts SET purge_at = ? WHERE account = ?")?
             .execute([next, account])?;
@@ -150,17 +152,18 @@ enum Removed {
 impl Purge<'_, '_> {
     /// Removes some of the oldest events of the feed. True when there may be more.
     fn oldest(&mut self) -> Result<bool, StoreError> {
-        let (db, now) = (self.recording.db, self.recording.now);
+        let (db, now) = (self.recording.tx.db, self.recording.tx.now);
         let young =
             first_young(db, self.account, self.since, self.retention, self.position, self.purged, now)?;
         if young <= self.purged + 1 {
             return self.forget_slots();
         }
-        if self.recording.db.drops_by_age() {
+        if self.recording.tx.db.drops_by_age() {
             return self.retire(young);
         }
         if let Removed::UpTo { position, .. } = self.remove(self.purged + 1, young)? {
             self.recording
+                .tx
                 .db
                 .prepare_cached("UPDATE accounts SET purged = ? WHERE account = ?")?
                 .execute([position, self.account.0])?;
@@ -172,6 +175,7 @@ impl Purge<'_, '_> {
     fn forget_slots(&self) -> Result<bool, StoreError> {
         let forgotten = self
             .recording
+            .tx
             .db
             .prepare_cached(
                 "DELETE FROM slots WHERE account = ?1 AND ends IN
@@ -185,6 +189,7 @@ impl Purge<'_, '_> {
     fn left_behind(&mut self) -> Result<bool, StoreError> {
         let left: Vec<i64> = self
             .recording
+            .tx
             .db
             .prepare_cached(
                 "SELECT id FROM events WHERE id > ? AND id <= ? /*account of ?1*/ ORDER BY id LIMIT ?",
@@ -204,7 +209,7 @@ impl Purge<'_, '_> {
 
     /// Removes old bodies from quarantine, which gives their sources room for others.
     fn quarantine(&self) -> Result<bool, StoreError> {
-        let (db, mut budget) = (self.recording.db, Budget::new());
+        let (db, mut budget) = (self.recording.tx.db, Budget::new());
         let mut old = Vec::new();
         let mut statement = db.prepare_cached(
             "SELECT id, received_at, length(body) FROM quarantine
@@ -224,7 +229,7 @@ impl Purge<'_, '_> {
 
     /// Removes the records of replays that were over long ago.
     fn replays(&self) -> Result<bool, StoreError> {
-        replays::forget(self.recording.db, self.account, self.since)
+        replays::forget(self.recording.tx.db, self.account, self.since)
     }
 
     /// Removes as many of these events as a step allows, with everything that hangs on them.
@@ -235,7 +240,7 @@ impl Purge<'_, '_> {
         };
         // The deliveries of an event are numbered in a row, and so are those of events that follow each other.
         let end = newest.first_delivery.saturating_add(newest.deliveries);
-        let deliveries = spans::of_events(self.recording.db, newest.id, oldest.first_delivery, end)?;
+        let deliveries = spans::of_events(self.recording.tx.db, newest.id, oldest.first_delivery, end)?;
         let position = unpack(newest.id).1;
         let Some(under_way) = self.expire(deliveries)? else { return Ok(Removed::Part) };
         if !(self.remove_bodies(deliveries, &under_way)? && self.remove_settled(deliveries)?) {
@@ -262,6 +267,7 @@ impl Purge<'_, '_> {
         let [first, end] = keys_of(self.account);
         Ok(self
             .recording
+            .tx
             .db
             .prepare_cached(
                 "SELECT 1 FROM rendered r JOIN open o ON o.id = r.delivery /*! AND o.account = r.account */
@@ -271,7 +277,7 @@ impl Purge<'_, '_> {
     }
 
     pub fn events(&self, first: i64, end: i64) -> Result<Vec<Row>, StoreError> {
-        let mut statement = self.recording.db.prepare_cached(
+        let mut statement = self.recording.tx.db.prepare_cached(
             "SELECT id, kind, source, call, first_delivery, deliveries, length(body) FROM events
              WHERE id >= ? AND id < ? /*account of ?1*/ ORDER BY id LIMIT ?",
         )?;
@@ -300,7 +306,7 @@ impl Purge<'_, '_> {
     /// Calls off what is still open of these deliveries, which lets younger ones of the same calls go, and removes it.
     /// Gives those that are under way, with their events, or nothing when there is more to call off.
     pub fn expire(&mut self, range: [i64; 2]) -> Result<Option<BTreeMap<i64, i64>>, StoreError> {
-        let db = self.recording.db;
+        let db = self.recording.tx.db;
         let open: Vec<(i64, i64, i64)> = db
             .prepare_cached(
                 "SELECT id, event, state FROM open WHERE id >= ? AND id < ? /*account of ?1*/
@@ -333,7 +339,7 @@ impl Purge<'_, '_> {
 
     /// Removes the kept bodies of these deliveries; one that is under way may need its own again. True when all are gone.
     pub fn remove_bodies(&self, range: [i64; 2], under_way: &BTreeMap<i64, i64>) -> Result<bool, StoreError> {
-        let db = self.recording.db;
+        let db = self.recording.tx.db;
         let (mut old, mut budget) = (Vec::new(), Budget::new());
         let mut statement = db.prepare_cached(
             "SELECT delivery, length(body) FROM bodies
@@ -360,7 +366,7 @@ impl Purge<'_, '_> {
 
     /// Removes these deliveries as far as they are settled, and counts them. True when all are gone.
     fn remove_settled(&mut self, [first, end]: [i64; 2]) -> Result<bool, StoreError> {
-        let db = self.recording.db;
+        let db = self.recording.tx.db;
         let mut statement = db.prepare_cached(
             "SELECT id, endpoint, state, length(attempts) FROM settled
              WHERE id >= ? AND id < ? /*account of ?1*/ ORDER BY id",
@@ -392,7 +398,7 @@ impl Purge<'_, '_> {
         events: [i64; 2],
         held: &mut BTreeSet<i64>,
     ) -> Result<bool, StoreError> {
-        let db = self.recording.db;
+        let db = self.recording.tx.db;
         let again: Vec<(i64, i64)> = db
             .prepare_cached(
                 "SELECT event, delivery FROM replayed WHERE event >= ? AND event <= ? /*account of ?1*/
@@ -426,7 +432,7 @@ impl Purge<'_, '_> {
     /// Removes an event whose deliveries are gone. A call goes with its last event, and so does what is remembered of a
     /// batch. A tombstone is left of both.
     fn remove_event(&mut self, event: &Row) -> Result<(), StoreError> {
-        let db = self.recording.db;
+        let db = self.recording.tx.db;
         self.forget_batch(event)?;
         if let Some(call) = event.call {
             let id = pack(self.account, call);
@@ -445,7 +451,7 @@ impl Purge<'_, '_> {
                 })
                 .optional()?;
             if let Some((hash, source, vendor_id, marks)) = gone {
-                self.recording.found.remove(db, hash, id)?;
+                self.recording.calls.found.remove(db, hash, id)?;
                 self.bury_call(source, vendor_id, &marks)?;
             }
         }
@@ -462,7 +468,7 @@ impl Purge<'_, '_> {
 
     /// A call that ended goes on counting when it is gone with its last event; one that never did is in progress no more.
     fn forget_call(&mut self, call: i64, event: i64) -> Result<(), StoreError> {
-        let db = self.recording.db;
+        let db = self.recording.tx.db;
         let is_last = db
             .prepare_cached("SELECT 1 FROM calls WHERE id = ? /*account of ?1*/ AND event = ?")?
             .exists([call, event])?;
@@ -479,14 +485,14 @@ impl Purge<'_, '_> {
                 self.uncounted.book(self.account, None, Some(ended));
             }
             open => {
-                self.recording.tallies.book(self.account, open, None);
+                self.recording.numbers.count(self.account, open, None);
             }
         }
     }
 
     /// Forgets of a batch that it ended, if this event tells so.
     pub fn forget_batch(&mut self, row: &Row) -> Result<(), StoreError> {
-        let (db, event) = (self.recording.db, row.id);
+        let (db, event) = (self.recording.tx.db, row.id);
         let (Some(kind), Some(source)) = (EventType::from_code(row.kind), row.source) else { return Ok(()) };
         if !matches!(kind, EventType::BatchCompleted | EventType::BatchFailed) {
             return Ok(());
@@ -515,7 +521,7 @@ impl Purge<'_, '_> {
 
     /// Books what is gone, in the transaction in which it goes.
     fn finish(self) -> Result<(), StoreError> {
-        let db = self.recording.db;
+        let db = self.recording.tx.db;
         self.uncounted.write(db, Table::Gone)?;
         let edges = Edges::of(db, self.account)?;
         for (&endpoint, gone) in &self.gone {

@@ -56,7 +56,7 @@ pub const OLD: ByTime = ByTime::Accounts(
 
 /// One step. True when there is more.
 pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
-    let (db, now) = (recording.db, recording.now);
+    let (db, now) = (recording.tx.db, recording.tx.now);
     let (kept, position, purged, gone): (i64, i64, i64, i64) = db
         .prepare_cached(
             "SELECT transcript_retention, position, purged, transcripts_gone FROM accounts WHERE account = ?",
@@ -82,7 +82,7 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
 
 /// Takes what was said out of these events, as many as a step allows. Gives the last one that is done.
 fn silence(recording: &Recording<'_>, account: AccountKey, first: i64, end: i64) -> Result<i64, StoreError> {
-    let db = recording.db;
+    let db = recording.tx.db;
     let (mut budget, mut reached, mut seen) = (Budget::new(), first - 1, 0);
     let mut statement = db.prepare_cached(
         "SELECT id, kind, call, first_delivery, deliveries, body FROM events

@@ -189,7 +189,7 @@ pub fn first_intake(db: &Connection, _: Time, after: AccountKey) -> Result<Optio
 
 /// One step of an intake. True when there is more.
 pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
-    let db = recording.db;
+    let db = recording.tx.db;
     let batch: Option<i64> = db
         .prepare_cached(
             "SELECT id FROM given_batches WHERE intake = 1 AND id >= ? AND id < ? /*account of ?1*/
@@ -242,7 +242,7 @@ fn take_in(
     first: i64,
     contacts: &[Contact],
 ) -> Result<(), StoreError> {
-    let (db, now) = (recording.db, recording.now);
+    let (db, now) = (recording.tx.db, recording.tx.now);
     let patience = recording.batch(batch)?.and_then(|book| book.lost_after);
     let scheduled = schedule::find(db, batch)?.map(|waiting| waiting.due);
     // Nobody is late before the batch's time.
@@ -270,7 +270,7 @@ fn take_in(
 /// Places calls that were heard of before their contacts were taken in. Those of nobody are let go. True if there were
 /// any.
 fn place_early(recording: &mut Recording<'_>, batch: i64) -> Result<bool, StoreError> {
-    let (db, account) = (recording.db, unpack(batch).0);
+    let (db, account) = (recording.tx.db, unpack(batch).0);
     let early: Vec<i64> = db
         .prepare_cached(
             "SELECT call FROM batch_calls WHERE batch = ? /*account of ?1*/ AND contact IS NULL
@@ -309,7 +309,7 @@ pub const RELEASES: ByTime = ByTime::Keys(
 
 /// Takes the endpoints of a batch away that ended some time ago. True if there was one.
 pub fn release(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreError> {
-    let (db, [from, until], [first, end]) = (recording.db, due.span, keys_of_account(due.account));
+    let (db, [from, until], [first, end]) = (recording.tx.db, due.span, keys_of_account(due.account));
     let due: Option<i64> = db
         .prepare_cached(
             "SELECT id FROM given_batches

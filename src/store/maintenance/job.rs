@@ -60,7 +60,7 @@ impl Job {
         turn: &Turn,
         looked: &mut Looked,
     ) -> Result<bool, StoreError> {
-        let (db, now) = (recording.db, recording.now);
+        let (db, now) = (recording.tx.db, recording.tx.now);
         let always = |account| Due { account, span: [i64::MIN, now.as_micros()] };
         *looked = match self.find {
             Find::None => return (self.step)(recording, always(AccountKey::NONE)),
@@ -84,7 +84,7 @@ impl Job {
 impl Recording<'_> {
     /// Whether a step may take on more yet. True where the database is near: there a step is bounded by its rows alone.
     pub fn may_go_on(&self) -> bool {
-        self.round_trips() < ENOUGH_TRIPS
+        self.tx.round_trips() < ENOUGH_TRIPS
     }
 }
 

@@ -21,7 +21,7 @@ pub fn first_after(db: &Connection, _: Time, after: AccountKey) -> Result<Option
 
 /// One step: some open batches fail, as no call minutes are left. True when there is more.
 pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
-    let db = recording.db;
+    let db = recording.tx.db;
     let has_none = left(db, account)?.is_some_and(|millis| millis <= 0);
     let mut open: Vec<i64> = Vec::new();
     if has_none {

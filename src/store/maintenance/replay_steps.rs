@@ -53,7 +53,7 @@ pub const WAITING: ByTime = ByTime::Keys(
 
 /// One step of the account's replay that has waited longest. True when there may be more to do.
 pub fn step(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreError> {
-    let (db, [from, until], [first, end]) = (recording.db, due.span, keys_of(due.account));
+    let (db, [from, until], [first, end]) = (recording.tx.db, due.span, keys_of(due.account));
     let mut statement = db.prepare_cached(
         "SELECT id, selection, target, rate, dry, state, next_at, position, last, examined, deliveries
          FROM replays WHERE next_at >= ? AND next_at <= ? AND +id >= ? AND +id < ? /*account of ?3*/
@@ -86,7 +86,7 @@ pub fn step(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreError>
 }
 
 fn call_off(recording: &mut Recording<'_>, replay: i64) -> Result<(), StoreError> {
-    let db = recording.db;
+    let db = recording.tx.db;
     let open: Vec<i64> = db
         .prepare_cached("SELECT id FROM open WHERE replay = ? /*account of ?1*/ LIMIT ?")?
         .query_map(params![replay, i64::try_from(STEP).unwrap_or(i64::MAX)], |row| row.get(0))?
@@ -140,12 +140,12 @@ struct Walk<'a, 'b> {
 impl<'a, 'b> Walk<'a, 'b> {
     fn of(recording: &'a mut Recording<'b>, job: Job) -> Result<Self, StoreError> {
         let account = unpack(job.id).0;
-        let edges = Edges::of(recording.db, account)?;
+        let edges = Edges::of(recording.tx.db, account)?;
         Ok(Self { recording, account, edges, job, call: None, looks: LOOKS, reads: READS, planned: 0 })
     }
 
     fn step(mut self) -> Result<(), StoreError> {
-        let now = self.recording.now;
+        let now = self.recording.tx.now;
         let due = Time::from_micros(self.job.next_at);
         let is_gone = match self.job.order.to {
             Some(to) => self.recording.config(self.account)?.endpoint(to).is_none(),
@@ -191,7 +191,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         if self.job.order.dry_run {
             return Ok(usize::MAX);
         }
-        let room = MOST_OPEN - count_open(self.recording.db, self.job.id)?;
+        let room = MOST_OPEN - count_open(self.recording.tx.db, self.job.id)?;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float saturates")]
         let of_a_second = self.job.order.rate.ceil() as usize;
         Ok(usize::try_from(room).unwrap_or(0).min(STEP).min(of_a_second.max(1)))
@@ -201,7 +201,7 @@ impl<'a, 'b> Walk<'a, 'b> {
     /// one: each says which one is before it.
     fn page(&self, most: usize) -> Result<Vec<Seen>, StoreError> {
         const COLUMNS: &str = "id, kind, at, call, previous, first_delivery, deliveries, length(body)";
-        let (db, job) = (self.recording.db, &self.job);
+        let (db, job) = (self.recording.tx.db, &self.job);
         let is_along_call = job.order.selection.call.is_some() && job.order.selection.event.is_none();
         let read = |row: &Row<'_>| {
             Ok(Seen {
@@ -251,7 +251,7 @@ impl<'a, 'b> Walk<'a, 'b> {
 
     /// Fetches what it takes to judge these events, in a few round trips for all of them.
     fn look_ahead(&mut self, page: &[Seen]) -> Result<Ahead, StoreError> {
-        let (db, selection) = (self.recording.db, &self.job.order.selection);
+        let (db, selection) = (self.recording.tx.db, &self.job.order.selection);
         let selected: Vec<&Seen> = page.iter().filter(|seen| self.is_selected(seen)).collect();
         let keys: Vec<i64> = selected.iter().map(|seen| pack(self.account, seen.position)).collect();
         let mut ahead = Ahead { events: Events::fetch(db, &keys)?, ..Ahead::default() };
@@ -313,9 +313,9 @@ impl<'a, 'b> Walk<'a, 'b> {
         }
         self.reads = self.reads.saturating_sub(1);
         let tag = self.recording.config(self.account)?.account.tag;
-        let (event, ..) = match self.recording.db.postgres() {
+        let (event, ..) = match self.recording.tx.db.postgres() {
             Some(_) => ahead.events.read(tag, pack(self.account, seen.position))?,
-            None => pages::event(self.recording.db, tag, self.account, seen.position)?,
+            None => pages::event(self.recording.tx.db, tag, self.account, seen.position)?,
         };
         if rules::asks_for_record(&self.job.order.selection) {
             let call = seen.call.map_or(Ok(None), |call| self.record(call))?;
@@ -348,7 +348,7 @@ impl<'a, 'b> Walk<'a, 'b> {
             return Ok(record.clone());
         }
         self.reads = self.reads.saturating_sub(1);
-        let record = pages::call(self.recording.db, self.account, call)?.map(|view| view.call);
+        let record = pages::call(self.recording.tx.db, self.account, call)?.map(|view| view.call);
         self.call = Some((call, record.clone()));
         Ok(record)
     }
@@ -362,8 +362,9 @@ impl<'a, 'b> Walk<'a, 'b> {
     }
 
     fn write(self, state: i64, next_at: Option<Time>) -> Result<(), StoreError> {
-        let finished_at = next_at.is_none().then(|| self.recording.now.as_micros());
+        let finished_at = next_at.is_none().then(|| self.recording.tx.now.as_micros());
         self.recording
+            .tx
             .db
             .prepare_cached(
                 "UPDATE replays SET state = ?, next_at = ?, position = ?, examined = ?, deliveries = ?, finished_at = ?
@@ -396,7 +397,7 @@ impl Recording<'_> {
         let revision =
             self.config(account)?.endpoint(endpoint.number).map_or(1, |endpoint| endpoint.revision);
         let id = pack(account, self.next_delivery(account)?);
-        let db = self.db;
+        let db = self.tx.db;
         let snapshot = snapshot.filter(|&snapshot| snapshot > position);
         db.later(
             "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, replay,
@@ -408,7 +409,7 @@ impl Recording<'_> {
                 position,
                 revision,
                 BEHIND,
-                self.now.as_micros(),
+                self.tx.now.as_micros(),
                 replay,
                 snapshot
             ],

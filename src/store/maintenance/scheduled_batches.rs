@@ -23,7 +23,7 @@ pub const WAITING: ByTime =
 
 /// One step. True when there is more.
 pub fn step(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreError> {
-    let (db, [from, until], [first, end]) = (recording.db, due.span, keys_of(due.account));
+    let (db, [from, until], [first, end]) = (recording.tx.db, due.span, keys_of(due.account));
     let first: Option<(i64, Option<i64>)> = db
         .prepare_cached(
             "SELECT batch, told FROM scheduled
@@ -61,7 +61,7 @@ pub fn request(
     contact: i64,
     about: &Contact,
 ) -> Result<(), StoreError> {
-    let (account, now) = (unpack(batch).0, recording.now);
+    let (account, now) = (unpack(batch).0, recording.tx.now);
     let call = Arc::new(recording.request_of(batch, contact, about)?);
     let body = EventBody::Call { call, changed: Vec::new() };
     recording.append(account, EventType::CallRequested, now, About::default(), body, None)?;

@@ -76,8 +76,9 @@ pub fn disown(db: &Connection, tenure: i64) -> Result<(), StoreError> {
 
 /// Forgets some answers that are too old. True if there were any.
 pub fn forget(recording: &Recording<'_>) -> Result<bool, StoreError> {
-    let expired = recording.now.as_micros() - i64::try_from(REMEMBERED.as_micros()).unwrap_or(i64::MAX);
+    let expired = recording.tx.now.as_micros() - i64::try_from(REMEMBERED.as_micros()).unwrap_or(i64::MAX);
     let forgotten = recording
+        .tx
         .db
         .prepare_cached(
             "DELETE FROM idempotency WHERE (account, name) IN
@@ -99,7 +100,7 @@ pub fn first_to_sweep(db: &Connection, _: Time, after: AccountKey) -> Result<Opt
 
 /// Calls off some of what a deleted endpoint of an account is owed. True when there may be more.
 pub fn sweep(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
-    let db = recording.db;
+    let db = recording.tx.db;
     let deleted: Option<i64> = db
         .prepare_cached(
             "SELECT id FROM endpoints

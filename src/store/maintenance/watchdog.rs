@@ -33,10 +33,10 @@ impl Recording<'_> {
     ) -> Result<(), StoreError> {
         let of_batch = placed.map(|placed| self.patience_of(placed)).transpose()?.flatten();
         let Some(patience) = of_batch.or(of_source) else { return Ok(()) };
-        let due = self.now.after(patience).as_micros();
+        let due = self.tx.now.after(patience).as_micros();
         let sql = "INSERT INTO watched (call, due /*!, account */) VALUES (?1, ?2 /*!, @1 */)
              ON CONFLICT (call /*!, account */) DO UPDATE SET due = ?2";
-        Ok(self.db.later(sql, [pack(account, call), due])?)
+        Ok(self.tx.db.later(sql, [pack(account, call), due])?)
     }
 }
 
@@ -80,13 +80,13 @@ pub fn give_up_requests(recording: &mut Recording<'_>, due: Due) -> Result<bool,
 
 fn late(recording: &Recording<'_>, due: Due, sql: &str) -> Result<Vec<i64>, StoreError> {
     let ([from, until], [first, end]) = (due.span, keys_of(due.account));
-    let mut statement = recording.db.prepare_cached(sql)?;
+    let mut statement = recording.tx.db.prepare_cached(sql)?;
     let rows = statement.query_map([from, until, first, end, STEP], |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn give_up_call(recording: &mut Recording<'_>, key: i64) -> Result<(), StoreError> {
-    let db = recording.db;
+    let db = recording.tx.db;
     db.prepare_cached("DELETE FROM watched WHERE call = ? /*account of ?1*/")?.execute([key])?;
     // A call may have gone by its age, or have ended in time.
     let open: Option<(i64, Vec<u8>)> = db
@@ -103,7 +103,7 @@ fn give_up_call(recording: &mut Recording<'_>, key: i64) -> Result<(), StoreErro
     let incoming = Incoming {
         account,
         source,
-        received_at: recording.now,
+        received_at: recording.tx.now,
         raw: Bytes::new(),
         content_type: None,
         what: What::Heard(Vec::new()),
@@ -120,7 +120,7 @@ fn give_up_request(recording: &mut Recording<'_>, key: i64) -> Result<(), StoreE
     if is_over || book.is_closed {
         return recording.stop_waiting(key);
     }
-    let now = recording.now;
+    let now = recording.tx.now;
     let mut call = recording.request_of(batch, key, &contact)?;
     (call.stage, call.outcome) = (Stage::Ended, Some(Outcome::Lost));
     let body = EventBody::Call { call: Arc::new(call), changed: Vec::new() };

@@ -90,7 +90,7 @@ impl Writer {
         now: Time,
         work: impl FnOnce(&mut Recording<'_>) -> Result<bool, StoreError>,
     ) -> Result<Option<bool>, StoreError> {
-        let work = |recording: &mut Recording<'_>| match Self::has_turn(recording.db)? {
+        let work = |recording: &mut Recording<'_>| match Self::has_turn(recording.tx.db)? {
             true => work(recording).map(Some),
             false => Ok(None),
         };
@@ -107,7 +107,7 @@ impl Writer {
         self.desk.db.set_patient(false)?;
         let mut are_dropped = true;
         for partition in spent? {
-            let dropped = |recording: &mut Recording<'_>| partitions::drop(recording.db, &partition);
+            let dropped = |recording: &mut Recording<'_>| partitions::drop(recording.tx.db, &partition);
             if self.in_turn(now, dropped)? != Some(true) {
                 are_dropped = false;
                 break;
@@ -123,7 +123,7 @@ impl Writer {
     /// What is done for the tables themselves. True when there is more.
     fn tidy(&mut self, now: Time) -> Result<bool, StoreError> {
         if let Some(mut sweep) = self.sweeps.pop_front() {
-            let swept = |recording: &mut Recording<'_>| partitions::sweep(recording.db, &mut sweep);
+            let swept = |recording: &mut Recording<'_>| partitions::sweep(recording.tx.db, &mut sweep);
             if self.in_turn(now, swept)? == Some(true) {
                 self.sweeps.push_front(sweep);
             }
@@ -206,9 +206,9 @@ impl Writing for Writer {
 
     fn begin_round(&mut self, now: Time) -> Result<bool, StoreError> {
         let end_lapsed = |recording: &mut Recording<'_>| {
-            let has_ended = tenure::end_lapsed(recording.db)?;
+            let has_ended = tenure::end_lapsed(recording.tx.db)?;
             if has_ended {
-                news::tell_of_a_gone_node(recording.db)?;
+                news::tell_of_a_gone_node(recording.tx.db)?;
             }
             Ok(has_ended)
         };

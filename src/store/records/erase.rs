@@ -115,9 +115,9 @@ pub fn due(db: &Connection, _: Time, most: i64) -> Result<Vec<AccountKey>, Store
 
 /// One step of the account's oldest job. True when there is more.
 pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, StoreError> {
-    let vault = recording.known.vault;
+    let vault = recording.tx.vault;
     let [first, end] = keys_of(account);
-    let db = recording.db;
+    let db = recording.tx.db;
     #[expect(clippy::type_complexity, reason = "one row")]
     let oldest: Option<(i64, Option<Vec<u8>>, String, i64, String, i64)> = db
         .prepare_cached(
@@ -131,12 +131,12 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
         .optional()?;
     let Some((job, sealed, name, place, counts, requested_at)) = oldest else { return Ok(false) };
     // A clock that was set back does not erase before it was asked to: what is remembered of a call counts from here.
-    recording.now = recording.now.max(Time::from_micros(requested_at));
+    recording.tx.now = recording.tx.now.max(Time::from_micros(requested_at));
     // From here on what is deleted is overwritten in the same pages, and so are pages that become free.
     if let Connection::Sqlite(file) = db {
         file.pragma_update(None, "secure_delete", "ON")?;
     }
-    let now = recording.now.as_micros();
+    let now = recording.tx.now.as_micros();
     let Some(room) = ROOMS.iter().position(|room| room.name == name) else {
         let (next, place) = if name == GAPS {
             page_scrub::clear(db.sqlite(), place)?.map_or((LOG, 0), |place| (GAPS, place))

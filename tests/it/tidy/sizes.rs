@@ -25,7 +25,7 @@ const LONG: [(&str, &str); 10] = [
     ("src/store/transfer/events.rs", "take"),
 ];
 /// Structs that have more for the time being.
-const WIDE: [&str; 15] = [
+const WIDE: [&str; 14] = [
     "Arriving",
     "Call",
     "Connection",
@@ -35,7 +35,6 @@ const WIDE: [&str; 15] = [
     "Metrics",
     "Owned",
     "Purge",
-    "Recording",
     "SealedEndpoint",
     "State",
     "Stored",
