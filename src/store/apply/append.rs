@@ -2,6 +2,7 @@
 //! depend on what an event is about.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::recording::Recording;
 use crate::ledger;
@@ -44,17 +45,7 @@ impl Recording<'_> {
         ready: Option<&Snapshot>,
     ) -> Result<(i64, usize), StoreError> {
         let config = self.config(account)?;
-        let (db, now) = (self.tx.db, self.tx.now);
-        let head = self.head(account)?;
-        head.position += 1;
-        let position = head.position;
-        if now.as_micros() >= head.slot_ends {
-            head.slot_ends = {
-                let kept = config.account.shortest_retention();
-                slots::begin_slot(db, account, kept, position, now)?
-            };
-        }
-        let first_delivery = head.deliveries + 1;
+        let (position, first_delivery) = self.next_event(account, config.account.shortest_retention())?;
         let tag = config.account.tag;
         let event = Arc::new(Event {
             position,
@@ -115,6 +106,18 @@ impl Recording<'_> {
             }
         }
         Ok((position, usize::try_from(planned).unwrap_or(0)))
+    }
+
+    /// The position of one more event in the feed, and the number of the first delivery that it may owe. Begins a slot where
+    /// the last one is over.
+    fn next_event(&mut self, account: AccountKey, kept: Option<Duration>) -> Result<(i64, i64), StoreError> {
+        let (db, now) = (self.tx.db, self.tx.now);
+        let head = self.head(account)?;
+        head.position += 1;
+        if now.as_micros() >= head.slot_ends {
+            head.slot_ends = slots::begin_slot(db, account, kept, head.position, now)?;
+        }
+        Ok((head.position, head.deliveries + 1))
     }
 
     fn plan(

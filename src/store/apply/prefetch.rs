@@ -36,17 +36,25 @@ const LINKS: &str = "SELECT b.batch, b.contact, b.counted, c.id
      FROM calls c LEFT JOIN batch_calls b ON b.call = c.id AND b.account = c.account
      WHERE c.hash = ANY(?1) AND c.account = ANY(@2)";
 
-impl Recording<'_> {
-    /// Takes the lines of a group's accounts, in their order, and fetches what it needs.
-    pub fn prepare(&mut self, group: &Group) -> Result<(), StoreError> {
+/// What a group needs, by its keys.
+struct Wanted {
+    /// Its accounts, in the order in which every transaction locks them.
+    accounts: Vec<AccountKey>,
+    /// The hashes of the calls that it tells of.
+    hashes: Vec<i64>,
+    /// The deliveries that it settles.
+    settling: Vec<i64>,
+    /// The calls whose next deliveries may go by that.
+    calls: Vec<i64>,
+}
+
+impl Wanted {
+    fn of(group: &Group) -> Self {
         let of_incoming = group.incoming.iter().map(|incoming| incoming.account);
         let of_settlements = group.settlements.iter().map(|settlement| settlement.endpoint.account);
         let mut accounts: Vec<AccountKey> = of_incoming.chain(of_settlements).collect();
         accounts.sort_unstable();
         accounts.dedup();
-        if self.tx.db.postgres().is_none() {
-            return Ok(());
-        }
         let (mut hashes, mut settling, mut calls) = (Vec::new(), Vec::new(), Vec::new());
         for incoming in &group.incoming {
             let What::Heard(all) = &incoming.what else { continue };
@@ -61,6 +69,17 @@ impl Recording<'_> {
             settling.push(pack(account, settlement.delivery));
             calls.extend(settlement.ordered_call.map(|call| pack(account, call)));
         }
+        Self { accounts, hashes, settling, calls }
+    }
+}
+
+impl Recording<'_> {
+    /// Takes the lines of a group's accounts, in their order, and fetches what it needs.
+    pub fn prepare(&mut self, group: &Group) -> Result<(), StoreError> {
+        if self.tx.db.postgres().is_none() {
+            return Ok(());
+        }
+        let Wanted { accounts, hashes, settling, calls } = Wanted::of(group);
         let with_tombstones: BTreeSet<AccountKey> =
             accounts.iter().copied().filter(|&account| self.tombstones.memory.are_in(account)).collect();
         let digests = self.digests_of(group, |account| with_tombstones.contains(&account));

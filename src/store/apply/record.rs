@@ -6,9 +6,8 @@ use std::sync::Arc;
 use super::append::About;
 use super::recording::Recording;
 use crate::dialect::ReceiptKind;
-use crate::ledger::{self, Change, Contribution};
-use crate::model::event::CORRECTED;
-use crate::model::{AccountKey, Call, EventBody, EventType};
+use crate::ledger::{self, Contribution};
+use crate::model::{AccountKey, Call, EventBody};
 use crate::store::batches::rows::{Placed, named};
 use crate::store::calls::loaded::Loaded;
 use crate::store::calls::tombstones::Of;
@@ -73,7 +72,7 @@ impl Recording<'_> {
         self.hear_call(incoming, told, Said::ByUs, &mut Booked::default()).map(drop)
     }
 
-    /// Folds a call's step into the books. Gives the deliveries planned, or `None` for a duplicate.
+    /// Records a step of a call. Gives the deliveries planned, or `None` for a duplicate.
     fn hear_call(
         &mut self,
         incoming: &Incoming,
@@ -99,58 +98,13 @@ impl Recording<'_> {
             Some(loaded) => loaded,
             None => self.new_call(incoming.account)?,
         };
+        let placed = self.attribute(incoming, &mut told, &loaded)?;
         let config = self.config(incoming.account)?;
-        let own = &config.account;
-        let known = loaded.book.as_ref().map(|book| &*book.call);
-        let mut names = named(&told.book.call, own);
-        if let Some(all) = names
-            && let Some(claiming) = self.with_claims(incoming, &told, all)?
-        {
-            told = claiming;
-            names = named(&told.book.call, own);
-        }
-        let names = names.or_else(|| known.and_then(|call| named(call, own)));
-        let placed = match names {
-            None => None,
-            Some(names) => {
-                let is_first = loaded.is_first();
-                let placed = self.place(incoming, loaded.number, &told.book.call, known, names, is_first)?;
-                if let Some(placed) = &placed {
-                    told = self.fill(placed, &told, known)?;
-                }
-                placed
-            }
-        };
-        let used_before = known.map_or(0, ledger::credit::used);
+        let used_before = loaded.book.as_ref().map_or(0, |book| ledger::credit::used(&book.call));
         let told = &told;
         let before = loaded.contribution();
-        let (event, ready) = match loaded.book.take() {
-            None => {
-                let ready = told.snapshot.as_ref().map_err(Clone::clone)?;
-                loaded.book = Some(told.book.clone());
-                loaded.told = Some(Arc::clone(told));
-                (Some((told.first_event(), Vec::new())), Some(ready))
-            }
-            Some(book) => {
-                let marks_before = book.marks.clone();
-                let (book, change) = ledger::hear(Some(book), told.heard());
-                loaded.dirty |= book.marks != marks_before;
-                loaded.book = Some(book);
-                loaded.told = None;
-                let event = match change {
-                    Change::Step(kind) => Some((kind, Vec::new())),
-                    Change::Corrected(kind) => Some((kind, vec![CORRECTED.to_owned()])),
-                    Change::Updated(changed) => Some((EventType::CallUpdated, changed)),
-                    Change::Renewed => {
-                        loaded.differs = true;
-                        None
-                    }
-                    Change::Nothing => None,
-                };
-                (event, None)
-            }
-        };
-        loaded.dirty |= loaded.differs || event.is_some();
+        let (event, is_opened) = loaded.hear(told);
+        let ready = if is_opened { Some(told.snapshot.as_ref().map_err(Clone::clone)?) } else { None };
         let call = loaded.book.as_ref().map(|book| Arc::clone(&book.call)).unwrap_or_default();
         let at = told.at.unwrap_or(incoming.received_at);
         if config.account.is_metered {
@@ -186,6 +140,33 @@ impl Recording<'_> {
             self.count(incoming.account, number, &placed, &call, at)?;
         }
         Ok(Some(planned))
+    }
+
+    /// Finds the batch that a call counts for. What a body says of the call becomes what that comes to with what the batch
+    /// knows.
+    fn attribute(
+        &mut self,
+        incoming: &Incoming,
+        told: &mut Arc<ToldCall>,
+        loaded: &Loaded,
+    ) -> Result<Option<Placed>, StoreError> {
+        let config = self.config(incoming.account)?;
+        let known = loaded.book.as_ref().map(|book| &*book.call);
+        let mut names = named(&told.book.call, &config.account);
+        if let Some(all) = names
+            && let Some(claiming) = self.with_claims(incoming, told, all)?
+        {
+            *told = claiming;
+            names = named(&told.book.call, &config.account);
+        }
+        let names = names.or_else(|| known.and_then(|call| named(call, &config.account)));
+        let Some(names) = names else { return Ok(None) };
+        let is_first = loaded.is_first();
+        let placed = self.place(incoming, loaded.number, &told.book.call, known, names, is_first)?;
+        if let Some(placed) = &placed {
+            *told = self.fill(placed, told, known)?;
+        }
+        Ok(placed)
     }
 
     /// Counts a call as it stands now in place of as it stood before.

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::ledger::{self, Change};
 use crate::ledger::{CallBook, Contribution, Received};
+use crate::model::EventType;
 use crate::model::Text;
+use crate::model::event::CORRECTED;
 use crate::store::StoreError;
 use crate::store::analytics::rollups;
 use crate::store::layout::keys::{pack, unpack};
@@ -73,6 +76,34 @@ impl Loaded {
             differs,
             dirty: false,
         })
+    }
+
+    /// Folds in what a body says of the call. Gives the event that follows from it with the fields that changed, if one does,
+    /// and whether nothing was known of the call before: then what the body says is all that there is.
+    pub fn hear(&mut self, told: &Arc<ToldCall>) -> (Option<(EventType, Vec<String>)>, bool) {
+        let Some(book) = self.book.take() else {
+            self.book = Some(told.book.clone());
+            self.told = Some(Arc::clone(told));
+            self.dirty = true;
+            return (Some((told.first_event(), Vec::new())), true);
+        };
+        let marks_before = book.marks.clone();
+        let (book, change) = ledger::hear(Some(book), told.heard());
+        self.dirty |= book.marks != marks_before;
+        self.book = Some(book);
+        self.told = None;
+        let event = match change {
+            Change::Step(kind) => Some((kind, Vec::new())),
+            Change::Corrected(kind) => Some((kind, vec![CORRECTED.to_owned()])),
+            Change::Updated(changed) => Some((EventType::CallUpdated, changed)),
+            Change::Renewed => {
+                self.differs = true;
+                None
+            }
+            Change::Nothing => None,
+        };
+        self.dirty |= self.differs || event.is_some();
+        (event, false)
     }
 
     /// What the call adds to the numbers.
