@@ -136,8 +136,9 @@ mod tests {
         for account in 1..=8 {
             assert_eq!(readers.read(AccountKey(account), move |_| Ok(account)).await, Ok(account));
         }
+        // Before any of them is waited for: which one is first in line is not known.
+        recounts.iter().for_each(|_| go_on.send(()).unwrap());
         for recount in recounts {
-            go_on.send(()).unwrap();
             assert_eq!(recount.await.unwrap(), Ok(()));
         }
         readers.close();
