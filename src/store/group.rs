@@ -296,76 +296,92 @@ impl Committer {
     async fn commit(&self, mut waiting: Waiting, inbox: &Inbox) -> Waiting {
         let held = take(&mut waiting.held);
         let (mut parts, mut left) = (vec![waiting], Waiting::default());
-        while let Some(mut part) = parts.pop() {
-            let (mut recorded, settled) = (take(&mut part.recorded), take(&mut part.settled));
-            let group = Arc::new(Group {
-                now: self.clock.now(),
-                incoming: take(&mut part.incoming),
-                settlements: take(&mut part.settlements),
-            });
-            let error = match self.write(&group, &mut recorded, inbox).await {
-                Ok(committed) => {
-                    self.announce(committed, recorded);
-                    self.queues.settled(settled);
-                    continue;
-                }
-                Err(error) => error,
-            };
-            let Group { incoming, settlements, .. } = Arc::unwrap_or_clone(group);
-            part = Waiting { incoming, recorded, settlements, settled, ..part };
-            match error {
-                StoreError::Conflict(why) if part.conflicts < MOST_CONFLICTS => {
-                    debug!(%why, "trying a group again");
-                    part.conflicts += 1;
-                    parts.push(part);
-                }
-                // What is new has no place, but what attempts came to may have.
-                StoreError::Full(_) if !(part.incoming.is_empty() || part.settlements.is_empty()) => {
-                    part.incoming.clear();
-                    part.recorded.drain(..).for_each(|told| drop(told.send(Err(error.clone()))));
-                    parts.push(part);
-                }
-                StoreError::Data(ref why) | StoreError::Damaged(ref why) if part.len() > 1 => {
-                    match error {
-                        StoreError::Data(_) => {
-                            warn!(%why, size = part.len(), "halving a group that holds a culprit");
-                        }
-                        // Not everything lies where the damage is, and the store has told of it.
-                        _ => debug!(%why, size = part.len(), "halving a group that meets damage"),
-                    }
-                    let later = part.split_off();
-                    parts.extend([later, part]);
-                }
-                StoreError::Data(why) if !part.is_last_resort => {
-                    part.strip(&why);
-                    parts.push(part);
-                }
-                error => {
-                    self.outage.failed(WORK, &error);
-                    part.recorded.into_iter().for_each(|told| drop(told.send(Err(error.clone()))));
-                    match error {
-                        // What no store can keep in any form is given up: its attempt is made again after the next start.
-                        // So is what attempts of an earlier tenure came to: whoever owns their deliveries now makes them.
-                        StoreError::Data(_)
-                        | StoreError::Lapsed(_)
-                        | StoreError::Stale
-                        | StoreError::LimitReached(..) => {
-                            self.queues.settled(part.settled);
-                        }
-                        StoreError::Unavailable(_)
-                        | StoreError::Full(_)
-                        | StoreError::Damaged(_)
-                        | StoreError::Conflict(_)
-                        | StoreError::Unknown(_) => {
-                            left.settlements.append(&mut part.settlements);
-                            left.settled.append(&mut part.settled);
-                        }
-                    }
-                }
+        while let Some(part) = parts.pop() {
+            if let Some((part, error)) = self.try_commit(part, inbox).await {
+                self.retry(part, error, &mut parts, &mut left);
             }
         }
         inbox.give_back(&held);
         left
+    }
+
+    /// Commits a part of a group and answers everybody in it. If nothing was committed, gives the part back and says why.
+    async fn try_commit(&self, mut part: Waiting, inbox: &Inbox) -> Option<(Waiting, StoreError)> {
+        let (mut recorded, settled) = (take(&mut part.recorded), take(&mut part.settled));
+        let group = Arc::new(Group {
+            now: self.clock.now(),
+            incoming: take(&mut part.incoming),
+            settlements: take(&mut part.settlements),
+        });
+        match self.write(&group, &mut recorded, inbox).await {
+            Ok(committed) => {
+                self.announce(committed, recorded);
+                self.queues.settled(settled);
+                None
+            }
+            Err(error) => {
+                let Group { incoming, settlements, .. } = Arc::unwrap_or_clone(group);
+                Some((Waiting { incoming, recorded, settlements, settled, ..part }, error))
+            }
+        }
+    }
+
+    /// Adds to `parts` what of a failed part is worth another try, changed so that it may succeed. If nothing is, the part
+    /// fails.
+    fn retry(&self, mut part: Waiting, error: StoreError, parts: &mut Vec<Waiting>, left: &mut Waiting) {
+        match error {
+            StoreError::Conflict(why) if part.conflicts < MOST_CONFLICTS => {
+                debug!(%why, "trying a group again");
+                part.conflicts += 1;
+                parts.push(part);
+            }
+            // What is new has no place, but what attempts came to may have.
+            StoreError::Full(_) if !(part.incoming.is_empty() || part.settlements.is_empty()) => {
+                part.incoming.clear();
+                part.recorded.drain(..).for_each(|told| drop(told.send(Err(error.clone()))));
+                parts.push(part);
+            }
+            StoreError::Data(ref why) | StoreError::Damaged(ref why) if part.len() > 1 => {
+                match error {
+                    StoreError::Data(_) => {
+                        warn!(%why, size = part.len(), "halving a group that holds a culprit");
+                    }
+                    // Not everything lies where the damage is, and the store has told of it.
+                    _ => debug!(%why, size = part.len(), "halving a group that meets damage"),
+                }
+                let later = part.split_off();
+                parts.extend([later, part]);
+            }
+            StoreError::Data(why) if !part.is_last_resort => {
+                part.strip(&why);
+                parts.push(part);
+            }
+            error => self.fail(part, &error, left),
+        }
+    }
+
+    /// Answers everybody in a part that is not tried again. Moves its settlements to `left` if the store may take them later.
+    fn fail(&self, mut part: Waiting, error: &StoreError, left: &mut Waiting) {
+        self.outage.failed(WORK, error);
+        part.recorded.into_iter().for_each(|told| drop(told.send(Err(error.clone()))));
+        match error {
+            // What no store can keep in any form is given up: its attempt is made again after the next start.
+            // So is what attempts of an earlier tenure came to: whoever owns their deliveries now makes them.
+            StoreError::Data(_)
+            | StoreError::Lapsed(_)
+            | StoreError::Stale
+            | StoreError::LimitReached(..) => {
+                self.queues.settled(part.settled);
+            }
+            StoreError::Unavailable(_)
+            | StoreError::Full(_)
+            | StoreError::Damaged(_)
+            | StoreError::Conflict(_)
+            | StoreError::Unknown(_) => {
+                left.settlements.append(&mut part.settlements);
+                left.settled.append(&mut part.settled);
+            }
+        }
     }
 
     /// Hands a group to the store, and counts it.
