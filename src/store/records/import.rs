@@ -8,8 +8,8 @@ use data_encoding::BASE64;
 use serde::Deserialize;
 
 use super::kinds::ROOMS;
-use crate::model::AccountKey;
 use crate::model::id::{self, Kind, Tag};
+use crate::model::{AccountKey, Time};
 use crate::store::StoreError;
 use crate::store::analytics::names::{Mentions, Remembered};
 use crate::store::analytics::rollups::{self, Table};
@@ -175,18 +175,7 @@ fn begin(
     import: &Import,
     changed: &mut Vec<Changed>,
 ) -> Result<Taken, Refused> {
-    if line.version > VERSION {
-        let detail = "It was written by a newer postcall. Import it with that version or a later one.";
-        return Err(Refused::All("newer_version", detail.to_owned()));
-    }
-    let Some((tag, _)) = id::parse(Kind::Account, &line.id) else {
-        return Err(Refused::All("bad_id", "Its \"id\" is not acc_....".to_owned()));
-    };
-    if let Some(name) = plausible::misfit(line) {
-        let detail = format!("Its {name:?} is not one that an account can have.");
-        return Err(Refused::All("out_of_range", detail));
-    }
-    let now = import.now;
+    let tag = check_account(line)?;
     let (origin, is_used): (Option<i64>, bool) = db
         .prepare_cached(
             "SELECT origin, position + calls + deliveries + quarantined > 0 FROM accounts WHERE account = ?",
@@ -201,14 +190,53 @@ fn begin(
             return Err(Refused::All("account_not_empty", detail.to_owned()));
         }
     }
+    if import.keeps_ids {
+        take_over_tag(db, account, tag)?;
+    }
+    write_account(db, account, tag, line, batch_secret, import.now)?;
+    begin_ages(db, account, line, import.now)?;
+    changed.push(Changed::Everything(account));
+    Ok(Taken::Added)
+}
+
+/// Whether the first line is one that an account can have. Gives the mark in the ids of the lines.
+fn check_account(line: &AccountLine) -> Result<Tag, Refused> {
+    if line.version > VERSION {
+        let detail = "It was written by a newer postcall. Import it with that version or a later one.";
+        return Err(Refused::All("newer_version", detail.to_owned()));
+    }
+    let Some((tag, _)) = id::parse(Kind::Account, &line.id) else {
+        return Err(Refused::All("bad_id", "Its \"id\" is not acc_....".to_owned()));
+    };
+    if let Some(name) = plausible::misfit(line) {
+        let detail = format!("Its {name:?} is not one that an account can have.");
+        return Err(Refused::All("out_of_range", detail));
+    }
+    Ok(tag)
+}
+
+/// Gives the account the mark that its records had in their ids, where no other account has it.
+fn take_over_tag(db: &Connection, account: AccountKey, tag: Tag) -> Result<(), StoreError> {
     let is_taken = db
         .prepare_cached("SELECT 1 FROM accounts WHERE tag = ? AND account <> ?")?
         .exists([tag.0.cast_signed(), account.0])?;
     // Receivers know records by their ids, so who may choose the mark in them could speak for another account somewhere.
-    if import.keeps_ids && !is_taken {
+    if !is_taken {
         db.prepare_cached("UPDATE accounts SET tag = ? WHERE account = ?")?
             .execute([tag.0.cast_signed(), account.0])?;
     }
+    Ok(())
+}
+
+/// Writes what the first line says of the account, and that its import has begun.
+fn write_account(
+    db: &Connection,
+    account: AccountKey,
+    tag: Tag,
+    line: &AccountLine,
+    batch_secret: Option<Vec<u8>>,
+    now: Time,
+) -> Result<(), StoreError> {
     db.prepare_cached(
         "UPDATE accounts SET origin = ?2, importing = 1, created_at = ?3, position = ?4, calls = ?5, deliveries = ?6,
              sources = CASE WHEN sources < ?7 THEN ?7 ELSE sources END,
@@ -235,6 +263,11 @@ fn begin(
         batch_secret,
         now.as_micros()
     ])?;
+    Ok(())
+}
+
+/// Lets what comes in age from now on, and sets for how long it is kept.
+fn begin_ages(db: &Connection, account: AccountKey, line: &AccountLine, now: Time) -> Result<(), StoreError> {
     // Nothing says when an event was recorded elsewhere: ages begin now.
     let kept = [line.retention, line.transcript_retention].map(|micros| micros.map(codec::length));
     if line.position > line.purged {
@@ -245,8 +278,7 @@ fn begin(
     if let Some(micros) = line.repeat_memory {
         tombstones::set(db, account, codec::length(micros), now)?;
     }
-    changed.push(Changed::Everything(account));
-    Ok(Taken::Added)
+    Ok(())
 }
 
 /// The secret for batches, sealed anew. Where it was left out, the next batch with endpoints makes one.
