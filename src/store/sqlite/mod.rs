@@ -176,38 +176,21 @@ impl SqliteStore {
     /// A sentence for the operator: locked by another process, not writable, written by a newer postcall, or sealed
     /// under another key.
     pub fn open(dir: &Path, now: Time, options: Options) -> Result<Self, String> {
-        let moved = dir.join(MOVED);
-        if moved.exists() {
-            return Err(format!(
-                "this store was moved to PostgreSQL; remove {} to open what was left here all the same",
-                moved.display()
-            ));
-        }
+        check_not_moved(dir)?;
         private_files::make_directory(dir)
             .map_err(|error| format!("cannot make {}: {error}", dir.display()))?;
         let lock = lock(dir)?;
         let path = dir.join("postcall.db");
         let trouble = |error: &dyn std::fmt::Display| format!("cannot open {}: {error}", path.display());
-        let key_file = dir.join(MASTER_KEY);
-        if path.exists() && !key_file.exists() {
-            // A new key would open nothing of what is there, and stand in the way of the old one's return.
-            return Err(format!("{} is missing; without it nothing here can be read", key_file.display()));
-        }
-        let vault = Vault::of_file(&key_file).map_err(|error| error.to_string())?;
+        let vault = Arc::new(open_vault(dir, &path)?);
         make_private(dir).map_err(|error| trouble(&error))?;
         let condition: Arc<Condition> = Arc::default();
         let reserve = Reserve::open(dir, options.reserve, Arc::clone(&condition));
         let reserve = Arc::new(reserve.map_err(|error| trouble(&error))?);
         // Where the disk is full, nothing can be opened without some: the log has files beside the database.
         reserve.make_room(TO_OPEN);
-        let mut db = rusqlite::Connection::open(&path).map_err(|error| trouble(&error))?;
-        db.execute_batch("PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;")
-            .map_err(|error| trouble(&error))?;
-        schema::configure(&db).map_err(|error| trouble(&error))?;
+        let mut db = open_to_write(&path).map_err(|error| trouble(&error))?;
         schema::migrate(&mut db).map_err(|error| trouble(&error))?;
-
-        let directory = Arc::new(Directory::default());
-        let vault = Arc::new(vault);
         check_key(&db, &vault).map_err(|error| trouble(&error))?;
         let log = Log::start(&path, &mut db, Arc::clone(&reserve))?;
         if let Some(pages) = options.most_pages {
@@ -219,9 +202,7 @@ impl SqliteStore {
             accounts::create_account(&db, "default", new_tag(), now)
         };
         reserve.with_room(prepare).map_err(|error| trouble(&error))?;
-        for account in accounts::account_keys(&db).map_err(|error| trouble(&error))? {
-            directory.put(accounts::load(&db, &vault, account).map_err(|error| trouble(&error))?);
-        }
+        let directory = Arc::new(load_accounts(&db, &vault).map_err(|error| trouble(&error))?);
         let call_index = CallIndex::load(&db, options.recent_calls).map_err(|error| trouble(&error))?;
         let recent_calls = call_index.recent();
         let feeds: Arc<Feeds> = Arc::default();
@@ -246,6 +227,45 @@ impl SqliteStore {
         let database = Sqlite { writer, readers, recent_calls };
         Ok(Self { database, directory, vault, feeds, condition, job_turns: list::turns() })
     }
+}
+
+/// Refuses to open what was moved elsewhere.
+fn check_not_moved(dir: &Path) -> Result<(), String> {
+    let moved = dir.join(MOVED);
+    if moved.exists() {
+        return Err(format!(
+            "this store was moved to PostgreSQL; remove {} to open what was left here all the same",
+            moved.display()
+        ));
+    }
+    Ok(())
+}
+
+/// The vault of a data directory, made with a new key where there is no database either.
+fn open_vault(dir: &Path, database: &Path) -> Result<Vault, String> {
+    let key_file = dir.join(MASTER_KEY);
+    if database.exists() && !key_file.exists() {
+        // A new key would open nothing of what is there, and stand in the way of the old one's return.
+        return Err(format!("{} is missing; without it nothing here can be read", key_file.display()));
+    }
+    Vault::of_file(&key_file).map_err(|error| error.to_string())
+}
+
+/// The connection that writes.
+fn open_to_write(path: &Path) -> rusqlite::Result<rusqlite::Connection> {
+    let db = rusqlite::Connection::open(path)?;
+    db.execute_batch("PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;")?;
+    schema::configure(&db)?;
+    Ok(db)
+}
+
+/// The configuration of all accounts.
+fn load_accounts(db: &Connection, vault: &Vault) -> Result<Directory, StoreError> {
+    let directory = Directory::default();
+    for account in accounts::account_keys(db)? {
+        directory.put(accounts::load(db, vault, account)?);
+    }
+    Ok(directory)
 }
 
 /// A connection that only reads, with a cache of 8 MiB.
