@@ -217,42 +217,68 @@ pub fn take_batch(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refu
     let Some(&(state, _)) = STATES.iter().find(|(_, word)| *word == line.state) else {
         return wrong("unknown_state", "Its state is none of: ingesting, sealed, completed, failed.");
     };
+    let given = given_here(arriving, &line)?;
+    let asked = line.asked.as_deref().map(|id| arriving.number(Kind::Contact, id)).transpose()?;
+    if !are_possible(&line, state, number, asked) {
+        return wrong("malformed_line", "Its numbers cannot be.");
+    }
+    insert_batch(arriving, key, state, &line, &given)?;
+    if let Some(due) = line.asks_at {
+        schedule::rest(db, key, due, asked)?;
+    }
+    Ok(Taken::Added)
+}
+
+/// What the giver said of a batch, under the numbers that its endpoints and sources have here.
+fn given_here(arriving: &Arriving<'_>, line: &BatchLine) -> Result<Given, Refused> {
     let endpoints = line.endpoints.iter().map(|id| arriving.number(Kind::Endpoint, id));
     let endpoints = endpoints.collect::<Result<_, _>>()?;
-    let sources = line.source_ids.map(|ids| {
+    let sources = line.source_ids.as_ref().map(|ids| {
         let numbers = ids.iter().map(|id| arriving.number(Kind::Source, id));
         numbers.collect::<Result<Vec<i64>, Refused>>()
     });
-    let reporters = match (sources.transpose()?, line.given.reporters) {
+    let reporters = match (sources.transpose()?, &line.given.reporters) {
         (Some(sources), _) => Reporters::Listed(sources),
         (None, Reporters::Listed(_)) => {
             return wrong("malformed_line", "Numbers of sources say nothing; it lacks their ids.");
         }
-        (None, others) => others,
+        (None, others) => others.clone(),
     };
-    let given = Given { endpoints, reporters, ..line.given };
+    let given = Given { endpoints, reporters, ..line.given.clone() };
     if let Some(name) = given.misfit() {
         return wrong("setting_refused", format!("Its {name} is not what a batch can say."));
     }
-    let asked = line.asked.as_deref().map(|id| arriving.number(Kind::Contact, id)).transpose()?;
+    Ok(given)
+}
+
+/// Whether a batch can have the numbers and times of this line.
+fn are_possible(line: &BatchLine, state: BatchState, number: i64, asked: Option<i64>) -> bool {
     let most = i64::try_from(MOST_CONTACTS).unwrap_or(i64::MAX);
     let are_counted = (1..=most).contains(&line.total)
         && (0..=line.total).contains(&line.taken_in)
         && line.succeeded >= 0
         && line.failed >= 0
         && line.succeeded.checked_add(line.failed).is_some_and(|closed| closed <= line.taken_in);
-    let is_fine = are_counted
+    are_counted
         && u32::try_from(line.max_attempts).is_ok_and(|most| ATTEMPTS.contains(&most))
         && line.lost_after.is_none_or(|micros| is_span(length(micros), LONGEST_DEADLINE))
         && state.is_over() == line.ended_at.is_some()
         // It completes when the last one of all its contacts closes.
         && (state != BatchState::Completed || line.succeeded + line.failed == line.total)
-        && asked.is_none_or(|contact| batch_of(contact) == number);
-    if !is_fine {
-        return wrong("malformed_line", "Its numbers cannot be.");
-    }
+        && asked.is_none_or(|contact| batch_of(contact) == number)
+}
+
+/// Writes a batch. One that is over has its numbers; of an open one they are counted as its contacts come.
+fn insert_batch(
+    arriving: &Arriving<'_>,
+    key: i64,
+    state: BatchState,
+    line: &BatchLine,
+    given: &Given,
+) -> Result<(), StoreError> {
     let counts = if state.is_over() { [line.taken_in, line.succeeded, line.failed] } else { [0; 3] };
     let micros = |time: Option<Time>| time.map(Time::as_micros);
+    let db = arriving.db;
     db.prepare_cached(
         "INSERT INTO given_batches (id, account, state, intake, total, taken_in, succeeded, failed, max_attempts,
              lost_after, created_at, started_at, ended_at, release_at, given, error, code)
@@ -272,14 +298,11 @@ pub fn take_batch(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refu
         micros(line.started_at),
         micros(line.ended_at),
         micros(line.release_at),
-        write(&given)?,
+        write(given)?,
         line.error.as_ref().map(Text::as_bytes),
         line.code.as_ref().map(Text::as_bytes)
     ])?;
-    if let Some(due) = line.asks_at {
-        schedule::rest(db, key, due, asked)?;
-    }
-    Ok(Taken::Added)
+    Ok(())
 }
 
 /// Takes a contact in, or some that wait.
