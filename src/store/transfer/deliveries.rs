@@ -16,7 +16,7 @@ use crate::store::export::DeliveryLine;
 use crate::store::layout::codec::{pack_attempt, state_code, state_of, unpack_attempts};
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::packed::{pack_bytes, unpack_bytes};
-use crate::store::sql::{OptionalExtension, params};
+use crate::store::sql::{Connection, OptionalExtension, params};
 use crate::store::tx::watermarks::Edges;
 
 /// A delivery's row in either table.
@@ -31,119 +31,193 @@ struct Row {
 
 /// Open and settled ones in the order of their numbers.
 pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
-    let (db, [after, head, page]) = (leaving.db, leaving.range(leaving.heads.deliveries));
-    let has_replayed = replays::has_any(db, leaving.account)?;
-    let mut ids: Vec<i64> = Vec::new();
-    for (table, after) in [("open", after), ("settled", after.max(leaving.edges.before_deliveries()))] {
-        let sql =
-            format!("SELECT id FROM {table} WHERE id > ? AND id <= ? /*account of ?1*/ ORDER BY id LIMIT ?");
-        for id in db.prepare_cached(&sql)?.query_map([after, head, page], |row| row.get(0))? {
-            ids.push(id?);
-        }
-    }
-    ids.sort_unstable();
-    ids.truncate(usize::try_from(PAGE).unwrap_or(usize::MAX));
-    for id in ids {
-        let open = db
-            .prepare_cached(
-                "SELECT endpoint, event, revision, attempts, call, state, due FROM open
-                 WHERE id = ? /*account of ?1*/",
-            )?
-            .query_row([id], |row| {
-                Ok(Row {
-                    endpoint: row.get(0)?,
-                    event: row.get(1)?,
-                    revision: row.get(2)?,
-                    attempts: row.get(3)?,
-                    state: DeliveryState::Pending,
-                    open: Some((row.get(4)?, row.get(5)?, row.get(6)?)),
-                })
-            })
-            .optional()?;
-        let row = match open {
-            Some(row) => row,
-            None => db
-                .prepare_cached(
-                    "SELECT endpoint, event, revision, attempts, state FROM settled
-                     WHERE id = ? /*account of ?1*/",
-                )?
-                .query_row([id], |row| {
-                    Ok(Row {
-                        endpoint: row.get(0)?,
-                        event: row.get(1)?,
-                        revision: row.get(2)?,
-                        attempts: row.get(3)?,
-                        state: state_of(row.get(4)?),
-                        open: None,
-                    })
-                })?,
-        };
-        let body: Option<Vec<u8>> = db
-            .prepare_cached("SELECT body FROM bodies WHERE delivery = ? /*account of ?1*/")?
-            .query_row(params![id], |row| row.get(0))
-            .optional()?;
-        let order = row.open.and_then(|(call, ..)| call).map(|call| unpack(call).1);
-        let number = unpack(id).1;
-        let replay = match has_replayed {
-            true => replays::replay_of_delivery(db, leaving.account, row.event, number)?,
-            false => None,
-        };
-        // What was heard since the export began is left out.
-        let says = deferral::rendered(db, id)?.filter(|&position| position <= leaving.heads.position);
-        let fields = DeliveryLine {
-            id: leaving.id(Kind::Delivery, number),
-            event_id: leaving.id(Kind::Event, row.event),
-            endpoint_id: leaving.id(Kind::Endpoint, unpack(row.endpoint).1),
-            revision: row.revision,
-            state: row.state.as_str().to_owned(),
-            due: row.open.map(|(_, _, due)| Time::from_micros(due)),
-            order: order.map(|call| leaving.id(Kind::Call, call)),
-            // One that is under way is as one whose turn it is: nobody owns it anywhere else.
-            waits: row.open.is_some_and(|(_, state, _)| state == WAITING),
-            held: row.open.is_some_and(|(_, state, _)| state == HELD),
-            says: says.map(|position| leaving.id(Kind::Event, position)),
-            replay_id: replay.map(|replay| leaving.id(Kind::Replay, replay)),
-            attempts: unpack_attempts(row.attempts.as_deref()),
-            body: body.map(|packed| unpack_bytes(&packed)).transpose()?.map(|body| BASE64.encode(&body)),
-        };
-        if !leaving.add("delivery", number, &fields) {
+    let has_replayed = replays::has_any(leaving.db, leaving.account)?;
+    for id in page_of_ids(leaving)? {
+        let fields = line_of(leaving, id, has_replayed)?;
+        if !leaving.add("delivery", unpack(id).1, &fields) {
             break;
         }
     }
     Ok(())
 }
 
+/// The deliveries of a page, of both tables.
+fn page_of_ids(leaving: &Leaving<'_>) -> Result<Vec<i64>, StoreError> {
+    let (db, [after, head, page]) = (leaving.db, leaving.range(leaving.heads.deliveries));
+    let mut ids: Vec<i64> = Vec::new();
+    for (table, after) in [("open", after), ("settled", after.max(leaving.edges.before_deliveries()))] {
+        let sql = format!(
+            "SELECT id FROM {table} WHERE id > ? AND id <= ? /*account of ?1*/ ORDER BY id LIMIT ?"
+        );
+        for id in db.prepare_cached(&sql)?.query_map([after, head, page], |row| row.get(0))? {
+            ids.push(id?);
+        }
+    }
+    ids.sort_unstable();
+    ids.truncate(usize::try_from(PAGE).unwrap_or(usize::MAX));
+    Ok(ids)
+}
+
+/// The row of a delivery, from the table that has it.
+fn row_of(db: &Connection, id: i64) -> Result<Row, StoreError> {
+    let open = db
+        .prepare_cached(
+            "SELECT endpoint, event, revision, attempts, call, state, due FROM open
+             WHERE id = ? /*account of ?1*/",
+        )?
+        .query_row([id], |row| {
+            Ok(Row {
+                endpoint: row.get(0)?,
+                event: row.get(1)?,
+                revision: row.get(2)?,
+                attempts: row.get(3)?,
+                state: DeliveryState::Pending,
+                open: Some((row.get(4)?, row.get(5)?, row.get(6)?)),
+            })
+        })
+        .optional()?;
+    if let Some(row) = open {
+        return Ok(row);
+    }
+    Ok(db
+        .prepare_cached(
+            "SELECT endpoint, event, revision, attempts, state FROM settled
+         WHERE id = ? /*account of ?1*/",
+        )?
+        .query_row([id], |row| {
+            Ok(Row {
+                endpoint: row.get(0)?,
+                event: row.get(1)?,
+                revision: row.get(2)?,
+                attempts: row.get(3)?,
+                state: state_of(row.get(4)?),
+                open: None,
+            })
+        })?)
+}
+
+/// What is exported of a delivery.
+fn line_of(leaving: &Leaving<'_>, id: i64, has_replayed: bool) -> Result<DeliveryLine, StoreError> {
+    let db = leaving.db;
+    let row = row_of(db, id)?;
+    let body: Option<Vec<u8>> = db
+        .prepare_cached("SELECT body FROM bodies WHERE delivery = ? /*account of ?1*/")?
+        .query_row(params![id], |row| row.get(0))
+        .optional()?;
+    let order = row.open.and_then(|(call, ..)| call).map(|call| unpack(call).1);
+    let number = unpack(id).1;
+    let replay = match has_replayed {
+        true => replays::replay_of_delivery(db, leaving.account, row.event, number)?,
+        false => None,
+    };
+    // What was heard since the export began is left out.
+    let says = deferral::rendered(db, id)?.filter(|&position| position <= leaving.heads.position);
+    Ok(DeliveryLine {
+        id: leaving.id(Kind::Delivery, number),
+        event_id: leaving.id(Kind::Event, row.event),
+        endpoint_id: leaving.id(Kind::Endpoint, unpack(row.endpoint).1),
+        revision: row.revision,
+        state: row.state.as_str().to_owned(),
+        due: row.open.map(|(_, _, due)| Time::from_micros(due)),
+        order: order.map(|call| leaving.id(Kind::Call, call)),
+        // One that is under way is as one whose turn it is: nobody owns it anywhere else.
+        waits: row.open.is_some_and(|(_, state, _)| state == WAITING),
+        held: row.open.is_some_and(|(_, state, _)| state == HELD),
+        says: says.map(|position| leaving.id(Kind::Event, position)),
+        replay_id: replay.map(|replay| leaving.id(Kind::Replay, replay)),
+        attempts: unpack_attempts(row.attempts.as_deref()),
+        body: body.map(|packed| unpack_bytes(&packed)).transpose()?.map(|body| BASE64.encode(&body)),
+    })
+}
+
+/// Takes a delivery in, behind its event.
 pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     let line: DeliveryLine = read(line)?;
-    let (db, number) = (arriving.db, arriving.number(Kind::Delivery, &line.id)?);
-    let key = pack(arriving.account, number);
+    let (db, key) = (arriving.db, arriving.key(Kind::Delivery, &line.id)?);
     let event = arriving.number(Kind::Event, &line.event_id)?;
     let endpoint = arriving.key(Kind::Endpoint, &line.endpoint_id)?;
     let edges = Edges::of(db, arriving.account)?;
-    for table in ["open", "settled"] {
-        let known: Option<(i64, i64)> = db
-            .prepare_cached(&format!("SELECT endpoint, event FROM {table} WHERE id = ? /*account of ?1*/"))?
-            .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        if let Some(known) = known.filter(|_| table == "open" || edges.has_delivery(key)) {
-            return is_known(known == (endpoint, event));
-        }
+    if let Some(known) = recorded(db, &edges, key)? {
+        return is_known(known == (endpoint, event));
     }
     arriving.must_be_open()?;
     let Some(state) = DeliveryState::parse(&line.state) else {
         return wrong("unknown_state", "Its state is none of: pending, delivered, dead, cancelled.");
     };
+    let links = check_links(arriving, &edges, &line, [key, event, endpoint])?;
+    if !are_attempts(&line.attempts) {
+        return wrong("malformed_line", "One of its attempts has numbers that cannot be.");
+    }
+    let has_shape = db
+        .prepare_cached("SELECT 1 FROM shapes WHERE endpoint = ? /*account of ?1*/ AND revision = ?")?
+        .exists([endpoint, line.revision])?;
+    if !has_shape {
+        return wrong("no_such_endpoint", "Its endpoint, or that revision of it, did not come before it.");
+    }
+    let body = line.body.as_ref().map(|body| BASE64.decode(body.as_bytes()));
+    let body = body.transpose().or_else(|_| wrong("malformed_line", "Its \"body\" is not base64."))?;
+    match state {
+        DeliveryState::Pending => take_open(arriving, &line, &links)?,
+        _ => insert_settled(db, &line, state, &links)?,
+    }
+    insert_beside(arriving, body.as_deref(), &links)?;
+    count(db, endpoint, state)?;
+    Ok(Taken::Added)
+}
+
+/// The endpoint and the event of the delivery that is there under this key.
+fn recorded(db: &Connection, edges: &Edges, key: i64) -> Result<Option<(i64, i64)>, StoreError> {
+    for table in ["open", "settled"] {
+        let known: Option<(i64, i64)> = db
+            .prepare_cached(&format!(
+                "SELECT endpoint, event FROM {table} WHERE id = ? /*account of ?1*/"
+            ))?
+            .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        if let Some(known) = known.filter(|_| table == "open" || edges.has_delivery(key)) {
+            return Ok(Some(known));
+        }
+    }
+    Ok(None)
+}
+
+/// What a delivery belongs to: delivery, endpoint and replay by key, the others by number.
+struct Links {
+    delivery: i64,
+    event: i64,
+    endpoint: i64,
+    /// The call of the event.
+    call: Option<i64>,
+    /// The call whose order it keeps.
+    order: Option<i64>,
+    /// The replay that planned it.
+    replay: Option<i64>,
+    /// The event that it says in place of its own.
+    says: Option<i64>,
+}
+
+/// Finds what a line names, and checks that it came before it and belongs together.
+fn check_links(
+    arriving: &Arriving<'_>,
+    edges: &Edges,
+    line: &DeliveryLine,
+    [delivery, event, endpoint]: [i64; 3],
+) -> Result<Links, Refused> {
+    let db = arriving.db;
     let position = |id: &String| arriving.number(Kind::Event, id);
     let (replay, says) = (line.replay_id.as_ref(), line.says.as_ref().map(position).transpose()?);
     let replay = replay.map(|id| arriving.key(Kind::Replay, id)).transpose()?;
     let found: Option<(Option<i64>, i64, i64)> = db
-        .prepare_cached("SELECT call, first_delivery, deliveries FROM events WHERE id = ? /*account of ?1*/")?
+        .prepare_cached(
+            "SELECT call, first_delivery, deliveries FROM events WHERE id = ? /*account of ?1*/",
+        )?
         .query_row([pack(arriving.account, event)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
-    let Some((call, first, count)) = found.filter(|_| edges.has_event(event) && edges.has_delivery(key))
+    let Some((call, first, count)) = found.filter(|_| edges.has_event(event) && edges.has_delivery(delivery))
     else {
         return wrong("no_such_event", "Its event did not come before it.");
     };
+    let number = unpack(delivery).1;
     // An event's own are numbered in a row; those of replays were planned after all of these.
     let own = first..first.saturating_add(count);
     if if replay.is_some() { number < own.end } else { !own.contains(&number) } {
@@ -164,94 +238,109 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
             "The event that it says did not come before it, or is another call's.",
         );
     }
-    if !are_attempts(&line.attempts) {
-        return wrong("malformed_line", "One of its attempts has numbers that cannot be.");
+    Ok(Links { delivery, event, endpoint, call, order, replay, says })
+}
+
+/// Takes a pending delivery in.
+fn take_open(arriving: &Arriving<'_>, line: &DeliveryLine, links: &Links) -> Result<(), Refused> {
+    let (db, &Links { delivery, event, endpoint, call, order, replay, says }) = (arriving.db, links);
+    let order = order.map(|call| pack(arriving.account, call));
+    let waits = line.waits && order.is_some();
+    if let Some(call) = order.filter(|_| waits)
+        && !has_earlier(arriving, call, endpoint, delivery)?
+    {
+        // It would wait for ever.
+        return wrong(
+            "no_such_delivery",
+            "The delivery of its call that it waits for did not come before it.",
+        );
     }
-    let has_shape = db
-        .prepare_cached("SELECT 1 FROM shapes WHERE endpoint = ? /*account of ?1*/ AND revision = ?")?
-        .exists([endpoint, line.revision])?;
-    if !has_shape {
-        return wrong("no_such_endpoint", "Its endpoint, or that revision of it, did not come before it.");
-    }
-    let body = line.body.as_ref().map(|body| BASE64.decode(body.as_bytes()));
-    let body = body.transpose().or_else(|_| wrong("malformed_line", "Its \"body\" is not base64."))?;
+    let due = line.due.unwrap_or(arriving.now).as_micros();
+    let tries = line.attempts.last().map_or(0, |last| last.number);
+    let state = match (line.held, waits) {
+        (true, _) => HELD,
+        (false, true) => WAITING,
+        // What was planned once more goes behind all else until it is first tried.
+        (false, false) if replay.is_some() && tries == 0 => BEHIND,
+        (false, false) => CLAIMABLE,
+    };
     let attempts: Vec<u8> = line.attempts.iter().flat_map(pack_attempt).collect();
-    if state == DeliveryState::Pending {
-        let order = order.map(|call| pack(arriving.account, call));
-        let waits = line.waits && order.is_some();
-        if let Some(call) = order.filter(|_| waits)
-            && !has_earlier(arriving, call, endpoint, key)?
-        {
-            // It would wait for ever.
-            return wrong(
-                "no_such_delivery",
-                "The delivery of its call that it waits for did not come before it.",
-            );
-        }
-        let due = line.due.unwrap_or(arriving.now).as_micros();
-        let tries = line.attempts.last().map_or(0, |last| last.number);
-        let state = match (line.held, waits) {
-            (true, _) => HELD,
-            (false, true) => WAITING,
-            // What was planned once more goes behind all else until it is first tried.
-            (false, false) if replay.is_some() && tries == 0 => BEHIND,
-            (false, false) => CLAIMABLE,
-        };
+    db.prepare_cached(
+        "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, attempts, replay,
+         snapshot /*!, account */)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? /*!, @1 */)",
+    )?
+    .execute(params![
+        delivery,
+        endpoint,
+        event,
+        order,
+        line.revision,
+        state,
+        due,
+        tries,
+        (!attempts.is_empty()).then_some(attempts),
+        replay,
+        says
+    ])?;
+    if let (true, Some(call)) = (line.held, call) {
         db.prepare_cached(
-            "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, attempts, replay,
-             snapshot /*!, account */)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? /*!, @1 */)",
+            "INSERT INTO held (delivery, call, endpoint, until /*!, account */)
+             VALUES (?, ?, ?, ? /*!, @1 */)",
         )?
-        .execute(params![
-            key,
-            endpoint,
-            event,
-            order,
-            line.revision,
-            state,
-            due,
-            tries,
-            (!attempts.is_empty()).then_some(attempts),
-            replay,
-            says
-        ])?;
-        if let (true, Some(call)) = (line.held, call) {
-            db.prepare_cached(
-                "INSERT INTO held (delivery, call, endpoint, until /*!, account */)
-                 VALUES (?, ?, ?, ? /*!, @1 */)",
-            )?
-            .execute([key, pack(arriving.account, call), endpoint, due])?;
-        }
-    } else {
-        db.prepare_cached(
-            "INSERT INTO settled (id, endpoint, event, revision, state, attempts /*!, account */)
-             VALUES (?, ?, ?, ?, ?, ? /*!, @1 */)",
-        )?
-        .execute(params![key, endpoint, event, line.revision, state_code(state), attempts])?;
+        .execute([delivery, pack(arriving.account, call), endpoint, due])?;
     }
+    Ok(())
+}
+
+/// Writes a delivery that is delivered, dead or cancelled.
+fn insert_settled(
+    db: &Connection,
+    line: &DeliveryLine,
+    state: DeliveryState,
+    links: &Links,
+) -> Result<(), StoreError> {
+    let &Links { delivery, event, endpoint, .. } = links;
+    let attempts: Vec<u8> = line.attempts.iter().flat_map(pack_attempt).collect();
+    db.prepare_cached(
+        "INSERT INTO settled (id, endpoint, event, revision, state, attempts /*!, account */)
+         VALUES (?, ?, ?, ?, ?, ? /*!, @1 */)",
+    )?
+    .execute(params![delivery, endpoint, event, line.revision, state_code(state), attempts])?;
+    Ok(())
+}
+
+/// Writes what else there is of a delivery, beside its row.
+fn insert_beside(arriving: &Arriving<'_>, body: Option<&[u8]>, links: &Links) -> Result<(), StoreError> {
+    let (db, &Links { delivery, event, replay, says, .. }) = (arriving.db, links);
     if let Some(body) = body {
         db.prepare_cached("INSERT INTO bodies (delivery, body /*!, account */) VALUES (?, ? /*!, @1 */)")?
-            .execute(params![key, pack_bytes(&body)?])?;
+            .execute(params![delivery, pack_bytes(body)?])?;
     }
     if let Some(says) = says {
         db.prepare_cached(
             "INSERT INTO rendered (delivery, snapshot /*!, account */) VALUES (?, ? /*!, @1 */)",
         )?
-        .execute([key, says])?;
+        .execute([delivery, says])?;
     }
     if let Some(replay) = replay {
         db.prepare_cached(
             "INSERT INTO replayed (event, delivery, replay /*!, account */) VALUES (?, ?, ? /*!, @1 */)",
         )?
-        .execute([pack(arriving.account, event), key, replay])?;
+        .execute([pack(arriving.account, event), delivery, replay])?;
     }
+    Ok(())
+}
+
+/// Counts a delivery for its endpoint.
+fn count(db: &Connection, endpoint: i64, state: DeliveryState) -> Result<(), StoreError> {
     let column = state.as_str();
     let sql = format!(
         "UPDATE endpoint_sums SET owed = owed + 1, {column} = {column} + 1
          WHERE endpoint = ? /*account of ?1*/"
     );
     db.prepare_cached(&sql)?.execute([endpoint])?;
-    Ok(Taken::Added)
+    Ok(())
 }
 
 /// Whether an earlier delivery of a call to this endpoint is open.
