@@ -5,12 +5,12 @@ use super::import_line::{Arriving, Refused, Taken, is_known, is_of_call, read, w
 use super::plausible;
 use crate::model::event::{LONGEST_IDENTIFIER, long_identifier};
 use crate::model::id::Kind;
-use crate::model::{EventBody, EventType, Time};
+use crate::model::{EventBody, EventType, Text, Time};
 use crate::store::StoreError;
 use crate::store::export::EventLine;
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::packed::{damaged, pack_bytes, unpack_text};
-use crate::store::sql::{OptionalExtension, params};
+use crate::store::sql::{Connection, OptionalExtension, params};
 use crate::store::tx::watermarks::Edges;
 
 pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
@@ -43,6 +43,7 @@ pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Takes an event in.
 pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     let line: EventLine = read(line)?;
     let (db, number) = (arriving.db, arriving.number(Kind::Event, &line.id)?);
@@ -68,6 +69,29 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     if !edges.has_event(number) {
         edges.reopen(db, number)?;
     }
+    let links = check_links(arriving, &line, number)?;
+    if let Some(name) = long_identifier(&body) {
+        return wrong("malformed_line", format!("Its {name} is longer than {LONGEST_IDENTIFIER} bytes."));
+    }
+    insert(db, key, kind, &line, &links)?;
+    if let (EventBody::Batch(batch), Some(source)) = (&body, links.source) {
+        note_vendor_batch(db, pack(arriving.account, source), &batch.batch_id, kind)?;
+    }
+    Ok(Taken::Added)
+}
+
+/// What an event belongs to, by number.
+struct Links {
+    source: Option<i64>,
+    call: Option<i64>,
+    /// The event of its call before it.
+    previous: Option<i64>,
+    first_delivery: i64,
+}
+
+/// Finds what a line names, and checks that it follows what came before it and has deliveries of its own.
+fn check_links(arriving: &Arriving<'_>, line: &EventLine, number: i64) -> Result<Links, Refused> {
+    let db = arriving.db;
     let id = |kind, id: Option<&str>| id.map(|id| arriving.number(kind, id)).transpose();
     let source = id(Kind::Source, line.source_id.as_deref())?;
     let call = id(Kind::Call, line.call.as_deref())?;
@@ -88,9 +112,18 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
         let detail = "Its deliveries are more than there are endpoints and numbers for, or have those of other events.";
         return wrong("out_of_range", detail);
     }
-    if let Some(name) = long_identifier(&body) {
-        return wrong("malformed_line", format!("Its {name} is longer than {LONGEST_IDENTIFIER} bytes."));
-    }
+    Ok(Links { source, call, previous, first_delivery })
+}
+
+/// Writes an event.
+fn insert(
+    db: &Connection,
+    key: i64,
+    kind: EventType,
+    line: &EventLine,
+    links: &Links,
+) -> Result<(), StoreError> {
+    let &Links { source, call, previous, first_delivery } = links;
     db.prepare_cached(
         "INSERT INTO events (id, kind, at, source, call, previous, test, first_delivery, deliveries,
          body /*!, account */)
@@ -108,21 +141,24 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
         line.deliveries,
         pack_bytes(line.data.get().as_bytes())?
     ])?;
-    if let (EventBody::Batch(batch), Some(source)) = (&body, source) {
-        let is_completed = kind == EventType::BatchCompleted;
-        db.prepare_cached(
-            "INSERT INTO batches (source, vendor_id, completed, failed /*!, account */)
-             VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
-             ON CONFLICT (source, vendor_id /*!, account */) DO UPDATE SET
-                 completed = CASE WHEN batches.completed < ?3 THEN ?3 ELSE batches.completed END,
-                 failed = CASE WHEN batches.failed < ?4 THEN ?4 ELSE batches.failed END",
-        )?
-        .execute(params![
-            pack(arriving.account, source),
-            batch.batch_id.as_bytes(),
-            is_completed,
-            !is_completed
-        ])?;
-    }
-    Ok(Taken::Added)
+    Ok(())
+}
+
+/// Notes of a vendor's batch that this event ended it.
+fn note_vendor_batch(
+    db: &Connection,
+    source: i64,
+    batch_id: &Text,
+    kind: EventType,
+) -> Result<(), StoreError> {
+    let is_completed = kind == EventType::BatchCompleted;
+    db.prepare_cached(
+        "INSERT INTO batches (source, vendor_id, completed, failed /*!, account */)
+         VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
+         ON CONFLICT (source, vendor_id /*!, account */) DO UPDATE SET
+             completed = CASE WHEN batches.completed < ?3 THEN ?3 ELSE batches.completed END,
+             failed = CASE WHEN batches.failed < ?4 THEN ?4 ELSE batches.failed END",
+    )?
+    .execute(params![source, batch_id.as_bytes(), is_completed, !is_completed])?;
+    Ok(())
 }
