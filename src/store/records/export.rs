@@ -10,7 +10,7 @@ use crate::store::StoreError;
 use crate::store::export::{AccountLine, After, Cursor, Exported, Heads, Keys, Secrets, VERSION, line};
 use crate::store::packed::damaged;
 use crate::store::sql::Connection;
-use crate::store::transfer::export_page::Leaving;
+use crate::store::transfer::export_page::ExportPage;
 use crate::store::tx::watermarks::Edges;
 use crate::store::vault::Vault;
 
@@ -45,7 +45,7 @@ pub fn export(
     };
     let (mut after, edges) = (cursor.after, Edges::of(db, account)?);
     while let Some(carry) = carried.get(room) {
-        let mut leaving = Leaving {
+        let mut page = ExportPage {
             db,
             vault,
             account,
@@ -59,12 +59,12 @@ pub fn export(
             last: 0,
             last_name: Text::default(),
         };
-        (carry.give)(&mut leaving)?;
-        if !leaving.lines.is_empty() {
-            lines.append(&mut leaving.lines);
+        (carry.give)(&mut page)?;
+        if !page.lines.is_empty() {
+            lines.append(&mut page.lines);
             let last = match carry.keys {
-                Keys::Numbers(kind) => After::Number(kind, leaving.last),
-                Keys::Names(dimension) => After::Name(dimension, leaving.last_name),
+                Keys::Numbers(kind) => After::Number(kind, page.last),
+                Keys::Names(dimension) => After::Name(dimension, page.last_name),
             };
             return Ok(Exported { lines, next: Some(Cursor { after: Some(last), heads }) });
         }

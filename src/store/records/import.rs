@@ -20,7 +20,7 @@ use crate::store::export::{AccountLine, Import, Imported, VERSION, Wrong};
 use crate::store::layout::codec;
 use crate::store::lifetime::{retention, transcripts};
 use crate::store::sql::{Connection, params};
-use crate::store::transfer::import_line::{Arriving, Refused, Taken, read, wrong};
+use crate::store::transfer::import_line::{ImportContext, LineOutcome, Refused, read, wrong};
 use crate::store::transfer::plausible::{self, HandedOut};
 use crate::store::transfer::settings::SEALED_ELSEWHERE;
 use crate::store::transfer::{batches, replays};
@@ -64,8 +64,8 @@ pub fn import(
         // While a line before it is wrong, the end does not end it.
         let may_end = import.may_end && done.wrong.is_empty();
         match take(db, known, account, import, may_end, line, &mut effects) {
-            Ok((_, Some(Taken::Unchanged))) => done.unchanged += 1,
-            Ok((kind, Some(Taken::Added))) => *done.added.entry(kind).or_default() += 1,
+            Ok((_, Some(LineOutcome::Unchanged))) => done.unchanged += 1,
+            Ok((kind, Some(LineOutcome::Added))) => *done.added.entry(kind).or_default() += 1,
             Ok((_, None)) => done.ended = true,
             Err(Refused::Store(error)) => return Err(error),
             Err(Refused::Line(code, detail)) => done.wrong.push(Wrong { line: *number, code, detail }),
@@ -90,7 +90,7 @@ fn take(
     may_end: bool,
     line: &str,
     effects: &mut Effects,
-) -> Result<(String, Option<Taken>), Refused> {
+) -> Result<(String, Option<LineOutcome>), Refused> {
     #[derive(Deserialize)]
     struct Kinded {
         kind: String,
@@ -101,11 +101,11 @@ fn take(
     })?;
     let kind = kind.kind;
     if kind == "account" {
-        let taken = begin(db, known.vault, account, &read(line)?, import, &mut effects.changed)?;
-        return Ok((kind, Some(taken)));
+        let outcome = begin(db, known.vault, account, &read(line)?, import, &mut effects.changed)?;
+        return Ok((kind, Some(outcome)));
     }
     if kind == "cursor" {
-        return Ok((kind, Some(Taken::Unchanged)));
+        return Ok((kind, Some(LineOutcome::Unchanged)));
     }
     let (origin, is_open, tag, handed_out): (Option<i64>, bool, i64, HandedOut) = db
         .prepare_cached(&format!(
@@ -121,7 +121,7 @@ fn take(
     let (deliver, now) = (import.deliver, import.now);
     let Effects { changed, found, tallies, mentions, owed } = effects;
     let Known { vault, remembered } = known;
-    let mut arriving = Arriving {
+    let mut context = ImportContext {
         db,
         vault,
         account,
@@ -141,8 +141,8 @@ fn take(
     };
     if kind == "end" {
         return match may_end {
-            true => end(&arriving).map(|()| (kind, None)),
-            false => Ok((kind, Some(Taken::Unchanged))),
+            true => end(&context).map(|()| (kind, None)),
+            false => Ok((kind, Some(LineOutcome::Unchanged))),
         };
     }
     let room = ROOMS.iter().filter_map(|room| room.carry.as_ref()).find(|carry| carry.word == kind);
@@ -150,18 +150,18 @@ fn take(
         let known: Vec<&str> = ROOMS.iter().filter_map(|room| Some(room.carry.as_ref()?.word)).collect();
         return wrong("unknown_kind", format!("Its kind is none of: account, {}, end.", known.join(", ")));
     };
-    (room.take)(&mut arriving, line).map(|taken| (kind, Some(taken)))
+    (room.take)(&mut context, line).map(|outcome| (kind, Some(outcome)))
 }
 
 /// The last line: the account goes on from here, and what rested until then with it.
-fn end(arriving: &Arriving<'_>) -> Result<(), Refused> {
-    if arriving.is_open {
-        batches::end(arriving)?;
-        replays::end(arriving)?;
-        arriving
+fn end(context: &ImportContext<'_>) -> Result<(), Refused> {
+    if context.is_open {
+        batches::end(context)?;
+        replays::end(context)?;
+        context
             .db
             .prepare_cached("UPDATE accounts SET importing = 0 WHERE account = ?")?
-            .execute([arriving.account.0])?;
+            .execute([context.account.0])?;
     }
     Ok(())
 }
@@ -174,7 +174,7 @@ fn begin(
     line: &AccountLine,
     import: &Import,
     changed: &mut Vec<Changed>,
-) -> Result<Taken, Refused> {
+) -> Result<LineOutcome, Refused> {
     let tag = check_account(line)?;
     let (origin, is_used): (Option<i64>, bool) = db
         .prepare_cached(
@@ -183,7 +183,7 @@ fn begin(
         .query_row([account.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let batch_secret = batch_secret(vault, line)?;
     match origin {
-        Some(origin) if origin == tag.0.cast_signed() => return Ok(Taken::Unchanged),
+        Some(origin) if origin == tag.0.cast_signed() => return Ok(LineOutcome::Unchanged),
         None if !is_used => {}
         _ => {
             let detail = "This account has recorded something already. Make a new one and import into that.";
@@ -196,7 +196,7 @@ fn begin(
     write_account(db, account, tag, line, batch_secret, import.now)?;
     begin_ages(db, account, line, import.now)?;
     changed.push(Changed::Everything(account));
-    Ok(Taken::Added)
+    Ok(LineOutcome::Added)
 }
 
 /// Whether the first line is one that an account can have. Gives the mark in the ids of the lines.

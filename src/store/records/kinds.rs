@@ -11,8 +11,8 @@ use crate::store::StoreError;
 use crate::store::export::Keys::{self, Names, Numbers};
 use crate::store::lifetime::erasing::{self, Erasing};
 use crate::store::lifetime::erasing_contacts;
-use crate::store::transfer::export_page::Leaving;
-use crate::store::transfer::import_line::{Arriving, Refused, Taken};
+use crate::store::transfer::export_page::ExportPage;
+use crate::store::transfer::import_line::{ImportContext, LineOutcome, Refused};
 use crate::store::transfer::{batches, calls, deliveries, events, export_settings, names, replays, settings};
 
 /// One step of erasing a person in a room; true when there is more.
@@ -35,17 +35,17 @@ pub struct Carry {
     /// The `kind` of their lines.
     pub word: &'static str,
     /// Gives a page of them.
-    pub give: fn(&mut Leaving<'_>) -> Result<(), StoreError>,
+    pub give: fn(&mut ExportPage<'_>) -> Result<(), StoreError>,
     /// Takes a line of them in.
-    pub take: fn(&mut Arriving<'_>, &str) -> Result<Taken, Refused>,
+    pub take: fn(&mut ImportContext<'_>, &str) -> Result<LineOutcome, Refused>,
 }
 
 impl Carry {
     const fn of(
         keys: Keys,
         word: &'static str,
-        give: fn(&mut Leaving<'_>) -> Result<(), StoreError>,
-        take: fn(&mut Arriving<'_>, &str) -> Result<Taken, Refused>,
+        give: fn(&mut ExportPage<'_>) -> Result<(), StoreError>,
+        take: fn(&mut ImportContext<'_>, &str) -> Result<LineOutcome, Refused>,
     ) -> Option<Self> {
         Some(Self { keys, word, give, take })
     }

@@ -2,8 +2,8 @@
 //! which contact. An open one rests until all lines are in and then goes on: `end` wakes it. Its numbers are counted anew
 //! as its contacts come, so they fit them. Refuses to know how batches are counted.
 
-use super::export_page::{Leaving, PAGE, time};
-use super::import_line::{Arriving, Refused, Taken, is_known, read, wrong};
+use super::export_page::{ExportPage, PAGE, time};
+use super::import_line::{ImportContext, LineOutcome, Refused, is_known, read, wrong};
 use crate::ledger::{ContactBook, Counted, Standing};
 use crate::model::bounds::{ATTEMPTS, LONGEST_DEADLINE, is_span};
 use crate::model::id::{self, Kind};
@@ -53,29 +53,29 @@ pub struct Placing {
 }
 
 /// Gives a page of batches. One that never arrived was promised to nobody.
-pub fn give_batches(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
+pub fn give_batches(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
     let sql = format!(
         "SELECT {BATCH_COLUMNS}, release_at FROM given_batches
          WHERE id > ? AND id <= ? /*account of ?1*/ AND state > 0 ORDER BY id LIMIT ?"
     );
-    let mut statement = leaving.db.prepare_cached(&sql)?;
-    let mut rows = statement.query(leaving.range(leaving.heads.batches))?;
+    let mut statement = page.db.prepare_cached(&sql)?;
+    let mut rows = statement.query(page.range(page.heads.batches))?;
     while let Some(row) = rows.next()? {
         let (number, book) = (unpack(row.get(0)?).1, BatchBook::of(&row)?);
         let state = STATES.iter().find(|(state, _)| *state == book.state);
-        let waiting = schedule::find(leaving.db, row.get(0)?)?;
+        let waiting = schedule::find(page.db, row.get(0)?)?;
         let asked = waiting.and_then(|waiting| waiting.told);
         let (error, code) = book.failure.map(|Failure { error, code }| (error, code)).unzip();
-        let endpoints = book.given.endpoints.iter().map(|&it| leaving.id(Kind::Endpoint, it));
+        let endpoints = book.given.endpoints.iter().map(|&it| page.id(Kind::Endpoint, it));
         let (reporters, source_ids) = match &book.given.reporters {
             Reporters::Listed(sources) => {
-                let ids = sources.iter().map(|&it| leaving.id(Kind::Source, it)).collect();
+                let ids = sources.iter().map(|&it| page.id(Kind::Source, it)).collect();
                 (Reporters::All, Some(ids))
             }
             other => (other.clone(), None),
         };
         let fields = BatchLine {
-            id: leaving.id(Kind::Batch, number),
+            id: page.id(Kind::Batch, number),
             state: state.map_or("", |(_, word)| word).to_owned(),
             total: book.tally.total,
             taken_in: book.taken_in,
@@ -88,14 +88,14 @@ pub fn give_batches(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
             ended_at: book.ended_at,
             release_at: time(row.get(15)?),
             asks_at: waiting.map(|waiting| waiting.due),
-            asked: asked.map(|contact| leaving.id(Kind::Contact, contact)),
+            asked: asked.map(|contact| page.id(Kind::Contact, contact)),
             error,
             code,
             endpoints: endpoints.collect(),
             source_ids,
             given: Given { endpoints: Vec::new(), reporters, ..Given::clone(&book.given) },
         };
-        if !leaving.add("batch", number, &fields) {
+        if !page.add("batch", number, &fields) {
             break;
         }
     }
@@ -103,9 +103,9 @@ pub fn give_batches(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
 }
 
 /// Gives a page of contacts, batch by batch in the order given. Those that wait lie behind those that were taken in.
-pub fn give_contacts(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
-    let (db, account, mut after) = (leaving.db, leaving.account, leaving.after());
-    let last = pack(account, leaving.heads.batches);
+pub fn give_contacts(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
+    let (db, account, mut after) = (page.db, page.account, page.after());
+    let last = pack(account, page.heads.batches);
     loop {
         let batch: Option<(i64, i64)> = db
             .prepare_cached(
@@ -117,23 +117,23 @@ pub fn give_contacts(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
         let Some((batch, state)) = batch else { return Ok(()) };
         let [first, end] = contacts_of(batch);
         let from = pack(account, after).max(first - 1);
-        give_taken_in(leaving, from, end)?;
-        if leaving.is_empty() && state < BatchState::Completed as i64 {
-            give_waiting(leaving, from, end)?;
+        give_taken_in(page, from, end)?;
+        if page.is_empty() && state < BatchState::Completed as i64 {
+            give_waiting(page, from, end)?;
         }
-        if !leaving.is_empty() {
+        if !page.is_empty() {
             return Ok(());
         }
         after = contact_number(unpack(batch).1 + 1, 0);
     }
 }
 
-fn give_taken_in(leaving: &mut Leaving<'_>, from: i64, end: i64) -> Result<(), StoreError> {
+fn give_taken_in(page: &mut ExportPage<'_>, from: i64, end: i64) -> Result<(), StoreError> {
     let sql = format!(
         "SELECT {CONTACT_COLUMNS} FROM contacts WHERE id > ? AND id < ? /*account of ?1*/
          ORDER BY id LIMIT ?"
     );
-    let mut statement = leaving.db.prepare_cached(&sql)?;
+    let mut statement = page.db.prepare_cached(&sql)?;
     let mut rows = statement.query([from, end, PAGE])?;
     while let Some(row) = rows.next()? {
         let (number, book) = (unpack(row.get(0)?).1, book_of(&row)?);
@@ -145,17 +145,16 @@ fn give_taken_in(leaving: &mut Leaving<'_>, from: i64, end: i64) -> Result<(), S
             closed: book.is_closed,
             lost_at: time(row.get(6)?),
         };
-        let id = leaving.id(Kind::Contact, number);
-        if !leaving.add("contact", number, &ContactLine { id, waiting: Vec::new(), taken_in: Some(taken_in) })
-        {
+        let id = page.id(Kind::Contact, number);
+        if !page.add("contact", number, &ContactLine { id, waiting: Vec::new(), taken_in: Some(taken_in) }) {
             break;
         }
     }
     Ok(())
 }
 
-fn give_waiting(leaving: &mut Leaving<'_>, from: i64, end: i64) -> Result<(), StoreError> {
-    let mut statement = leaving.db.prepare_cached(
+fn give_waiting(page: &mut ExportPage<'_>, from: i64, end: i64) -> Result<(), StoreError> {
+    let mut statement = page.db.prepare_cached(
         "SELECT id, packed FROM intake WHERE id > ? AND id < ? /*account of ?1*/ ORDER BY id LIMIT ?",
     )?;
     let mut rows = statement.query([from, end, PAGE])?;
@@ -163,8 +162,8 @@ fn give_waiting(leaving: &mut Leaving<'_>, from: i64, end: i64) -> Result<(), St
         let number = unpack(row.get(0)?).1;
         let waiting: Vec<Contact> = serde_json::from_slice(&unpack_bytes(row.blob(1)?)?).map_err(damaged)?;
         let last = number + i64::try_from(waiting.len()).unwrap_or(1).max(1) - 1;
-        let id = leaving.id(Kind::Contact, number);
-        if !leaving.add("contact", last, &ContactLine { id, waiting, taken_in: None }) {
+        let id = page.id(Kind::Contact, number);
+        if !page.add("contact", last, &ContactLine { id, waiting, taken_in: None }) {
             break;
         }
     }
@@ -172,8 +171,8 @@ fn give_waiting(leaving: &mut Leaving<'_>, from: i64, end: i64) -> Result<(), St
 }
 
 /// What a call counts for, and how long somebody waits for its end.
-pub fn placing(leaving: &Leaving<'_>, call: i64) -> Result<Placing, StoreError> {
-    let db = leaving.db;
+pub fn placing(page: &ExportPage<'_>, call: i64) -> Result<Placing, StoreError> {
+    let db = page.db;
     let link: Option<(i64, Option<i64>, i64)> = db
         .prepare_cached(
             "SELECT link.batch, link.contact, link.counted FROM batch_calls AS link
@@ -187,12 +186,12 @@ pub fn placing(leaving: &Leaving<'_>, call: i64) -> Result<Placing, StoreError> 
         .prepare_cached("SELECT due FROM watched WHERE call = ? /*account of ?1*/")?
         .query_row([call], |row| row.get(0))
         .optional()?;
-    let link = link.filter(|(batch, ..)| unpack(*batch).1 <= leaving.heads.batches);
+    let link = link.filter(|(batch, ..)| unpack(*batch).1 <= page.heads.batches);
     let (counts_for, counted) = link
         .map(|(batch, contact, counted)| {
             let id = match contact {
-                Some(contact) => leaving.id(Kind::Contact, unpack(contact).1),
-                None => leaving.id(Kind::Batch, unpack(batch).1),
+                Some(contact) => page.id(Kind::Contact, unpack(contact).1),
+                None => page.id(Kind::Batch, unpack(batch).1),
             };
             let word = COUNTED.iter().find(|(code, _)| *code as i64 == counted);
             (id, word.map_or("heard", |(_, word)| word).to_owned())
@@ -202,10 +201,10 @@ pub fn placing(leaving: &Leaving<'_>, call: i64) -> Result<Placing, StoreError> 
 }
 
 /// Takes a batch in. It does nothing until the end, and its contacts are still to come.
-pub fn take_batch(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
+pub fn take_batch(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, Refused> {
     let line: BatchLine = read(line)?;
-    let (db, number) = (arriving.db, arriving.number(Kind::Batch, &line.id)?);
-    let key = pack(arriving.account, number);
+    let (db, number) = (context.db, context.number(Kind::Batch, &line.id)?);
+    let key = pack(context.account, number);
     let known: Option<i64> = db
         .prepare_cached("SELECT created_at FROM given_batches WHERE id = ? /*account of ?1*/")?
         .query_row([key], |row| row.get(0))
@@ -213,28 +212,28 @@ pub fn take_batch(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refu
     if let Some(created_at) = known {
         return is_known(created_at == line.created_at.as_micros());
     }
-    arriving.must_be_open()?;
+    context.must_be_open()?;
     let Some(&(state, _)) = STATES.iter().find(|(_, word)| *word == line.state) else {
         return wrong("unknown_state", "Its state is none of: ingesting, sealed, completed, failed.");
     };
-    let given = given_here(arriving, &line)?;
-    let asked = line.asked.as_deref().map(|id| arriving.number(Kind::Contact, id)).transpose()?;
+    let given = given_here(context, &line)?;
+    let asked = line.asked.as_deref().map(|id| context.number(Kind::Contact, id)).transpose()?;
     if !are_possible(&line, state, number, asked) {
         return wrong("malformed_line", "Its numbers cannot be.");
     }
-    insert_batch(arriving, key, state, &line, &given)?;
+    insert_batch(context, key, state, &line, &given)?;
     if let Some(due) = line.asks_at {
         schedule::rest(db, key, due, asked)?;
     }
-    Ok(Taken::Added)
+    Ok(LineOutcome::Added)
 }
 
 /// What the giver said of a batch, under the numbers that its endpoints and sources have here.
-fn given_here(arriving: &Arriving<'_>, line: &BatchLine) -> Result<Given, Refused> {
-    let endpoints = line.endpoints.iter().map(|id| arriving.number(Kind::Endpoint, id));
+fn given_here(context: &ImportContext<'_>, line: &BatchLine) -> Result<Given, Refused> {
+    let endpoints = line.endpoints.iter().map(|id| context.number(Kind::Endpoint, id));
     let endpoints = endpoints.collect::<Result<_, _>>()?;
     let sources = line.source_ids.as_ref().map(|ids| {
-        let numbers = ids.iter().map(|id| arriving.number(Kind::Source, id));
+        let numbers = ids.iter().map(|id| context.number(Kind::Source, id));
         numbers.collect::<Result<Vec<i64>, Refused>>()
     });
     let reporters = match (sources.transpose()?, &line.given.reporters) {
@@ -270,7 +269,7 @@ fn are_possible(line: &BatchLine, state: BatchState, number: i64, asked: Option<
 
 /// Writes a batch. One that is over has its numbers; of an open one they are counted as its contacts come.
 fn insert_batch(
-    arriving: &Arriving<'_>,
+    context: &ImportContext<'_>,
     key: i64,
     state: BatchState,
     line: &BatchLine,
@@ -278,7 +277,7 @@ fn insert_batch(
 ) -> Result<(), StoreError> {
     let counts = if state.is_over() { [line.taken_in, line.succeeded, line.failed] } else { [0; 3] };
     let micros = |time: Option<Time>| time.map(Time::as_micros);
-    let db = arriving.db;
+    let db = context.db;
     db.prepare_cached(
         "INSERT INTO given_batches (id, account, state, intake, total, taken_in, succeeded, failed, max_attempts,
              lost_after, created_at, started_at, ended_at, release_at, given, error, code)
@@ -286,7 +285,7 @@ fn insert_batch(
     )?
     .execute(params![
         key,
-        arriving.account.0,
+        context.account.0,
         state as i64,
         line.total,
         counts[0],
@@ -306,10 +305,10 @@ fn insert_batch(
 }
 
 /// Takes a contact in, or some that wait.
-pub fn take_contact(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
+pub fn take_contact(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, Refused> {
     let line: ContactLine = read(line)?;
-    let (db, number) = (arriving.db, arriving.number(Kind::Contact, &line.id)?);
-    let key = pack(arriving.account, number);
+    let (db, number) = (context.db, context.number(Kind::Contact, &line.id)?);
+    let key = pack(context.account, number);
     let known: Option<Vec<u8>> = db
         .prepare_cached("SELECT about FROM contacts WHERE id = ? /*account of ?1*/")?
         .query_row([key], |row| row.get(0))
@@ -323,10 +322,10 @@ pub fn take_contact(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Re
         );
     }
     if db.prepare_cached("SELECT 1 FROM intake WHERE id = ? /*account of ?1*/")?.exists([key])? {
-        return Ok(Taken::Unchanged);
+        return Ok(LineOutcome::Unchanged);
     }
-    arriving.must_be_open()?;
-    let batch = pack(arriving.account, batch_of(number));
+    context.must_be_open()?;
+    let batch = pack(context.account, batch_of(number));
     let found: Option<(i64, i64, i64)> = db
         .prepare_cached(
             "SELECT state, total, max_attempts FROM given_batches WHERE id = ? /*account of ?1*/",
@@ -352,12 +351,12 @@ pub fn take_contact(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Re
     if let Some(name) = about.filter_map(Contact::misfit).next() {
         return wrong("setting_refused", format!("The {name} of a contact is not what can be given."));
     }
-    if is_taken(arriving, batch, [key, key + count])? {
+    if is_taken(context, batch, [key, key + count])? {
         return wrong("number_taken", "Another contact of its batch has that place.");
     }
     let is_open = state < BatchState::Completed as i64;
     match line.taken_in {
-        Some(contact) => take_one(arriving, batch, key, &contact, is_open.then_some(max_attempts)),
+        Some(contact) => take_one(context, batch, key, &contact, is_open.then_some(max_attempts)),
         None if state == BatchState::Sealed as i64 => {
             wrong("malformed_line", "It waits for a batch that has taken all of its contacts in.")
         }
@@ -369,22 +368,22 @@ pub fn take_contact(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Re
                 )?
                 .execute(params![key, pack_bytes(&write(&line.waiting)?)?])?;
             }
-            Ok(Taken::Added)
+            Ok(LineOutcome::Added)
         }
     }
 }
 
 /// Whether one of these places is another contact's, one that was taken in or one that waits.
-fn is_taken(arriving: &Arriving<'_>, batch: i64, [first, end]: [i64; 2]) -> Result<bool, StoreError> {
+fn is_taken(context: &ImportContext<'_>, batch: i64, [first, end]: [i64; 2]) -> Result<bool, StoreError> {
     let is_there = |table: &str| {
         let sql = format!("SELECT 1 FROM {table} WHERE id >= ? AND id < ? /*account of ?1*/ LIMIT 1");
-        arriving.db.prepare_cached(&sql)?.exists([first, end])
+        context.db.prepare_cached(&sql)?.exists([first, end])
     };
     if is_there("contacts")? || is_there("intake")? {
         return Ok(true);
     }
     // Those that wait lie some in a row, under the place of the first.
-    let before: Option<(i64, Vec<u8>)> = arriving
+    let before: Option<(i64, Vec<u8>)> = context
         .db
         .prepare_cached(
             "SELECT id, packed FROM intake WHERE id >= ? AND id < ? /*account of ?1*/
@@ -402,23 +401,23 @@ fn is_nobody(contact: &Contact) -> bool {
 }
 
 fn take_one(
-    arriving: &Arriving<'_>,
+    context: &ImportContext<'_>,
     batch: i64,
     key: i64,
     contact: &TakenIn,
     attempts_of_open: Option<i64>,
-) -> Result<Taken, Refused> {
+) -> Result<LineOutcome, Refused> {
     let TakenIn { about, heard, ended, completed, closed, lost_at } = contact;
     // Each is a call that the account heard of, or an attempt that was given up.
-    let most = arriving.handed_out.most_heard();
+    let most = context.handed_out.most_heard();
     let are_counted = 0 <= *completed && completed <= ended && ended <= heard && *heard <= most;
     // One that was reached, or has used up its attempts, is closed.
     let is_done = *completed > 0 || attempts_of_open.is_some_and(|most| *ended >= most);
     if !are_counted || (is_done && !closed) {
         return wrong("malformed_line", "Its counts cannot be.");
     }
-    let db = arriving.db;
-    let due = lost_at.map(|due| put_off(due, arriving.now));
+    let db = context.db;
+    let due = lost_at.map(|due| put_off(due, context.now));
     db.prepare_cached(
         "INSERT INTO contacts (id, about, heard, ended, completed, is_open, due /*!, account */)
          VALUES (?, ?, ?, ?, ?, ?, ? /*!, @1 */)",
@@ -443,7 +442,7 @@ fn take_one(
         )?
         .execute([adds.succeeded, adds.failed, batch])?;
     }
-    Ok(Taken::Added)
+    Ok(LineOutcome::Added)
 }
 
 /// When something that was due is due here.
@@ -459,26 +458,26 @@ pub struct Link {
 }
 
 /// Reads what a call counts for. As what it counts for a contact follows from its record.
-pub fn link(arriving: &Arriving<'_>, line: &CallLine, counted: Counted) -> Result<Link, Refused> {
-    let lost_at = line.lost_at.map(|due| put_off(due, arriving.now));
+pub fn link(context: &ImportContext<'_>, line: &CallLine, counted: Counted) -> Result<Link, Refused> {
+    let lost_at = line.lost_at.map(|due| put_off(due, context.now));
     let Some(id) = &line.counts_for else {
         return Ok(Link { batch_and_contact: None, counted: Counted::Heard, lost_at });
     };
     let (batch, contact) = match id.starts_with(Kind::Batch.prefix()) {
-        true => (arriving.number(Kind::Batch, id)?, None),
+        true => (context.number(Kind::Batch, id)?, None),
         false => {
-            let contact = arriving.number(Kind::Contact, id)?;
-            (batch_of(contact), Some(pack(arriving.account, contact)))
+            let contact = context.number(Kind::Contact, id)?;
+            (batch_of(contact), Some(pack(context.account, contact)))
         }
     };
-    let batch = pack(arriving.account, batch);
+    let batch = pack(context.account, batch);
     let said = COUNTED.iter().find(|(_, word)| line.counted.as_deref() == Some(word));
     let Some(&(said, _)) = said else {
         return wrong("malformed_line", "Its \"counted\" is none of: heard, ended, completed.");
     };
     // Where nobody was found for the call it is in no sum, and nothing that is heard of it changes that once its batch is over.
     let counted = if contact.is_some() { counted } else { said };
-    let total: Option<i64> = arriving
+    let total: Option<i64> = context
         .db
         .prepare_cached("SELECT total FROM given_batches WHERE id = ? /*account of ?1*/")?
         .query_row([batch], |row| row.get(0))
@@ -486,7 +485,7 @@ pub fn link(arriving: &Arriving<'_>, line: &CallLine, counted: Counted) -> Resul
     let Some(total) = total else {
         return wrong("no_such_batch", "The batch that it counts for did not come before it.");
     };
-    if contact.is_some_and(|contact| contact > pack(arriving.account, contact_number(unpack(batch).1, total)))
+    if contact.is_some_and(|contact| contact > pack(context.account, contact_number(unpack(batch).1, total)))
     {
         return wrong("malformed_line", "The batch that it counts for has no such contact.");
     }
@@ -495,8 +494,8 @@ pub fn link(arriving: &Arriving<'_>, line: &CallLine, counted: Counted) -> Resul
 
 impl Link {
     /// Writes it beside its call.
-    pub fn write(&self, arriving: &Arriving<'_>, call: i64) -> Result<(), StoreError> {
-        let db = arriving.db;
+    pub fn write(&self, context: &ImportContext<'_>, call: i64) -> Result<(), StoreError> {
+        let db = context.db;
         if let Some((batch, contact)) = self.batch_and_contact {
             db.prepare_cached(
                 "INSERT INTO batch_calls (call, batch, contact, counted /*!, account */)
@@ -517,12 +516,12 @@ impl Link {
 }
 
 /// The id of a batch of these lines, as it is here: an endpoint's scope names one.
-pub fn id_here(arriving: &Arriving<'_>, batch: Option<Text>) -> Option<Text> {
+pub fn id_here(context: &ImportContext<'_>, batch: Option<Text>) -> Option<Text> {
     let text = batch?;
     let known = std::str::from_utf8(text.as_bytes()).ok().and_then(|id| id::parse(Kind::Batch, id));
     match known {
-        Some((tag, number)) if tag == arriving.origin => {
-            Some(Text::from(id::format(Kind::Batch, arriving.tag, number)))
+        Some((tag, number)) if tag == context.origin => {
+            Some(Text::from(id::format(Kind::Batch, context.tag, number)))
         }
         _ => Some(text),
     }
@@ -530,8 +529,8 @@ pub fn id_here(arriving: &Arriving<'_>, batch: Option<Text>) -> Option<Text> {
 
 /// All lines are in: open batches go on. What of them waits is taken in, then they are sealed; one of which every contact
 /// has closed is complete.
-pub fn end(arriving: &Arriving<'_>) -> Result<(), StoreError> {
-    let (db, account) = (arriving.db, arriving.account);
+pub fn end(context: &ImportContext<'_>) -> Result<(), StoreError> {
+    let (db, account) = (context.db, context.account);
     db.prepare_cached(
         "UPDATE given_batches SET intake = 1
          WHERE state < 3 AND state > 0 AND id > ? AND id < ? /*account of ?1*/",

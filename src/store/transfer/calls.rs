@@ -1,8 +1,8 @@
 //! Calls on their way out and in.
 
 use super::batches;
-use super::export_page::{Leaving, raw};
-use super::import_line::{Arriving, Refused, Taken, is_known, is_of_call, read, wrong};
+use super::export_page::{ExportPage, raw};
+use super::import_line::{ImportContext, LineOutcome, Refused, is_known, is_of_call, read, wrong};
 use crate::ledger::Counted;
 use crate::ledger::merge::Marks;
 use crate::model::event::LONGEST_IDENTIFIER;
@@ -20,23 +20,23 @@ use crate::store::reads::pages;
 use crate::store::sql::{OptionalExtension, params};
 use crate::store::tx::watermarks::Edges;
 
-pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
-    let db = leaving.db;
+pub fn give(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
+    let db = page.db;
     let mut statement = db.prepare_cached(
         "SELECT id, source, vendor_id, outcome, event, marks, record, updated_at FROM calls
          WHERE id > ? AND id <= ? /*account of ?1*/ ORDER BY id LIMIT ?",
     )?;
-    let mut rows = statement.query(leaving.range(leaving.heads.calls))?;
+    let mut rows = statement.query(page.range(page.heads.calls))?;
     while let Some(row) = rows.next()? {
         let number = unpack(row.get(0)?).1;
         let mut event: i64 = row.get(4)?;
         let mut record: Option<Vec<u8>> = row.get(6)?;
         // What was heard of it since the export began is left out.
-        while event > leaving.heads.position {
+        while event > page.heads.position {
             record = None;
             let previous: Option<Option<i64>> = db
                 .prepare_cached("SELECT previous FROM events WHERE id = ? /*account of ?1*/")?
-                .query_row([pack(leaving.account, event)], |row| row.get(0))
+                .query_row([pack(page.account, event)], |row| row.get(0))
                 .optional()?;
             event = spans::before(event, previous.flatten()).unwrap_or(0);
         }
@@ -44,13 +44,13 @@ pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
         let marks: Vec<u8> = row.get(5)?;
         let outcome: Option<i64> = row.get(3)?;
         let outcome = outcome.and_then(|code| Outcome::ALL.get(usize::try_from(code).ok()?));
-        let batches::Placing { counts_for, counted, lost_at } = batches::placing(leaving, row.get(0)?)?;
+        let batches::Placing { counts_for, counted, lost_at } = batches::placing(page, row.get(0)?)?;
         let fields = CallLine {
-            id: leaving.id(Kind::Call, number),
-            source_id: leaving.id(Kind::Source, unpack(row.get(1)?).1),
+            id: page.id(Kind::Call, number),
+            source_id: page.id(Kind::Source, unpack(row.get(1)?).1),
             call_id: Text::from_bytes(row.get::<Vec<u8>>(2)?),
             outcome: outcome.map(|outcome| outcome.as_str().to_owned()),
-            event: leaving.id(Kind::Event, event),
+            event: page.id(Kind::Event, event),
             marks: raw(&String::from_utf8_lossy(&marks))?,
             record,
             updated_at: Time::from_micros(row.get(7)?),
@@ -58,18 +58,18 @@ pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
             counted,
             lost_at,
         };
-        if !leaving.add("call", number, &fields) {
+        if !page.add("call", number, &fields) {
             break;
         }
     }
     Ok(())
 }
 
-pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
+pub fn take(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, Refused> {
     let line: CallLine = read(line)?;
-    let (db, number) = (arriving.db, arriving.number(Kind::Call, &line.id)?);
-    let key = pack(arriving.account, number);
-    let source = arriving.key(Kind::Source, &line.source_id)?;
+    let (db, number) = (context.db, context.number(Kind::Call, &line.id)?);
+    let key = pack(context.account, number);
+    let source = context.key(Kind::Source, &line.source_id)?;
     let known: Option<(i64, Vec<u8>)> = db
         .prepare_cached("SELECT source, vendor_id FROM calls WHERE id = ? /*account of ?1*/")?
         .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -77,10 +77,10 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     if let Some((of, vendor_id)) = known {
         return is_known(of == source && vendor_id == line.call_id.as_bytes());
     }
-    arriving.must_be_open()?;
-    let event = arriving.number(Kind::Event, &line.event)?;
-    let is_there = Edges::of(db, arriving.account)?.has_event(event);
-    if !is_there || is_of_call(arriving, event, Some(number))? != Some(true) {
+    context.must_be_open()?;
+    let event = context.number(Kind::Event, &line.event)?;
+    let is_there = Edges::of(db, context.account)?.has_event(event);
+    if !is_there || is_of_call(context, event, Some(number))? != Some(true) {
         return wrong("no_such_event", "Its last event did not come before it.");
     }
     if !(1..=LONGEST_IDENTIFIER).contains(&line.call_id.as_bytes().len()) {
@@ -91,7 +91,7 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     if !line.outcome.as_ref().is_none_or(is_outcome) {
         return wrong("unknown_outcome", "This postcall does not know its outcome.");
     }
-    let (last, ..) = pages::event(db, arriving.origin, arriving.account, event)?;
+    let (last, ..) = pages::event(db, context.origin, context.account, event)?;
     let EventBody::Call { call: snapshot, .. } = last.body else {
         return wrong("no_such_event", "Its last event is not about a call.");
     };
@@ -103,7 +103,7 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     let as_it_stands = record.as_ref().unwrap_or(&snapshot);
     let outcome = as_it_stands.outcome.map(outcome_code);
     let counted = Counted::of(as_it_stands);
-    let link = batches::link(arriving, &line, counted)?;
+    let link = batches::link(context, &line, counted)?;
     let record = line.record.map(|record| pack_bytes(record.get().as_bytes())).transpose()?;
     let hash = call_hash(source, &line.call_id);
     db.prepare_cached(
@@ -124,9 +124,9 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
         // When its end was heard is only asked where no vendor said when it was.
         outcome.map_or(0, |_| line.updated_at.as_micros())
     ])?;
-    link.write(arriving, key)?;
-    arriving.found.add(hash, key);
-    arriving.tallies.book(arriving.account, None, rollups::of_call(db, key)?);
-    arriving.mentions.note(arriving.remembered, arriving.account, &snapshot);
-    Ok(Taken::Added)
+    link.write(context, key)?;
+    context.found.add(hash, key);
+    context.tallies.book(context.account, None, rollups::of_call(db, key)?);
+    context.mentions.note(context.remembered, context.account, &snapshot);
+    Ok(LineOutcome::Added)
 }

@@ -3,8 +3,8 @@
 
 use data_encoding::BASE64;
 
-use super::export_page::{Leaving, PAGE};
-use super::import_line::{Arriving, Refused, Taken, is_known, is_of_call, read, wrong};
+use super::export_page::{ExportPage, PAGE};
+use super::import_line::{ImportContext, LineOutcome, Refused, is_known, is_of_call, read, wrong};
 use super::plausible::are_attempts;
 use crate::model::id::Kind;
 use crate::model::{DeliveryState, Time};
@@ -30,11 +30,11 @@ struct Row {
 }
 
 /// Open and settled ones in the order of their numbers.
-pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
-    let has_replayed = replays::has_any(leaving.db, leaving.account)?;
-    for id in page_of_ids(leaving)? {
-        let fields = line_of(leaving, id, has_replayed)?;
-        if !leaving.add("delivery", unpack(id).1, &fields) {
+pub fn give(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
+    let has_replayed = replays::has_any(page.db, page.account)?;
+    for id in page_of_ids(page)? {
+        let fields = line_of(page, id, has_replayed)?;
+        if !page.add("delivery", unpack(id).1, &fields) {
             break;
         }
     }
@@ -42,14 +42,14 @@ pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
 }
 
 /// The deliveries of a page, of both tables.
-fn page_of_ids(leaving: &Leaving<'_>) -> Result<Vec<i64>, StoreError> {
-    let (db, [after, head, page]) = (leaving.db, leaving.range(leaving.heads.deliveries));
+fn page_of_ids(page: &ExportPage<'_>) -> Result<Vec<i64>, StoreError> {
+    let (db, [after, head, limit]) = (page.db, page.range(page.heads.deliveries));
     let mut ids: Vec<i64> = Vec::new();
-    for (table, after) in [("open", after), ("settled", after.max(leaving.edges.before_deliveries()))] {
+    for (table, after) in [("open", after), ("settled", after.max(page.edges.before_deliveries()))] {
         let sql = format!(
             "SELECT id FROM {table} WHERE id > ? AND id <= ? /*account of ?1*/ ORDER BY id LIMIT ?"
         );
-        for id in db.prepare_cached(&sql)?.query_map([after, head, page], |row| row.get(0))? {
+        for id in db.prepare_cached(&sql)?.query_map([after, head, limit], |row| row.get(0))? {
             ids.push(id?);
         }
     }
@@ -97,8 +97,8 @@ fn row_of(db: &Connection, id: i64) -> Result<Row, StoreError> {
 }
 
 /// What is exported of a delivery.
-fn line_of(leaving: &Leaving<'_>, id: i64, has_replayed: bool) -> Result<DeliveryLine, StoreError> {
-    let db = leaving.db;
+fn line_of(page: &ExportPage<'_>, id: i64, has_replayed: bool) -> Result<DeliveryLine, StoreError> {
+    let db = page.db;
     let row = row_of(db, id)?;
     let body: Option<Vec<u8>> = db
         .prepare_cached("SELECT body FROM bodies WHERE delivery = ? /*account of ?1*/")?
@@ -107,44 +107,44 @@ fn line_of(leaving: &Leaving<'_>, id: i64, has_replayed: bool) -> Result<Deliver
     let order = row.open.and_then(|(call, ..)| call).map(|call| unpack(call).1);
     let number = unpack(id).1;
     let replay = match has_replayed {
-        true => replays::replay_of_delivery(db, leaving.account, row.event, number)?,
+        true => replays::replay_of_delivery(db, page.account, row.event, number)?,
         false => None,
     };
     // What was heard since the export began is left out.
-    let says = deferral::rendered(db, id)?.filter(|&position| position <= leaving.heads.position);
+    let says = deferral::rendered(db, id)?.filter(|&position| position <= page.heads.position);
     Ok(DeliveryLine {
-        id: leaving.id(Kind::Delivery, number),
-        event_id: leaving.id(Kind::Event, row.event),
-        endpoint_id: leaving.id(Kind::Endpoint, unpack(row.endpoint).1),
+        id: page.id(Kind::Delivery, number),
+        event_id: page.id(Kind::Event, row.event),
+        endpoint_id: page.id(Kind::Endpoint, unpack(row.endpoint).1),
         revision: row.revision,
         state: row.state.as_str().to_owned(),
         due: row.open.map(|(_, _, due)| Time::from_micros(due)),
-        order: order.map(|call| leaving.id(Kind::Call, call)),
+        order: order.map(|call| page.id(Kind::Call, call)),
         // One that is under way is as one whose turn it is: nobody owns it anywhere else.
         waits: row.open.is_some_and(|(_, state, _)| state == WAITING),
         held: row.open.is_some_and(|(_, state, _)| state == HELD),
-        says: says.map(|position| leaving.id(Kind::Event, position)),
-        replay_id: replay.map(|replay| leaving.id(Kind::Replay, replay)),
+        says: says.map(|position| page.id(Kind::Event, position)),
+        replay_id: replay.map(|replay| page.id(Kind::Replay, replay)),
         attempts: unpack_attempts(row.attempts.as_deref()),
         body: body.map(|packed| unpack_bytes(&packed)).transpose()?.map(|body| BASE64.encode(&body)),
     })
 }
 
 /// Takes a delivery in, behind its event.
-pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
+pub fn take(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, Refused> {
     let line: DeliveryLine = read(line)?;
-    let (db, key) = (arriving.db, arriving.key(Kind::Delivery, &line.id)?);
-    let event = arriving.number(Kind::Event, &line.event_id)?;
-    let endpoint = arriving.key(Kind::Endpoint, &line.endpoint_id)?;
-    let edges = Edges::of(db, arriving.account)?;
+    let (db, key) = (context.db, context.key(Kind::Delivery, &line.id)?);
+    let event = context.number(Kind::Event, &line.event_id)?;
+    let endpoint = context.key(Kind::Endpoint, &line.endpoint_id)?;
+    let edges = Edges::of(db, context.account)?;
     if let Some(known) = recorded(db, &edges, key)? {
         return is_known(known == (endpoint, event));
     }
-    arriving.must_be_open()?;
+    context.must_be_open()?;
     let Some(state) = DeliveryState::parse(&line.state) else {
         return wrong("unknown_state", "Its state is none of: pending, delivered, dead, cancelled.");
     };
-    let links = check_links(arriving, &edges, &line, [key, event, endpoint])?;
+    let links = check_links(context, &edges, &line, [key, event, endpoint])?;
     if !are_attempts(&line.attempts) {
         return wrong("malformed_line", "One of its attempts has numbers that cannot be.");
     }
@@ -157,12 +157,12 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     let body = line.body.as_ref().map(|body| BASE64.decode(body.as_bytes()));
     let body = body.transpose().or_else(|_| wrong("malformed_line", "Its \"body\" is not base64."))?;
     match state {
-        DeliveryState::Pending => take_open(arriving, &line, &links)?,
+        DeliveryState::Pending => take_open(context, &line, &links)?,
         _ => insert_settled(db, &line, state, &links)?,
     }
-    insert_beside(arriving, body.as_deref(), &links)?;
+    insert_beside(context, body.as_deref(), &links)?;
     count(db, endpoint, state)?;
-    Ok(Taken::Added)
+    Ok(LineOutcome::Added)
 }
 
 /// The endpoint and the event of the delivery that is there under this key.
@@ -198,20 +198,20 @@ struct Links {
 
 /// Finds what a line names, and checks that it came before it and belongs together.
 fn check_links(
-    arriving: &Arriving<'_>,
+    context: &ImportContext<'_>,
     edges: &Edges,
     line: &DeliveryLine,
     [delivery, event, endpoint]: [i64; 3],
 ) -> Result<Links, Refused> {
-    let db = arriving.db;
-    let position = |id: &String| arriving.number(Kind::Event, id);
+    let db = context.db;
+    let position = |id: &String| context.number(Kind::Event, id);
     let (replay, says) = (line.replay_id.as_ref(), line.says.as_ref().map(position).transpose()?);
-    let replay = replay.map(|id| arriving.key(Kind::Replay, id)).transpose()?;
+    let replay = replay.map(|id| context.key(Kind::Replay, id)).transpose()?;
     let found: Option<(Option<i64>, i64, i64)> = db
         .prepare_cached(
             "SELECT call, first_delivery, deliveries FROM events WHERE id = ? /*account of ?1*/",
         )?
-        .query_row([pack(arriving.account, event)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .query_row([pack(context.account, event)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
     let Some((call, first, count)) = found.filter(|_| edges.has_event(event) && edges.has_delivery(delivery))
     else {
@@ -223,7 +223,7 @@ fn check_links(
     if if replay.is_some() { number < own.end } else { !own.contains(&number) } {
         return wrong("out_of_range", "Its number is not one of those that its event's deliveries have.");
     }
-    let order = line.order.as_deref().map(|id| arriving.number(Kind::Call, id)).transpose()?;
+    let order = line.order.as_deref().map(|id| context.number(Kind::Call, id)).transpose()?;
     if says.is_some_and(|says| says <= event)
         || (line.held && call.is_none())
         || (order.is_some() && order != call)
@@ -231,7 +231,7 @@ fn check_links(
         return wrong("malformed_line", "It cannot be held for this, say this, or keep this order.");
     }
     if let Some(says) = says
-        && !(edges.has_event(says) && is_of_call(arriving, says, call)? == Some(true))
+        && !(edges.has_event(says) && is_of_call(context, says, call)? == Some(true))
     {
         return wrong(
             "no_such_event",
@@ -242,12 +242,12 @@ fn check_links(
 }
 
 /// Takes a pending delivery in.
-fn take_open(arriving: &Arriving<'_>, line: &DeliveryLine, links: &Links) -> Result<(), Refused> {
-    let (db, &Links { delivery, event, endpoint, call, order, replay, says }) = (arriving.db, links);
-    let order = order.map(|call| pack(arriving.account, call));
+fn take_open(context: &ImportContext<'_>, line: &DeliveryLine, links: &Links) -> Result<(), Refused> {
+    let (db, &Links { delivery, event, endpoint, call, order, replay, says }) = (context.db, links);
+    let order = order.map(|call| pack(context.account, call));
     let waits = line.waits && order.is_some();
     if let Some(call) = order.filter(|_| waits)
-        && !has_earlier(arriving, call, endpoint, delivery)?
+        && !has_earlier(context, call, endpoint, delivery)?
     {
         // It would wait for ever.
         return wrong(
@@ -255,7 +255,7 @@ fn take_open(arriving: &Arriving<'_>, line: &DeliveryLine, links: &Links) -> Res
             "The delivery of its call that it waits for did not come before it.",
         );
     }
-    let due = line.due.unwrap_or(arriving.now).as_micros();
+    let due = line.due.unwrap_or(context.now).as_micros();
     let tries = line.attempts.last().map_or(0, |last| last.number);
     let state = match (line.held, waits) {
         (true, _) => HELD,
@@ -288,7 +288,7 @@ fn take_open(arriving: &Arriving<'_>, line: &DeliveryLine, links: &Links) -> Res
             "INSERT INTO held (delivery, call, endpoint, until /*!, account */)
              VALUES (?, ?, ?, ? /*!, @1 */)",
         )?
-        .execute([delivery, pack(arriving.account, call), endpoint, due])?;
+        .execute([delivery, pack(context.account, call), endpoint, due])?;
     }
     Ok(())
 }
@@ -311,8 +311,8 @@ fn insert_settled(
 }
 
 /// Writes what else there is of a delivery, beside its row.
-fn insert_beside(arriving: &Arriving<'_>, body: Option<&[u8]>, links: &Links) -> Result<(), StoreError> {
-    let (db, &Links { delivery, event, replay, says, .. }) = (arriving.db, links);
+fn insert_beside(context: &ImportContext<'_>, body: Option<&[u8]>, links: &Links) -> Result<(), StoreError> {
+    let (db, &Links { delivery, event, replay, says, .. }) = (context.db, links);
     if let Some(body) = body {
         db.prepare_cached("INSERT INTO bodies (delivery, body /*!, account */) VALUES (?, ? /*!, @1 */)")?
             .execute(params![delivery, pack_bytes(body)?])?;
@@ -327,7 +327,7 @@ fn insert_beside(arriving: &Arriving<'_>, body: Option<&[u8]>, links: &Links) ->
         db.prepare_cached(
             "INSERT INTO replayed (event, delivery, replay /*!, account */) VALUES (?, ?, ? /*!, @1 */)",
         )?
-        .execute([pack(arriving.account, event), delivery, replay])?;
+        .execute([pack(context.account, event), delivery, replay])?;
     }
     Ok(())
 }
@@ -344,8 +344,8 @@ fn count(db: &Connection, endpoint: i64, state: DeliveryState) -> Result<(), Sto
 }
 
 /// Whether an earlier delivery of a call to this endpoint is open.
-fn has_earlier(arriving: &Arriving<'_>, call: i64, endpoint: i64, id: i64) -> Result<bool, StoreError> {
-    let mut statement = arriving.db.prepare_cached(
+fn has_earlier(context: &ImportContext<'_>, call: i64, endpoint: i64, id: i64) -> Result<bool, StoreError> {
+    let mut statement = context.db.prepare_cached(
         "SELECT 1 FROM open WHERE call = ? AND endpoint = ? /*account of ?2*/ AND id < ? LIMIT 1",
     )?;
     Ok(statement.exists([call, endpoint, id])?)

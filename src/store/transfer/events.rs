@@ -1,7 +1,7 @@
 //! Events on their way out and in.
 
-use super::export_page::{Leaving, raw};
-use super::import_line::{Arriving, Refused, Taken, is_known, is_of_call, read, wrong};
+use super::export_page::{ExportPage, raw};
+use super::import_line::{ImportContext, LineOutcome, Refused, is_known, is_of_call, read, wrong};
 use super::plausible;
 use crate::model::event::{LONGEST_IDENTIFIER, long_identifier};
 use crate::model::id::Kind;
@@ -13,30 +13,30 @@ use crate::store::packed::{damaged, pack_bytes, unpack_text};
 use crate::store::sql::{Connection, OptionalExtension, params};
 use crate::store::tx::watermarks::Edges;
 
-pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
-    let mut statement = leaving.db.prepare_cached(
+pub fn give(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
+    let mut statement = page.db.prepare_cached(
         "SELECT id, kind, at, source, call, previous, test, first_delivery, deliveries, body FROM events
          WHERE id > ? AND id <= ? /*account of ?1*/ ORDER BY id LIMIT ?",
     )?;
-    let [after, head, page] = leaving.range(leaving.heads.position);
-    let mut rows = statement.query([after.max(leaving.edges.before_events()), head, page])?;
+    let [after, head, limit] = page.range(page.heads.position);
+    let mut rows = statement.query([after.max(page.edges.before_events()), head, limit])?;
     while let Some(row) = rows.next()? {
         let number = unpack(row.get(0)?).1;
         let kind = EventType::from_code(row.get(1)?).ok_or_else(|| damaged("unknown event type"))?;
-        let id = |kind, number: Option<i64>| number.map(|number| leaving.id(kind, number));
+        let id = |kind, number: Option<i64>| number.map(|number| page.id(kind, number));
         let fields = EventLine {
-            id: leaving.id(Kind::Event, number),
+            id: page.id(Kind::Event, number),
             kind: kind.as_str().to_owned(),
             timestamp: Time::from_micros(row.get(2)?),
             source_id: id(Kind::Source, row.get(3)?),
             call: id(Kind::Call, row.get(4)?),
             previous: id(Kind::Event, row.get(5)?),
             test: row.get(6)?,
-            first_delivery: leaving.id(Kind::Delivery, row.get(7)?),
+            first_delivery: page.id(Kind::Delivery, row.get(7)?),
             deliveries: row.get(8)?,
             data: raw(&unpack_text(row.blob(9)?)?)?,
         };
-        if !leaving.add("event", number, &fields) {
+        if !page.add("event", number, &fields) {
             break;
         }
     }
@@ -44,10 +44,10 @@ pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
 }
 
 /// Takes an event in.
-pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
+pub fn take(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, Refused> {
     let line: EventLine = read(line)?;
-    let (db, number) = (arriving.db, arriving.number(Kind::Event, &line.id)?);
-    let key = pack(arriving.account, number);
+    let (db, number) = (context.db, context.number(Kind::Event, &line.id)?);
+    let key = pack(context.account, number);
     let Some(kind) = EventType::parse(&line.kind) else {
         return wrong("unknown_event_type", "This postcall does not know its type.");
     };
@@ -57,27 +57,27 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
         .prepare_cached("SELECT kind, at FROM events WHERE id = ? /*account of ?1*/")?
         .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let edges = Edges::of(db, arriving.account)?;
+    let edges = Edges::of(db, context.account)?;
     match known {
         Some(known) if edges.has_event(number) => {
             return is_known(known == (kind.code(), line.timestamp.as_micros()));
         }
         // It was there, and only its row is left.
-        Some(_) => return arriving.must_be_open().map(|()| Taken::Unchanged),
-        None => arriving.must_be_open()?,
+        Some(_) => return context.must_be_open().map(|()| LineOutcome::Unchanged),
+        None => context.must_be_open()?,
     }
     if !edges.has_event(number) {
         edges.reopen(db, number)?;
     }
-    let links = check_links(arriving, &line, number)?;
+    let links = check_links(context, &line, number)?;
     if let Some(name) = long_identifier(&body) {
         return wrong("malformed_line", format!("Its {name} is longer than {LONGEST_IDENTIFIER} bytes."));
     }
     insert(db, key, kind, &line, &links)?;
     if let (EventBody::Batch(batch), Some(source)) = (&body, links.source) {
-        note_vendor_batch(db, pack(arriving.account, source), &batch.batch_id, kind)?;
+        note_vendor_batch(db, pack(context.account, source), &batch.batch_id, kind)?;
     }
-    Ok(Taken::Added)
+    Ok(LineOutcome::Added)
 }
 
 /// What an event belongs to, by number.
@@ -90,25 +90,25 @@ struct Links {
 }
 
 /// Finds what a line names, and checks that it follows what came before it and has deliveries of its own.
-fn check_links(arriving: &Arriving<'_>, line: &EventLine, number: i64) -> Result<Links, Refused> {
-    let db = arriving.db;
-    let id = |kind, id: Option<&str>| id.map(|id| arriving.number(kind, id)).transpose();
+fn check_links(context: &ImportContext<'_>, line: &EventLine, number: i64) -> Result<Links, Refused> {
+    let db = context.db;
+    let id = |kind, id: Option<&str>| id.map(|id| context.number(kind, id)).transpose();
     let source = id(Kind::Source, line.source_id.as_deref())?;
     let call = id(Kind::Call, line.call.as_deref())?;
     let previous = id(Kind::Event, line.previous.as_deref())?;
-    let first_delivery = arriving.any_number(Kind::Delivery, &line.first_delivery)?;
+    let first_delivery = context.any_number(Kind::Delivery, &line.first_delivery)?;
     let follows = match previous {
-        Some(previous) => previous < number && is_of_call(arriving, previous, call)?.unwrap_or(true),
+        Some(previous) => previous < number && is_of_call(context, previous, call)?.unwrap_or(true),
         None => true,
     };
     if !follows {
         return wrong("malformed_line", "What it follows is not an earlier event of its call.");
     }
-    let are_numbered = match arriving.handed_out.end_of(first_delivery, line.deliveries) {
-        Some(end) => plausible::are_in_order(db, arriving.account, number, [first_delivery, end])?,
+    let are_numbered = match context.handed_out.end_of(first_delivery, line.deliveries) {
+        Some(end) => plausible::are_in_order(db, context.account, number, [first_delivery, end])?,
         None => false,
     };
-    if !are_numbered || !plausible::are_owed(db, arriving.account, line.deliveries)? {
+    if !are_numbered || !plausible::are_owed(db, context.account, line.deliveries)? {
         let detail = "Its deliveries are more than there are endpoints and numbers for, or have those of other events.";
         return wrong("out_of_range", detail);
     }

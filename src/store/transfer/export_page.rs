@@ -17,8 +17,8 @@ use crate::store::vault::Vault;
 pub const PAGE: i64 = 200;
 const PAGE_BYTES: usize = 1 << 20;
 
-/// What a room works with while it gives its records.
-pub struct Leaving<'a> {
+/// A page of an export: what it is made from, and its lines so far.
+pub struct ExportPage<'a> {
     /// The snapshot.
     pub db: &'a Connection,
     /// Opens what is sealed.
@@ -40,7 +40,7 @@ pub struct Leaving<'a> {
     pub last_name: Text,
 }
 
-impl Leaving<'_> {
+impl ExportPage<'_> {
     /// The number of the last record that was given; 0 at the beginning of a room.
     pub fn after(&self) -> i64 {
         match self.after {

@@ -2,7 +2,7 @@
 
 use data_encoding::BASE64;
 
-use super::export_page::{Leaving, raw, time};
+use super::export_page::{ExportPage, raw, time};
 use crate::model::Time;
 use crate::model::id::Kind;
 use crate::store::StoreError;
@@ -12,51 +12,51 @@ use crate::store::layout::keys::unpack;
 use crate::store::packed::damaged;
 use crate::store::sql::{Connection, OptionalExtension};
 
-pub fn give_sources(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
-    let mut statement = leaving.db.prepare_cached(
+pub fn give_sources(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
+    let mut statement = page.db.prepare_cached(
         "SELECT id, dialect, sealed, created_at, deleted_at FROM sources
          WHERE id > ? AND id <= ? /*account of ?1*/ ORDER BY id LIMIT ?",
     )?;
-    let mut rows = statement.query(leaving.range(i64::MAX))?;
+    let mut rows = statement.query(page.range(i64::MAX))?;
     while let Some(row) = rows.next()? {
         let number = unpack(row.get(0)?).1;
         let packed: Vec<u8> = row.get(2)?;
-        let source: SealedSource = sealed::open(leaving.vault, &packed)?;
+        let source: SealedSource = sealed::open(page.vault, &packed)?;
         let is_there = row.get::<Option<i64>>(4)?.is_none();
-        let secrets = match leaving.secrets {
+        let secrets = match page.secrets {
             Secrets::Clear if is_there => Some(raw(&serde_json::to_string(&source).map_err(damaged)?)?),
             _ => None,
         };
         let fields = SourceLine {
-            id: leaving.id(Kind::Source, number),
+            id: page.id(Kind::Source, number),
             name: source.name,
             dialect: row.get(1)?,
             created_at: Time::from_micros(row.get(3)?),
             deleted_at: time(row.get(4)?),
             secrets,
-            sealed: (leaving.secrets == Secrets::Sealed && is_there).then(|| BASE64.encode(&packed)),
+            sealed: (page.secrets == Secrets::Sealed && is_there).then(|| BASE64.encode(&packed)),
         };
-        if !leaving.add("source", number, &fields) {
+        if !page.add("source", number, &fields) {
             break;
         }
     }
     Ok(())
 }
 
-pub fn give_endpoints(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
-    let db = leaving.db;
+pub fn give_endpoints(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
+    let db = page.db;
     let mut statement = db.prepare_cached(
         "SELECT id, revision, sealed, disabled, created_at, deleted_at, of_batch FROM endpoints
          WHERE id > ? AND id <= ? /*account of ?1*/ ORDER BY id LIMIT ?",
     )?;
-    let mut rows = statement.query(leaving.range(i64::MAX))?;
+    let mut rows = statement.query(page.range(i64::MAX))?;
     while let Some(row) = rows.next()? {
         let id: i64 = row.get(0)?;
         let packed: Vec<u8> = row.get(2)?;
-        let mut settings: SealedEndpoint = sealed::open(leaving.vault, &packed)?;
+        let mut settings: SealedEndpoint = sealed::open(page.vault, &packed)?;
         let is_there = row.get::<Option<i64>>(5)?.is_none();
         let has_secret = is_there && !settings.credential.is_empty();
-        if leaving.secrets != Secrets::Clear || !is_there {
+        if page.secrets != Secrets::Clear || !is_there {
             settings.credential = SealedCredential::default();
             settings.headers.clear();
             settings.plain_headers.clear();
@@ -68,7 +68,7 @@ pub fn give_endpoints(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
             .query_row([id], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]))
             .optional()?;
         let fields = EndpointLine {
-            id: leaving.id(Kind::Endpoint, unpack(id).1),
+            id: page.id(Kind::Endpoint, unpack(id).1),
             created_at: Time::from_micros(row.get(4)?),
             deleted_at: time(row.get(5)?),
             disabled: row.get(3)?,
@@ -78,9 +78,9 @@ pub fn give_endpoints(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
             shapes: shapes(db, id)?,
             gone: gone.unwrap_or_default(),
             settings: raw(&serde_json::to_string(&settings).map_err(damaged)?)?,
-            sealed: (leaving.secrets == Secrets::Sealed && is_there).then(|| BASE64.encode(&packed)),
+            sealed: (page.secrets == Secrets::Sealed && is_there).then(|| BASE64.encode(&packed)),
         };
-        if !leaving.add("endpoint", unpack(id).1, &fields) {
+        if !page.add("endpoint", unpack(id).1, &fields) {
             break;
         }
     }

@@ -27,7 +27,7 @@ ALTER TABLE accounts ADD COLUMN importing INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// What became of one line.
-pub enum Taken {
+pub enum LineOutcome {
     /// It was written.
     Added,
     /// It was there.
@@ -63,8 +63,8 @@ pub fn wrong<T>(code: &'static str, detail: impl Into<String>) -> Result<T, Refu
     Err(Refused::Line(code, detail.into()))
 }
 
-/// What a room works with while it takes a line in.
-pub struct Arriving<'a> {
+/// What the import of a line works with.
+pub struct ImportContext<'a> {
     /// The transaction.
     pub db: &'a Connection,
     /// Opens and seals.
@@ -92,7 +92,7 @@ pub struct Arriving<'a> {
     pub remembered: &'a Remembered,
 }
 
-impl Arriving<'_> {
+impl ImportContext<'_> {
     /// The number of an id in a line: one that the account has handed out.
     pub fn number(&self, kind: Kind, id: &str) -> Result<i64, Refused> {
         let number = self.any_number(kind, id)?;
@@ -146,21 +146,21 @@ pub fn raise(db: &Connection, account: AccountKey, column: &str, number: i64) ->
 
 /// Whether an event is one of this call; `None` when it is not there.
 pub fn is_of_call(
-    arriving: &Arriving<'_>,
+    context: &ImportContext<'_>,
     event: i64,
     call: Option<i64>,
 ) -> Result<Option<bool>, StoreError> {
-    let found: Option<Option<i64>> = arriving
+    let found: Option<Option<i64>> = context
         .db
         .prepare_cached("SELECT call FROM events WHERE id = ? /*account of ?1*/")?
-        .query_row([pack(arriving.account, event)], |row| row.get(0))
+        .query_row([pack(context.account, event)], |row| row.get(0))
         .optional()?;
     Ok(found.map(|found| call.is_some() && found == call))
 }
 
-pub fn is_known(is_same: bool) -> Result<Taken, Refused> {
+pub fn is_known(is_same: bool) -> Result<LineOutcome, Refused> {
     if is_same {
-        return Ok(Taken::Unchanged);
+        return Ok(LineOutcome::Unchanged);
     }
     wrong("number_taken", "This account has recorded something else under its number.")
 }

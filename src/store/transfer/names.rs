@@ -1,8 +1,8 @@
 //! Campaigns and agents on their way out and in, with what was set of them by hand. They come before the calls that tell of
 //! them, so those make no records of their own. Refuses to know the numbers of their calls: those are made from the calls.
 
-use super::export_page::{Leaving, PAGE};
-use super::import_line::{Arriving, Refused, Taken, read, wrong};
+use super::export_page::{ExportPage, PAGE};
+use super::import_line::{ImportContext, LineOutcome, Refused, read, wrong};
 use crate::ledger::tally::Dimension;
 use crate::model::{Text, Time};
 use crate::store::StoreError;
@@ -12,31 +12,31 @@ use crate::store::moving::NameLine;
 use crate::store::sql::{OptionalExtension, params};
 
 /// Gives a page of campaigns.
-pub fn give_campaigns(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
-    give(leaving, Dimension::Campaign, "campaign")
+pub fn give_campaigns(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
+    give(page, Dimension::Campaign, "campaign")
 }
 
 /// Gives a page of agents.
-pub fn give_agents(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
-    give(leaving, Dimension::Agent, "agent")
+pub fn give_agents(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
+    give(page, Dimension::Agent, "agent")
 }
 
 /// Takes a campaign in.
-pub fn take_campaign(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
-    take(arriving, Dimension::Campaign, line)
+pub fn take_campaign(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, Refused> {
+    take(context, Dimension::Campaign, line)
 }
 
 /// Takes an agent in.
-pub fn take_agent(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
-    take(arriving, Dimension::Agent, line)
+pub fn take_agent(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, Refused> {
+    take(context, Dimension::Agent, line)
 }
 
-fn give(leaving: &mut Leaving<'_>, what: Dimension, word: &str) -> Result<(), StoreError> {
-    let mut statement = leaving.db.prepare_cached(
+fn give(page: &mut ExportPage<'_>, what: Dimension, word: &str) -> Result<(), StoreError> {
+    let mut statement = page.db.prepare_cached(
         "SELECT id, name, named, expected_calls, created_at FROM mentioned
          WHERE account = ? AND about = ? AND id > ? ORDER BY id LIMIT ?",
     )?;
-    let mut rows = statement.query((leaving.account.0, about(what), leaving.after_name(), PAGE))?;
+    let mut rows = statement.query((page.account.0, about(what), page.after_name(), PAGE))?;
     while let Some(row) = rows.next()? {
         let id = Text::from_bytes(row.get::<Vec<u8>>(0)?);
         let fields = NameLine {
@@ -46,7 +46,7 @@ fn give(leaving: &mut Leaving<'_>, what: Dimension, word: &str) -> Result<(), St
             expected_calls: row.get(3)?,
             created_at: Time::from_micros(row.get(4)?),
         };
-        if !leaving.add_named(word, id, &fields) {
+        if !page.add_named(word, id, &fields) {
             break;
         }
     }
@@ -54,7 +54,7 @@ fn give(leaving: &mut Leaving<'_>, what: Dimension, word: &str) -> Result<(), St
 }
 
 /// One that is there from another time was made since, by a call or by hand, and is replaced, as sources are.
-fn take(arriving: &mut Arriving<'_>, what: Dimension, line: &str) -> Result<Taken, Refused> {
+fn take(context: &mut ImportContext<'_>, what: Dimension, line: &str) -> Result<LineOutcome, Refused> {
     let line: NameLine = read(line)?;
     if !fits(&line.id) {
         return wrong("malformed_line", "Its \"id\" is empty or too long.");
@@ -62,15 +62,15 @@ fn take(arriving: &mut Arriving<'_>, what: Dimension, line: &str) -> Result<Take
     if !line.name.as_ref().is_none_or(fits) {
         return wrong("malformed_line", "Its \"name\" is empty or too long.");
     }
-    let (db, account) = (arriving.db, arriving.account);
+    let (db, account) = (context.db, context.account);
     let known: Option<i64> = db
         .prepare_cached("SELECT created_at FROM mentioned WHERE account = ? AND about = ? AND id = ?")?
         .query_row((account.0, about(what), line.id.as_bytes()), |row| row.get(0))
         .optional()?;
     if known == Some(line.created_at.as_micros()) {
-        return Ok(Taken::Unchanged);
+        return Ok(LineOutcome::Unchanged);
     }
-    arriving.must_be_open()?;
+    context.must_be_open()?;
     db.prepare_cached(
         "INSERT INTO mentioned (account, about, id, name, named, expected_calls, created_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (account, about, id) DO UPDATE SET
@@ -85,6 +85,6 @@ fn take(arriving: &mut Arriving<'_>, what: Dimension, line: &str) -> Result<Take
         line.expected_calls,
         line.created_at.as_micros()
     ])?;
-    arriving.remembered.forget(account, what, &line.id);
-    Ok(Taken::Added)
+    context.remembered.forget(account, what, &line.id);
+    Ok(LineOutcome::Added)
 }

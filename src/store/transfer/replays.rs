@@ -2,8 +2,8 @@
 //! planned is sent. Whoever wants the rest asks for it again, where only one house answers. Refuses to know what a
 //! replay does.
 
-use super::export_page::{Leaving, raw, time};
-use super::import_line::{Arriving, Refused, Taken, is_known, raise, read, wrong};
+use super::export_page::{ExportPage, raw, time};
+use super::import_line::{ImportContext, LineOutcome, Refused, is_known, raise, read, wrong};
 use crate::model::Time;
 use crate::model::id::Kind;
 use crate::model::replay::RATES;
@@ -16,21 +16,21 @@ use crate::store::sql::{OptionalExtension, params};
 const STATES: [(i64, &str); 3] = [(RUNNING, "running"), (DONE, "done"), (CANCELLED, "cancelled")];
 
 /// Gives a page of replays.
-pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
-    let mut statement = leaving.db.prepare_cached(
+pub fn give(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
+    let mut statement = page.db.prepare_cached(
         "SELECT id, created_at, selection, target, rate, dry, state, next_at, position, last, total, examined,
              deliveries, finished_at FROM replays WHERE id > ? AND id <= ? /*account of ?1*/
              ORDER BY id LIMIT ?",
     )?;
-    let mut rows = statement.query(leaving.range(i64::MAX))?;
+    let mut rows = statement.query(page.range(i64::MAX))?;
     while let Some(row) = rows.next()? {
         let number = unpack(row.get(0)?).1;
         let state: i64 = row.get(6)?;
         let fields = ReplayLine {
-            id: leaving.id(Kind::Replay, number),
+            id: page.id(Kind::Replay, number),
             created_at: Time::from_micros(row.get(1)?),
             selection: raw(&row.get::<String>(2)?)?,
-            to: row.get::<Option<i64>>(3)?.map(|to| leaving.id(Kind::Endpoint, to)),
+            to: row.get::<Option<i64>>(3)?.map(|to| page.id(Kind::Endpoint, to)),
             rate: row.get(4)?,
             dry_run: row.get(5)?,
             state: STATES.iter().find(|(code, _)| *code == state).map_or("cancelled", |it| it.1).to_owned(),
@@ -42,7 +42,7 @@ pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
             deliveries: row.get(12)?,
             finished_at: time(row.get(13)?),
         };
-        if !leaving.add("replay", number, &fields) {
+        if !page.add("replay", number, &fields) {
             break;
         }
     }
@@ -50,10 +50,10 @@ pub fn give(leaving: &mut Leaving<'_>) -> Result<(), StoreError> {
 }
 
 /// Takes a replay in.
-pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
+pub fn take(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, Refused> {
     let line: ReplayLine = read(line)?;
-    let (db, number) = (arriving.db, arriving.number(Kind::Replay, &line.id)?);
-    let key = pack(arriving.account, number);
+    let (db, number) = (context.db, context.number(Kind::Replay, &line.id)?);
+    let key = pack(context.account, number);
     let known: Option<i64> = db
         .prepare_cached("SELECT created_at FROM replays WHERE id = ? /*account of ?1*/")?
         .query_row([key], |row| row.get(0))
@@ -61,11 +61,11 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     if let Some(created_at) = known {
         return is_known(created_at == line.created_at.as_micros());
     }
-    arriving.must_be_open()?;
+    context.must_be_open()?;
     let Some(&(state, _)) = STATES.iter().find(|(_, word)| *word == line.state) else {
         return wrong("unknown_state", "Its state is none of: running, done, cancelled.");
     };
-    let to = line.to.as_deref().map(|id| arriving.number(Kind::Endpoint, id)).transpose()?;
+    let to = line.to.as_deref().map(|id| context.number(Kind::Endpoint, id)).transpose()?;
     // One that was made while the export was under way is in it, too: what it says of the feed may be behind its head.
     let numbers = [line.position, line.last, line.total.unwrap_or(0), line.examined, line.deliveries];
     let is_fine = numbers.iter().all(|number| (0..=MOST_BROUGHT).contains(number))
@@ -74,7 +74,7 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
     if !is_fine {
         return wrong("malformed_line", "Its numbers or its \"selection\" cannot be.");
     }
-    let now = arriving.now.as_micros();
+    let now = context.now.as_micros();
     let (state, finished_at) = match state {
         RUNNING => (CANCELLED, Some(now)),
         state => (state, line.finished_at.map(Time::as_micros)),
@@ -101,22 +101,22 @@ pub fn take(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
         line.deliveries,
         finished_at
     ])?;
-    raise(db, arriving.account, "replays", number)?;
-    Ok(Taken::Added)
+    raise(db, context.account, "replays", number)?;
+    Ok(LineOutcome::Added)
 }
 
 /// All lines are in: what was being called off is, from here on.
-pub fn end(arriving: &Arriving<'_>) -> Result<(), StoreError> {
-    arriving
+pub fn end(context: &ImportContext<'_>) -> Result<(), StoreError> {
+    context
         .db
         .prepare_cached(
             "UPDATE replays SET next_at = ? WHERE next_at = ? AND id > ? AND id < ? /*account of ?3*/",
         )?
         .execute([
-            arriving.now.as_micros(),
+            context.now.as_micros(),
             i64::MAX,
-            pack(arriving.account, 0),
-            pack(crate::model::AccountKey(arriving.account.0 + 1), 0),
+            pack(context.account, 0),
+            pack(crate::model::AccountKey(context.account.0 + 1), 0),
         ])?;
     Ok(())
 }

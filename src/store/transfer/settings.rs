@@ -5,7 +5,7 @@ use data_encoding::BASE64;
 use serde::de::DeserializeOwned;
 
 use super::batches;
-use super::import_line::{Arriving, Refused, Taken, is_known, raise, read, wrong};
+use super::import_line::{ImportContext, LineOutcome, Refused, is_known, raise, read, wrong};
 use super::plausible::MOST_REVISIONS;
 use crate::clock::random_bytes;
 use crate::dialect::check::CHECKED_SECRETS;
@@ -83,23 +83,23 @@ fn check_secrets(
 }
 
 /// Takes a source in.
-pub fn take_source(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
+pub fn take_source(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, Refused> {
     let line: SourceLine = read(line)?;
-    let (db, number) = (arriving.db, arriving.number(Kind::Source, &line.id)?);
-    let key = pack(arriving.account, number);
+    let (db, number) = (context.db, context.number(Kind::Source, &line.id)?);
+    let key = pack(context.account, number);
     if is_same_age(db, "sources", key, line.created_at)? == Some(true) {
-        return Ok(Taken::Unchanged);
+        return Ok(LineOutcome::Unchanged);
     }
-    arriving.must_be_open()?;
+    context.must_be_open()?;
     let dialect = known_dialect(&line.dialect)?;
     let settings: SealedSource = match (&line.sealed, &line.secrets) {
-        (Some(sealed), _) => unseal(arriving.vault, sealed)?,
+        (Some(sealed), _) => unseal(context.vault, sealed)?,
         (None, Some(clear)) => read(clear.get())?,
         (None, None) => unknown_source(line.name, dialect),
     };
-    check_source(&settings, dialect, arriving.now)?;
+    check_source(&settings, dialect, context.now)?;
     if line.deleted_at.is_none() {
-        limits::check(db, arriving.account, Limited::Sources)?;
+        limits::check(db, context.account, Limited::Sources)?;
     }
     db.prepare_cached(
         "INSERT INTO sources (id, dialect, sealed, created_at, deleted_at /*!, account */)
@@ -110,13 +110,13 @@ pub fn take_source(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Ref
     .execute(params![
         key,
         dialect.as_str(),
-        sealed::seal(arriving.vault, &settings)?,
+        sealed::seal(context.vault, &settings)?,
         line.created_at.as_micros(),
         line.deleted_at.map(Time::as_micros)
     ])?;
-    raise(db, arriving.account, "sources", number)?;
-    arriving.changed.push(Changed::Source(arriving.account, number));
-    Ok(Taken::Added)
+    raise(db, context.account, "sources", number)?;
+    context.changed.push(Changed::Source(context.account, number));
+    Ok(LineOutcome::Added)
 }
 
 fn check_source(settings: &SealedSource, dialect: DialectName, now: Time) -> Result<(), Refused> {
@@ -148,14 +148,14 @@ fn unknown_source(name: String, dialect: DialectName) -> SealedSource {
 }
 
 /// Takes an endpoint in.
-pub fn take_endpoint(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, Refused> {
+pub fn take_endpoint(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, Refused> {
     let line: EndpointLine = read(line)?;
-    let (db, number) = (arriving.db, arriving.number(Kind::Endpoint, &line.id)?);
-    let key = pack(arriving.account, number);
+    let (db, number) = (context.db, context.number(Kind::Endpoint, &line.id)?);
+    let key = pack(context.account, number);
     if is_same_age(db, "endpoints", key, line.created_at)? == Some(true) {
-        return Ok(Taken::Unchanged);
+        return Ok(LineOutcome::Unchanged);
     }
-    arriving.must_be_open()?;
+    context.must_be_open()?;
     // One of the same number is replaced, but not if it is owed something: that would go to another's address.
     let is_owed = db
         .prepare_cached("SELECT 1 FROM endpoint_sums WHERE endpoint = ? /*account of ?1*/ AND owed > 0")?
@@ -164,29 +164,29 @@ pub fn take_endpoint(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, R
         return is_known(false);
     }
     let mut settings: SealedEndpoint = match &line.sealed {
-        Some(sealed) => unseal(arriving.vault, sealed)?,
+        Some(sealed) => unseal(context.vault, sealed)?,
         None => read(line.settings.get())?,
     };
-    settings.batch_id = batches::id_here(arriving, settings.batch_id);
+    settings.batch_id = batches::id_here(context, settings.batch_id);
     // One from before there was a shortest time gets that.
     settings.timeout = settings.timeout.map(|timeout| timeout.max(*TIMEOUTS.start()));
     let is_there = line.deleted_at.is_none();
-    check_endpoint(&settings, is_there.then_some(arriving.rules))?;
+    check_endpoint(&settings, is_there.then_some(context.rules))?;
     let lacks_secret = line.has_secret && settings.credential.is_empty();
     if lacks_secret {
         settings.credential = SealedCredential::unknown(random_bytes());
     }
-    let is_held = is_there && (lacks_secret || !arriving.deliver);
+    let is_held = is_there && (lacks_secret || !context.deliver);
     let disabled = line.disabled.or_else(|| is_held.then(|| HELD.to_owned()));
     let is_reason = |why: &String| why.len() <= LONGEST_TEXT && !why.contains('\0');
     must_fit("reason to be disabled", disabled.as_ref().is_none_or(is_reason))?;
     check_shapes(&line.shapes, line.revision, &settings)?;
-    let gone = gone_of(arriving, line.gone)?;
+    let gone = gone_of(context, line.gone)?;
     let of_batch = line.of_batch && settings.batch_id.is_some();
     match (line.deleted_at, of_batch) {
         (Some(_), _) => {}
-        (None, false) => limits::check(db, arriving.account, Limited::Endpoints)?,
-        (None, true) => limits::check_of_batch(db, arriving.account)?,
+        (None, false) => limits::check(db, context.account, Limited::Endpoints)?,
+        (None, true) => limits::check_of_batch(db, context.account)?,
     }
     db.prepare_cached(
         "INSERT INTO endpoints (id, revision, sealed, disabled, created_at, deleted_at, of_batch /*!, account */)
@@ -197,7 +197,7 @@ pub fn take_endpoint(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, R
     .execute(params![
         key,
         line.revision,
-        sealed::seal(arriving.vault, &settings)?,
+        sealed::seal(context.vault, &settings)?,
         disabled,
         line.created_at.as_micros(),
         line.deleted_at.map(Time::as_micros),
@@ -212,9 +212,9 @@ pub fn take_endpoint(arriving: &mut Arriving<'_>, line: &str) -> Result<Taken, R
         .execute(params![key, shape.revision, shape.dialect, shape.shape.get()])?;
     }
     gone.write(db, key)?;
-    raise(db, arriving.account, "endpoints", number)?;
-    arriving.changed.push(Changed::Endpoint(EndpointRef { account: arriving.account, number }));
-    Ok(Taken::Added)
+    raise(db, context.account, "endpoints", number)?;
+    context.changed.push(Changed::Endpoint(EndpointRef { account: context.account, number }));
+    Ok(LineOutcome::Added)
 }
 
 /// `rules` are those of an endpoint that is still there: nothing is sent to others.
@@ -272,17 +272,17 @@ struct Gone {
 }
 
 /// Together an account's endpoints were owed no more than it can number.
-fn gone_of(arriving: &mut Arriving<'_>, parts: [i64; 3]) -> Result<Gone, Refused> {
+fn gone_of(context: &mut ImportContext<'_>, parts: [i64; 3]) -> Result<Gone, Refused> {
     let sum = |parts: [i64; 3]| parts.into_iter().try_fold(0i64, i64::checked_add);
     let owed = sum(parts).filter(|&owed| parts.iter().all(|&count| count >= 0) && owed <= MOST_BROUGHT);
-    let before = match *arriving.owed {
+    let before = match *context.owed {
         Some(before) => before,
-        None => owed_before(arriving.db, arriving.account)?,
+        None => owed_before(context.db, context.account)?,
     };
     let all = owed.and_then(|owed| before.checked_add(owed));
     match (owed, all) {
         (Some(owed), Some(all)) if all <= MOST_BROUGHT => {
-            *arriving.owed = Some(all);
+            *context.owed = Some(all);
             Ok(Gone { owed, parts })
         }
         _ => wrong(
