@@ -11,16 +11,15 @@ use super::kinds::ROOMS;
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, Time};
 use crate::store::StoreError;
-use crate::store::analytics::names::{Mentions, Remembered};
-use crate::store::analytics::rollups::{self, Table};
-use crate::store::calls::index::Changes;
+use crate::store::analytics::names::Remembered;
+use crate::store::analytics::rollups::Table;
 use crate::store::calls::tombstones;
 use crate::store::config::accounts::Changed;
 use crate::store::export::{AccountLine, Import, Imported, VERSION, Wrong};
 use crate::store::layout::codec;
 use crate::store::lifetime::{retention, transcripts};
 use crate::store::sql::{Connection, params};
-use crate::store::transfer::import_line::{ImportContext, LineOutcome, Refused, read, wrong};
+use crate::store::transfer::import_line::{Effects, ImportContext, LineOutcome, Refused, read, wrong};
 use crate::store::transfer::plausible::{self, HandedOut};
 use crate::store::transfer::settings::SEALED_ELSEWHERE;
 use crate::store::transfer::{batches, replays};
@@ -35,20 +34,6 @@ pub struct Known<'a> {
     pub vault: &'a Vault,
     /// The campaigns and agents that have records.
     pub remembered: &'a Remembered,
-}
-
-/// What the lines change beside the tables, once they are committed.
-#[derive(Default)]
-pub struct Effects {
-    /// The configuration.
-    pub changed: Vec<Changed>,
-    /// Where calls are found.
-    pub found: Changes,
-    /// The numbers of accounts; written with the lines.
-    tallies: rollups::Changes,
-    /// Campaigns and agents; written with the lines.
-    mentions: Mentions,
-    owed: Option<i64>,
 }
 
 /// Takes lines in. What is wrong with one does not keep the others out.
@@ -118,27 +103,9 @@ fn take(
         return Err(Refused::All("no_account_line", detail.to_owned()));
     };
     let [origin, tag] = [origin, tag].map(|mark| Tag::from_random(mark.cast_unsigned()));
-    let (deliver, now) = (import.deliver, import.now);
-    let Effects { changed, found, tallies, mentions, owed } = effects;
     let Known { vault, remembered } = known;
-    let mut context = ImportContext {
-        db,
-        vault,
-        account,
-        origin,
-        tag,
-        is_open,
-        deliver,
-        now,
-        rules: import.rules.as_ref(),
-        handed_out,
-        owed,
-        changed,
-        found,
-        tallies,
-        mentions,
-        remembered,
-    };
+    let mut context =
+        ImportContext { db, vault, account, origin, tag, is_open, handed_out, remembered, import, effects };
     if kind == "end" {
         return match may_end {
             true => end(&context).map(|()| (kind, None)),

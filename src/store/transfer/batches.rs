@@ -417,7 +417,7 @@ fn take_one(
         return wrong("malformed_line", "Its counts cannot be.");
     }
     let db = context.db;
-    let due = lost_at.map(|due| put_off(due, context.now));
+    let due = lost_at.map(|due| put_off(due, context.import.now));
     db.prepare_cached(
         "INSERT INTO contacts (id, about, heard, ended, completed, is_open, due /*!, account */)
          VALUES (?, ?, ?, ?, ?, ?, ? /*!, @1 */)",
@@ -459,7 +459,7 @@ pub struct Link {
 
 /// Reads what a call counts for. As what it counts for a contact follows from its record.
 pub fn link(context: &ImportContext<'_>, line: &CallLine, counted: Counted) -> Result<Link, Refused> {
-    let lost_at = line.lost_at.map(|due| put_off(due, context.now));
+    let lost_at = line.lost_at.map(|due| put_off(due, context.import.now));
     let Some(id) = &line.counts_for else {
         return Ok(Link { batch_and_contact: None, counted: Counted::Heard, lost_at });
     };

@@ -125,8 +125,8 @@ pub fn take(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, 
         outcome.map_or(0, |_| line.updated_at.as_micros())
     ])?;
     link.write(context, key)?;
-    context.found.add(hash, key);
-    context.tallies.book(context.account, None, rollups::of_call(db, key)?);
-    context.mentions.note(context.remembered, context.account, &snapshot);
+    context.effects.found.add(hash, key);
+    context.effects.tallies.book(context.account, None, rollups::of_call(db, key)?);
+    context.effects.mentions.note(context.remembered, context.account, &snapshot);
     Ok(LineOutcome::Added)
 }

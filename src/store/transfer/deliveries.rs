@@ -255,7 +255,7 @@ fn take_open(context: &ImportContext<'_>, line: &DeliveryLine, links: &Links) ->
             "The delivery of its call that it waits for did not come before it.",
         );
     }
-    let due = line.due.unwrap_or(context.now).as_micros();
+    let due = line.due.unwrap_or(context.import.now).as_micros();
     let tries = line.attempts.last().map_or(0, |last| last.number);
     let state = match (line.held, waits) {
         (true, _) => HELD,

@@ -7,14 +7,14 @@
 use serde::de::DeserializeOwned;
 
 use super::plausible::HandedOut;
+use crate::model::AccountKey;
 use crate::model::id::{self, Kind, Tag};
-use crate::model::{AccountKey, Time};
 use crate::store::StoreError;
 use crate::store::analytics::names::{Mentions, Remembered};
 use crate::store::analytics::rollups;
 use crate::store::calls::index::Changes;
 use crate::store::config::accounts::Changed;
-use crate::store::export::WireRules;
+use crate::store::export::Import;
 use crate::store::layout::keys::pack;
 use crate::store::sql::{Connection, OptionalExtension};
 use crate::store::vault::Vault;
@@ -77,19 +77,29 @@ pub struct ImportContext<'a> {
     pub tag: Tag,
     /// Whether anything may be written: afterwards lines are only compared.
     pub is_open: bool,
-    pub deliver: bool,
-    pub now: Time,
-    /// What can be sent to.
-    pub rules: &'a dyn WireRules,
     /// What the account has handed out.
     pub handed_out: HandedOut,
-    /// What the endpoints were owed, once somebody asked.
-    pub owed: &'a mut Option<i64>,
-    pub changed: &'a mut Vec<Changed>,
-    pub found: &'a mut Changes,
-    pub tallies: &'a mut rollups::Changes,
-    pub mentions: &'a mut Mentions,
+    /// The campaigns and agents that have records.
     pub remembered: &'a Remembered,
+    /// How the lines are taken in.
+    pub import: &'a Import,
+    /// What the lines before it changed.
+    pub effects: &'a mut Effects,
+}
+
+/// What the lines change beside the tables, once they are committed.
+#[derive(Default)]
+pub struct Effects {
+    /// The configuration.
+    pub changed: Vec<Changed>,
+    /// Where calls are found.
+    pub found: Changes,
+    /// The numbers of accounts; written with the lines.
+    pub tallies: rollups::Changes,
+    /// Campaigns and agents; written with the lines.
+    pub mentions: Mentions,
+    /// What the endpoints were owed, once somebody asked.
+    pub owed: Option<i64>,
 }
 
 impl ImportContext<'_> {

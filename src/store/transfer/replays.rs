@@ -74,7 +74,7 @@ pub fn take(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, 
     if !is_fine {
         return wrong("malformed_line", "Its numbers or its \"selection\" cannot be.");
     }
-    let now = context.now.as_micros();
+    let now = context.import.now.as_micros();
     let (state, finished_at) = match state {
         RUNNING => (CANCELLED, Some(now)),
         state => (state, line.finished_at.map(Time::as_micros)),
@@ -113,7 +113,7 @@ pub fn end(context: &ImportContext<'_>) -> Result<(), StoreError> {
             "UPDATE replays SET next_at = ? WHERE next_at = ? AND id > ? AND id < ? /*account of ?3*/",
         )?
         .execute([
-            context.now.as_micros(),
+            context.import.now.as_micros(),
             i64::MAX,
             pack(context.account, 0),
             pack(crate::model::AccountKey(context.account.0 + 1), 0),

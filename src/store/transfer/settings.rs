@@ -97,7 +97,7 @@ pub fn take_source(context: &mut ImportContext<'_>, line: &str) -> Result<LineOu
         (None, Some(clear)) => read(clear.get())?,
         (None, None) => unknown_source(line.name, dialect),
     };
-    check_source(&settings, dialect, context.now)?;
+    check_source(&settings, dialect, context.import.now)?;
     if line.deleted_at.is_none() {
         limits::check(db, context.account, Limited::Sources)?;
     }
@@ -115,7 +115,7 @@ pub fn take_source(context: &mut ImportContext<'_>, line: &str) -> Result<LineOu
         line.deleted_at.map(Time::as_micros)
     ])?;
     raise(db, context.account, "sources", number)?;
-    context.changed.push(Changed::Source(context.account, number));
+    context.effects.changed.push(Changed::Source(context.account, number));
     Ok(LineOutcome::Added)
 }
 
@@ -171,12 +171,12 @@ pub fn take_endpoint(context: &mut ImportContext<'_>, line: &str) -> Result<Line
     // One from before there was a shortest time gets that.
     settings.timeout = settings.timeout.map(|timeout| timeout.max(*TIMEOUTS.start()));
     let is_there = line.deleted_at.is_none();
-    check_endpoint(&settings, is_there.then_some(context.rules))?;
+    check_endpoint(&settings, is_there.then_some(context.import.rules.as_ref()))?;
     let lacks_secret = line.has_secret && settings.credential.is_empty();
     if lacks_secret {
         settings.credential = SealedCredential::unknown(random_bytes());
     }
-    let is_held = is_there && (lacks_secret || !context.deliver);
+    let is_held = is_there && (lacks_secret || !context.import.deliver);
     let disabled = line.disabled.or_else(|| is_held.then(|| HELD.to_owned()));
     let is_reason = |why: &String| why.len() <= LONGEST_TEXT && !why.contains('\0');
     must_fit("reason to be disabled", disabled.as_ref().is_none_or(is_reason))?;
@@ -213,7 +213,7 @@ pub fn take_endpoint(context: &mut ImportContext<'_>, line: &str) -> Result<Line
     }
     gone.write(db, key)?;
     raise(db, context.account, "endpoints", number)?;
-    context.changed.push(Changed::Endpoint(EndpointRef { account: context.account, number }));
+    context.effects.changed.push(Changed::Endpoint(EndpointRef { account: context.account, number }));
     Ok(LineOutcome::Added)
 }
 
@@ -275,14 +275,14 @@ struct Gone {
 fn gone_of(context: &mut ImportContext<'_>, parts: [i64; 3]) -> Result<Gone, Refused> {
     let sum = |parts: [i64; 3]| parts.into_iter().try_fold(0i64, i64::checked_add);
     let owed = sum(parts).filter(|&owed| parts.iter().all(|&count| count >= 0) && owed <= MOST_BROUGHT);
-    let before = match *context.owed {
+    let before = match context.effects.owed {
         Some(before) => before,
         None => owed_before(context.db, context.account)?,
     };
     let all = owed.and_then(|owed| before.checked_add(owed));
     match (owed, all) {
         (Some(owed), Some(all)) if all <= MOST_BROUGHT => {
-            *context.owed = Some(all);
+            context.effects.owed = Some(all);
             Ok(Gone { owed, parts })
         }
         _ => wrong(
