@@ -5,12 +5,12 @@ use data_encoding::BASE64;
 
 use super::kinds::ROOMS;
 use crate::model::id::{self, Kind, Tag};
-use crate::model::{AccountKey, Text, Time};
+use crate::model::{AccountKey, Time};
 use crate::store::StoreError;
 use crate::store::export::{AccountLine, After, Cursor, Exported, Heads, Keys, Secrets, VERSION, line};
 use crate::store::packed::damaged;
 use crate::store::sql::Connection;
-use crate::store::transfer::export_page::ExportPage;
+use crate::store::transfer::export_page::{ExportPage, PageLines};
 use crate::store::tx::watermarks::Edges;
 use crate::store::vault::Vault;
 
@@ -54,17 +54,15 @@ pub fn export(
             heads,
             edges,
             after: after.take(),
-            lines: Vec::new(),
-            bytes: 0,
-            last: 0,
-            last_name: Text::default(),
+            lines: PageLines::default(),
         };
         (carry.give)(&mut page)?;
-        if !page.lines.is_empty() {
-            lines.append(&mut page.lines);
+        let mut given = page.lines;
+        if !given.is_empty() {
+            lines.append(&mut given.lines);
             let last = match carry.keys {
-                Keys::Numbers(kind) => After::Number(kind, page.last),
-                Keys::Names(dimension) => After::Name(dimension, page.last_name),
+                Keys::Numbers(kind) => After::Number(kind, given.last),
+                Keys::Names(dimension) => After::Name(dimension, given.last_name),
             };
             return Ok(Exported { lines, next: Some(Cursor { after: Some(last), heads }) });
         }

@@ -95,7 +95,7 @@ pub fn give_batches(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
             source_ids,
             given: Given { endpoints: Vec::new(), reporters, ..Given::clone(&book.given) },
         };
-        if !page.add("batch", number, &fields) {
+        if !page.lines.add("batch", number, &fields) {
             break;
         }
     }
@@ -118,10 +118,10 @@ pub fn give_contacts(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
         let [first, end] = contacts_of(batch);
         let from = pack(account, after).max(first - 1);
         give_taken_in(page, from, end)?;
-        if page.is_empty() && state < BatchState::Completed as i64 {
+        if page.lines.is_empty() && state < BatchState::Completed as i64 {
             give_waiting(page, from, end)?;
         }
-        if !page.is_empty() {
+        if !page.lines.is_empty() {
             return Ok(());
         }
         after = contact_number(unpack(batch).1 + 1, 0);
@@ -146,7 +146,11 @@ fn give_taken_in(page: &mut ExportPage<'_>, from: i64, end: i64) -> Result<(), S
             lost_at: time(row.get(6)?),
         };
         let id = page.id(Kind::Contact, number);
-        if !page.add("contact", number, &ContactLine { id, waiting: Vec::new(), taken_in: Some(taken_in) }) {
+        if !page.lines.add(
+            "contact",
+            number,
+            &ContactLine { id, waiting: Vec::new(), taken_in: Some(taken_in) },
+        ) {
             break;
         }
     }
@@ -163,7 +167,7 @@ fn give_waiting(page: &mut ExportPage<'_>, from: i64, end: i64) -> Result<(), St
         let waiting: Vec<Contact> = serde_json::from_slice(&unpack_bytes(row.blob(1)?)?).map_err(damaged)?;
         let last = number + i64::try_from(waiting.len()).unwrap_or(1).max(1) - 1;
         let id = page.id(Kind::Contact, number);
-        if !page.add("contact", last, &ContactLine { id, waiting, taken_in: None }) {
+        if !page.lines.add("contact", last, &ContactLine { id, waiting, taken_in: None }) {
             break;
         }
     }

@@ -58,7 +58,7 @@ pub fn give(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
             counted,
             lost_at,
         };
-        if !page.add("call", number, &fields) {
+        if !page.lines.add("call", number, &fields) {
             break;
         }
     }

@@ -34,7 +34,7 @@ pub fn give(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
     let has_replayed = replays::has_any(page.db, page.account)?;
     for id in page_of_ids(page)? {
         let fields = line_of(page, id, has_replayed)?;
-        if !page.add("delivery", unpack(id).1, &fields) {
+        if !page.lines.add("delivery", unpack(id).1, &fields) {
             break;
         }
     }

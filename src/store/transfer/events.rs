@@ -36,7 +36,7 @@ pub fn give(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
             deliveries: row.get(8)?,
             data: raw(&unpack_text(row.blob(9)?)?)?,
         };
-        if !page.add("event", number, &fields) {
+        if !page.lines.add("event", number, &fields) {
             break;
         }
     }

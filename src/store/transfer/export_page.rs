@@ -33,10 +33,21 @@ pub struct ExportPage<'a> {
     pub heads: Heads,
     /// What is gone.
     pub edges: Edges,
+    /// Where the page begins.
     pub after: Option<After>,
+    /// What was given.
+    pub lines: PageLines,
+}
+
+/// The lines of a page so far.
+#[derive(Default)]
+pub struct PageLines {
+    /// The lines.
     pub lines: Vec<String>,
-    pub bytes: usize,
+    bytes: usize,
+    /// The number of the last record.
     pub last: i64,
+    /// The name of the last record, where records go by names.
     pub last_name: Text,
 }
 
@@ -65,7 +76,9 @@ impl ExportPage<'_> {
     pub fn id(&self, kind: Kind, number: i64) -> String {
         id::format(kind, self.tag, number)
     }
+}
 
+impl PageLines {
     /// Adds a line; false when the page is full.
     pub fn add(&mut self, kind: &str, number: i64, fields: &impl Serialize) -> bool {
         let line = line(kind, fields);

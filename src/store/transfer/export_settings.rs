@@ -36,7 +36,7 @@ pub fn give_sources(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
             secrets,
             sealed: (page.secrets == Secrets::Sealed && is_there).then(|| BASE64.encode(&packed)),
         };
-        if !page.add("source", number, &fields) {
+        if !page.lines.add("source", number, &fields) {
             break;
         }
     }
@@ -80,7 +80,7 @@ pub fn give_endpoints(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
             settings: raw(&serde_json::to_string(&settings).map_err(damaged)?)?,
             sealed: (page.secrets == Secrets::Sealed && is_there).then(|| BASE64.encode(&packed)),
         };
-        if !page.add("endpoint", unpack(id).1, &fields) {
+        if !page.lines.add("endpoint", unpack(id).1, &fields) {
             break;
         }
     }

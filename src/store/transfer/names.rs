@@ -46,7 +46,7 @@ fn give(page: &mut ExportPage<'_>, what: Dimension, word: &str) -> Result<(), St
             expected_calls: row.get(3)?,
             created_at: Time::from_micros(row.get(4)?),
         };
-        if !page.add_named(word, id, &fields) {
+        if !page.lines.add_named(word, id, &fields) {
             break;
         }
     }

@@ -42,7 +42,7 @@ pub fn give(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
             deliveries: row.get(12)?,
             finished_at: time(row.get(13)?),
         };
-        if !page.add("replay", number, &fields) {
+        if !page.lines.add("replay", number, &fields) {
             break;
         }
     }
