@@ -226,7 +226,7 @@ fn endpoint_of(row: &Row<'_>, vault: &Vault, tag: Tag) -> Result<Endpoint, Store
     let sealed: SealedEndpoint = sealed::open(vault, row.blob(2)?)?;
     let events =
         sealed.events.as_ref().map(|names| names.iter().filter_map(|name| EventType::parse(name)).collect());
-    let delivering = sealed.delivering();
+    let delivering = sealed::delivering_of(&sealed);
     Ok(Endpoint {
         account,
         number,

@@ -151,16 +151,14 @@ impl SealedEndpoint {
     }
 }
 
-impl SealedEndpoint {
-    /// How it wants to be treated.
-    pub fn delivering(&self) -> Delivering {
-        Delivering {
-            timeout: self.timeout,
-            retry_delays: self.retry_delays.clone(),
-            max_in_flight: self.max_in_flight,
-            rate_limit: self.rate_limit,
-            wait: self.wait.clone(),
-        }
+/// How an endpoint wants to be treated.
+pub fn delivering_of(sealed: &SealedEndpoint) -> Delivering {
+    Delivering {
+        timeout: sealed.timeout,
+        retry_delays: sealed.retry_delays.clone(),
+        max_in_flight: sealed.max_in_flight,
+        rate_limit: sealed.rate_limit,
+        wait: sealed.wait.clone(),
     }
 }
 

@@ -230,7 +230,7 @@ fn check_endpoint(settings: &SealedEndpoint, rules: Option<&dyn WireRules>) -> R
         let is_list = (1..=EventType::ALL.len()).contains(&events.len());
         must_fit("list of events", is_list && events.iter().all(is_said))?;
     }
-    if let Some(name) = settings.delivering().misfit() {
+    if let Some(name) = sealed::delivering_of(settings).misfit() {
         must_fit(name, false)?;
     }
     let headers = &settings.headers;
