@@ -49,7 +49,7 @@ pub const CANCELLED: i64 = 2;
 
 /// A selection as it lies in the store.
 #[derive(Serialize, Deserialize)]
-pub struct Stored {
+pub struct StoredSelection {
     event: Option<i64>,
     call: Option<i64>,
     endpoint: Option<i64>,
@@ -63,7 +63,7 @@ pub struct Stored {
     state: Option<i64>,
 }
 
-impl Stored {
+impl StoredSelection {
     fn of(selection: &Selection) -> Self {
         let Selection { event, call, endpoint, batch, campaign, agent, outcome, .. } = selection.clone();
         let kinds = selection.kinds.iter().map(|kind| kind.code()).collect();
@@ -71,30 +71,30 @@ impl Stored {
         let state = selection.state.map(state_code);
         Self { event, call, endpoint, kinds, batch, campaign, agent, outcome, from, until, state }
     }
+}
 
-    /// Whether somebody can have asked for this.
-    pub fn can_be(&self) -> bool {
-        let numbers = [self.event, self.call, self.endpoint];
-        let texts = [&self.batch, &self.campaign, &self.agent];
-        let is_time = |micros: i64| Time::from_micros(micros).is_writable();
-        numbers.into_iter().flatten().all(|number| (1..=MOST_BROUGHT).contains(&number))
-            && texts.into_iter().flatten().all(|text| is_text(text.as_bytes()))
-            && [self.from, self.until].into_iter().flatten().all(is_time)
-            && self.kinds.len() <= EventType::ALL.len()
-            && self.kinds.iter().all(|&code| EventType::from_code(code).is_some())
-            && self
-                .state
-                .is_none_or(|code| DeliveryState::ALL.into_iter().any(|state| state_code(state) == code))
-    }
+/// Whether somebody can have asked for this.
+pub fn is_possible(selection: &StoredSelection) -> bool {
+    let numbers = [selection.event, selection.call, selection.endpoint];
+    let texts = [&selection.batch, &selection.campaign, &selection.agent];
+    let is_time = |micros: i64| Time::from_micros(micros).is_writable();
+    numbers.into_iter().flatten().all(|number| (1..=MOST_BROUGHT).contains(&number))
+        && texts.into_iter().flatten().all(|text| is_text(text.as_bytes()))
+        && [selection.from, selection.until].into_iter().flatten().all(is_time)
+        && selection.kinds.len() <= EventType::ALL.len()
+        && selection.kinds.iter().all(|&code| EventType::from_code(code).is_some())
+        && selection
+            .state
+            .is_none_or(|code| DeliveryState::ALL.into_iter().any(|state| state_code(state) == code))
+}
 
-    /// The selection.
-    pub fn open(self) -> Selection {
-        let Self { event, call, endpoint, batch, campaign, agent, outcome, .. } = self;
-        let kinds = self.kinds.into_iter().filter_map(EventType::from_code).collect();
-        let (from, until) = (self.from.map(Time::from_micros), self.until.map(Time::from_micros));
-        let state = self.state.map(state_of);
-        Selection { event, call, endpoint, kinds, batch, campaign, agent, outcome, from, until, state }
-    }
+/// The selection of a stored one.
+pub fn selection_of(stored: StoredSelection) -> Selection {
+    let StoredSelection { event, call, endpoint, batch, campaign, agent, outcome, .. } = stored;
+    let kinds = stored.kinds.into_iter().filter_map(EventType::from_code).collect();
+    let (from, until) = (stored.from.map(Time::from_micros), stored.until.map(Time::from_micros));
+    let state = stored.state.map(state_of);
+    Selection { event, call, endpoint, kinds, batch, campaign, agent, outcome, from, until, state }
 }
 
 /// Begins a replay; `None` when as many are running as may.
@@ -130,7 +130,7 @@ pub fn create(
         }
         (None, None) => (purged, last, Some(last - purged)),
     };
-    let selection = serde_json::to_string(&Stored::of(&order.selection));
+    let selection = serde_json::to_string(&StoredSelection::of(&order.selection));
     db.prepare_cached(
         "INSERT INTO replays (id, created_at, selection, target, rate, dry, state, next_at, position, last, total,
          examined, deliveries /*!, account */) VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, 0, 0 /*!, @1 */)",
@@ -155,9 +155,13 @@ const COLUMNS: &str =
 
 fn replay_of(db: &Connection, row: &Row<'_>) -> Result<Replay, StoreError> {
     let id: i64 = row.get(0)?;
-    let stored: Stored = serde_json::from_str(&row.get::<String>(2)?).map_err(damaged)?;
-    let order =
-        ReplayOrder { selection: stored.open(), to: row.get(3)?, rate: row.get(4)?, dry_run: row.get(5)? };
+    let stored: StoredSelection = serde_json::from_str(&row.get::<String>(2)?).map_err(damaged)?;
+    let order = ReplayOrder {
+        selection: selection_of(stored),
+        to: row.get(3)?,
+        rate: row.get(4)?,
+        dry_run: row.get(5)?,
+    };
     Ok(Replay {
         number: unpack(id).1,
         order,

@@ -12,7 +12,7 @@ use crate::store::apply::deferral;
 use crate::store::apply::recording::Recording;
 use crate::store::calls::spans;
 use crate::store::deliveries::replays::{
-    CANCELLED, DONE, MOST_OPEN, RUNNING, Stored, count_open, deliveries_of_each,
+    CANCELLED, DONE, MOST_OPEN, RUNNING, StoredSelection, count_open, deliveries_of_each, selection_of,
 };
 use crate::store::deliveries::states::BEHIND;
 use crate::store::jobs::due::{ByTime, Due};
@@ -61,11 +61,11 @@ pub fn step(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreError>
     )?;
     let mut rows = statement.query([from, until, first, end])?;
     let Some(row) = rows.next()? else { return Ok(false) };
-    let stored: Stored = serde_json::from_str(&row.get::<String>(1)?).map_err(damaged)?;
+    let stored: StoredSelection = serde_json::from_str(&row.get::<String>(1)?).map_err(damaged)?;
     let job = Job {
         id: row.get(0)?,
         order: ReplayOrder {
-            selection: stored.open(),
+            selection: selection_of(stored),
             to: row.get(2)?,
             rate: row.get(3)?,
             dry_run: row.get(4)?,

@@ -8,7 +8,7 @@ use crate::model::Time;
 use crate::model::id::Kind;
 use crate::model::replay::RATES;
 use crate::store::StoreError;
-use crate::store::deliveries::replays::{CANCELLED, DONE, RUNNING, Stored};
+use crate::store::deliveries::replays::{CANCELLED, DONE, RUNNING, StoredSelection, is_possible};
 use crate::store::layout::keys::{MOST_BROUGHT, pack, unpack};
 use crate::store::moving::ReplayLine;
 use crate::store::sql::{OptionalExtension, params};
@@ -70,7 +70,8 @@ pub fn take(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, 
     let numbers = [line.position, line.last, line.total.unwrap_or(0), line.examined, line.deliveries];
     let is_fine = numbers.iter().all(|number| (0..=MOST_BROUGHT).contains(number))
         && RATES.contains(&line.rate)
-        && serde_json::from_str::<Stored>(line.selection.get()).is_ok_and(|stored| stored.can_be());
+        && serde_json::from_str::<StoredSelection>(line.selection.get())
+            .is_ok_and(|stored| is_possible(&stored));
     if !is_fine {
         return wrong("malformed_line", "Its numbers or its \"selection\" cannot be.");
     }
