@@ -157,7 +157,7 @@ impl Purge<'_, '_> {
                 rest = row.get(0)?;
                 break;
             }
-            self.count(row.get(1)?, state_of(row.get(2)?));
+            self.removals.count(row.get(1)?, state_of(row.get(2)?));
         }
         db.prepare_cached("DELETE FROM rendered WHERE delivery >= ? AND delivery < ? /*account of ?1*/")?
             .execute([first, rest])?;

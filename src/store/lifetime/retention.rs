@@ -16,10 +16,10 @@ use crate::ledger::{BatchBook, Contribution, Received};
 use crate::model::{AccountKey, DeliveryState, EventBody, EventType, Text, Time};
 use crate::store::analytics::rollups::{self, Changes, Table};
 use crate::store::apply::recording::Recording;
+use crate::store::apply::rows::DELETE_BODY;
 use crate::store::calls::tombstones::Of;
 use crate::store::calls::{quarantine, spans};
 use crate::store::deliveries::replays;
-use crate::store::deliveries::rows::DELETE_BODY;
 use crate::store::deliveries::states::OWNED;
 use crate::store::jobs::due::ByTime;
 use crate::store::layout::codec::{length, state_of};
@@ -82,9 +82,7 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
         purged,
         waits: false,
         is_late: false,
-        expired: 0,
-        gone: BTreeMap::new(),
-        uncounted: Changes::default(),
+        removals: Removals::default(),
         recording,
     };
     // What has its own time in it ages from the import on, as everything that came with it.
@@ -105,7 +103,7 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
             .prepare_cached("UPDATE accounts SET purge_at = ? WHERE account = ?")?
             .execute([next, account])?;
     }
-    purge.finish()?;
+    purge.removals.write(purge.recording.tx.db, purge.account)?;
     Ok(true)
 }
 
@@ -123,12 +121,19 @@ pub struct Purge<'a, 'b> {
     pub waits: bool,
     /// What is under way is called off too: it was waited for.
     pub is_late: bool,
+    /// What it removed.
+    pub removals: Removals,
+}
+
+/// What a step removed, to be booked in the transaction in which it goes.
+#[derive(Default)]
+pub struct Removals {
     /// Deliveries that were pending.
     expired: usize,
-    /// Deliveries that are gone, by endpoint.
-    gone: BTreeMap<i64, Sum>,
-    /// What calls that are gone go on adding to the numbers of the account.
-    uncounted: Changes,
+    /// Deliveries, by endpoint.
+    deliveries: BTreeMap<i64, Sum>,
+    /// What calls go on adding to the numbers of the account.
+    calls: Changes,
 }
 
 /// What a removal goes by of an event.
@@ -331,8 +336,8 @@ impl Purge<'_, '_> {
                 let endpoint = reference(closed.endpoint);
                 self.recording.committed.called_off.push((endpoint, unpack(closed.id).1));
             }
-            self.count(closed.endpoint, DeliveryState::Cancelled);
-            self.expired += 1;
+            self.removals.count(closed.endpoint, DeliveryState::Cancelled);
+            self.removals.expired += 1;
         }
         Ok(are_all.then_some(under_way))
     }
@@ -378,7 +383,7 @@ impl Purge<'_, '_> {
                 rest = row.get(0)?;
                 break;
             }
-            self.count(row.get(1)?, state_of(row.get(2)?));
+            self.removals.count(row.get(1)?, state_of(row.get(2)?));
         }
         db.prepare_cached("DELETE FROM settled WHERE id >= ? AND id < ? /*account of ?1*/")?
             .execute([first, rest])?;
@@ -419,14 +424,12 @@ impl Purge<'_, '_> {
             if !(self.remove_bodies([id, id + 1], &under_way)? && self.remove_settled([id, id + 1])?) {
                 return Ok(false);
             }
-            db.prepare_cached("DELETE FROM replayed WHERE event = ? /*account of ?1*/ AND delivery = ?")?
-                .execute([event, id])?;
+            db.prepare_cached(
+                "DELETE FROM replayed WHERE event = ? /*account of ?1*/ AND delivery = ?",
+            )?
+            .execute([event, id])?;
         }
         Ok(i64::try_from(found).unwrap_or(i64::MAX) < STEP)
-    }
-
-    pub fn count(&mut self, endpoint: i64, state: DeliveryState) {
-        *self.gone.entry(endpoint).or_default().of_mut(state) += 1;
     }
 
     /// Removes an event whose deliveries are gone. A call goes with its last event, and so does what is remembered of a
@@ -482,7 +485,7 @@ impl Purge<'_, '_> {
     pub fn book_gone(&mut self, adds: Option<Contribution>) {
         match adds {
             Some(ended) if ended.place.hour.is_some() => {
-                self.uncounted.book(self.account, None, Some(ended));
+                self.removals.calls.book(self.account, None, Some(ended));
             }
             open => {
                 self.recording.numbers.count(self.account, open, None);
@@ -518,13 +521,19 @@ impl Purge<'_, '_> {
         let told = BatchBook { completed: is_completed, failed: !is_completed };
         self.recording.bury(source, Of::Batch(&batch.batch_id), Received::of_batch(told))
     }
+}
 
-    /// Books what is gone, in the transaction in which it goes.
-    fn finish(self) -> Result<(), StoreError> {
-        let db = self.recording.tx.db;
-        self.uncounted.write(db, Table::Gone)?;
-        let edges = Edges::of(db, self.account)?;
-        for (&endpoint, gone) in &self.gone {
+impl Removals {
+    /// Counts a delivery.
+    pub fn count(&mut self, endpoint: i64, state: DeliveryState) {
+        *self.deliveries.entry(endpoint).or_default().of_mut(state) += 1;
+    }
+
+    /// Books it.
+    fn write(self, db: &Connection, account: AccountKey) -> Result<(), StoreError> {
+        self.calls.write(db, Table::Gone)?;
+        let edges = Edges::of(db, account)?;
+        for (&endpoint, gone) in &self.deliveries {
             db.later(
                 "INSERT INTO purged (endpoint, delivered, dead, cancelled /*!, account */)
                  VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
@@ -534,9 +543,9 @@ impl Purge<'_, '_> {
                 [endpoint, gone.delivered, gone.dead, gone.cancelled],
             )?;
         }
-        forget_shapes(db, self.gone.keys().copied(), &edges)?;
+        forget_shapes(db, self.deliveries.keys().copied(), &edges)?;
         if self.expired > 0 {
-            let (account, expired) = (self.account.0, self.expired);
+            let (account, expired) = (account.0, self.expired);
             warn!(
                 account,
                 expired, "deliveries were called off: their events are past the account's retention"
@@ -567,7 +576,8 @@ fn forget_shapes(
         ("settled WHERE endpoint = ? AND state <> 1 AND state = 2", there),
         ("settled WHERE endpoint = ? AND state <> 1 AND state = 3", there),
     ] {
-        let sql = format!("SELECT id, revision FROM {rows} AND id > ? /*account of ?1*/ ORDER BY id LIMIT 1");
+        let sql =
+            format!("SELECT id, revision FROM {rows} AND id > ? /*account of ?1*/ ORDER BY id LIMIT 1");
         let params: Vec<[i64; 2]> = several.iter().map(|&endpoint| [endpoint, after]).collect();
         let found = db.query_each(&sql, &params, |row| Ok((row.get(0)?, row.get(1)?)))?;
         for (oldest, found) in oldest.iter_mut().zip(found) {
