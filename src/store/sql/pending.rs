@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::bulk::{Bulk, Column};
 use super::template::Takes;
-use super::value::{Owned, Value};
+use super::value::{OwnedValue, Value};
 
 /// A statement that the server has prepared.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub enum Pending {
     /// For many rows.
     Many(&'static Bulk, Vec<Column>),
     /// For one, with its parameters.
-    One(Arc<Prepared>, Vec<Owned>),
+    One(Arc<Prepared>, Vec<OwnedValue>),
 }
 
 /// Adds a row to those that wait for the same statement.

@@ -18,7 +18,7 @@ use super::bulk::{Bulk, Column};
 use super::error::{Error, Result};
 use super::pending::{self, Pending, Prepared};
 use super::template;
-use super::value::{Owned, Value};
+use super::value::{OwnedValue, Value};
 
 /// How long any answer may take. The server gives a statement up earlier, see [`SETTINGS`]; this is for one that is gone.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -275,7 +275,7 @@ impl Wire {
     pub fn push_one(&self, statement: Arc<Prepared>, values: &[Value<'_>]) {
         let beginnings = statement.takes.beginnings(values, Value::beginning);
         let taken = statement.takes.values.iter().map(|&at| values.get(at).unwrap_or(&Value::Null));
-        let params = taken.chain(&beginnings).map(Owned::from).collect();
+        let params = taken.chain(&beginnings).map(OwnedValue::from).collect();
         self.pending.borrow_mut().push(Pending::One(statement, params));
     }
 

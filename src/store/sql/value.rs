@@ -157,9 +157,9 @@ impl ToSql for Value<'_> {
     to_sql_checked!();
 }
 
-/// A value that waits.
+/// A value that waits to be sent, with its bytes.
 #[derive(Clone, Debug)]
-pub enum Owned {
+pub enum OwnedValue {
     /// Nothing.
     Null,
     /// A whole number.
@@ -172,7 +172,7 @@ pub enum Owned {
     Blob(Vec<u8>),
 }
 
-impl From<&Value<'_>> for Owned {
+impl From<&Value<'_>> for OwnedValue {
     fn from(value: &Value<'_>) -> Self {
         match *value {
             Value::Null => Self::Null,
@@ -184,7 +184,7 @@ impl From<&Value<'_>> for Owned {
     }
 }
 
-impl Owned {
+impl OwnedValue {
     /// The same, lent.
     pub fn value(&self) -> Value<'_> {
         match self {
@@ -197,7 +197,7 @@ impl Owned {
     }
 }
 
-impl ToSql for Owned {
+impl ToSql for OwnedValue {
     fn to_sql(
         &self,
         ty: &Type,
