@@ -46,6 +46,35 @@ struct Begin {
     guard: Option<(Arc<Prepared>, i64)>,
 }
 
+/// The transaction of a connection.
+#[derive(Debug, Default)]
+struct Transaction {
+    /// It shall begin, and nothing was sent of it.
+    begins: RefCell<Option<Begin>>,
+    /// It has begun, or shall begin.
+    is_open: Cell<bool>,
+    /// A statement of it failed; nothing of it can be committed.
+    has_failed: Cell<bool>,
+}
+
+impl Transaction {
+    fn begin(&self, begin: Begin) {
+        self.begins.replace(Some(begin));
+        self.is_open.set(true);
+        self.has_failed.set(false);
+    }
+
+    /// Forgets it. True if there is one, and the server has been sent its beginning.
+    fn forget(&self) -> bool {
+        if !self.is_open.take() {
+            return false;
+        }
+        let has_begun = self.begins.take().is_none();
+        self.has_failed.set(false);
+        has_begun
+    }
+}
+
 /// A connection to a server.
 #[derive(Debug)]
 pub struct Wire {
@@ -56,14 +85,9 @@ pub struct Wire {
     pending: RefCell<Vec<Pending>>,
     /// How often an answer was waited for.
     round_trips: Cell<u64>,
-    /// A transaction shall begin, and nothing was sent of it.
-    begins: RefCell<Option<Begin>>,
-    /// A transaction has begun.
-    is_open: Cell<bool>,
+    transaction: Transaction,
     /// How long any answer may take; `None` is as long as it takes.
     patience: Cell<Option<Duration>>,
-    /// A statement of the transaction failed; nothing of it can be committed.
-    has_failed: Cell<bool>,
     /// The server fell silent; nothing that comes later can be told from what was waited for.
     is_broken: Cell<bool>,
     /// What every statement has to pass, in builds for tests.
@@ -92,10 +116,8 @@ impl Wire {
             statements: RefCell::default(),
             pending: RefCell::default(),
             round_trips: Cell::new(0),
-            begins: RefCell::default(),
-            is_open: Cell::new(false),
+            transaction: Transaction::default(),
             patience: Cell::new(Some(PATIENCE)),
-            has_failed: Cell::new(false),
             is_broken: Cell::new(false),
             check,
         })
@@ -139,7 +161,7 @@ impl Wire {
         let done = wait(runtime, self.patience.get(), work);
         match &done {
             Err(Error::Silent) => self.is_broken.set(true),
-            Err(_) => self.has_failed.set(self.is_open.get()),
+            Err(_) => self.transaction.has_failed.set(self.transaction.is_open.get()),
             Ok(_) => {}
         }
         done
@@ -189,7 +211,7 @@ impl Wire {
             (statement, params)
         });
         let waiting: Vec<(&Arc<Prepared>, Vec<&(dyn ToSql + Sync)>)> = waiting.collect();
-        let begins = self.begins.take();
+        let begins = self.transaction.begins.take();
         self.round_trips.update(|trips| trips + 1);
         self.run(async {
             let begun = self.begun(begins.as_ref());
@@ -281,17 +303,14 @@ impl Wire {
 
     /// A transaction begins with the next statement.
     pub fn begin(&self, sql: &'static str) {
-        self.begins.replace(Some(Begin { sql, guard: None }));
-        self.is_open.set(true);
-        self.has_failed.set(false);
+        self.transaction.begin(Begin { sql, guard: None });
     }
 
     /// The same, and a statement with this number for its parameter goes before everything else: should it fail, so does
     /// the transaction.
     pub fn begin_guarded(&self, guard: &str, number: i64) -> Result<()> {
         let guard = self.prepare(guard)?;
-        self.begin("BEGIN");
-        self.begins.replace(Some(Begin { sql: "BEGIN", guard: Some((guard, number)) }));
+        self.transaction.begin(Begin { sql: "BEGIN", guard: Some((guard, number)) });
         Ok(())
     }
 
@@ -300,21 +319,20 @@ impl Wire {
     /// # Errors
     /// When nothing was committed; [`Error::Silent`] when nobody knows.
     pub fn commit(&self) -> Result<()> {
-        if self.has_failed.get() {
+        if self.transaction.has_failed.get() {
             self.roll_back();
             return Err(Error::Shape("a statement failed, and with it the transaction".to_owned()));
         }
-        if self.begins.borrow().is_some() && self.pending.borrow().is_empty() {
+        if self.transaction.begins.borrow().is_some() && self.pending.borrow().is_empty() {
             // Nothing was asked of the server.
-            self.begins.take();
-            self.is_open.set(false);
+            self.transaction.forget();
             return Ok(());
         }
         let done = self.send(self.client.batch_execute("COMMIT"));
         if done.is_err() {
             self.roll_back();
         }
-        self.is_open.set(false);
+        self.transaction.is_open.set(false);
         match done {
             Err(Error::Postgres(error)) if error.is_closed() => Err(Error::Silent),
             done => done,
@@ -324,12 +342,7 @@ impl Wire {
     /// Forgets the transaction, if there is one.
     pub fn roll_back(&self) {
         self.pending.take();
-        if !self.is_open.take() {
-            return;
-        }
-        let has_begun = self.begins.take().is_none();
-        self.has_failed.set(false);
-        if has_begun
+        if self.transaction.forget()
             && !self.is_broken()
             && let Err(error) = self.run(async { Ok(self.client.batch_execute("ROLLBACK").await?) })
         {
