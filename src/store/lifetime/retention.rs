@@ -16,10 +16,10 @@ use crate::ledger::{BatchBook, Contribution, Received};
 use crate::model::{AccountKey, DeliveryState, EventBody, EventType, Text, Time};
 use crate::store::analytics::rollups::{self, Changes, Table};
 use crate::store::apply::recording::Recording;
-use crate::store::apply::rows::DELETE_BODY;
 use crate::store::calls::tombstones::Of;
 use crate::store::calls::{quarantine, spans};
 use crate::store::deliveries::replays;
+use crate::store::deliveries::rows::DELETE_BODY;
 use crate::store::deliveries::states::OWNED;
 use crate::store::jobs::due::ByTime;
 use crate::store::layout::codec::{length, state_of};
@@ -424,10 +424,8 @@ impl Purge<'_, '_> {
             if !(self.remove_bodies([id, id + 1], &under_way)? && self.remove_settled([id, id + 1])?) {
                 return Ok(false);
             }
-            db.prepare_cached(
-                "DELETE FROM replayed WHERE event = ? /*account of ?1*/ AND delivery = ?",
-            )?
-            .execute([event, id])?;
+            db.prepare_cached("DELETE FROM replayed WHERE event = ? /*account of ?1*/ AND delivery = ?")?
+                .execute([event, id])?;
         }
         Ok(i64::try_from(found).unwrap_or(i64::MAX) < STEP)
     }
@@ -576,8 +574,7 @@ fn forget_shapes(
         ("settled WHERE endpoint = ? AND state <> 1 AND state = 2", there),
         ("settled WHERE endpoint = ? AND state <> 1 AND state = 3", there),
     ] {
-        let sql =
-            format!("SELECT id, revision FROM {rows} AND id > ? /*account of ?1*/ ORDER BY id LIMIT 1");
+        let sql = format!("SELECT id, revision FROM {rows} AND id > ? /*account of ?1*/ ORDER BY id LIMIT 1");
         let params: Vec<[i64; 2]> = several.iter().map(|&endpoint| [endpoint, after]).collect();
         let found = db.query_each(&sql, &params, |row| Ok((row.get(0)?, row.get(1)?)))?;
         for (oldest, found) in oldest.iter_mut().zip(found) {

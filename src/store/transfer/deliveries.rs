@@ -46,9 +46,8 @@ fn page_of_ids(page: &ExportPage<'_>) -> Result<Vec<i64>, StoreError> {
     let (db, [after, head, limit]) = (page.db, page.range(page.heads.deliveries));
     let mut ids: Vec<i64> = Vec::new();
     for (table, after) in [("open", after), ("settled", after.max(page.edges.before_deliveries()))] {
-        let sql = format!(
-            "SELECT id FROM {table} WHERE id > ? AND id <= ? /*account of ?1*/ ORDER BY id LIMIT ?"
-        );
+        let sql =
+            format!("SELECT id FROM {table} WHERE id > ? AND id <= ? /*account of ?1*/ ORDER BY id LIMIT ?");
         for id in db.prepare_cached(&sql)?.query_map([after, head, limit], |row| row.get(0))? {
             ids.push(id?);
         }
@@ -169,9 +168,7 @@ pub fn take(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, 
 fn recorded(db: &Connection, edges: &Edges, key: i64) -> Result<Option<(i64, i64)>, StoreError> {
     for table in ["open", "settled"] {
         let known: Option<(i64, i64)> = db
-            .prepare_cached(&format!(
-                "SELECT endpoint, event FROM {table} WHERE id = ? /*account of ?1*/"
-            ))?
+            .prepare_cached(&format!("SELECT endpoint, event FROM {table} WHERE id = ? /*account of ?1*/"))?
             .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         if let Some(known) = known.filter(|_| table == "open" || edges.has_delivery(key)) {
@@ -208,9 +205,7 @@ fn check_links(
     let (replay, says) = (line.replay_id.as_ref(), line.says.as_ref().map(position).transpose()?);
     let replay = replay.map(|id| context.key(Kind::Replay, id)).transpose()?;
     let found: Option<(Option<i64>, i64, i64)> = db
-        .prepare_cached(
-            "SELECT call, first_delivery, deliveries FROM events WHERE id = ? /*account of ?1*/",
-        )?
+        .prepare_cached("SELECT call, first_delivery, deliveries FROM events WHERE id = ? /*account of ?1*/")?
         .query_row([pack(context.account, event)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
     let Some((call, first, count)) = found.filter(|_| edges.has_event(event) && edges.has_delivery(delivery))
