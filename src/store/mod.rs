@@ -4,7 +4,9 @@
 //! `commit` (what comes in, what attempts came to), `queues` (deliveries that a node owns), `account_config`, `api_keys`,
 //! `batches`, `analytics`, `views` (calls, deliveries, counters, quarantine), `feed`, `erasure`, `export` with `moving`,
 //! `progress` with `condition` (maintenance), `notification` (other nodes) and `error`. `group` gathers what waits for a
-//! transaction. `rooms` implements the roles in the SQL of `sql`; `sqlite` and `postgres` are each one's own.
+//! transaction. The folders are the parts of the store, from the ground up: `sql`, `layout`, `config`, `tx`, the working sets of a
+//! transaction (`analytics`, `calls`, `deliveries`, `batches`), `jobs`, `reads`, `apply`, `lifetime`, `transfer`, `records`,
+//! `maintenance`, `engine`, which implements the roles, and `sqlite` and `postgres`, which are each one's own.
 
 mod account_config;
 mod account_turns;

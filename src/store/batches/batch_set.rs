@@ -1,6 +1,7 @@
 //! The batches and contacts of a transaction: each is loaded once, changed in memory, written once. Whether one was prefetched
 //! is known here alone. Does not depend on what a call does to them.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -53,12 +54,11 @@ impl BatchSet {
 
     /// The contact of a key, to be changed.
     pub fn contact(&mut self, tx: &Tx<'_>, key: i64) -> Result<Option<&mut LoadedContact>, StoreError> {
-        if !self.contacts.contains_key(&key) {
+        if let Entry::Vacant(unknown) = self.contacts.entry(key) {
             let sql = format!("SELECT {CONTACT_COLUMNS} FROM contacts WHERE id = ? /*account of ?1*/");
             let mut statement = tx.db.prepare_cached(&sql)?;
             let mut rows = statement.query([key])?;
-            let loaded = rows.next()?.map(|row| LoadedContact::of(&row)).transpose()?;
-            self.contacts.insert(key, loaded);
+            unknown.insert(rows.next()?.map(|row| LoadedContact::of(&row)).transpose()?);
         }
         Ok(self.contacts.get_mut(&key).and_then(Option::as_mut))
     }

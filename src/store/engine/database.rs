@@ -1,4 +1,4 @@
-//! What the rooms ask of a database: threads with connections that write, others that read, and transactions that are seen
+//! What a database has to be: threads with connections that write, others that read, and transactions that are seen
 //! by everybody once they are committed and by nobody before. Refuses to know which database it is.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,7 +25,7 @@ use crate::store::tx::transaction::Tx;
 use crate::store::vault::Vault;
 use crate::store::{AccountConfig, Answer, Committed, EndpointRef, Owned, Place, Queues, StoreError};
 
-/// A database with all the rooms in it.
+/// A database with all records in it.
 pub struct RoomStore<D> {
     pub(in crate::store) database: D,
     pub(in crate::store) directory: Arc<Directory>,

@@ -1,4 +1,4 @@
-//! The store of many nodes: the rooms in one PostgreSQL database. Some threads with a connection each write, a few read,
+//! The store of many nodes: all records in one PostgreSQL database. Some threads with a connection each write, a few read,
 //! another keeps the lease and hears what other nodes do. Refuses to know HTTP and the rules of the ledger.
 
 mod configuration;

@@ -1,5 +1,5 @@
 //! The tables on PostgreSQL, and the way from an older set of them to today's, which nodes that are one version behind go
-//! on working with. They are the tables of the rooms, by the same names: keys with the account in their upper bits, so that
+//! on working with. They are the tables of the embedded store, by the same names: keys with the account in their upper bits, so that
 //! every key begins with the account. Refuses to know what the rows mean.
 //!
 //! Every table of what accounts have says the account once more in a column, which is a part of each of its keys, so that
@@ -255,10 +255,10 @@ const RIGHTS: &str = "
 ALTER TABLE api_keys ADD COLUMN rights BIGINT, ADD COLUMN expires_at BIGINT, ADD COLUMN last_used_at BIGINT;
 ";
 
-/// See the rooms' `holds`.
+/// See `apply/deferral.rs`.
 const RENDERED_BY_SNAPSHOT: &str = "CREATE INDEX rendered_by_snapshot ON rendered (account, snapshot);";
 
-/// What is left of removed records; see the rooms' `tombstones`.
+/// What is left of removed records; see `calls/tombstones.rs`.
 const TOMBSTONES: &str = r"
 CREATE TABLE tombstones (
     id BIGINT NOT NULL, account BIGINT NOT NULL, hash BIGINT NOT NULL, rest BIGINT NOT NULL,

@@ -1,10 +1,10 @@
 //! The erasure of a person as a job: made in one transaction, done in small steps behind everything else, going on
-//! after a restart where it was, and at the end overwriting what SQLite leaves behind. Refuses to know which rooms there
-//! are and how each erases itself: that is `list`.
+//! after a restart where it was, and at the end overwriting what SQLite leaves behind. Does not depend on which kinds of
+//! records there are, and how a person is erased from each: that is `kinds`.
 
 use tracing::info;
 
-use super::kinds::ROOMS;
+use super::kinds::KINDS;
 use crate::model::{AccountKey, Mention, Time};
 use crate::store::apply::recording::Recording;
 use crate::store::erasure::Erasure;
@@ -33,7 +33,7 @@ CREATE TABLE erasure_calls (
 CREATE TABLE overwritten (id INTEGER PRIMARY KEY, zeros BLOB NOT NULL);
 ";
 
-/// After the rooms: free pages are filled with zeros and freed again.
+/// After all kinds: free pages are filled with zeros and freed again.
 const FREE_SPACE: &str = "free space";
 /// Then copies that lie between the rows of pages are cleared.
 const GAPS: &str = "gaps";
@@ -46,7 +46,7 @@ const PAGE_CONTENT: i64 = 4092;
 
 /// The first room from this one on where a person may be.
 fn next_room(from: usize) -> Option<&'static str> {
-    ROOMS[from..].iter().find(|room| room.erase.is_some()).map(|room| room.name)
+    KINDS[from..].iter().find(|kind| kind.erase.is_some()).map(|kind| kind.name)
 }
 
 /// Makes a job.
@@ -137,7 +137,7 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
         file.pragma_update(None, "secure_delete", "ON")?;
     }
     let now = recording.tx.now.as_micros();
-    let Some(room) = ROOMS.iter().position(|room| room.name == name) else {
+    let Some(room) = KINDS.iter().position(|kind| kind.name == name) else {
         let (next, place) = if name == GAPS {
             page_scrub::clear(db.sqlite(), place)?.map_or((LOG, 0), |place| (GAPS, place))
         } else {
@@ -160,7 +160,7 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
         budget: Budget::new(),
         counts: serde_json::from_str(&counts).map_err(damaged)?,
     };
-    let more = match ROOMS[room].erase {
+    let more = match KINDS[room].erase {
         Some(erase) => erase(&mut erasing)?,
         None => false,
     };

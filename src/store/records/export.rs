@@ -3,7 +3,7 @@
 
 use data_encoding::BASE64;
 
-use super::kinds::ROOMS;
+use super::kinds::KINDS;
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, Time};
 use crate::store::StoreError;
@@ -35,7 +35,7 @@ pub fn export(
     (head.line.position, head.line.calls) = (heads.position, heads.calls);
     (head.line.deliveries, head.line.batches) = (heads.deliveries, heads.batches);
     let mut lines = if cursor.after.is_none() { vec![line("account", &head.line)] } else { Vec::new() };
-    let carried = ROOMS.iter().filter_map(|room| room.carry.as_ref()).collect::<Vec<_>>();
+    let carried = KINDS.iter().filter_map(|kind| kind.carry.as_ref()).collect::<Vec<_>>();
     let mut room = match &cursor.after {
         None => 0,
         Some(after) => carried

@@ -7,7 +7,7 @@
 use data_encoding::BASE64;
 use serde::Deserialize;
 
-use super::kinds::ROOMS;
+use super::kinds::KINDS;
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, Time};
 use crate::store::StoreError;
@@ -112,9 +112,9 @@ fn take(
             false => Ok((kind, Some(LineOutcome::Unchanged))),
         };
     }
-    let room = ROOMS.iter().filter_map(|room| room.carry.as_ref()).find(|carry| carry.word == kind);
+    let room = KINDS.iter().filter_map(|kind| kind.carry.as_ref()).find(|carry| carry.word == kind);
     let Some(room) = room else {
-        let known: Vec<&str> = ROOMS.iter().filter_map(|room| Some(room.carry.as_ref()?.word)).collect();
+        let known: Vec<&str> = KINDS.iter().filter_map(|room| Some(room.carry.as_ref()?.word)).collect();
         return wrong("unknown_kind", format!("Its kind is none of: account, {}, end.", known.join(", ")));
     };
     (room.take)(&mut context, line).map(|outcome| (kind, Some(outcome)))

@@ -1,5 +1,5 @@
-//! The rooms of the store: how each erases a person, and how its records leave with an account and come in with one. A new
-//! kind of record joins with an entry in [`ROOMS`] and its functions. Refuses to know who is erased and in how many steps.
+//! The kinds of records: how a person is erased from each, and how each is exported and imported. A new kind joins with an
+//! entry in [`KINDS`] and its functions. Does not depend on who is erased and in how many steps.
 //!
 //! Records keep their ids, times and outcomes: the feed has no gap, the sums and the statistics hold. What was still
 //! owed about the person is called off, because whoever asks to be forgotten is told of to nobody any more; what was
@@ -19,7 +19,7 @@ use crate::store::transfer::{batches, calls, deliveries, events, export_settings
 type Erase = fn(&mut Erasing<'_, '_>) -> Result<bool, StoreError>;
 
 /// A kind of record.
-pub struct Room {
+pub struct RecordKind {
     /// Its name in jobs that are under way. Never use one again for something else.
     pub name: &'static str,
     /// Does one step of erasing a person; true when there is more. `None` where no person is.
@@ -53,11 +53,11 @@ impl Carry {
 
 /// Every room, in the order in which they are gone through: whatever a record points to stands before it. Only contacts
 /// stand behind the calls that count for them: a call that ends between the two is then counted, not waited for.
-pub const ROOMS: &[Room] = &[
+pub const KINDS: &[RecordKind] = &[
     // First of all, so that no event is recorded of a person any more once events are gone through: contacts that are asked
     // for, or given up, are told of.
-    Room { name: "requests", erase: Some(erasing_contacts::erase), carry: None },
-    Room {
+    RecordKind { name: "requests", erase: Some(erasing_contacts::erase), carry: None },
+    RecordKind {
         name: "sources",
         erase: None,
         carry: Carry::of(
@@ -67,7 +67,7 @@ pub const ROOMS: &[Room] = &[
             settings::take_source,
         ),
     },
-    Room {
+    RecordKind {
         name: "endpoints",
         erase: None,
         carry: Carry::of(
@@ -77,48 +77,48 @@ pub const ROOMS: &[Room] = &[
             settings::take_endpoint,
         ),
     },
-    Room {
+    RecordKind {
         name: "campaigns",
         erase: None,
         carry: Carry::of(Names(Dimension::Campaign), "campaign", names::give_campaigns, names::take_campaign),
     },
-    Room {
+    RecordKind {
         name: "agents",
         erase: None,
         carry: Carry::of(Names(Dimension::Agent), "agent", names::give_agents, names::take_agent),
     },
-    Room {
+    RecordKind {
         // Erased with their contacts.
         name: "batches",
         erase: None,
         carry: Carry::of(Numbers(Kind::Batch), "batch", batches::give_batches, batches::take_batch),
     },
-    Room {
+    RecordKind {
         name: "events",
         erase: Some(erasing::events),
         carry: Carry::of(Numbers(Kind::Event), "event", events::give, events::take),
     },
-    Room {
+    RecordKind {
         name: "calls",
         erase: Some(erasing::calls),
         carry: Carry::of(Numbers(Kind::Call), "call", calls::give, calls::take),
     },
-    Room {
+    RecordKind {
         name: "contacts",
         erase: Some(erasing_contacts::erase),
         carry: Carry::of(Numbers(Kind::Contact), "contact", batches::give_contacts, batches::take_contact),
     },
-    Room {
+    RecordKind {
         name: "replays",
         erase: None,
         carry: Carry::of(Numbers(Kind::Replay), "replay", replays::give, replays::take),
     },
-    Room {
+    RecordKind {
         // Erased with the events that they tell of.
         name: "deliveries",
         erase: None,
         carry: Carry::of(Numbers(Kind::Delivery), "delivery", deliveries::give, deliveries::take),
     },
-    Room { name: "quarantine", erase: Some(erasing::quarantine), carry: None },
-    Room { name: "answers", erase: Some(erasing::answers), carry: None },
+    RecordKind { name: "quarantine", erase: Some(erasing::quarantine), carry: None },
+    RecordKind { name: "answers", erase: Some(erasing::answers), carry: None },
 ];

@@ -21,7 +21,7 @@ impl Connection {
     /// The connection to a file.
     ///
     /// # Panics
-    /// When it is one to a server: the rooms of the embedded store alone ask.
+    /// When it is one to a server: the embedded store alone asks.
     pub fn sqlite(&self) -> &rusqlite::Connection {
         match self {
             Self::Sqlite(connection) => connection,

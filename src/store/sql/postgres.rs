@@ -1,4 +1,4 @@
-//! The connection to a PostgreSQL server as the rooms use it: each statement waits for its answer, all that can go out
+//! The connection to a PostgreSQL server as the store uses it: each statement waits for its answer, all that can go out
 //! together does. Its thread drives it, so an idle one costs nothing. Refuses to know what is in the database.
 
 use std::cell::{Cell, RefCell};

@@ -1,4 +1,4 @@
-//! The embedded store: the rooms in one SQLite file, in a data directory that one process locks.
+//! The embedded store: all records in one SQLite file, in a data directory that one process locks.
 //! One thread writes, a few connections read, and every commit is on disk when it returns. Refuses to know HTTP and the
 //! rules of the ledger.
 
@@ -307,7 +307,7 @@ fn check_key(db: &rusqlite::Connection, vault: &Vault) -> Result<(), StoreError>
     }
 }
 
-/// An empty database in memory, for tests of rooms.
+/// An empty database in memory, for tests.
 #[cfg(test)]
 pub(super) fn migrated() -> Connection {
     let mut db = rusqlite::Connection::open_in_memory().unwrap();

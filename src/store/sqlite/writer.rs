@@ -1,5 +1,5 @@
 //! The writing connection with what belongs to it: how a transaction begins and ends on a file, and what is done for the
-//! file beside the rooms. Refuses to know what the work is.
+//! file beside that of the records. Refuses to know what the work is.
 
 use std::fs::File;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Rounds of maintenance, the condition of the store, and its end. What the jobs do is `rooms::maintenance`.
+//! Rounds of maintenance, the condition of the store, and its end. What the jobs do is in `maintenance`.
 
 use std::sync::PoisonError;
 

@@ -1,4 +1,4 @@
-//! The store that is made of the rooms: an implementation of each role (`store::roles`) in a file of its own, which puts each
+//! The store over any database: an implementation of each role (`store::roles`) in a file of its own, which puts each
 //! method as one transaction on the database, in the lane that it belongs to. Refuses to know which database it is.
 
 mod account_configs;
