@@ -1,6 +1,6 @@
-//! Batches in the books: which contact a call is for, what the batch adds to the record, and the counts of contact and
-//! batch, in the caller's transaction. The rules are the ledger's. Accounts whose bodies name no batch of theirs pay
-//! nothing here. Refuses to know how a batch is given and taken in.
+//! Batch attribution: which contact a call is for, what the batch adds to the record, and the counts of contact and batch, in
+//! the caller's transaction. The rules are the ledger's. Accounts whose bodies name no batch of theirs pay nothing here. Does
+//! not depend on how a batch is given and taken in.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! The ends of batches that vendors report, each recorded once, in the caller's transaction. Does not depend on how an account
-//! gives batches of its own: that is `placing`.
+//! gives batches of its own: that is `attribution`.
 
 use super::append::About;
 use super::recording::Recording;

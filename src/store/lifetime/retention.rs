@@ -1,10 +1,7 @@
-//! The lifetime of data: when events were recorded, and the removal of those that are older than their account keeps
-//! them, in steps that no door notices. Refuses to know how long anything should be kept, and who says so. Where rows go
-//! with their partition, `retiring` says what happens in place of their removal.
-//!
-//! Events have no column for when they were recorded. A slot of time has one small row, with the first position of the
-//! feed in it; what lies between two slots was recorded before the earlier one's end. So an event stays a slot longer
-//! than it would have to, and never goes too early, also when the clock was set back in between.
+//! The removal of what is older than its account keeps it, in steps that no door notices: events with their deliveries, calls,
+//! quarantine, replays, batches. `tx/slots.rs` says when an event was recorded. Where rows go with their partition,
+//! `partition_retention` says what happens in place of their removal. Does not depend on how long anything is to be kept, and
+//! who says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Batches at rest: given in parts that are each a small transaction, taken in by maintenance step by step, read page by
-//! page, removed when they are past their account's retention. Refuses to know what a call does to them: `placing`.
+//! Batches on their way in: given in parts that are each a small transaction, taken in by maintenance step by step; their
+//! endpoints go some time after their end. Does not depend on what a call does to a batch: that is `apply/attribution.rs`.
 
 use super::scheduled_batches;
 use crate::ledger::Counted;

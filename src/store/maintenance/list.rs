@@ -1,6 +1,5 @@
-//! Maintenance: what is done for accounts beside what they ask for. Each job is a kind of work that goes account by account,
-//! a step of a few milliseconds in a transaction of its own, so that what fails in one place stops nothing elsewhere.
-//! `job_turns.rs` says whose turn it is, and who rests after a failure. Does not depend on what a step does.
+//! The maintenance jobs: what is done for accounts beside what they ask for. `job.rs` says what a job is, `jobs/turns.rs` whose
+//! turn it is, and who rests after a failure. Does not depend on what a step does.
 
 use std::sync::Mutex;
 

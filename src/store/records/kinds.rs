@@ -1,9 +1,5 @@
 //! The kinds of records: how a person is erased from each, and how each is exported and imported. A new kind joins with an
 //! entry in [`KINDS`] and its functions. Does not depend on who is erased and in how many steps.
-//!
-//! Records keep their ids, times and outcomes: the feed has no gap, the sums and the statistics hold. What was still
-//! owed about the person is called off, because whoever asks to be forgotten is told of to nobody any more; what was
-//! proven delivered stays so.
 
 use crate::ledger::tally::Dimension;
 use crate::model::id::Kind;
@@ -13,7 +9,7 @@ use crate::store::lifetime::erasing::{self, Erasing};
 use crate::store::lifetime::erasing_contacts;
 use crate::store::transfer::export_page::ExportPage;
 use crate::store::transfer::import_line::{ImportContext, LineOutcome, Refused};
-use crate::store::transfer::{batches, calls, deliveries, events, export_settings, names, replays, settings};
+use crate::store::transfer::{batches, calls, deliveries, events, names, replays, settings};
 
 /// One step of erasing a person in a room; true when there is more.
 type Erase = fn(&mut Erasing<'_, '_>) -> Result<bool, StoreError>;
@@ -60,12 +56,7 @@ pub const KINDS: &[RecordKind] = &[
     RecordKind {
         name: "sources",
         erase: None,
-        carry: Carry::of(
-            Numbers(Kind::Source),
-            "source",
-            export_settings::give_sources,
-            settings::take_source,
-        ),
+        carry: Carry::of(Numbers(Kind::Source), "source", settings::give_sources, settings::take_source),
     },
     RecordKind {
         name: "endpoints",
@@ -73,7 +64,7 @@ pub const KINDS: &[RecordKind] = &[
         carry: Carry::of(
             Numbers(Kind::Endpoint),
             "endpoint",
-            export_settings::give_endpoints,
+            settings::give_endpoints,
             settings::take_endpoint,
         ),
     },

@@ -1,4 +1,5 @@
-//! Calls on their way out and in.
+//! Calls: how they are exported and imported. Each stands behind its last event; its numbers are counted anew. Does not depend
+//! on how lines are read and written.
 
 use super::batches;
 use super::export_page::{ExportPage, raw};

@@ -1,4 +1,5 @@
-//! Events on their way out and in.
+//! Events: how they are exported and imported. Each stands behind those of its call that came before it. Does not depend on how
+//! lines are read and written.
 
 use super::export_page::{ExportPage, raw};
 use super::import_line::{ImportContext, LineOutcome, Refused, is_known, is_of_call, read, wrong};

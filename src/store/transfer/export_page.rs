@@ -1,5 +1,5 @@
-//! An account on its way out: each room gives its records as lines, page by page, each page one short read.
-//! Refuses to know who asked, and which secrets they may see.
+//! A page of an export on its way out: where it begins, the lines that were added, and whether it is full. Does not depend on
+//! which kinds of lines there are, and who asked.
 
 use serde::Serialize;
 

@@ -1,8 +1,5 @@
-//! An account on its way in: lines are checked one by one and written under the numbers that they had. A line that is
-//! there already changes nothing, so whatever broke off is sent again. Refuses to know how lines travel.
-//!
-//! They go into an account that has recorded nothing yet. The first line reserves the numbers that were handed out, so
-//! what is recorded meanwhile gets numbers of its own, and takes over the mark in ids where no other account has it.
+//! What a line of an import is taken in with, and what comes of it: the account that it goes into, the numbers that were handed
+//! out there, what the import has changed so far. Does not depend on which kinds of lines there are, and how they travel.
 
 use serde::de::DeserializeOwned;
 

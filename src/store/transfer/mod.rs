@@ -5,7 +5,6 @@ pub mod calls;
 pub mod deliveries;
 pub mod events;
 pub mod export_page;
-pub mod export_settings;
 pub mod import_line;
 pub mod names;
 pub mod plausible;
