@@ -10,10 +10,10 @@ use crate::ledger::{self, Contribution};
 use crate::model::{AccountKey, Call, EventBody};
 use crate::store::batches::rows::{Placed, named};
 use crate::store::calls::loaded::Loaded;
+use crate::store::calls::quarantine;
 use crate::store::calls::tombstones::Of;
+use crate::store::config::accounts;
 use crate::store::layout::keys::pack;
-use crate::store::packed::pack_bytes;
-use crate::store::sql::params;
 use crate::store::told::{Told, ToldCall};
 use crate::store::{Booked, Incoming, Recorded, StoreError, What};
 
@@ -192,34 +192,13 @@ impl Recording<'_> {
 
     fn quarantine(&mut self, incoming: &Incoming, reason: &str) -> Result<Recorded, StoreError> {
         let source = pack(incoming.account, incoming.source);
-        let taken = self
-            .tx
-            .db
-            .prepare_cached(
-                "UPDATE sources SET in_quarantine = in_quarantine + 1
-                 WHERE id = ? /*account of ?1*/ AND in_quarantine < ?",
-            )?
-            .execute([source, self.quarantine_quota])?;
-        if taken == 0 {
+        if !accounts::may_quarantine(self.tx.db, source, self.quarantine_quota)? {
             return Ok(Recorded::QuotaExceeded);
         }
         let head = self.head(incoming.account)?;
         head.quarantined += 1;
         let id = pack(incoming.account, head.quarantined);
-        self.tx
-            .db
-            .prepare_cached(
-                "INSERT INTO quarantine (id, source, received_at, reason, content_type, body /*!, account */)
-                 VALUES (?, ?, ?, ?, ?, ? /*!, @1 */)",
-            )?
-            .execute(params![
-                id,
-                source,
-                incoming.received_at.as_micros(),
-                reason,
-                incoming.content_type,
-                pack_bytes(&incoming.raw)?
-            ])?;
+        quarantine::put(self.tx.db, id, source, incoming, reason)?;
         Ok(Recorded::Done { kind: ReceiptKind::Quarantined, planned: 0, booked: Booked::default() })
     }
 

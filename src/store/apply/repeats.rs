@@ -5,7 +5,7 @@ use super::recording::Recording;
 use crate::ledger::Received;
 use crate::model::{AccountKey, Time};
 use crate::store::StoreError;
-use crate::store::calls::tombstones::{Digest, Of, all_of, before};
+use crate::store::calls::tombstones::{self, Digest, Of, all_of, before};
 use crate::store::jobs::due::ByTime;
 use crate::store::layout::keys::unpack;
 use crate::store::sql::params;
@@ -73,8 +73,7 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
     let most = usize::try_from(STEP).unwrap_or(usize::MAX);
     let gone = oldest.iter().take(most).take_while(|row| over(row)).count();
     if let Some(&(last, _)) = oldest[..gone].last() {
-        db.prepare_cached("DELETE FROM tombstones WHERE id > ? AND id <= ? /*account of ?1*/")?
-            .execute([first, last])?;
+        tombstones::delete(db, first, last)?;
     }
     let next = match oldest.get(gone) {
         None => None,

@@ -62,3 +62,9 @@ impl MinuteSet {
             .try_for_each(|(&account, &millis)| use_up(tx.db, account, millis))
     }
 }
+
+/// All open batches of an account have failed.
+pub fn all_failed(db: &Connection, account: AccountKey) -> Result<(), StoreError> {
+    db.prepare_cached("DELETE FROM out_of_credit WHERE account = ?")?.execute([account.0])?;
+    Ok(())
+}

@@ -3,6 +3,7 @@
 
 pub(in crate::store) mod batch_set;
 pub(in crate::store) mod credit;
+pub(in crate::store) mod deadlines;
 pub(in crate::store) mod rows;
 pub(in crate::store) mod schedule;
 

@@ -66,3 +66,10 @@ pub fn remove(db: &Connection, batch: i64) -> Result<(), StoreError> {
     db.prepare_cached("DELETE FROM scheduled WHERE batch = ? /*account of ?1*/")?.execute([batch])?;
     Ok(())
 }
+
+/// The contacts of a batch up to this one were looked at.
+pub fn looked_at(db: &Connection, batch: i64, last: i64) -> Result<(), StoreError> {
+    db.prepare_cached("UPDATE scheduled SET told = ? WHERE batch = ? /*account of ?2*/")?
+        .execute([last, batch])?;
+    Ok(())
+}

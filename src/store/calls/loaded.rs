@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::ledger::{self, Change};
-use crate::ledger::{CallBook, Contribution, Received};
-use crate::model::EventType;
-use crate::model::Text;
+use crate::ledger::{self, CallBook, Change, Contribution, Received};
 use crate::model::event::CORRECTED;
+use crate::model::{EventType, Text};
 use crate::store::StoreError;
 use crate::store::analytics::rollups;
 use crate::store::layout::keys::{pack, unpack};

@@ -1,11 +1,30 @@
-//! Bodies in quarantine are taken out of it. Does not depend on who asks for that.
+//! Bodies in quarantine are put there and taken out of it. Does not depend on why a body cannot be read, and who asks.
 
 use std::collections::BTreeMap;
 
 use crate::model::AccountKey;
-use crate::store::StoreError;
+use crate::store::config::accounts;
 use crate::store::layout::keys::pack;
-use crate::store::sql::{Connection, OptionalExtension};
+use crate::store::packed::pack_bytes;
+use crate::store::sql::{Connection, OptionalExtension, params};
+use crate::store::{Incoming, StoreError};
+
+/// Puts a body into quarantine.
+pub fn put(
+    db: &Connection,
+    id: i64,
+    source: i64,
+    incoming: &Incoming,
+    reason: &str,
+) -> Result<(), StoreError> {
+    let (received_at, content_type) = (incoming.received_at.as_micros(), &incoming.content_type);
+    db.prepare_cached(
+        "INSERT INTO quarantine (id, source, received_at, reason, content_type, body /*!, account */)
+         VALUES (?, ?, ?, ?, ?, ? /*!, @1 */)",
+    )?
+    .execute(params![id, source, received_at, reason, content_type, pack_bytes(&incoming.raw)?])?;
+    Ok(())
+}
 
 /// Takes a body out of quarantine.
 pub fn discard(db: &Connection, account: AccountKey, number: i64) -> Result<bool, StoreError> {
@@ -14,8 +33,7 @@ pub fn discard(db: &Connection, account: AccountKey, number: i64) -> Result<bool
         .query_row([pack(account, number)], |row| row.get(0))
         .optional()?;
     let Some(source) = source else { return Ok(false) };
-    db.prepare_cached("UPDATE sources SET in_quarantine = in_quarantine - 1 WHERE id = ? /*account of ?1*/")?
-        .execute([source])?;
+    accounts::count_discarded(db, source, 1)?;
     Ok(true)
 }
 
@@ -36,10 +54,7 @@ pub fn discard_all(db: &Connection, ids: &[i64]) -> Result<(), StoreError> {
         }
     }
     for (source, count) in of_sources {
-        db.later(
-            "UPDATE sources SET in_quarantine = in_quarantine - ? WHERE id = ? /*account of ?2*/",
-            [count, source],
-        )?;
+        accounts::count_discarded(db, source, count)?;
     }
     Ok(())
 }

@@ -157,6 +157,13 @@ pub fn set(db: &Connection, account: AccountKey, kept: Duration, now: Time) -> R
     Ok(())
 }
 
+/// Deletes the tombstones of an account up to this one; `first` is the key before its first.
+pub fn delete(db: &Connection, first: i64, last: i64) -> Result<(), StoreError> {
+    db.prepare_cached("DELETE FROM tombstones WHERE id > ? AND id <= ? /*account of ?1*/")?
+        .execute([first, last])?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -421,3 +421,22 @@ pub fn delete(db: &Connection, table: &str, key: i64, now: Time) -> Result<bool,
         format!("UPDATE {table} SET deleted_at = ? WHERE id = ? /*account of ?2*/ AND deleted_at IS NULL");
     Ok(db.prepare_cached(&sql)?.execute(params![now.as_micros(), key])? == 1)
 }
+
+/// Counts one more body in a source's quarantine; false when it has as many as it may have.
+pub fn may_quarantine(db: &Connection, source: i64, quota: i64) -> Result<bool, StoreError> {
+    let counted = db
+        .prepare_cached(
+            "UPDATE sources SET in_quarantine = in_quarantine + 1
+             WHERE id = ? /*account of ?1*/ AND in_quarantine < ?",
+        )?
+        .execute([source, quota])?;
+    Ok(counted > 0)
+}
+
+/// So many bodies are in a source's quarantine no more.
+pub fn count_discarded(db: &Connection, source: i64, count: i64) -> Result<(), StoreError> {
+    Ok(db.later(
+        "UPDATE sources SET in_quarantine = in_quarantine - ? WHERE id = ? /*account of ?2*/",
+        [count, source],
+    )?)
+}

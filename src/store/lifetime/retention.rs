@@ -23,7 +23,7 @@ use crate::store::layout::codec::{length, state_of};
 use crate::store::layout::keys::{keys_of, pack, reference, unpack};
 use crate::store::packed::unpack_text;
 use crate::store::sql::{Connection, OptionalExtension, params};
-use crate::store::tx::slots::{end_slot, first_young, slot};
+use crate::store::tx::slots::{self, end_slot, first_young, slot};
 use crate::store::tx::step_budget::{Budget, STEP};
 use crate::store::tx::watermarks::Edges;
 use crate::store::{StoreError, Sum};
@@ -158,7 +158,7 @@ impl Purge<'_, '_> {
         let young =
             first_young(db, self.account, self.since, self.retention, self.position, self.purged, now)?;
         if young <= self.purged + 1 {
-            return self.forget_slots();
+            return slots::forget(self.recording.tx.db, self.account, self.since, STEP);
         }
         if self.recording.tx.db.drops_by_age() {
             return self.retire(young);
@@ -171,20 +171,6 @@ impl Purge<'_, '_> {
                 .execute([position, self.account.0])?;
         }
         Ok(true)
-    }
-
-    /// Removes slots whose events are gone.
-    fn forget_slots(&self) -> Result<bool, StoreError> {
-        let forgotten = self
-            .recording
-            .tx
-            .db
-            .prepare_cached(
-                "DELETE FROM slots WHERE account = ?1 AND ends IN
-                 (SELECT ends FROM slots WHERE account = ?1 AND ends <= ?2 ORDER BY ends LIMIT ?3)",
-            )?
-            .execute([self.account.0, self.since, STEP])?;
-        Ok(forgotten > 0)
     }
 
     /// Removes events that were passed over because a delivery of theirs was under way.

@@ -4,7 +4,7 @@ use crate::model::{AccountKey, Time};
 use crate::store::StoreError;
 use crate::store::apply::recording::Recording;
 use crate::store::batches::Failure;
-use crate::store::batches::credit::left;
+use crate::store::batches::credit::{self, left};
 use crate::store::layout::keys::pack;
 use crate::store::sql::Connection;
 
@@ -41,7 +41,7 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
         recording.fail(batch, Failure::out_of_credit())?;
     }
     if open.is_empty() {
-        db.prepare_cached("DELETE FROM out_of_credit WHERE account = ?")?.execute([account.0])?;
+        credit::all_failed(db, account)?;
     }
     Ok(true)
 }

@@ -49,8 +49,7 @@ pub fn step(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreError>
     for view in found.iter().filter(|view| view.book.heard == 0) {
         request(recording, batch, pack(unpack(batch).0, view.number), &view.contact)?;
     }
-    db.prepare_cached("UPDATE scheduled SET told = ? WHERE batch = ? /*account of ?2*/")?
-        .execute([last, batch])?;
+    schedule::looked_at(db, batch, last)?;
     Ok(true)
 }
 

@@ -11,6 +11,7 @@ use crate::model::event::{EventBody, EventType, HeardCall, Outcome, Stage, Step}
 use crate::model::{AccountKey, Call, Text};
 use crate::store::apply::append::About;
 use crate::store::apply::recording::Recording;
+use crate::store::batches::deadlines;
 use crate::store::batches::rows::Placed;
 use crate::store::jobs::due::{ByTime, Due};
 use crate::store::layout::keys::{keys_of, pack, unpack};
@@ -34,9 +35,7 @@ impl Recording<'_> {
         let of_batch = placed.map(|placed| self.patience_of(placed)).transpose()?.flatten();
         let Some(patience) = of_batch.or(of_source) else { return Ok(()) };
         let due = self.tx.now.after(patience).as_micros();
-        let sql = "INSERT INTO watched (call, due /*!, account */) VALUES (?1, ?2 /*!, @1 */)
-             ON CONFLICT (call /*!, account */) DO UPDATE SET due = ?2";
-        Ok(self.tx.db.later(sql, [pack(account, call), due])?)
+        deadlines::set(self.tx.db, pack(account, call), due)
     }
 }
 
@@ -87,7 +86,7 @@ fn late(recording: &Recording<'_>, due: Due, sql: &str) -> Result<Vec<i64>, Stor
 
 fn give_up_call(recording: &mut Recording<'_>, key: i64) -> Result<(), StoreError> {
     let db = recording.tx.db;
-    db.prepare_cached("DELETE FROM watched WHERE call = ? /*account of ?1*/")?.execute([key])?;
+    deadlines::clear(db, key)?;
     // A call may have gone by its age, or have ended in time.
     let open: Option<(i64, Vec<u8>)> = db
         .prepare_cached(

@@ -14,7 +14,7 @@ use crate::store::batches::rows::{
 };
 use crate::store::batches::{
     BatchState, CONTACTS_IN_STEP, Contact, Failure, Given, MOST_CONTACTS, Reporters, batch_of,
-    contact_number, credit, schedule, write,
+    contact_number, credit, deadlines, schedule, write,
 };
 use crate::store::export::CallLine;
 use crate::store::layout::codec::length;
@@ -509,11 +509,7 @@ impl Link {
             .execute(params![call, batch, contact, self.counted as i64])?;
         }
         if let Some(due) = self.lost_at {
-            db.prepare_cached(
-                "INSERT INTO watched (call, due /*!, account */) VALUES (?1, ?2 /*!, @1 */)
-                 ON CONFLICT (call /*!, account */) DO UPDATE SET due = ?2",
-            )?
-            .execute([call, due])?;
+            deadlines::set(db, call, due)?;
         }
         Ok(())
     }

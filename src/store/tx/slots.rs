@@ -85,3 +85,14 @@ pub fn first_young(
     }
     Ok(position + 1)
 }
+
+/// Forgets some slots that ended at this moment or before. True if there were any.
+pub fn forget(db: &Connection, account: AccountKey, until: i64, most: i64) -> Result<bool, StoreError> {
+    let forgotten = db
+        .prepare_cached(
+            "DELETE FROM slots WHERE account = ?1 AND ends IN
+             (SELECT ends FROM slots WHERE account = ?1 AND ends <= ?2 ORDER BY ends LIMIT ?3)",
+        )?
+        .execute([account.0, until, most])?;
+    Ok(forgotten > 0)
+}

@@ -3,6 +3,7 @@
 
 mod circles;
 mod sizes;
+mod tables;
 mod tokens;
 
 use std::collections::BTreeSet;
