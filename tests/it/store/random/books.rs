@@ -339,8 +339,10 @@ impl Books {
             body == known.sent || (body.is_none() && self.may_forget_bodies),
             "{number}: the bytes of the first attempt"
         );
+        let is_kept = if body.is_some() { "its kept body" } else { "its event" };
         let said = body.unwrap_or_else(|| Bytes::from(owned.event.data_json()));
-        self.may_say(&String::from_utf8_lossy(&said), &format!("what delivery {number} sends"));
+        let what = format!("what delivery {number} sends ({is_kept}, {})", owned.event.position);
+        self.may_say(&String::from_utf8_lossy(&said), &what);
         if let Some(line) = known.line {
             let before = self.deliveries.range(..number).filter(|(_, other)| {
                 other.endpoint == known.endpoint && other.line == Some(line) && other.is_open()
