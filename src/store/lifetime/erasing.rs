@@ -14,7 +14,7 @@ use crate::store::calls::{quarantine, spans};
 use crate::store::deliveries::replays;
 use crate::store::deliveries::rows::DELETE_BODY;
 use crate::store::deliveries::states::OWNED;
-use crate::store::layout::keys::{pack, reference, unpack};
+use crate::store::layout::keys::{keys_of, pack, reference, unpack};
 use crate::store::packed::{damaged, pack_bytes, unpack_bytes, unpack_text};
 use crate::store::reads::erased::{ANSWERED, without_answers};
 use crate::store::sql::{Connection, OptionalExtension, params};
@@ -248,8 +248,8 @@ fn erase_event(
         )?
         .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
         .optional()?;
-    // Gone by its age, and all before it too.
-    let Some((first, count, previous, of_call)) = row else { return Ok(Some(None)) };
+    // Gone by its age, and all before it too, but for those of which something was under way then.
+    let Some((first, count, previous, of_call)) = row else { return left_behind(db, id, call).map(Some) };
     // A chain that leads to another call's events is damaged, and those are another person's.
     if of_call != call {
         return Ok(Some(None));
@@ -274,6 +274,17 @@ fn erase_event(
     })?;
     erasing.count("events", 1);
     Ok(Some(spans::before(position, previous)))
+}
+
+/// The last event of a call before one that is gone by its age: retention leaves an event while an attempt on it is under way,
+/// and goes on. Few lie there. Where rows go with their partition, it waits for that event instead.
+fn left_behind(db: &Connection, gone: i64, call: Option<i64>) -> Result<Option<i64>, StoreError> {
+    let Some(call) = call.filter(|_| !db.drops_by_age()) else { return Ok(None) };
+    let [first, _] = keys_of(unpack(gone).0);
+    let last: Option<i64> = db
+        .prepare_cached("SELECT MAX(id) FROM events WHERE id > ? AND id < ? /*account of ?1*/ AND call = ?")?
+        .query_row([first, gone, call], |row| row.get(0))?;
+    Ok(last.map(|id| unpack(id).1))
 }
 
 /// A record without the number in what else is kept of it: some vendors make ids and names of it.

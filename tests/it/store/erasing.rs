@@ -208,6 +208,26 @@ pub async fn a_person_is_erased_everywhere<F: Fixture>(mut scene: Scene<F>) {
     scene.finish().await;
 }
 
+/// Retention leaves an event while an attempt on it is under way, and removes a later one of its call: the call's events do not
+/// lead to it any more.
+pub async fn an_event_left_for_its_attempt_is_erased_too<F: Fixture>(mut scene: Scene<F>) {
+    let number = scene.endpoint(|_| {}).await;
+    scene.keep(60).await;
+    let under_way = scene.hear([with("c", Step::Answered, PHONE, SECRET)]).await.owned;
+    assert_eq!(numbers(&under_way), [1]);
+    scene.hear([with("c", ENDED, PHONE, SECRET)]).await;
+    scene.wait(50);
+    scene.hear([with("c", ENDED, PHONE, "PERSONALSECRET, once more")]).await;
+    scene.wait(30);
+    scene.tidy_up().await;
+    erase(&scene, PHONE).await;
+    assert_eq!(scene.state(1).await, DeliveryState::Cancelled, "nobody is told of the person any more");
+    scene.settle(&under_way[0], Next::RetryAt(scene.now)).await;
+    assert!(scene.claim(number, 9).await.is_empty());
+    assert!(!json(&scene.feed().await).contains(SECRET));
+    scene.finish().await;
+}
+
 pub async fn what_is_erased_does_not_come_back<F: Fixture>(scene: Scene<F>) {
     scene.endpoint(|_| {}).await;
     scene.hear([with("a", Step::Ringing, PHONE, SECRET)]).await;

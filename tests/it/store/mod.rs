@@ -213,6 +213,7 @@ macro_rules! suite {
                 erasing {
                     a_person_is_erased_everywhere
                     what_is_erased_does_not_come_back
+                    an_event_left_for_its_attempt_is_erased_too
                     an_id_that_is_the_number_goes_too
                     a_contact_goes_and_its_batch_can_end
                     a_contact_on_its_way_in_goes_with_its_request
