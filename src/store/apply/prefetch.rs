@@ -103,7 +103,7 @@ impl Recording<'_> {
         };
         while let Some(row) = heads.next()? {
             let (head, revision) = Head::of(&row)?;
-            let account = AccountKey(row.get(7)?);
+            let account = AccountKey(row.get(8)?);
             self.accounts.entered(&self.tx, account, head, revision)?;
             self.tombstones.memory.note(account, head.has_tombstones);
         }

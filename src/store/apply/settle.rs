@@ -65,10 +65,10 @@ impl Recording<'_> {
         if settlement.body.is_empty() {
             return Ok(());
         }
-        // What was said may have gone by its age while the attempt was under way; then the next one encodes anew.
+        // What was said may have gone by its age while the attempt was under way; then the next one encodes anew, also
+        // when transcripts are kept for ever by now.
         let account = settlement.endpoint.account;
-        let may_be_silenced = self.config(account)?.account.transcript_retention.is_some();
-        if may_be_silenced {
+        if settlement.event <= self.head(account)?.transcripts_gone {
             // It may have said what a later event did.
             let said = [Some(settlement.event), deferral::rendered(self.tx.db, id)?];
             let is_gone = |at| erased::erased(self.tx.db, account, at).is_ok_and(|it| it.is_some());

@@ -16,6 +16,8 @@ pub struct Head {
     pub slot_ends: i64,
     /// Whether something of the account was removed that may be repeated.
     pub has_tombstones: bool,
+    /// Events up to this position have no transcript any more, whatever the account keeps from now on.
+    pub transcripts_gone: i64,
 }
 
 impl Head {
@@ -44,6 +46,7 @@ impl Head {
             quarantined: row.get(3)?,
             slot_ends: row.get(4)?,
             has_tombstones: row.get(6)?,
+            transcripts_gone: row.get(7)?,
         };
         if !head.has_room() {
             return Err(sql::Error::Shape("the numbers of an account are used up, or damaged".to_owned()));
@@ -61,5 +64,5 @@ impl Head {
 }
 
 /// The columns of [`Head::of`].
-pub const COLUMNS: &str =
-    "position, calls, deliveries, quarantined, slot_ends, revision, tombstones_at IS NOT NULL";
+pub const COLUMNS: &str = "position, calls, deliveries, quarantined, slot_ends, revision, \
+     tombstones_at IS NOT NULL, transcripts_gone";

@@ -233,6 +233,7 @@ macro_rules! suite {
                     what_is_sent_afterwards_says_no_more
                     no_kept_body_says_what_is_gone
                     what_an_attempt_keeps_there_says_no_more
+                    what_is_gone_stays_gone_when_all_is_kept_again
                 }
                 carrying {
                     a_round_trip_changes_nothing

@@ -154,3 +154,22 @@ pub async fn what_an_attempt_keeps_there_says_no_more<F: Fixture>(mut scene: Sce
     }
     scene.finish().await;
 }
+
+/// Ages that are switched off bring nothing back, also what an attempt had with it when they still stood.
+pub async fn what_is_gone_stays_gone_when_all_is_kept_again<F: Fixture>(mut scene: Scene<F>) {
+    let number = scene.endpoint(|_| {}).await;
+    keep(&scene, Some(100)).await;
+    let owned = scene.hear([with("c-1", ENDED, PHONE, SECRET)]).await.owned;
+    scene.wait(100 + A_LITTLE);
+    scene.tidy_up().await;
+    keep(&scene, None).await;
+    let mut failed = attempted(&owned[0], scene.now, Next::RetryAt(scene.later(1)));
+    failed.body = SECRET.into();
+    scene.commit(Vec::new(), vec![failed]).await;
+    scene.wait(1);
+    let again = scene.claim(number, 9).await;
+    assert_eq!((again.len(), again[0].body.get()), (1, None), "encoded anew");
+    assert!(!again[0].event.data_json().contains("\"transcript\":"));
+    scene.settle(&again[0], Next::Delivered).await;
+    scene.finish().await;
+}
