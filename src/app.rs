@@ -40,7 +40,7 @@ use crate::delivery::wire::{Exchange, Target, Wire, check_header};
 use crate::metrics::Metrics;
 use crate::model::{AccountKey, Time};
 use crate::store::export::WireRules;
-use crate::store::group::GroupWriter;
+use crate::store::ingest::group::GroupWriter;
 use crate::store::outage::Outage;
 use crate::store::postgres::{self, PostgresStore};
 use crate::store::sqlite::{Options, SqliteStore};

@@ -17,7 +17,7 @@ use super::turns::{self, Turns};
 use super::wrong_keys::WrongKeys;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::store::group::GroupWriter;
+use crate::store::ingest::group::GroupWriter;
 use crate::store::outage::Outage;
 use crate::store::{Queues, Store};
 

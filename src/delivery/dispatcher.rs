@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::endpoint::{DEFAULT_MAX_IN_FLIGHT, EndpointState};
 use crate::model::{AccountKey, DialectName, Endpoint, Time};
-use crate::store::group::GroupWriter;
+use crate::store::ingest::group::GroupWriter;
 use crate::store::outage::Outage;
 use crate::store::{
     AccountConfigs, AccountMemory, Claimed, Claims, DeliveryMemory, EndpointRef, Notification, Owned, Place,

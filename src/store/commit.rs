@@ -1,10 +1,10 @@
-//! What goes into a group commit and what comes out of it. Does not depend on how groups are formed (`group`).
+//! What goes into a group commit and what comes out of it. Does not depend on how groups are formed (`ingest`).
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::told::Told;
+use super::ingest::told::Told;
 use super::{EndpointRef, Owned};
 use crate::dialect::ReceiptKind;
 use crate::model::event::Heard;

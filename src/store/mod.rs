@@ -3,13 +3,13 @@
 //! What a store does is in `roles`, a trait for each kind of user; what goes in and out of it is in the files beside it:
 //! `commit` (what comes in, what attempts came to), `queues` (deliveries that a node owns), `account_config`, `api_keys`,
 //! `batches`, `analytics`, `views` (calls, deliveries, counters, quarantine), `feed`, `erasure`, `export` with `moving`,
-//! `progress` with `condition` (maintenance), `notification` (other nodes) and `error`. `group` gathers what waits for a
-//! transaction. The folders are the parts of the store, from the ground up: `sql`, `layout`, `config`, `tx`, the working sets of a
-//! transaction (`analytics`, `calls`, `deliveries`, `batches`), `jobs`, `reads`, `apply`, `lifetime`, `transfer`, `records`,
-//! `maintenance`, `engine`, which implements the roles, and `sqlite` and `postgres`, which are each one's own.
+//! `progress` with `condition` (maintenance), `notification` (other nodes) and `error`. The folders are the parts of the
+//! store, from the ground up: `fairness` between accounts, `ingest` (what happens before a transaction, and the group commit),
+//! `sql`, `layout`, `config`, `tx`, the working sets of a transaction (`analytics`, `calls`, `deliveries`, `batches`), `jobs`,
+//! `reads`, `apply`, `lifetime`, `transfer`, `records`, `maintenance`, `engine`, which implements the roles, and `sqlite` and
+//! `postgres`, which are each one's own.
 
 mod account_config;
-mod account_turns;
 pub mod analytics;
 mod api_keys;
 mod apply;
@@ -23,11 +23,9 @@ mod engine;
 pub mod erasure;
 mod error;
 pub mod export;
+mod fairness;
 pub mod feed;
-pub mod gate;
-pub mod group;
-mod group_size;
-mod inbox;
+pub mod ingest;
 mod jobs;
 mod layout;
 mod lifetime;
@@ -45,15 +43,12 @@ mod queues;
 mod reads;
 mod records;
 pub mod roles;
-mod shares;
 mod sql;
 pub mod sqlite;
-pub mod told;
 mod transfer;
 mod tx;
 pub mod vault;
 mod views;
-mod weight;
 
 pub use self::account_config::AccountConfig;
 pub use self::api_keys::{KeyUse, NewKey, Revoked};

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::shares::may_add;
+use super::fairness::shares::may_add;
 
 /// A place in an endpoint's memory queue: taken before the commit, given back when the delivery is settled or
 /// the transaction came to nothing.

@@ -13,7 +13,7 @@ use postcall::delivery::guard::Guard;
 use postcall::delivery::wire::Wire;
 use postcall::metrics::Metrics;
 use postcall::model::{AccountKey, Rights, Time};
-use postcall::store::group::GroupWriter;
+use postcall::store::ingest::group::GroupWriter;
 use postcall::store::vault::hash_api_key;
 use postcall::store::{EndpointRef, NewKey, Owned, Place, Queues, Store};
 use serde_json::{Value, json};

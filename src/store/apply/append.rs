@@ -13,9 +13,9 @@ use crate::store::calls::rows::INSERT_EVENT;
 use crate::store::deliveries::rows::INSERT_OPEN;
 use crate::store::deliveries::shared_bodies::Bodies;
 use crate::store::deliveries::states::{CLAIMABLE, HELD, OWNED, WAITING};
+use crate::store::ingest::told::Snapshot;
 use crate::store::layout::keys::pack;
 use crate::store::sql::params;
-use crate::store::told::Snapshot;
 use crate::store::tx::slots;
 use crate::store::{EndpointRef, Owned, StoreError};
 

@@ -15,9 +15,9 @@ use crate::store::batches::rows::{
     BatchBook, LoadedContact, Named, Placed, bare, id_hash, named_batch, phone_hash,
 };
 use crate::store::batches::{BatchState, Contact, Ended, Failure};
+use crate::store::ingest::told::ToldCall;
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::sql::params;
-use crate::store::told::ToldCall;
 use crate::store::{Incoming, StoreError};
 
 impl Recording<'_> {

@@ -10,9 +10,9 @@ use crate::store::batches::rows::{
 use crate::store::calls::index::call_hash;
 use crate::store::calls::loaded::Loaded;
 use crate::store::calls::tombstones::{self, Digest, Of};
+use crate::store::ingest::told::Told;
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::sql::Rows;
-use crate::store::told::Told;
 use crate::store::tx::head::{COLUMNS, Head};
 use crate::store::{Group, StoreError, What};
 

@@ -13,8 +13,8 @@ use crate::store::calls::loaded::Loaded;
 use crate::store::calls::quarantine;
 use crate::store::calls::tombstones::Of;
 use crate::store::config::accounts;
+use crate::store::ingest::told::{Told, ToldCall};
 use crate::store::layout::keys::pack;
-use crate::store::told::{Told, ToldCall};
 use crate::store::{Booked, Incoming, Recorded, StoreError, What};
 
 /// Who says a step of a call.

@@ -7,8 +7,8 @@ use super::recording::Recording;
 use crate::model::AccountKey;
 use crate::model::id::{self, Kind};
 use crate::store::batches::rows::{Named, named_batch};
+use crate::store::ingest::told::ToldCall;
 use crate::store::layout::keys::pack;
-use crate::store::told::ToldCall;
 use crate::store::{Incoming, StoreError};
 
 impl Recording<'_> {

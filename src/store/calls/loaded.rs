@@ -7,10 +7,10 @@ use crate::model::event::CORRECTED;
 use crate::model::{EventType, Text};
 use crate::store::StoreError;
 use crate::store::analytics::rollups;
+use crate::store::ingest::told::ToldCall;
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::packed::{damaged, unpack_text};
 use crate::store::sql::Connection;
-use crate::store::told::ToldCall;
 
 /// A call as this group knows it.
 pub struct Loaded {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use crate::model::AccountKey;
-use crate::store::account_turns::{AccountTurns, TURN};
+use crate::store::fairness::account_turns::{AccountTurns, TURN};
 
 /// The permits.
 pub struct ReadPermits(Mutex<State>);

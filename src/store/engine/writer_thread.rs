@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tracing::error;
 
 use crate::model::AccountKey;
-use crate::store::account_turns::{AccountTurns, TURN};
+use crate::store::fairness::account_turns::{AccountTurns, TURN};
 use crate::store::{Answer, StoreError};
 
 /// Which work goes first.

@@ -13,10 +13,10 @@ use crate::store::apply::append::About;
 use crate::store::apply::recording::Recording;
 use crate::store::batches::deadlines;
 use crate::store::batches::rows::Placed;
+use crate::store::ingest::told::ToldCall;
 use crate::store::jobs::due::{ByTime, Due};
 use crate::store::layout::keys::{keys_of, pack, unpack};
 use crate::store::sql::OptionalExtension;
-use crate::store::told::ToldCall;
 use crate::store::{Incoming, StoreError, What};
 
 /// Calls and requests that one step gives up: each is an event.

@@ -10,7 +10,7 @@ use postcall::dialect::{self, Reading};
 use postcall::ledger::Next;
 use postcall::metrics::Metrics;
 use postcall::model::{DeliveryState, DialectName, EventType, Outcome, Step};
-use postcall::store::group::GroupWriter;
+use postcall::store::ingest::group::GroupWriter;
 use postcall::store::{EndpointRef, Group, Incoming, Page, Place, Settlement, StoreError, What};
 use tokio::task::JoinHandle;
 

@@ -10,7 +10,7 @@ use postcall::delivery::guard::Guard;
 use postcall::delivery::wire::Wire;
 use postcall::metrics::Metrics;
 use postcall::model::{AccountKey, DeliveryState, Endpoint, Outcome, Step, Time};
-use postcall::store::group::GroupWriter;
+use postcall::store::ingest::group::GroupWriter;
 use postcall::store::{Answer, Claimed, Claims, EndpointRef, Notification, Place};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};

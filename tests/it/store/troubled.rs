@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use postcall::model::Time;
-use postcall::store::told::Told;
+use postcall::store::ingest::told::Told;
 use postcall::store::{
     Answer, Committed, EndpointRef, Group, Ingest, Owned, Place, Queues, StoreError, What,
 };

@@ -3,9 +3,9 @@
 //! a bound on it is.
 
 use super::told::Told;
-use super::{Incoming, What};
 use crate::model::call::Turn;
 use crate::model::{Call, Fields, Raw, Text};
+use crate::store::{Incoming, What};
 
 /// What an allocator takes for a small value, beside the value's own size.
 const ALLOCATION: usize = 32;

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::account_turns::AccountTurns;
-use super::shares::{Amount, Shares};
 use crate::model::AccountKey;
+use crate::store::fairness::account_turns::AccountTurns;
+use crate::store::fairness::shares::{Amount, Shares};
 
 /// Why something was not taken in. It is given back where nobody else knows of it.
 #[derive(Debug, PartialEq, Eq)]

@@ -12,20 +12,21 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{debug, error, warn};
 
-use super::account_turns::FIXED_COST;
-use super::gate::{Gate, Pass};
 use super::group_size::{self, GroupSize};
 use super::inbox::{self, Refused, inbox};
-use super::outage::Outage;
-use super::shares::Amount;
-use super::{
-    Answer, Committed, EndpointRef, Group, Incoming, Ingest, Place, Queues, Recorded, Settlement, StoreError,
-    What, weight,
-};
+use super::weight;
 use crate::clock::Clock;
 use crate::ledger::Next;
 use crate::metrics::Metrics;
 use crate::model::AccountKey;
+use crate::store::fairness::account_turns::FIXED_COST;
+use crate::store::fairness::gate::{Gate, Pass};
+use crate::store::fairness::shares::Amount;
+use crate::store::outage::Outage;
+use crate::store::{
+    Answer, Committed, EndpointRef, Group, Incoming, Ingest, Place, Queues, Recorded, Settlement, StoreError,
+    What,
+};
 
 /// The most bodies and settlements that go into one transaction.
 const MOST_IN_GROUP: usize = group_size::MOST;

@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use super::StoreError;
-use super::packed::pack_bytes;
 use crate::ledger::{self, CallBook};
 use crate::model::event::{EventType, Heard, HeardBatch, HeardCall};
 use crate::model::{Call, EventBody, Step, Text, Time};
+use crate::store::StoreError;
+use crate::store::packed::pack_bytes;
 
 /// One thing that a body told.
 #[derive(Clone, Debug)]
