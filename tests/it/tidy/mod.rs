@@ -2,6 +2,7 @@
 //! it begins. A broken rule says what to do about it.
 
 mod circles;
+mod commands;
 mod sizes;
 mod tables;
 mod tokens;
@@ -114,12 +115,17 @@ fn root() -> &'static Path {
 
 /// Every Rust file below some folders, as its path from the root and its text.
 fn sources(folders: &[&str]) -> Vec<(String, String)> {
+    files(folders, "rs")
+}
+
+/// The same of files with another ending.
+fn files(folders: &[&str], ending: &str) -> Vec<(String, String)> {
     let mut open: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
     let mut found = Vec::new();
     while let Some(path) = open.pop() {
         if path.is_dir() {
             open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path.extension().is_some_and(|extension| extension == ending) {
             let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
             found.push((name, fs::read_to_string(&path).unwrap()));
         }
