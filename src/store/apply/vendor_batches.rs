@@ -3,12 +3,11 @@
 
 use super::append::About;
 use super::recording::Recording;
-use crate::ledger::BatchBook;
 use crate::model::EventBody;
 use crate::model::event::HeardBatch;
+use crate::store::batches::vendor_batch_rows;
 use crate::store::calls::tombstones::Of;
 use crate::store::layout::keys::pack;
-use crate::store::sql::{OptionalExtension, params};
 use crate::store::{Incoming, StoreError};
 
 impl Recording<'_> {
@@ -22,31 +21,13 @@ impl Recording<'_> {
             return Ok(has_ended.then_some(0));
         }
         let source = pack(incoming.account, incoming.source);
-        let id = heard.batch.batch_id.as_bytes();
-        let mut book = self
-            .tx
-            .db
-            .prepare_cached(
-                "SELECT completed, failed FROM batches
-                 WHERE source = ? /*account of ?1*/ AND vendor_id = ?",
-            )?
-            .query_row(params![source, id], |row| {
-                Ok(BatchBook { completed: row.get(0)?, failed: row.get(1)? })
-            })
-            .optional()?
-            .unwrap_or_default();
+        let id = &heard.batch.batch_id;
+        let mut book = vendor_batch_rows::find(self.tx.db, source, id)?;
         let Some(kind) = book.hear(heard) else { return Ok(None) };
-        if self.received_before(source, Of::Batch(&heard.batch.batch_id))?.has_end(kind) {
+        if self.received_before(source, Of::Batch(id))?.has_end(kind) {
             return Ok(None);
         }
-        self.tx
-            .db
-            .prepare_cached(
-                "INSERT INTO batches (source, vendor_id, completed, failed /*!, account */)
-                 VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
-                 ON CONFLICT (source, vendor_id /*!, account */) DO UPDATE SET completed = ?3, failed = ?4",
-            )?
-            .execute(params![source, id, book.completed, book.failed])?;
+        vendor_batch_rows::put(self.tx.db, source, id, book)?;
         let about = About { source: Some(incoming.source), ..About::default() };
         let body = EventBody::Batch(Box::new(heard.batch.clone()));
         let at = heard.at.unwrap_or(incoming.received_at);

@@ -6,6 +6,7 @@ pub(in crate::store) mod credit;
 pub(in crate::store) mod deadlines;
 pub(in crate::store) mod rows;
 pub(in crate::store) mod schedule;
+pub(in crate::store) mod vendor_batch_rows;
 
 use std::time::Duration;
 

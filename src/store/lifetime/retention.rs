@@ -13,6 +13,7 @@ use crate::ledger::{BatchBook, Contribution, Received};
 use crate::model::{AccountKey, DeliveryState, EventBody, EventType, Text, Time};
 use crate::store::analytics::rollups::{self, Changes, Table};
 use crate::store::apply::recording::Recording;
+use crate::store::batches::vendor_batch_rows;
 use crate::store::calls::tombstones::Of;
 use crate::store::calls::{quarantine, spans};
 use crate::store::deliveries::replays;
@@ -488,16 +489,7 @@ impl Purge<'_, '_> {
         let body = unpack_text(&packed).ok().and_then(|json| EventBody::from_json(kind, &json).ok());
         // A damaged one must not keep everything else from going.
         let Some(EventBody::Batch(batch)) = body else { return Ok(()) };
-        let heard = if kind == EventType::BatchCompleted { "completed" } else { "failed" };
-        db.prepare_cached(&format!(
-            "UPDATE batches SET {heard} = 0 WHERE source = ? /*account of ?1*/ AND vendor_id = ?"
-        ))?
-        .execute(params![source, batch.batch_id.as_bytes()])?;
-        db.prepare_cached(
-            "DELETE FROM batches
-             WHERE source = ? /*account of ?1*/ AND vendor_id = ? AND completed = 0 AND failed = 0",
-        )?
-        .execute(params![source, batch.batch_id.as_bytes()])?;
+        vendor_batch_rows::remove_end(db, source, &batch.batch_id, kind)?;
         let is_completed = kind == EventType::BatchCompleted;
         let told = BatchBook { completed: is_completed, failed: !is_completed };
         self.recording.bury(source, Of::Batch(&batch.batch_id), Received::of_batch(told))

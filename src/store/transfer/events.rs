@@ -6,8 +6,9 @@ use super::import_line::{ImportContext, LineOutcome, Refused, is_known, is_of_ca
 use super::plausible;
 use crate::model::event::{LONGEST_IDENTIFIER, long_identifier};
 use crate::model::id::Kind;
-use crate::model::{EventBody, EventType, Text, Time};
+use crate::model::{EventBody, EventType, Time};
 use crate::store::StoreError;
+use crate::store::batches::vendor_batch_rows;
 use crate::store::export::EventLine;
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::packed::{damaged, pack_bytes, unpack_text};
@@ -76,7 +77,7 @@ pub fn take(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, 
     }
     insert(db, key, kind, &line, &links)?;
     if let (EventBody::Batch(batch), Some(source)) = (&body, links.source) {
-        note_vendor_batch(db, pack(context.account, source), &batch.batch_id, kind)?;
+        vendor_batch_rows::add_end(db, pack(context.account, source), &batch.batch_id, kind)?;
     }
     Ok(LineOutcome::Added)
 }
@@ -142,24 +143,5 @@ fn insert(
         line.deliveries,
         pack_bytes(line.data.get().as_bytes())?
     ])?;
-    Ok(())
-}
-
-/// Notes of a vendor's batch that this event ended it.
-fn note_vendor_batch(
-    db: &Connection,
-    source: i64,
-    batch_id: &Text,
-    kind: EventType,
-) -> Result<(), StoreError> {
-    let is_completed = kind == EventType::BatchCompleted;
-    db.prepare_cached(
-        "INSERT INTO batches (source, vendor_id, completed, failed /*!, account */)
-         VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
-         ON CONFLICT (source, vendor_id /*!, account */) DO UPDATE SET
-             completed = CASE WHEN batches.completed < ?3 THEN ?3 ELSE batches.completed END,
-             failed = CASE WHEN batches.failed < ?4 THEN ?4 ELSE batches.failed END",
-    )?
-    .execute(params![source, batch_id.as_bytes(), is_completed, !is_completed])?;
     Ok(())
 }
