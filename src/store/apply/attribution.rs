@@ -14,10 +14,9 @@ use crate::model::{AccountKey, Batch, Call, EventBody, EventType, Text, Time};
 use crate::store::batches::rows::{
     BatchBook, LoadedContact, Named, Placed, bare, id_hash, named_batch, phone_hash,
 };
-use crate::store::batches::{BatchState, Contact, Ended, Failure};
+use crate::store::batches::{BatchState, Contact, Ended, Failure, batch_call_rows};
 use crate::store::ingest::told::ToldCall;
 use crate::store::layout::keys::{pack, unpack};
-use crate::store::sql::params;
 use crate::store::{Incoming, StoreError};
 
 impl Recording<'_> {
@@ -160,12 +159,7 @@ impl Recording<'_> {
         if placed.is_known && placed.contact.is_some() && placed.before == Some(after) {
             return Ok(());
         }
-        self.tx.db.later(
-            "INSERT INTO batch_calls (call, batch, contact, counted /*!, account */)
-             VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
-                 ON CONFLICT (call /*!, account */) DO UPDATE SET contact = ?3, counted = ?4",
-            params![pack(account, call), placed.batch, placed.contact, after as i64],
-        )?;
+        batch_call_rows::put(self.tx.db, pack(account, call), placed, after)?;
         if self.tx.db.postgres().is_some() {
             let before = placed.contact.map(|_| after);
             let link = Placed { before, is_known: true, ..*placed };

@@ -1,9 +1,13 @@
 //! The batches that an account gives, as the store takes and shows them. Refuses to know HTTP, and when a batch is complete:
 //! that is the ledger's.
 
+pub(in crate::store) mod batch_call_rows;
+pub(in crate::store) mod batch_rows;
 pub(in crate::store) mod batch_set;
+pub(in crate::store) mod contact_rows;
 pub(in crate::store) mod credit;
 pub(in crate::store) mod deadlines;
+pub(in crate::store) mod intake_rows;
 pub(in crate::store) mod rows;
 pub(in crate::store) mod schedule;
 pub(in crate::store) mod vendor_batch_rows;
@@ -60,6 +64,11 @@ pub struct Contact {
 }
 
 impl Contact {
+    /// Whether it was erased: nothing says any more who it is.
+    pub fn is_erased(&self) -> bool {
+        self.phone.is_empty()
+    }
+
     /// The first of its values that cannot be, by its name in the API. One that was erased has no number.
     pub fn misfit(&self) -> Option<&'static str> {
         let is_text = |text: &Option<Text>| text.as_ref().is_none_or(|text| bounds::is_text(text.as_bytes()));

@@ -4,10 +4,9 @@
 
 use super::erasing::{Erasing, rest};
 use crate::store::StoreError;
-use crate::store::batches::rows::{contact_of, keys_of};
-use crate::store::batches::{Contact, batch_of};
+use crate::store::batches::rows::contact_of;
+use crate::store::batches::{batch_of, contact_rows};
 use crate::store::layout::keys::{pack, unpack};
-use crate::store::packed::damaged;
 use crate::store::sql::params;
 
 /// Contacts that one step looks at.
@@ -36,15 +35,9 @@ pub fn erase(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
         }
     }
     drop(rows);
-    let nobody = serde_json::to_vec(&Contact::default()).map_err(damaged)?;
     for (id, contact) in &found {
         let batch = pack(account, batch_of(unpack(*id).1));
-        for hash in keys_of(batch, contact) {
-            db.prepare_cached("DELETE FROM contact_keys WHERE hash = ? AND contact = ? /*account of ?2*/")?
-                .execute([hash, *id])?;
-        }
-        db.prepare_cached("UPDATE contacts SET about = ? WHERE id = ? /*account of ?2*/")?
-            .execute(params![nobody, id])?;
+        contact_rows::erase(db, batch, *id, contact)?;
         let now = erasing.recording.tx.now;
         erasing.recording.change_contact(batch, *id, now, |book, _| book.is_closed = true)?;
     }

@@ -2,8 +2,8 @@
 
 use crate::model::AccountKey;
 use crate::store::apply::recording::Recording;
-use crate::store::batches::rows::{self, CONTACT_COLUMNS, contact_of, contacts_of};
-use crate::store::batches::schedule;
+use crate::store::batches::rows::{CONTACT_COLUMNS, contact_of, contacts_of};
+use crate::store::batches::{batch_call_rows, batch_rows, contact_rows, schedule};
 use crate::store::config::accounts;
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::sql::OptionalExtension;
@@ -34,28 +34,16 @@ pub fn purge(recording: &mut Recording<'_>, account: AccountKey, since: i64) -> 
         found.push((row.get::<i64>(0)?, contact_of(&row)?));
     }
     for (id, contact) in &found {
-        for hash in rows::keys_of(batch, contact) {
-            db.later(
-                "DELETE FROM contact_keys WHERE hash = ? AND contact = ? /*account of ?2*/",
-                [hash, *id],
-            )?;
-        }
-        db.later("DELETE FROM contacts WHERE id = ? /*account of ?1*/", [*id])?;
+        contact_rows::delete(db, batch, *id, contact)?;
     }
     if !found.is_empty() {
         return Ok(true);
     }
-    let links = db
-        .prepare_cached(
-            "DELETE FROM batch_calls WHERE call IN
-                 (SELECT call FROM batch_calls
-                 WHERE batch = ? /*account of ?1*/ LIMIT ?) /*account of ?1*/",
-        )?
-        .execute([batch, STEP])?;
+    let links = batch_call_rows::delete_some(db, batch, STEP)?;
     if links == 0 {
         delete_endpoints(recording, batch)?;
         schedule::remove(db, batch)?;
-        db.prepare_cached("DELETE FROM given_batches WHERE id = ? /*account of ?1*/")?.execute([batch])?;
+        batch_rows::delete(db, batch)?;
     }
     Ok(true)
 }

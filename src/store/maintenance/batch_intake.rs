@@ -1,21 +1,20 @@
-//! Batches on their way in: given in parts that are each a small transaction, taken in by maintenance step by step; their
-//! endpoints go some time after their end. Does not depend on what a call does to a batch: that is `apply/attribution.rs`.
+//! Batches on their way in: begun with endpoints of their own, their contacts taken in step by step by maintenance; the endpoints
+//! go some time after their end. Does not depend on what a call does to a batch: that is `apply/attribution.rs`.
 
 use super::scheduled_batches;
 use crate::ledger::Counted;
 use crate::model::secret::Credential;
 use crate::model::{AccountKey, Endpoint, Secret, Time};
 use crate::store::apply::recording::Recording;
-use crate::store::batches::rows::{self, BATCH_COLUMNS, BatchBook, contacts_of};
+use crate::store::batches::rows::contacts_of;
 use crate::store::batches::{
-    BatchState, CONTACTS_IN_STEP, Contact, Failure, LAST_BATCH, NewBatch, Opened, contact_number, credit,
-    schedule, write,
+    BatchState, Contact, Failure, batch_call_rows, batch_rows, contact_rows, intake_rows, schedule,
 };
 use crate::store::config::accounts::{self, Changed};
 use crate::store::jobs::due::{ByTime, Due};
 use crate::store::layout::keys::{beyond, keys_of as keys_of_account, pack, unpack};
 use crate::store::lifetime::old_batches;
-use crate::store::packed::{damaged, pack_bytes, unpack_bytes};
+use crate::store::packed::{damaged, unpack_bytes};
 use crate::store::reads::pages;
 use crate::store::sql::{Connection, OptionalExtension, params};
 use crate::store::vault::Vault;
@@ -71,51 +70,6 @@ pub fn set_secret(
     Ok(())
 }
 
-pub fn open(db: &Connection, new: &NewBatch, tenure: i64) -> Result<Opened, StoreError> {
-    if credit::left(db, new.account)?.is_some_and(|millis| millis <= 0) {
-        return Ok(Opened::OutOfCredit);
-    }
-    let number = accounts::next_number(db, new.account, "batches")?
-        .ok_or_else(|| StoreError::Data("a batch for an account that does not exist".to_owned()))?;
-    if number > LAST_BATCH {
-        return Ok(Opened::Full);
-    }
-    let lost_after = new.lost_after.map(|span| i64::try_from(span.as_micros()).unwrap_or(i64::MAX));
-    db.prepare_cached(
-        "INSERT INTO given_batches (id, account, state, intake, total, taken_in, succeeded, failed, max_attempts,
-             lost_after, created_at, given, owner) VALUES (?, ?, 0, 0, ?, 0, 0, 0, ?, ?, ?, ?, ?)",
-    )?
-    .execute(params![
-        pack(new.account, number),
-        new.account.0,
-        new.contacts,
-        new.max_attempts,
-        lost_after,
-        new.created_at.as_micros(),
-        write(&new.given)?,
-        tenure
-    ])?;
-    Ok(Opened::As(number))
-}
-
-/// Puts some contacts of a batch on disk, from the place `first` on.
-pub fn add_contacts(
-    db: &Connection,
-    account: AccountKey,
-    batch: i64,
-    first: usize,
-    parts: &[Vec<Contact>],
-) -> Result<(), StoreError> {
-    let mut place = i64::try_from(first).unwrap_or(i64::MAX);
-    for part in parts {
-        let packed = pack_bytes(&write(part)?)?;
-        db.prepare_cached("INSERT INTO intake (id, packed /*!, account */) VALUES (?, ? /*!, @1 */)")?
-            .execute(params![pack(account, contact_number(batch, place)), packed])?;
-        place += i64::try_from(part.len()).unwrap_or(0);
-    }
-    Ok(())
-}
-
 /// Makes a batch's endpoints and lets its intake begin. Gives the secret that they sign with where it is the fresh one.
 pub fn begin_batch(
     db: &Connection,
@@ -143,40 +97,8 @@ pub fn begin_batch(
     }
     let changed = |&number: &i64| Changed::Endpoint(EndpointRef { account, number });
     let changes = numbers.iter().map(changed).collect();
-    begin(db, pack(account, batch), numbers)?;
+    batch_rows::begin(db, pack(account, batch), numbers)?;
     Ok((shown, changes))
-}
-
-fn begin(db: &Connection, id: i64, endpoints: Vec<i64>) -> Result<(), StoreError> {
-    let sql =
-        format!("SELECT {BATCH_COLUMNS} FROM given_batches WHERE id = ? /*account of ?1*/ AND state = 0");
-    let mut statement = db.prepare_cached(&sql)?;
-    let mut rows = statement.query([id])?;
-    let row = rows.next()?.ok_or_else(|| StoreError::Data("a batch that is not arriving".to_owned()))?;
-    let book = BatchBook::of(&row)?;
-    let mut given = crate::store::batches::Given::clone(&book.given);
-    given.endpoints = endpoints;
-    if let Some(time) = given.scheduled_at.filter(|&time| time > book.created_at) {
-        schedule::add(db, id, time)?;
-    }
-    db.prepare_cached(
-        "UPDATE given_batches SET state = 1, intake = 1, given = ? WHERE id = ? /*account of ?2*/",
-    )?
-    .execute(params![write(&given)?, id])?;
-    Ok(())
-}
-
-/// Batches that were arriving when their tenure ended were promised to nobody.
-pub fn forget_arriving(db: &Connection, tenure: i64) -> Result<(), StoreError> {
-    let arriving: Vec<i64> = db
-        .prepare_cached("SELECT id FROM given_batches WHERE state < 3 AND state = 0 AND owner = ?")?
-        .query_map([tenure], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    for batch in arriving {
-        db.execute("DELETE FROM intake WHERE id >= ? AND id < ? /*account of ?1*/", contacts_of(batch))?;
-        db.execute("DELETE FROM given_batches WHERE id = ? /*account of ?1*/", [batch])?;
-    }
-    Ok(())
 }
 
 /// The first account after this one with a batch that is to be taken in.
@@ -208,19 +130,12 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
         .query_row([first, end], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     match part {
-        Some(_) if is_over => {
-            db.prepare_cached(
-                "DELETE FROM intake WHERE id IN (SELECT id FROM intake
-                     WHERE id >= ? AND id < ? /*account of ?1*/
-                     ORDER BY id LIMIT 32) /*account of ?1*/",
-            )?
-            .execute([first, end])?;
-        }
+        Some(_) if is_over => intake_rows::delete_some(db, batch)?,
         None if is_over => recording.change_batch(batch, |book| book.has_intake = false)?,
         Some((id, packed)) => {
             let contacts: Vec<Contact> = serde_json::from_slice(&unpack_bytes(&packed)?).map_err(damaged)?;
             take_in(recording, batch, id, &contacts)?;
-            db.prepare_cached("DELETE FROM intake WHERE id = ? /*account of ?1*/")?.execute([id])?;
+            intake_rows::delete(db, id)?;
         }
         None if place_early(recording, batch)? => {}
         None if recording.batch(batch)?.is_some_and(|book| book.taken_in < book.tally.total) => {
@@ -248,16 +163,7 @@ fn take_in(
     // Nobody is late before the batch's time.
     let due = patience.map(|patience| scheduled.unwrap_or(now).max(now).after(patience).as_micros());
     for (id, contact) in (first..).zip(contacts) {
-        db.later(
-            "INSERT INTO contacts (id, about, heard, ended, completed, is_open, due /*!, account */)
-             VALUES (?, ?, 0, 0, 0, 1, ? /*!, @1 */)",
-            params![id, write(contact)?, due],
-        )?;
-        for hash in rows::keys_of(batch, contact) {
-            let sql = "INSERT INTO contact_keys (hash, contact /*!, account */) VALUES (?, ? /*!, @2 */)
-                 ON CONFLICT DO NOTHING";
-            db.later(sql, [hash, id])?;
-        }
+        contact_rows::add(db, batch, id, contact, due)?;
         if scheduled.is_none() {
             scheduled_batches::request(recording, batch, id, contact)?;
         }
@@ -288,14 +194,11 @@ fn place_early(recording: &mut Recording<'_>, batch: i64) -> Result<bool, StoreE
             None => None,
         };
         let (Some(view), Some(contact)) = (view, contact) else {
-            db.prepare_cached("DELETE FROM batch_calls WHERE call = ? /*account of ?1*/")?.execute([call])?;
+            batch_call_rows::delete(db, call)?;
             continue;
         };
         let after = Counted::of(&view.call);
-        db.prepare_cached(
-            "UPDATE batch_calls SET contact = ?, counted = ? WHERE call = ? /*account of ?3*/",
-        )?
-        .execute([contact, after as i64, call])?;
+        batch_call_rows::set_contact(db, call, contact, after)?;
         recording
             .change_contact(batch, contact, view.updated_at, |book, most| book.count(None, after, most))?;
     }
@@ -320,10 +223,6 @@ pub fn release(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreErr
         .optional()?;
     let Some(batch) = due else { return Ok(false) };
     old_batches::delete_endpoints(recording, batch)?;
-    db.prepare_cached("UPDATE given_batches SET release_at = NULL WHERE id = ? /*account of ?1*/")?
-        .execute([batch])?;
+    batch_rows::clear_release(db, batch)?;
     Ok(true)
 }
-
-/// A part holds as many contacts as a step takes in, whatever the caller thought.
-const _: () = assert!(CONTACTS_IN_STEP <= 1000);

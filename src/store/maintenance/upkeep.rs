@@ -1,9 +1,9 @@
 //! What the store does beside the hot path: answers kept for repeated requests, and what deleted endpoints are owed.
 //! Refuses to know who asks.
 
-use super::batch_intake;
 use crate::model::{AccountKey, Time};
 use crate::store::apply::recording::Recording;
+use crate::store::batches::batch_rows;
 use crate::store::layout::keys::{beyond, keys_of, unpack};
 use crate::store::sql::{Connection, OptionalExtension, params};
 use crate::store::vault::Vault;
@@ -71,7 +71,7 @@ pub fn finish_idempotent(
 pub fn disown(db: &Connection, tenure: i64) -> Result<(), StoreError> {
     db.execute("UPDATE open SET state = 0 WHERE state = 2 AND owner = ?", [tenure])?;
     db.execute("DELETE FROM idempotency WHERE status IS NULL AND owner = ?", [tenure])?;
-    batch_intake::forget_arriving(db, tenure)
+    batch_rows::delete_arriving(db, tenure)
 }
 
 /// Forgets some answers that are too old. True if there were any.

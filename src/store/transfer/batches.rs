@@ -7,21 +7,22 @@ use super::import_line::{ImportContext, LineOutcome, Refused, is_known, read, wr
 use crate::ledger::{ContactBook, Counted, Standing};
 use crate::model::bounds::{ATTEMPTS, LONGEST_DEADLINE, is_span};
 use crate::model::id::{self, Kind};
-use crate::model::{AccountKey, Text, Time};
+use crate::model::{Text, Time};
 use crate::store::StoreError;
+use crate::store::batches::batch_rows::{self, ImportedBatch};
 use crate::store::batches::rows::{
-    BATCH_COLUMNS, BatchBook, CONTACT_COLUMNS, book_of, contact_of, contacts_of, keys_of,
+    BATCH_COLUMNS, BatchBook, CONTACT_COLUMNS, book_of, contact_of, contacts_of,
 };
 use crate::store::batches::{
-    BatchState, CONTACTS_IN_STEP, Contact, Failure, Given, MOST_CONTACTS, Reporters, batch_of,
-    contact_number, credit, deadlines, schedule, write,
+    BatchState, CONTACTS_IN_STEP, Contact, Failure, Given, MOST_CONTACTS, Reporters, batch_call_rows,
+    batch_of, contact_number, contact_rows, credit, deadlines, intake_rows, schedule,
 };
 use crate::store::export::CallLine;
 use crate::store::layout::codec::length;
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::moving::{BatchLine, ContactLine, TakenIn};
-use crate::store::packed::{damaged, pack_bytes, unpack_bytes};
-use crate::store::sql::{OptionalExtension, params};
+use crate::store::packed::{damaged, unpack_bytes};
+use crate::store::sql::{Connection, OptionalExtension};
 
 /// What an import has to know of its time.
 pub const COLUMNS: &str = r"
@@ -225,7 +226,7 @@ pub fn take_batch(context: &mut ImportContext<'_>, line: &str) -> Result<LineOut
     if !are_possible(&line, state, number, asked) {
         return wrong("malformed_line", "Its numbers cannot be.");
     }
-    insert_batch(context, key, state, &line, &given)?;
+    insert_batch(db, key, state, &line, &given)?;
     if let Some(due) = line.asks_at {
         schedule::rest(db, key, due, asked)?;
     }
@@ -273,39 +274,30 @@ fn are_possible(line: &BatchLine, state: BatchState, number: i64, asked: Option<
 
 /// Writes a batch. One that is over has its numbers; of an open one they are counted as its contacts come.
 fn insert_batch(
-    context: &ImportContext<'_>,
+    db: &Connection,
     key: i64,
     state: BatchState,
     line: &BatchLine,
     given: &Given,
 ) -> Result<(), StoreError> {
     let counts = if state.is_over() { [line.taken_in, line.succeeded, line.failed] } else { [0; 3] };
-    let micros = |time: Option<Time>| time.map(Time::as_micros);
-    let db = context.db;
-    db.prepare_cached(
-        "INSERT INTO given_batches (id, account, state, intake, total, taken_in, succeeded, failed, max_attempts,
-             lost_after, created_at, started_at, ended_at, release_at, given, error, code)
-         VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )?
-    .execute(params![
-        key,
-        context.account.0,
-        state as i64,
-        line.total,
-        counts[0],
-        counts[1],
-        counts[2],
-        line.max_attempts,
-        line.lost_after,
-        line.created_at.as_micros(),
-        micros(line.started_at),
-        micros(line.ended_at),
-        micros(line.release_at),
-        write(given)?,
-        line.error.as_ref().map(Text::as_bytes),
-        line.code.as_ref().map(Text::as_bytes)
-    ])?;
-    Ok(())
+    let [taken_in, succeeded, failed] = counts;
+    let batch = ImportedBatch {
+        id: key,
+        state,
+        tally: Standing { total: line.total, succeeded, failed },
+        taken_in,
+        max_attempts: line.max_attempts,
+        lost_after: line.lost_after,
+        created_at: line.created_at,
+        started_at: line.started_at,
+        ended_at: line.ended_at,
+        release_at: line.release_at,
+        given,
+        error: line.error.as_ref(),
+        code: line.code.as_ref(),
+    };
+    batch_rows::import(db, &batch)
 }
 
 /// Takes a contact in, or some that wait.
@@ -322,7 +314,7 @@ pub fn take_contact(context: &mut ImportContext<'_>, line: &str) -> Result<LineO
         let said = line.taken_in.as_ref().map(|it| &it.about).or_else(|| line.waiting.first());
         // One that was erased in either house is the same.
         return is_known(
-            said.is_none_or(|said| is_nobody(said) || is_nobody(&known) || said.phone == known.phone),
+            said.is_none_or(|said| said.is_erased() || known.is_erased() || said.phone == known.phone),
         );
     }
     if db.prepare_cached("SELECT 1 FROM intake WHERE id = ? /*account of ?1*/")?.exists([key])? {
@@ -367,10 +359,7 @@ pub fn take_contact(context: &mut ImportContext<'_>, line: &str) -> Result<LineO
         None => {
             // Of a batch that is over nobody is taken in any more.
             if is_open {
-                db.prepare_cached(
-                    "INSERT INTO intake (id, packed /*!, account */) VALUES (?, ? /*!, @1 */)",
-                )?
-                .execute(params![key, pack_bytes(&write(&line.waiting)?)?])?;
+                intake_rows::add(db, key, &line.waiting)?;
             }
             Ok(LineOutcome::Added)
         }
@@ -400,10 +389,6 @@ fn is_taken(context: &ImportContext<'_>, batch: i64, [first, end]: [i64; 2]) -> 
     Ok(id.saturating_add(i64::try_from(waiting.len()).unwrap_or(i64::MAX)) > first)
 }
 
-fn is_nobody(contact: &Contact) -> bool {
-    contact.phone.as_bytes().is_empty()
-}
-
 fn take_one(
     context: &ImportContext<'_>,
     batch: i64,
@@ -422,29 +407,12 @@ fn take_one(
     }
     let db = context.db;
     let due = lost_at.map(|due| put_off(due, context.import.now));
-    db.prepare_cached(
-        "INSERT INTO contacts (id, about, heard, ended, completed, is_open, due /*!, account */)
-         VALUES (?, ?, ?, ?, ?, ?, ? /*!, @1 */)",
-    )?
-    .execute(params![key, write(about)?, heard, ended, completed, !closed, due])?;
-    if !is_nobody(about) {
-        for hash in keys_of(batch, about) {
-            db.prepare_cached(
-                "INSERT INTO contact_keys (hash, contact /*!, account */) VALUES (?, ? /*!, @2 */)
-                 ON CONFLICT DO NOTHING",
-            )?
-            .execute([hash, key])?;
-        }
-    }
+    let book = ContactBook { heard: *heard, ended: *ended, completed: *completed, is_closed: *closed };
+    contact_rows::import(db, batch, key, about, book, due)?;
     if attempts_of_open.is_some() {
-        let book = ContactBook { heard: *heard, ended: *ended, completed: *completed, is_closed: *closed };
         let mut adds = Standing::default();
         adds.shift(&ContactBook::default(), &book);
-        db.prepare_cached(
-            "UPDATE given_batches SET taken_in = taken_in + 1, succeeded = succeeded + ?, failed = failed + ?
-             WHERE id = ? /*account of ?3*/",
-        )?
-        .execute([adds.succeeded, adds.failed, batch])?;
+        batch_rows::count_imported(db, batch, &adds)?;
     }
     Ok(LineOutcome::Added)
 }
@@ -501,12 +469,7 @@ impl Link {
     pub fn write(&self, context: &ImportContext<'_>, call: i64) -> Result<(), StoreError> {
         let db = context.db;
         if let Some((batch, contact)) = self.batch_and_contact {
-            db.prepare_cached(
-                "INSERT INTO batch_calls (call, batch, contact, counted /*!, account */)
-                 VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
-                 ON CONFLICT (call /*!, account */) DO UPDATE SET batch = ?2, contact = ?3, counted = ?4",
-            )?
-            .execute(params![call, batch, contact, self.counted as i64])?;
+            batch_call_rows::import(db, call, batch, contact, self.counted)?;
         }
         if let Some(due) = self.lost_at {
             deadlines::set(db, call, due)?;
@@ -531,11 +494,7 @@ pub fn id_here(context: &ImportContext<'_>, batch: Option<Text>) -> Option<Text>
 /// has closed is complete.
 pub fn end(context: &ImportContext<'_>) -> Result<(), StoreError> {
     let (db, account) = (context.db, context.account);
-    db.prepare_cached(
-        "UPDATE given_batches SET intake = 1
-         WHERE state < 3 AND state > 0 AND id > ? AND id < ? /*account of ?1*/",
-    )?
-    .execute([pack(account, 0), pack(AccountKey(account.0 + 1), 0)])?;
+    batch_rows::resume(db, account)?;
     schedule::wake(db, account)?;
     credit::set(db, account, credit::left(db, account)?)
 }

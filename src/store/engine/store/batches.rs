@@ -2,7 +2,9 @@
 
 use crate::model::{AccountKey, Endpoint, Secret, Time};
 use crate::store::apply::recording::Recording;
-use crate::store::batches::{BatchView, Contact, ContactView, Ended, Failure, NewBatch, Opened, credit};
+use crate::store::batches::{
+    BatchView, Contact, ContactView, Ended, Failure, NewBatch, Opened, batch_rows, credit, intake_rows,
+};
 use crate::store::config::accounts::Changed;
 use crate::store::engine::database::{Database, NoQueues, RoomStore, Writing};
 use crate::store::engine::writer_thread::Lane;
@@ -14,7 +16,7 @@ use crate::store::{Answer, Batches, CallView, EndpointRef, Page};
 impl<D: Database> Batches for RoomStore<D> {
     fn open_batch(&self, new: NewBatch) -> Answer<'_, Opened> {
         self.database.write(Lane::Api, new.account, move |writer| {
-            writer.write(|db, desk| batch_intake::open(db, &new, desk.tenure))
+            writer.write(|db, desk| batch_rows::open(db, &new, desk.tenure))
         })
     }
 
@@ -26,7 +28,7 @@ impl<D: Database> Batches for RoomStore<D> {
         parts: Vec<Vec<Contact>>,
     ) -> Answer<'_, ()> {
         self.database.write(Lane::Api, account, move |writer| {
-            writer.write(|db, _| batch_intake::add_contacts(db, account, batch, first, &parts))
+            writer.write(|db, _| intake_rows::add_parts(db, account, batch, first, &parts))
         })
     }
 

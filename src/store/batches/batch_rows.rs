@@ -1,0 +1,152 @@
+//! The batches that an account gives, as rows of `given_batches`: opened, begun, imported, removed. Does not depend on what a call
+//! does to a batch: what that changes is written by `batch_set`.
+
+use super::rows::{BATCH_COLUMNS, BatchBook};
+use super::{BatchState, Given, LAST_BATCH, NewBatch, Opened, credit, intake_rows, schedule, write};
+use crate::ledger::Standing;
+use crate::model::{AccountKey, Text, Time};
+use crate::store::StoreError;
+use crate::store::config::accounts;
+use crate::store::layout::keys::{pack, unpack};
+use crate::store::sql::{Connection, params};
+
+/// Gives a batch a number and writes it as arriving, owned by a tenure until it has begun.
+pub fn open(db: &Connection, new: &NewBatch, tenure: i64) -> Result<Opened, StoreError> {
+    if credit::left(db, new.account)?.is_some_and(|millis| millis <= 0) {
+        return Ok(Opened::OutOfCredit);
+    }
+    let number = accounts::next_number(db, new.account, "batches")?
+        .ok_or_else(|| StoreError::Data("a batch for an account that does not exist".to_owned()))?;
+    if number > LAST_BATCH {
+        return Ok(Opened::Full);
+    }
+    let lost_after = new.lost_after.map(|span| i64::try_from(span.as_micros()).unwrap_or(i64::MAX));
+    db.prepare_cached(
+        "INSERT INTO given_batches (id, account, state, intake, total, taken_in, succeeded, failed, max_attempts,
+             lost_after, created_at, given, owner) VALUES (?, ?, 0, 0, ?, 0, 0, 0, ?, ?, ?, ?, ?)",
+    )?
+    .execute(params![
+        pack(new.account, number),
+        new.account.0,
+        new.contacts,
+        new.max_attempts,
+        lost_after,
+        new.created_at.as_micros(),
+        write(&new.given)?,
+        tenure
+    ])?;
+    Ok(Opened::As(number))
+}
+
+/// Lets the intake of an arriving batch begin, with the endpoints that were made for it.
+pub fn begin(db: &Connection, id: i64, endpoints: Vec<i64>) -> Result<(), StoreError> {
+    let sql =
+        format!("SELECT {BATCH_COLUMNS} FROM given_batches WHERE id = ? /*account of ?1*/ AND state = 0");
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query([id])?;
+    let row = rows.next()?.ok_or_else(|| StoreError::Data("a batch that is not arriving".to_owned()))?;
+    let book = BatchBook::of(&row)?;
+    let mut given = Given::clone(&book.given);
+    given.endpoints = endpoints;
+    if let Some(time) = given.scheduled_at.filter(|&time| time > book.created_at) {
+        schedule::add(db, id, time)?;
+    }
+    db.prepare_cached(
+        "UPDATE given_batches SET state = 1, intake = 1, given = ? WHERE id = ? /*account of ?2*/",
+    )?
+    .execute(params![write(&given)?, id])?;
+    Ok(())
+}
+
+/// Removes the batches that were arriving when their tenure ended, with their contacts: their giver got no answer.
+pub fn delete_arriving(db: &Connection, tenure: i64) -> Result<(), StoreError> {
+    let arriving: Vec<i64> = db
+        .prepare_cached("SELECT id FROM given_batches WHERE state < 3 AND state = 0 AND owner = ?")?
+        .query_map([tenure], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for batch in arriving {
+        intake_rows::delete_all(db, batch)?;
+        delete(db, batch)?;
+    }
+    Ok(())
+}
+
+/// Removes a batch. Its contacts, its calls and its time are gone before.
+pub fn delete(db: &Connection, id: i64) -> Result<(), StoreError> {
+    db.prepare_cached("DELETE FROM given_batches WHERE id = ? /*account of ?1*/")?.execute([id])?;
+    Ok(())
+}
+
+/// Clears when a batch's endpoints are to go: they are gone.
+pub fn clear_release(db: &Connection, id: i64) -> Result<(), StoreError> {
+    db.prepare_cached("UPDATE given_batches SET release_at = NULL WHERE id = ? /*account of ?1*/")?
+        .execute([id])?;
+    Ok(())
+}
+
+/// A batch of an import, as its row has it.
+pub struct ImportedBatch<'a> {
+    pub id: i64,
+    pub state: BatchState,
+    pub tally: Standing,
+    pub taken_in: i64,
+    pub max_attempts: i64,
+    /// In microseconds.
+    pub lost_after: Option<i64>,
+    pub created_at: Time,
+    pub started_at: Option<Time>,
+    pub ended_at: Option<Time>,
+    pub release_at: Option<Time>,
+    pub given: &'a Given,
+    pub error: Option<&'a Text>,
+    pub code: Option<&'a Text>,
+}
+
+/// Writes an imported batch. It takes nothing in before [`resume`].
+pub fn import(db: &Connection, batch: &ImportedBatch<'_>) -> Result<(), StoreError> {
+    let micros = |time: Option<Time>| time.map(Time::as_micros);
+    db.prepare_cached(
+        "INSERT INTO given_batches (id, account, state, intake, total, taken_in, succeeded, failed, max_attempts,
+             lost_after, created_at, started_at, ended_at, release_at, given, error, code)
+         VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?
+    .execute(params![
+        batch.id,
+        unpack(batch.id).0.0,
+        batch.state as i64,
+        batch.tally.total,
+        batch.taken_in,
+        batch.tally.succeeded,
+        batch.tally.failed,
+        batch.max_attempts,
+        batch.lost_after,
+        batch.created_at.as_micros(),
+        micros(batch.started_at),
+        micros(batch.ended_at),
+        micros(batch.release_at),
+        write(batch.given)?,
+        batch.error.map(Text::as_bytes),
+        batch.code.map(Text::as_bytes)
+    ])?;
+    Ok(())
+}
+
+/// Counts an imported contact that was taken in: one more, and what it adds to the tally.
+pub fn count_imported(db: &Connection, id: i64, adds: &Standing) -> Result<(), StoreError> {
+    db.prepare_cached(
+        "UPDATE given_batches SET taken_in = taken_in + 1, succeeded = succeeded + ?, failed = failed + ?
+             WHERE id = ? /*account of ?3*/",
+    )?
+    .execute([adds.succeeded, adds.failed, id])?;
+    Ok(())
+}
+
+/// Lets the open batches of an account go on that came with an import: what waits of them is taken in, then they are sealed.
+pub fn resume(db: &Connection, account: AccountKey) -> Result<(), StoreError> {
+    db.prepare_cached(
+        "UPDATE given_batches SET intake = 1
+         WHERE state < 3 AND state > 0 AND id > ? AND id < ? /*account of ?1*/",
+    )?
+    .execute([pack(account, 0), pack(AccountKey(account.0 + 1), 0)])?;
+    Ok(())
+}
