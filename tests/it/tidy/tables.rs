@@ -8,19 +8,13 @@ use super::{code, expect_none, sources};
 /// of another part's table written asks that part for it.
 const NOT_YET: &str =
     "accounts: apply batches calls config deliveries lifetime maintenance postgres records transfer tx
-    batch_calls: apply lifetime maintenance transfer
-    batches: apply lifetime transfer
     bodies: apply deliveries lifetime transfer
     calls: calls lifetime transfer
-    contact_keys: lifetime maintenance transfer
-    contacts: batches lifetime maintenance transfer
     endpoint_sums: config deliveries transfer
     endpoints: config maintenance transfer
     events: calls lifetime transfer
-    given_batches: batches lifetime maintenance transfer
     held: apply transfer
     idempotency: config lifetime maintenance
-    intake: maintenance transfer
     mentioned: analytics transfer
     meta: postgres sqlite
     open: apply deliveries maintenance transfer
