@@ -20,45 +20,6 @@ use crate::store::sql::{Connection, OptionalExtension, params};
 use crate::store::vault::Vault;
 use crate::store::{EndpointRef, StoreError};
 
-/// The tables of batches, call minutes and the watchdog.
-pub const TABLES: &str = r"
--- Call minutes that are left in milliseconds, NULL is unlimited; the secret that endpoints of batches sign with.
-ALTER TABLE accounts ADD COLUMN batches INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE accounts ADD COLUMN call_credit INTEGER;
-ALTER TABLE accounts ADD COLUMN batch_secret BLOB;
--- Accounts whose open batches fail, as no call minutes are left.
-CREATE TABLE out_of_credit (account INTEGER PRIMARY KEY);
--- Batches that the account gave; those that vendors tell of are in batches. State 0 arriving, 1 ingesting, 2 sealed,
--- 3 completed, 4 failed; intake while parts of it wait to be taken in; succeeded and failed are the tally.
-CREATE TABLE given_batches (
-    id INTEGER PRIMARY KEY, account INTEGER NOT NULL, state INTEGER NOT NULL, intake INTEGER NOT NULL,
-    total INTEGER NOT NULL, taken_in INTEGER NOT NULL, succeeded INTEGER NOT NULL, failed INTEGER NOT NULL,
-    max_attempts INTEGER NOT NULL, lost_after INTEGER, created_at INTEGER NOT NULL, started_at INTEGER,
-    ended_at INTEGER, release_at INTEGER, given BLOB NOT NULL, error BLOB, code BLOB
-);
-CREATE INDEX given_batches_intake ON given_batches (id) WHERE intake = 1;
-CREATE INDEX given_batches_open ON given_batches (id) WHERE state < 3;
-CREATE INDEX given_batches_ended ON given_batches (account, ended_at) WHERE ended_at IS NOT NULL;
-CREATE INDEX given_batches_release ON given_batches (release_at) WHERE release_at IS NOT NULL;
--- Contacts that are on disk and wait to be taken in, some in each row; its key is that of the first.
-CREATE TABLE intake (id INTEGER PRIMARY KEY, packed BLOB NOT NULL);
--- A contact's number has its batch's in the upper bits, so one batch's lie together in the order given.
-CREATE TABLE contacts (
-    id INTEGER PRIMARY KEY, about BLOB NOT NULL, heard INTEGER NOT NULL, ended INTEGER NOT NULL,
-    completed INTEGER NOT NULL, is_open INTEGER NOT NULL, due INTEGER
-);
-CREATE INDEX contacts_open ON contacts (id) WHERE is_open = 1;
-CREATE INDEX contacts_due ON contacts (due) WHERE due IS NOT NULL;
-CREATE TABLE contact_keys (hash INTEGER NOT NULL, contact INTEGER NOT NULL, PRIMARY KEY (hash, contact)) WITHOUT ROWID;
--- What each call counts for; contact is NULL while its contact may not have been taken in.
-CREATE TABLE batch_calls (call INTEGER PRIMARY KEY, batch INTEGER NOT NULL, contact INTEGER, counted INTEGER NOT NULL);
-CREATE INDEX batch_calls_by_batch ON batch_calls (batch, call);
-CREATE INDEX batch_calls_unplaced ON batch_calls (batch, call) WHERE contact IS NULL;
--- Calls whose end must come by then, if a source or batch has a deadline.
-CREATE TABLE watched (call INTEGER PRIMARY KEY, due INTEGER NOT NULL);
-CREATE INDEX watched_due ON watched (due);
-";
-
 pub fn set_secret(
     db: &Connection,
     vault: &Vault,

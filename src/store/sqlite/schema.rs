@@ -8,12 +8,11 @@ use rusqlite::config::DbConfig;
 
 use crate::store::analytics::rollups;
 use crate::store::apply::deferral;
-use crate::store::batches::schedule;
+use crate::store::batches::{batch_rows, schedule};
 use crate::store::calls::tombstones;
 use crate::store::config::{accounts, api_keys, limits};
 use crate::store::deliveries::replays;
 use crate::store::lifetime::transcripts;
-use crate::store::maintenance::batch_intake;
 use crate::store::records::erase;
 use crate::store::transfer::{batches, import_line};
 use crate::store::tx::watermarks;
@@ -131,7 +130,7 @@ UPDATE accounts SET calls_filed = calls;
     erase::TABLES,
     transcripts::COLUMNS,
     import_line::COLUMNS,
-    batch_intake::TABLES,
+    batch_rows::TABLES,
     rollups::TABLES,
     replays::TABLES,
     deferral::TABLES,
