@@ -1,7 +1,10 @@
-//! The batches that an account gives, as rows of `given_batches`: opened, begun, imported, removed. Does not depend on what a call
-//! does to a batch: what that changes is written by `batch_set`.
+//! The batches that an account gives, as rows of `given_batches`: opened, begun, imported, removed. Does not depend on what a
+//! call does to a batch: what that changes is written by `batch_set`.
+
+use const_format::formatcp;
 
 use super::rows::{BATCH_COLUMNS, BatchBook};
+use super::states::{ARRIVING, COMPLETED, INGESTING};
 use super::{BatchState, Given, LAST_BATCH, NewBatch, Opened, credit, intake_rows, schedule, write};
 use crate::ledger::Standing;
 use crate::model::{AccountKey, Text, Time};
@@ -61,8 +64,10 @@ pub fn open(db: &Connection, new: &NewBatch, tenure: i64) -> Result<Opened, Stor
     }
     let lost_after = new.lost_after.map(|span| i64::try_from(span.as_micros()).unwrap_or(i64::MAX));
     db.prepare_cached(
+        formatcp!(
         "INSERT INTO given_batches (id, account, state, intake, total, taken_in, succeeded, failed, max_attempts,
-             lost_after, created_at, given, owner) VALUES (?, ?, 0, 0, ?, 0, 0, 0, ?, ?, ?, ?, ?)",
+             lost_after, created_at, given, owner) VALUES (?, ?, {ARRIVING}, 0, ?, 0, 0, 0, ?, ?, ?, ?, ?)",
+    ),
     )?
     .execute(params![
         pack(new.account, number),
@@ -79,9 +84,9 @@ pub fn open(db: &Connection, new: &NewBatch, tenure: i64) -> Result<Opened, Stor
 
 /// Lets the intake of an arriving batch begin, with the endpoints that were made for it.
 pub fn begin(db: &Connection, id: i64, endpoints: Vec<i64>) -> Result<(), StoreError> {
-    let sql =
-        format!("SELECT {BATCH_COLUMNS} FROM given_batches WHERE id = ? /*account of ?1*/ AND state = 0");
-    let mut statement = db.prepare_cached(&sql)?;
+    let mut statement = db.prepare_cached(formatcp!(
+        "SELECT {BATCH_COLUMNS} FROM given_batches WHERE id = ? /*account of ?1*/ AND state = {ARRIVING}"
+    ))?;
     let mut rows = statement.query([id])?;
     let row = rows.next()?.ok_or_else(|| StoreError::Data("a batch that is not arriving".to_owned()))?;
     let book = BatchBook::of(&row)?;
@@ -90,9 +95,9 @@ pub fn begin(db: &Connection, id: i64, endpoints: Vec<i64>) -> Result<(), StoreE
     if let Some(time) = given.scheduled_at.filter(|&time| time > book.created_at) {
         schedule::add(db, id, time)?;
     }
-    db.prepare_cached(
-        "UPDATE given_batches SET state = 1, intake = 1, given = ? WHERE id = ? /*account of ?2*/",
-    )?
+    db.prepare_cached(formatcp!(
+        "UPDATE given_batches SET state = {INGESTING}, intake = 1, given = ? WHERE id = ? /*account of ?2*/",
+    ))?
     .execute(params![write(&given)?, id])?;
     Ok(())
 }
@@ -100,7 +105,9 @@ pub fn begin(db: &Connection, id: i64, endpoints: Vec<i64>) -> Result<(), StoreE
 /// Removes the batches that were arriving when their tenure ended, with their contacts: their giver got no answer.
 pub fn delete_arriving(db: &Connection, tenure: i64) -> Result<(), StoreError> {
     let arriving: Vec<i64> = db
-        .prepare_cached("SELECT id FROM given_batches WHERE state < 3 AND state = 0 AND owner = ?")?
+        .prepare_cached(formatcp!(
+            "SELECT id FROM given_batches WHERE state < {COMPLETED} AND state = {ARRIVING} AND owner = ?"
+        ))?
         .query_map([tenure], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     for batch in arriving {
@@ -152,7 +159,7 @@ pub fn import(db: &Connection, batch: &ImportedBatch<'_>) -> Result<(), StoreErr
     .execute(params![
         batch.id,
         unpack(batch.id).0.0,
-        batch.state as i64,
+        batch.state.code(),
         batch.tally.total,
         batch.taken_in,
         batch.tally.succeeded,
@@ -182,10 +189,10 @@ pub fn count_imported(db: &Connection, id: i64, adds: &Standing) -> Result<(), S
 
 /// Lets the open batches of an account go on that came with an import: what waits of them is taken in, then they are sealed.
 pub fn resume(db: &Connection, account: AccountKey) -> Result<(), StoreError> {
-    db.prepare_cached(
+    db.prepare_cached(formatcp!(
         "UPDATE given_batches SET intake = 1
-         WHERE state < 3 AND state > 0 AND id > ? AND id < ? /*account of ?1*/",
-    )?
+         WHERE state < {COMPLETED} AND state > {ARRIVING} AND id > ? AND id < ? /*account of ?1*/"
+    ))?
     .execute([pack(account, 0), pack(AccountKey(account.0 + 1), 0)])?;
     Ok(())
 }

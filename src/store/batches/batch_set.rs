@@ -123,7 +123,7 @@ impl BatchSet {
                      ended_at = ?, release_at = ?, error = ?, code = ?, intake = ?
                      WHERE id = ? /*account of ?11*/",
                 params![
-                    book.state as i64,
+                    book.state.code(),
                     book.taken_in,
                     book.tally.succeeded,
                     book.tally.failed,

@@ -10,12 +10,14 @@ pub(in crate::store) mod deadlines;
 pub(in crate::store) mod intake_rows;
 pub(in crate::store) mod rows;
 pub(in crate::store) mod schedule;
+pub(in crate::store) mod states;
 pub(in crate::store) mod vendor_batch_rows;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::states::BatchState;
 use super::StoreError;
 use crate::ledger::{ContactBook, Standing};
 use crate::model::bounds;
@@ -192,31 +194,6 @@ pub struct NewBatch {
     pub lost_after: Option<Duration>,
     /// When it was given.
     pub created_at: Time,
-}
-
-/// How far a batch has come. The number in the store is the place in [`Self::ALL`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum BatchState {
-    /// Its contacts are on their way to the disk; nobody was told of it yet.
-    Arriving,
-    /// All of it is on disk; contacts are taken in step by step.
-    Ingesting,
-    /// Sealed: every contact is taken in.
-    Sealed,
-    /// Every contact has closed.
-    Completed,
-    /// It was stopped.
-    Failed,
-}
-
-impl BatchState {
-    /// Every state.
-    pub const ALL: [Self; 5] = [Self::Arriving, Self::Ingesting, Self::Sealed, Self::Completed, Self::Failed];
-
-    /// Whether it is over.
-    pub fn is_over(self) -> bool {
-        matches!(self, Self::Completed | Self::Failed)
-    }
 }
 
 /// Why a batch stopped.

@@ -114,7 +114,7 @@ fn number(kind: Kind, text: Option<&Text>, account: &Account) -> Option<i64> {
 impl BatchBook {
     /// Reads a row of [`BATCH_COLUMNS`].
     pub fn of(row: &Row<'_>) -> Result<Self, StoreError> {
-        let state = usize::from(row.get::<u8>(1)?);
+        let state = i64::from(row.get::<u8>(1)?);
         let failure = match (row.get::<Option<Vec<u8>>>(12)?, row.get::<Option<Vec<u8>>>(13)?) {
             (Some(error), Some(code)) => {
                 Some(Failure { error: Text::from_bytes(error), code: Text::from_bytes(code) })
@@ -122,7 +122,7 @@ impl BatchBook {
             _ => None,
         };
         Ok(Self {
-            state: *BatchState::ALL.get(state).ok_or_else(|| damaged("unknown state of a batch"))?,
+            state: BatchState::from_code(state).ok_or_else(|| damaged("unknown state of a batch"))?,
             tally: Standing { total: row.get(2)?, succeeded: row.get(4)?, failed: row.get(5)? },
             taken_in: row.get(3)?,
             max_attempts: row.get(6)?,

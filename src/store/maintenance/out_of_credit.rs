@@ -1,10 +1,13 @@
 //! The open batches of accounts that have no call minutes left fail, some in each step. Does not depend on what uses them up.
 
+use const_format::formatcp;
+
 use crate::model::{AccountKey, Time};
 use crate::store::StoreError;
 use crate::store::apply::recording::Recording;
 use crate::store::batches::Failure;
 use crate::store::batches::credit::{self, left};
+use crate::store::batches::states::{ARRIVING, COMPLETED};
 use crate::store::layout::keys::pack;
 use crate::store::sql::Connection;
 
@@ -26,11 +29,11 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
     let mut open: Vec<i64> = Vec::new();
     if has_none {
         open = db
-            .prepare_cached(
+            .prepare_cached(formatcp!(
                 "SELECT id FROM given_batches
-                 WHERE state < 3 AND state > 0 AND id > ? AND id < ? /*account of ?1*/
-                 ORDER BY id LIMIT ?",
-            )?
+                 WHERE state < {COMPLETED} AND state > {ARRIVING} AND id > ? AND id < ? /*account of ?1*/
+                 ORDER BY id LIMIT ?"
+            ))?
             .query_map([pack(account, 0), pack(AccountKey(account.0 + 1), 0), STEP], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
     }

@@ -2,6 +2,8 @@
 //! which contact. An open one rests until all lines are in and then goes on: `end` wakes it. Its numbers are counted anew
 //! as its contacts come, so they fit them. Refuses to know how batches are counted.
 
+use const_format::formatcp;
+
 use super::export_page::{ExportPage, PAGE, time};
 use super::import_line::{ImportContext, LineOutcome, Refused, is_known, read, wrong};
 use crate::ledger::{ContactBook, Counted, Standing};
@@ -13,6 +15,7 @@ use crate::store::batches::batch_rows::{self, ImportedBatch};
 use crate::store::batches::rows::{
     BATCH_COLUMNS, BatchBook, CONTACT_COLUMNS, book_of, contact_of, contacts_of,
 };
+use crate::store::batches::states::{ARRIVING, COMPLETED};
 use crate::store::batches::{
     BatchState, CONTACTS_IN_STEP, Contact, Failure, Given, MOST_CONTACTS, Reporters, batch_call_rows,
     batch_of, contact_number, contact_rows, credit, deadlines, intake_rows, schedule,
@@ -55,11 +58,11 @@ pub struct Placing {
 
 /// Gives a page of batches. One that never arrived was promised to nobody.
 pub fn give_batches(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
-    let sql = format!(
+    let sql = formatcp!(
         "SELECT {BATCH_COLUMNS}, release_at FROM given_batches
-         WHERE id > ? AND id <= ? /*account of ?1*/ AND state > 0 ORDER BY id LIMIT ?"
+         WHERE id > ? AND id <= ? /*account of ?1*/ AND state > {ARRIVING} ORDER BY id LIMIT ?"
     );
-    let mut statement = page.db.prepare_cached(&sql)?;
+    let mut statement = page.db.prepare_cached(sql)?;
     let mut rows = statement.query(page.range(page.heads.batches))?;
     while let Some(row) = rows.next()? {
         let (number, book) = (unpack(row.get(0)?).1, BatchBook::of(&row)?);
@@ -109,17 +112,17 @@ pub fn give_contacts(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
     let last = pack(account, page.heads.batches);
     loop {
         let batch: Option<(i64, i64)> = db
-            .prepare_cached(
+            .prepare_cached(formatcp!(
                 "SELECT id, state FROM given_batches
-                 WHERE id >= ? AND id <= ? /*account of ?1*/ AND state > 0 ORDER BY id LIMIT 1",
-            )?
+                 WHERE id >= ? AND id <= ? /*account of ?1*/ AND state > {ARRIVING} ORDER BY id LIMIT 1"
+            ))?
             .query_row([pack(account, batch_of(after).max(1)), last], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         let Some((batch, state)) = batch else { return Ok(()) };
         let [first, end] = contacts_of(batch);
         let from = pack(account, after).max(first - 1);
         give_taken_in(page, from, end)?;
-        if page.lines.is_empty() && state < BatchState::Completed as i64 {
+        if page.lines.is_empty() && state < COMPLETED {
             give_waiting(page, from, end)?;
         }
         if !page.lines.is_empty() {
@@ -350,10 +353,10 @@ pub fn take_contact(context: &mut ImportContext<'_>, line: &str) -> Result<LineO
     if is_taken(context, batch, [key, key + count])? {
         return wrong("number_taken", "Another contact of its batch has that place.");
     }
-    let is_open = state < BatchState::Completed as i64;
+    let is_open = state < COMPLETED;
     match line.taken_in {
         Some(contact) => take_one(context, batch, key, &contact, is_open.then_some(max_attempts)),
-        None if state == BatchState::Sealed as i64 => {
+        None if state == BatchState::Sealed.code() => {
             wrong("malformed_line", "It waits for a batch that has taken all of its contacts in.")
         }
         None => {
