@@ -10,7 +10,7 @@ use crate::ledger::hold::Beside;
 use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, Event, EventBody, EventType, Time};
 use crate::store::calls::rows::INSERT_EVENT;
-use crate::store::deliveries::rows::INSERT_OPEN;
+use crate::store::deliveries::open_rows::{self, PlannedDelivery};
 use crate::store::deliveries::shared_bodies::Bodies;
 use crate::store::deliveries::states::{CLAIMABLE, HELD, OWNED, WAITING};
 use crate::store::ingest::told::Snapshot;
@@ -154,19 +154,13 @@ impl Recording<'_> {
         };
         let id = pack(account, delivery);
         let line = ordered_call.map(|call| pack(account, call));
-        self.tx.db.bulk(
-            &INSERT_OPEN,
-            params![
-                id,
-                pack(account, endpoint.number),
-                event.position,
-                line,
-                endpoint.revision,
-                state,
-                due.as_micros(),
-                self.tx.epoch
-            ],
-        )?;
+        let planned = PlannedDelivery {
+            id,
+            endpoint: pack(account, endpoint.number),
+            event: event.position,
+            revision: endpoint.revision,
+        };
+        open_rows::insert(self.tx.db, planned, line, state, due, self.tx.epoch)?;
         if let Some(call) = line {
             self.deliveries.line_up(call, pack(account, endpoint.number), id, state);
         }

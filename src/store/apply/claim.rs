@@ -1,4 +1,4 @@
-//! Ownership: open deliveries become this process's to attempt, with all that an attempt takes, and are given back.
+//! Ownership: open deliveries become this process's to attempt, with all that an attempt takes.
 //! Near, one after the other; from a database that is far away, all of a transaction together at its end.
 //! Refuses to know what comes of an attempt.
 
@@ -10,10 +10,10 @@ use tracing::error;
 
 use super::recording::Recording;
 use crate::model::id::Tag;
-use crate::model::{AccountKey, Event, EventBody};
+use crate::model::{Event, EventBody};
 use crate::store::config::sealed::dialect_of;
-use crate::store::deliveries::rows::OWNING;
-use crate::store::deliveries::states::{CLAIMABLE, OWNED};
+use crate::store::deliveries::open_rows;
+use crate::store::deliveries::states::CLAIMABLE;
 use crate::store::deliveries::taking::{TYPICAL, Taken};
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::packed::{damaged, unpack_bytes};
@@ -118,7 +118,7 @@ impl Recording<'_> {
     ) -> Result<usize, StoreError> {
         match owed {
             Ok((owned, size)) => {
-                self.tx.db.bulk(&OWNING, [id, self.tx.epoch])?;
+                open_rows::claim(self.tx.db, id, self.tx.epoch)?;
                 self.committed.owned.push(owned);
                 Ok(size)
             }
@@ -126,7 +126,7 @@ impl Recording<'_> {
                 error!(%why, delivery = unpack(id).1, "a delivery cannot be attempted; it stays pending");
                 let due = self.tx.now.after(DAMAGED_PAUSE);
                 self.committed.wake_at.push((endpoint, due));
-                self.put_up(id, due).map(|()| 0)
+                open_rows::set_state(self.tx.db, id, CLAIMABLE, due).map(|()| 0)
             }
             Err(error) => Err(error),
         }
@@ -207,22 +207,6 @@ impl Recording<'_> {
         }
         Ok(more)
     }
-}
-
-/// Makes owned deliveries claimable again.
-pub fn release(
-    db: &Connection,
-    account: AccountKey,
-    deliveries: &[i64],
-    tenure: i64,
-) -> Result<(), StoreError> {
-    for &delivery in deliveries {
-        db.later(
-            "UPDATE open SET state = ? WHERE id = ? /*account of ?2*/ AND state = ? AND owner = ?",
-            [CLAIMABLE, pack(account, delivery), OWNED, tenure],
-        )?;
-    }
-    Ok(())
 }
 
 /// Loads what it takes to attempt an open delivery; also gives the size of its snapshot.

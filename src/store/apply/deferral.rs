@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use super::recording::Recording;
+use crate::store::deliveries::open_rows;
 use crate::store::deliveries::states::{CLAIMABLE, WAITING};
 use crate::store::deliveries::taking::TYPICAL;
 use crate::store::jobs::due::{ByTime, Due};
@@ -83,16 +84,12 @@ impl Recording<'_> {
             self.deliveries.line_up(call, pack(endpoint.account, endpoint.number), id, state);
         }
         if is_behind {
-            self.tx
-                .db
-                .prepare_cached("UPDATE open SET state = ?, due = ? WHERE id = ? /*account of ?3*/")?
-                .execute([WAITING, self.tx.now.as_micros(), id])?;
-            return Ok(());
+            return open_rows::set_state(self.tx.db, id, WAITING, self.tx.now);
         }
         if let Some(place) = self.tx.queues.reserve(endpoint, TYPICAL) {
             return self.take(endpoint, id, place).map(drop);
         }
-        self.put_up(id, self.tx.now)?;
+        open_rows::set_state(self.tx.db, id, CLAIMABLE, self.tx.now)?;
         self.wake(endpoint);
         Ok(())
     }

@@ -10,6 +10,7 @@ use crate::model::event::EndpointDisabled;
 use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, DeliveryState, Erased, EventBody, EventType, Time};
 use crate::store::config::accounts;
+use crate::store::deliveries::open_rows::{self, Closed, PlannedDelivery};
 use crate::store::deliveries::rows::{DELETE_BODY, INSERT_SETTLED};
 use crate::store::deliveries::states::{CLAIMABLE, HELD, OWNED, WAITING};
 use crate::store::deliveries::taking::TYPICAL;
@@ -17,7 +18,7 @@ use crate::store::layout::codec::{pack_attempt, state_code, state_of, unpack_att
 use crate::store::layout::keys::{pack, reference, unpack};
 use crate::store::packed::pack_bytes;
 use crate::store::reads::erased;
-use crate::store::sql::{Connection, OptionalExtension, Row, params};
+use crate::store::sql::{Connection, OptionalExtension, params};
 use crate::store::tx::watermarks::Edges;
 use crate::store::{EndpointRef, Settlement, StoreError, Turned};
 
@@ -166,17 +167,9 @@ impl Recording<'_> {
         if let Some(place) = self.tx.queues.reserve(endpoint, TYPICAL) {
             return self.take(endpoint, id, place).map(drop);
         }
-        self.put_up(id, self.tx.now)?;
+        open_rows::set_state(self.tx.db, id, CLAIMABLE, self.tx.now)?;
         self.wake(endpoint);
         Ok(())
-    }
-
-    pub fn put_up(&self, id: i64, due: Time) -> Result<(), StoreError> {
-        let due = due.as_micros();
-        Ok(self.tx.db.later(
-            "UPDATE open SET state = ?, due = ? WHERE id = ? /*account of ?3*/",
-            [CLAIMABLE, due, id],
-        )?)
     }
 
     /// Disables an endpoint and records the event, unless it is disabled already.
@@ -218,13 +211,7 @@ impl Recording<'_> {
                 if state == HELD {
                     self.end_hold(id)?;
                 }
-                self.tx
-                    .db
-                    .prepare_cached(
-                        "UPDATE open SET state = ?, due = ?, call = NULL
-                         WHERE id = ? /*account of ?3*/",
-                    )?
-                    .execute([CLAIMABLE, self.tx.now.as_micros(), id])?;
+                open_rows::put_out_of_order(self.tx.db, id, self.tx.now)?;
                 self.wake(reference(endpoint));
                 if let Some(call) = call {
                     self.promote(reference(endpoint), unpack(call).1)?;
@@ -243,22 +230,9 @@ impl Recording<'_> {
         }
         let tries = unpack_attempts(attempts.as_deref()).last().map_or(0, |last| last.number);
         self.tx.db.execute("DELETE FROM settled WHERE id = ? /*account of ?1*/", [id])?;
-        self.tx.db.execute(
-            "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, attempts, snapshot,
-             owner /*!, account */)
-             VALUES (?, ?, ?, NULL, ?, ?, ?, ?, ?, ?, 0 /*!, @1 */)",
-            params![
-                id,
-                endpoint,
-                event,
-                revision,
-                CLAIMABLE,
-                self.tx.now.as_micros(),
-                tries,
-                attempts,
-                deferral::rendered(self.tx.db, id)?
-            ],
-        )?;
+        let delivery = PlannedDelivery { id, endpoint, event, revision };
+        let snapshot = deferral::rendered(self.tx.db, id)?;
+        open_rows::insert_retry(self.tx.db, delivery, (tries, attempts.as_deref()), snapshot, self.tx.now)?;
         let sum = self.sum(target);
         sum.dead -= 1;
         sum.pending += 1;
@@ -288,17 +262,18 @@ impl Recording<'_> {
     pub fn cancel_all(&mut self, ids: &[i64]) -> Result<Vec<(i64, i64)>, StoreError> {
         let closed = self.close_open(ids)?;
         for row in &closed {
+            let PlannedDelivery { id, endpoint, event, revision } = row.delivery;
             insert_settled(
                 self.tx.db,
-                row.id,
-                row.endpoint,
-                row.event,
-                row.revision,
+                id,
+                endpoint,
+                event,
+                revision,
                 DeliveryState::Cancelled,
                 &row.attempts,
             )?;
         }
-        Ok(closed.into_iter().map(|row| (row.id, row.endpoint)).collect())
+        Ok(closed.into_iter().map(|row| (row.delivery.id, row.delivery.endpoint)).collect())
     }
 
     /// The same, and nothing is left of them but in the sums.
@@ -306,35 +281,25 @@ impl Recording<'_> {
         let Some(&first) = ids.first() else { return Ok(Vec::new()) };
         self.enter(unpack(first).0)?;
         let db = self.tx.db;
-        let mut closed = Vec::with_capacity(ids.len());
-        if let Some(mut answers) = db.fetch(&[(CLOSE_ALL, &[ids])])? {
-            while let Some(row) = answers[0].next()? {
-                closed.push(Closed::of(&row)?);
-            }
-            closed.sort_unstable_by_key(|row| row.id);
-            self.line_up_calls(closed.iter().filter_map(|row| row.call))?;
-        } else {
-            let mut statement = db.prepare_cached(CLOSE_ONE)?;
-            for &id in ids {
-                closed.extend(statement.query_row([id], Closed::of).optional()?);
-            }
-        }
+        let closed = open_rows::close(db, ids)?;
+        self.line_up_calls(closed.iter().filter_map(|row| row.call))?;
         for row in &closed {
+            let PlannedDelivery { id, endpoint, .. } = row.delivery;
             if row.state == HELD {
-                db.later("DELETE FROM held WHERE delivery = ? /*account of ?1*/", [row.id])?;
+                db.later("DELETE FROM held WHERE delivery = ? /*account of ?1*/", [id])?;
             }
-            db.bulk(&DELETE_BODY, [row.id])?;
+            db.bulk(&DELETE_BODY, [id])?;
             if let Some(call) = row.call {
-                self.deliveries.leave(call, row.endpoint, row.id);
+                self.deliveries.leave(call, endpoint, id);
             }
-            let sum = self.sum(reference(row.endpoint));
+            let sum = self.sum(reference(endpoint));
             sum.pending -= 1;
             sum.cancelled += 1;
         }
         // Only now, when none of them is in line any more.
         for row in &closed {
             if let Some(call) = row.call {
-                self.promote(reference(row.endpoint), unpack(call).1)?;
+                self.promote(reference(row.delivery.endpoint), unpack(call).1)?;
             }
         }
         Ok(closed)
@@ -359,37 +324,6 @@ impl Recording<'_> {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, state_of(row.get(3)?), row.get(4)?))
             })
             .optional()?)
-    }
-}
-
-const CLOSE_ONE: &str = "DELETE FROM open WHERE id = ?
-     RETURNING id, endpoint, event, call, revision, attempts, state";
-const CLOSE_ALL: &str = "DELETE FROM open WHERE id = ANY(?) AND account = ANY(@1)
-     RETURNING id, endpoint, event, call, revision, attempts, state";
-
-/// A delivery that is not open any more.
-pub struct Closed {
-    pub id: i64,
-    pub endpoint: i64,
-    event: i64,
-    /// The call whose order it kept.
-    call: Option<i64>,
-    revision: i64,
-    attempts: Vec<u8>,
-    pub state: i64,
-}
-
-impl Closed {
-    fn of(row: &Row<'_>) -> crate::store::sql::Result<Self> {
-        Ok(Self {
-            id: row.get(0)?,
-            endpoint: row.get(1)?,
-            event: row.get(2)?,
-            call: row.get(3)?,
-            revision: row.get(4)?,
-            attempts: row.get::<Option<Vec<u8>>>(5)?.unwrap_or_default(),
-            state: row.get(6)?,
-        })
     }
 }
 

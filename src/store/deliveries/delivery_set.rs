@@ -4,7 +4,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::rows::{ADD_TO_SUM, DELETE_OPEN};
+use super::open_rows;
+use super::rows::ADD_TO_SUM;
 use super::states::CLAIMABLE;
 use super::taking::Taken;
 use crate::model::Time;
@@ -150,7 +151,7 @@ impl DeliverySet {
         if self.asked.remove(&id) {
             let is_next = |open: &OpenRow| open.tries < number && open.owner == tx.epoch;
             let Some(open) = self.open.remove(&id).filter(is_next) else { return Ok(None) };
-            tx.db.bulk(&DELETE_OPEN, [id])?;
+            open_rows::remove(tx.db, id)?;
             return Ok(Some(open.attempts.unwrap_or_default()));
         }
         let mut attempts = Vec::new();

@@ -4,17 +4,6 @@
 
 use crate::store::sql::bulk::Bulk;
 
-/// A delivery is planned.
-pub static INSERT_OPEN: Bulk = Bulk {
-    one: "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, owner)
-          VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)",
-    many: "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, owner, account)
-           SELECT id, endpoint, event, call, revision, state, due, 0, owner, id >> 40
-           FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
-               CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]))
-               AS t (id, endpoint, event, call, revision, state, due, owner)",
-};
-
 /// What became of an endpoint's deliveries.
 pub static ADD_TO_SUM: Bulk = Bulk {
     one: "UPDATE endpoint_sums SET owed = owed + ?, delivered = delivered + ?, pending = pending + ?,
@@ -26,27 +15,15 @@ pub static ADD_TO_SUM: Bulk = Bulk {
            WHERE s.endpoint = t.endpoint AND s.account = ANY(@6)",
 };
 
-/// A delivery is not open any more.
-pub static DELETE_OPEN: Bulk = Bulk {
-    one: "DELETE FROM open WHERE id = ?",
-    many: "DELETE FROM open WHERE id = ANY(CAST(? AS BIGINT[])) AND account = ANY(@1)",
-};
-/// Nor are the bytes of its first attempt kept.
+/// The bytes of a delivery's first attempt are not kept any more.
 pub static DELETE_BODY: Bulk = Bulk {
     one: "DELETE FROM bodies WHERE delivery = ?",
     many: "DELETE FROM bodies WHERE delivery = ANY(CAST(? AS BIGINT[])) AND account = ANY(@1)",
 };
-/// What became of it.
+/// What became of a delivery.
 pub static INSERT_SETTLED: Bulk = Bulk {
     one: "INSERT INTO settled (id, endpoint, event, revision, state, attempts) VALUES (?, ?, ?, ?, ?, ?)",
     many: "INSERT INTO settled (id, endpoint, event, revision, state, attempts, account)
            SELECT *, id >> 40 FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
                CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BYTEA[])) AS t (id)",
-};
-/// A delivery is taken into memory.
-pub static OWNING: Bulk = Bulk {
-    one: "UPDATE open SET state = 2, owner = ?2 WHERE id = ?1",
-    many: "UPDATE open SET state = 2, owner = t.owner
-           FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[])) AS t (id, owner)
-           WHERE open.id = t.id AND open.account = ANY(@1)",
 };

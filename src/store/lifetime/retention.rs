@@ -317,10 +317,10 @@ impl Purge<'_, '_> {
         }
         for closed in self.recording.close_open(&calling_off)? {
             if closed.state == OWNED {
-                let endpoint = reference(closed.endpoint);
-                self.recording.committed.called_off.push((endpoint, unpack(closed.id).1));
+                let endpoint = reference(closed.delivery.endpoint);
+                self.recording.committed.called_off.push((endpoint, unpack(closed.delivery.id).1));
             }
-            self.removals.count(closed.endpoint, DeliveryState::Cancelled);
+            self.removals.count(closed.delivery.endpoint, DeliveryState::Cancelled);
             self.removals.expired += 1;
         }
         Ok(are_all.then_some(under_way))

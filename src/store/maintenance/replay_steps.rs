@@ -11,10 +11,10 @@ use crate::model::{AccountKey, Call, DeliveryState, EventType, Time};
 use crate::store::apply::deferral;
 use crate::store::apply::recording::Recording;
 use crate::store::calls::spans;
+use crate::store::deliveries::open_rows::{self, PlannedDelivery};
 use crate::store::deliveries::replays::{
     CANCELLED, DONE, MOST_OPEN, RUNNING, StoredSelection, count_open, deliveries_of_each, selection_of,
 };
-use crate::store::deliveries::states::BEHIND;
 use crate::store::jobs::due::{ByTime, Due};
 use crate::store::layout::keys::{keys_of, pack, unpack};
 use crate::store::packed::damaged;
@@ -399,21 +399,9 @@ impl Recording<'_> {
         let id = pack(account, self.next_delivery(account)?);
         let db = self.tx.db;
         let snapshot = snapshot.filter(|&snapshot| snapshot > position);
-        db.later(
-            "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, replay,
-             owner, snapshot /*!, account */)
-             VALUES (?, ?, ?, NULL, ?, ?, ?, 0, ?, 0, ? /*!, @1 */)",
-            params![
-                id,
-                pack(account, endpoint.number),
-                position,
-                revision,
-                BEHIND,
-                self.tx.now.as_micros(),
-                replay,
-                snapshot
-            ],
-        )?;
+        let delivery =
+            PlannedDelivery { id, endpoint: pack(account, endpoint.number), event: position, revision };
+        open_rows::insert_replay(db, delivery, replay, snapshot, self.tx.now)?;
         db.later(
             "INSERT INTO replayed (event, delivery, replay /*!, account */) VALUES (?, ?, ? /*!, @1 */)",
             [pack(account, position), id, replay],

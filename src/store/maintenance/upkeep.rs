@@ -4,6 +4,7 @@
 use crate::model::{AccountKey, Time};
 use crate::store::apply::recording::Recording;
 use crate::store::batches::batch_rows;
+use crate::store::deliveries::open_rows;
 use crate::store::layout::keys::{beyond, keys_of, unpack};
 use crate::store::sql::{Connection, OptionalExtension, params};
 use crate::store::vault::Vault;
@@ -69,7 +70,7 @@ pub fn finish_idempotent(
 /// A tenure is over: what it owned is nobody's, a request that was under way in it is over, and so is a batch that was on
 /// its way.
 pub fn disown(db: &Connection, tenure: i64) -> Result<(), StoreError> {
-    db.execute("UPDATE open SET state = 0 WHERE state = 2 AND owner = ?", [tenure])?;
+    open_rows::release_all(db, tenure)?;
     db.execute("DELETE FROM idempotency WHERE status IS NULL AND owner = ?", [tenure])?;
     batch_rows::delete_arriving(db, tenure)
 }

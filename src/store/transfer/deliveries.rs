@@ -10,6 +10,7 @@ use crate::model::id::Kind;
 use crate::model::{DeliveryState, Time};
 use crate::store::StoreError;
 use crate::store::apply::deferral;
+use crate::store::deliveries::open_rows::{self, ImportedRow, PlannedDelivery};
 use crate::store::deliveries::replays;
 use crate::store::deliveries::states::{BEHIND, CLAIMABLE, HELD, WAITING};
 use crate::store::export::DeliveryLine;
@@ -260,24 +261,17 @@ fn take_open(context: &ImportContext<'_>, line: &DeliveryLine, links: &Links) ->
         (false, false) => CLAIMABLE,
     };
     let attempts: Vec<u8> = line.attempts.iter().flat_map(pack_attempt).collect();
-    db.prepare_cached(
-        "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, attempts, replay,
-         snapshot /*!, account */)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? /*!, @1 */)",
-    )?
-    .execute(params![
-        delivery,
-        endpoint,
-        event,
-        order,
-        line.revision,
+    let row = ImportedRow {
+        delivery: PlannedDelivery { id: delivery, endpoint, event, revision: line.revision },
+        call: order,
         state,
         due,
         tries,
-        (!attempts.is_empty()).then_some(attempts),
+        attempts: (!attempts.is_empty()).then_some(attempts),
         replay,
-        says
-    ])?;
+        snapshot: says,
+    };
+    open_rows::insert_imported(db, row)?;
     if let (true, Some(call)) = (line.held, call) {
         db.prepare_cached(
             "INSERT INTO held (delivery, call, endpoint, until /*!, account */)

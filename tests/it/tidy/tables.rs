@@ -17,7 +17,6 @@ const NOT_YET: &str =
     idempotency: config lifetime maintenance
     mentioned: analytics transfer
     meta: postgres sqlite
-    open: apply deliveries maintenance transfer
     purged: lifetime transfer
     rendered: apply lifetime maintenance transfer
     replayed: lifetime maintenance transfer

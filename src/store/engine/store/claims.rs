@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::model::{AccountKey, Time};
-use crate::store::apply::claim;
+use crate::store::deliveries::open_rows;
 use crate::store::engine::database::{Database, NoQueues, RoomStore, Writing};
 use crate::store::engine::writer_thread::Lane;
 use crate::store::reads::pages;
@@ -28,7 +28,8 @@ impl<D: Database> Claims for RoomStore<D> {
     fn release(&self, account: AccountKey, deliveries: Vec<i64>) -> Answer<'_, ()> {
         self.database.write(Lane::Claim, account, move |writer| {
             writer.for_purpose(Purpose::Settle, |writer| {
-                writer.transact_ownership(|db, desk| claim::release(db, account, &deliveries, desk.tenure))
+                writer
+                    .transact_ownership(|db, desk| open_rows::release(db, account, &deliveries, desk.tenure))
             })
         })
     }
