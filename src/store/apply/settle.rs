@@ -11,14 +11,15 @@ use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, DeliveryState, Erased, EventBody, EventType, Time};
 use crate::store::config::accounts;
 use crate::store::deliveries::open_rows::{self, Closed, PlannedDelivery};
-use crate::store::deliveries::rows::{DELETE_BODY, INSERT_SETTLED};
+use crate::store::deliveries::rows::DELETE_BODY;
+use crate::store::deliveries::settled_rows;
 use crate::store::deliveries::states::{CLAIMABLE, HELD, OWNED, WAITING};
 use crate::store::deliveries::taking::TYPICAL;
-use crate::store::layout::codec::{pack_attempt, state_code, state_of, unpack_attempts};
+use crate::store::layout::codec::{pack_attempt, state_of, unpack_attempts};
 use crate::store::layout::keys::{pack, reference, unpack};
 use crate::store::packed::pack_bytes;
 use crate::store::reads::erased;
-use crate::store::sql::{Connection, OptionalExtension, params};
+use crate::store::sql::{OptionalExtension, params};
 use crate::store::tx::watermarks::Edges;
 use crate::store::{EndpointRef, Settlement, StoreError, Turned};
 
@@ -109,15 +110,13 @@ impl Recording<'_> {
         }
         attempts.extend_from_slice(attempt);
         let endpoint = settlement.endpoint;
-        insert_settled(
-            self.tx.db,
+        let delivery = PlannedDelivery {
             id,
-            pack(endpoint.account, endpoint.number),
-            settlement.event,
-            settlement.revision,
-            state,
-            &attempts,
-        )?;
+            endpoint: pack(endpoint.account, endpoint.number),
+            event: settlement.event,
+            revision: settlement.revision,
+        };
+        settled_rows::insert(self.tx.db, delivery, state, &attempts)?;
         let sum = self.sum(endpoint);
         sum.pending -= 1;
         *sum.of_mut(state) += 1;
@@ -149,11 +148,7 @@ impl Recording<'_> {
             Ok(Some(Erased::Person)) => attempts.extend(erased::without_answers(attempt)),
             _ => attempts.extend_from_slice(attempt),
         }
-        self.tx
-            .db
-            .prepare_cached("UPDATE settled SET attempts = ? WHERE id = ? /*account of ?2*/")?
-            .execute(params![attempts, id])?;
-        Ok(())
+        settled_rows::set_attempts(self.tx.db, id, &attempts)
     }
 
     /// The next delivery of the call to this endpoint may go.
@@ -229,7 +224,7 @@ impl Recording<'_> {
             return Ok(Turned::WrongState(state));
         }
         let tries = unpack_attempts(attempts.as_deref()).last().map_or(0, |last| last.number);
-        self.tx.db.execute("DELETE FROM settled WHERE id = ? /*account of ?1*/", [id])?;
+        settled_rows::remove(self.tx.db, id)?;
         let delivery = PlannedDelivery { id, endpoint, event, revision };
         let snapshot = deferral::rendered(self.tx.db, id)?;
         open_rows::insert_retry(self.tx.db, delivery, (tries, attempts.as_deref()), snapshot, self.tx.now)?;
@@ -262,16 +257,7 @@ impl Recording<'_> {
     pub fn cancel_all(&mut self, ids: &[i64]) -> Result<Vec<(i64, i64)>, StoreError> {
         let closed = self.close_open(ids)?;
         for row in &closed {
-            let PlannedDelivery { id, endpoint, event, revision } = row.delivery;
-            insert_settled(
-                self.tx.db,
-                id,
-                endpoint,
-                event,
-                revision,
-                DeliveryState::Cancelled,
-                &row.attempts,
-            )?;
+            settled_rows::insert(self.tx.db, row.delivery, DeliveryState::Cancelled, &row.attempts)?;
         }
         Ok(closed.into_iter().map(|row| (row.delivery.id, row.delivery.endpoint)).collect())
     }
@@ -325,16 +311,4 @@ impl Recording<'_> {
             })
             .optional()?)
     }
-}
-
-fn insert_settled(
-    db: &Connection,
-    id: i64,
-    endpoint: i64,
-    event: i64,
-    revision: i64,
-    state: DeliveryState,
-    attempts: &[u8],
-) -> Result<(), StoreError> {
-    Ok(db.bulk(&INSERT_SETTLED, params![id, endpoint, event, revision, state_code(state), attempts])?)
 }

@@ -4,6 +4,7 @@ pub mod delivery_set;
 pub mod open_rows;
 pub mod replays;
 pub mod rows;
+pub mod settled_rows;
 pub mod shared_bodies;
 pub mod states;
 pub mod taking;

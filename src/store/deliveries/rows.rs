@@ -20,10 +20,3 @@ pub static DELETE_BODY: Bulk = Bulk {
     one: "DELETE FROM bodies WHERE delivery = ?",
     many: "DELETE FROM bodies WHERE delivery = ANY(CAST(? AS BIGINT[])) AND account = ANY(@1)",
 };
-/// What became of a delivery.
-pub static INSERT_SETTLED: Bulk = Bulk {
-    one: "INSERT INTO settled (id, endpoint, event, revision, state, attempts) VALUES (?, ?, ?, ?, ?, ?)",
-    many: "INSERT INTO settled (id, endpoint, event, revision, state, attempts, account)
-           SELECT *, id >> 40 FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
-               CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BYTEA[])) AS t (id)",
-};

@@ -13,6 +13,7 @@ use crate::store::calls::tombstones::Of;
 use crate::store::calls::{quarantine, spans};
 use crate::store::deliveries::replays;
 use crate::store::deliveries::rows::DELETE_BODY;
+use crate::store::deliveries::settled_rows;
 use crate::store::deliveries::states::OWNED;
 use crate::store::layout::keys::{keys_of, pack, reference, unpack};
 use crate::store::packed::{damaged, pack_bytes, unpack_bytes, unpack_text};
@@ -374,10 +375,7 @@ fn erase_deliveries(erasing: &mut Erasing<'_, '_>, range: [i64; 2]) -> Result<bo
         }
     }
     for (id, packed) in &quoting {
-        db.later(
-            "UPDATE settled SET attempts = ? WHERE id = ? /*account of ?2*/",
-            params![without_answers(packed), id],
-        )?;
+        settled_rows::set_attempts(db, *id, &without_answers(packed))?;
     }
     erasing.count("delivery_answers", i64::try_from(quoting.len()).unwrap_or(0));
     Ok(is_all)

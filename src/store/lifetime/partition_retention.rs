@@ -15,6 +15,7 @@ use super::retention::{Purge, Row};
 use crate::store::StoreError;
 use crate::store::analytics::rollups;
 use crate::store::calls::spans;
+use crate::store::deliveries::settled_rows;
 use crate::store::deliveries::states::OWNED;
 use crate::store::layout::codec::{length, state_of};
 use crate::store::layout::keys::{pack, unpack};
@@ -161,13 +162,9 @@ impl Purge<'_, '_> {
         }
         db.prepare_cached("DELETE FROM rendered WHERE delivery >= ? AND delivery < ? /*account of ?1*/")?
             .execute([first, rest])?;
-        // The few that were settled in a later week than their event was recorded in: they would be there when the event is
-        // not, and who erases a person finds deliveries by their events.
-        db.prepare_cached(
-            "DELETE FROM settled WHERE id >= ? AND id < ? /*account of ?1*/
-             AND week > (SELECT MIN(week) FROM events WHERE id >= ? AND id <= ? /*account of ?3*/)",
-        )?
-        .execute([first, rest, events[0], events[1]])?;
+        // The few that were settled in a later week than their event was recorded in: who erases a person finds deliveries by
+        // their events.
+        settled_rows::remove_later_weeks(db, [first, rest], events)?;
         self.move_edge("purged_deliveries", unpack(rest).1 - 1)?;
         Ok(rest == end)
     }

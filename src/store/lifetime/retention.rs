@@ -18,6 +18,7 @@ use crate::store::calls::tombstones::Of;
 use crate::store::calls::{quarantine, spans};
 use crate::store::deliveries::replays;
 use crate::store::deliveries::rows::DELETE_BODY;
+use crate::store::deliveries::settled_rows;
 use crate::store::deliveries::states::OWNED;
 use crate::store::jobs::due::ByTime;
 use crate::store::layout::codec::{length, state_of};
@@ -369,8 +370,7 @@ impl Purge<'_, '_> {
             }
             self.removals.count(row.get(1)?, state_of(row.get(2)?));
         }
-        db.prepare_cached("DELETE FROM settled WHERE id >= ? AND id < ? /*account of ?1*/")?
-            .execute([first, rest])?;
+        settled_rows::remove_range(db, [first, rest])?;
         // What is under way goes on saying what it does.
         db.prepare_cached(
             "DELETE FROM rendered WHERE delivery >= ?1 AND delivery < ?2 /*account of ?1*/ AND delivery NOT IN

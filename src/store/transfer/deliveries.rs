@@ -12,9 +12,10 @@ use crate::store::StoreError;
 use crate::store::apply::deferral;
 use crate::store::deliveries::open_rows::{self, ImportedRow, PlannedDelivery};
 use crate::store::deliveries::replays;
+use crate::store::deliveries::settled_rows;
 use crate::store::deliveries::states::{BEHIND, CLAIMABLE, HELD, WAITING};
 use crate::store::export::DeliveryLine;
-use crate::store::layout::codec::{pack_attempt, state_code, state_of, unpack_attempts};
+use crate::store::layout::codec::{pack_attempt, state_of, unpack_attempts};
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::packed::{pack_bytes, unpack_bytes};
 use crate::store::sql::{Connection, OptionalExtension, params};
@@ -158,7 +159,11 @@ pub fn take(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, 
     let body = body.transpose().or_else(|_| wrong("malformed_line", "Its \"body\" is not base64."))?;
     match state {
         DeliveryState::Pending => take_open(context, &line, &links)?,
-        _ => insert_settled(db, &line, state, &links)?,
+        _ => {
+            let attempts: Vec<u8> = line.attempts.iter().flat_map(pack_attempt).collect();
+            let delivery = PlannedDelivery { id: key, endpoint, event, revision: line.revision };
+            settled_rows::insert_imported(db, delivery, state, &attempts)?;
+        }
     }
     insert_beside(context, body.as_deref(), &links)?;
     count(db, endpoint, state)?;
@@ -279,23 +284,6 @@ fn take_open(context: &ImportContext<'_>, line: &DeliveryLine, links: &Links) ->
         )?
         .execute([delivery, pack(context.account, call), endpoint, due])?;
     }
-    Ok(())
-}
-
-/// Writes a delivery that is delivered, dead or cancelled.
-fn insert_settled(
-    db: &Connection,
-    line: &DeliveryLine,
-    state: DeliveryState,
-    links: &Links,
-) -> Result<(), StoreError> {
-    let &Links { delivery, event, endpoint, .. } = links;
-    let attempts: Vec<u8> = line.attempts.iter().flat_map(pack_attempt).collect();
-    db.prepare_cached(
-        "INSERT INTO settled (id, endpoint, event, revision, state, attempts /*!, account */)
-         VALUES (?, ?, ?, ?, ?, ? /*!, @1 */)",
-    )?
-    .execute(params![delivery, endpoint, event, line.revision, state_code(state), attempts])?;
     Ok(())
 }
 

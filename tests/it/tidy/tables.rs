@@ -21,7 +21,6 @@ const NOT_YET: &str =
     rendered: apply lifetime maintenance transfer
     replayed: lifetime maintenance transfer
     replays: deliveries maintenance transfer
-    settled: apply deliveries lifetime transfer
     shapes: config lifetime transfer
     sources: config transfer";
 
