@@ -11,15 +11,13 @@ use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, DeliveryState, Erased, EventBody, EventType, Time};
 use crate::store::config::accounts;
 use crate::store::deliveries::open_rows::{self, Closed, PlannedDelivery};
-use crate::store::deliveries::rows::DELETE_BODY;
-use crate::store::deliveries::settled_rows;
 use crate::store::deliveries::states::{CLAIMABLE, HELD, OWNED, WAITING};
 use crate::store::deliveries::taking::TYPICAL;
+use crate::store::deliveries::{body_rows, settled_rows};
 use crate::store::layout::codec::{pack_attempt, state_of, unpack_attempts};
 use crate::store::layout::keys::{pack, reference, unpack};
-use crate::store::packed::pack_bytes;
 use crate::store::reads::erased;
-use crate::store::sql::{OptionalExtension, params};
+use crate::store::sql::OptionalExtension;
 use crate::store::tx::watermarks::Edges;
 use crate::store::{EndpointRef, Settlement, StoreError, Turned};
 
@@ -78,12 +76,7 @@ impl Recording<'_> {
                 return Ok(());
             }
         }
-        self.tx.db.later(
-            "INSERT INTO bodies (delivery, body /*!, account */) VALUES (?, ? /*!, @1 */)
-             ON CONFLICT DO NOTHING",
-            params![id, pack_bytes(&settlement.body)?],
-        )?;
-        Ok(())
+        body_rows::keep(self.tx.db, id, &settlement.body)
     }
 
     fn close(
@@ -103,7 +96,7 @@ impl Recording<'_> {
         }
         match state {
             DeliveryState::Delivered if number > 1 => {
-                self.tx.db.later("DELETE FROM bodies WHERE delivery = ? /*account of ?1*/", [id])?;
+                body_rows::remove_delivered(self.tx.db, id)?;
             }
             DeliveryState::Dead if number == 1 => self.keep_body(id, settlement)?,
             _ => {}
@@ -274,7 +267,7 @@ impl Recording<'_> {
             if row.state == HELD {
                 db.later("DELETE FROM held WHERE delivery = ? /*account of ?1*/", [id])?;
             }
-            db.bulk(&DELETE_BODY, [id])?;
+            body_rows::remove(db, id)?;
             if let Some(call) = row.call {
                 self.deliveries.leave(call, endpoint, id);
             }

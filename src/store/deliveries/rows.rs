@@ -14,9 +14,3 @@ pub static ADD_TO_SUM: Bulk = Bulk {
                CAST(? AS BIGINT[]), CAST(? AS BIGINT[])) AS t (owed, delivered, pending, dead, cancelled, endpoint)
            WHERE s.endpoint = t.endpoint AND s.account = ANY(@6)",
 };
-
-/// The bytes of a delivery's first attempt are not kept any more.
-pub static DELETE_BODY: Bulk = Bulk {
-    one: "DELETE FROM bodies WHERE delivery = ?",
-    many: "DELETE FROM bodies WHERE delivery = ANY(CAST(? AS BIGINT[])) AND account = ANY(@1)",
-};

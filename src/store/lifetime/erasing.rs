@@ -12,9 +12,8 @@ use crate::store::calls::index::call_hash;
 use crate::store::calls::tombstones::Of;
 use crate::store::calls::{quarantine, spans};
 use crate::store::deliveries::replays;
-use crate::store::deliveries::rows::DELETE_BODY;
-use crate::store::deliveries::settled_rows;
 use crate::store::deliveries::states::OWNED;
+use crate::store::deliveries::{body_rows, settled_rows};
 use crate::store::layout::keys::{keys_of, pack, reference, unpack};
 use crate::store::packed::{damaged, pack_bytes, unpack_bytes, unpack_text};
 use crate::store::reads::erased::{ANSWERED, without_answers};
@@ -351,7 +350,7 @@ fn erase_deliveries(erasing: &mut Erasing<'_, '_>, range: [i64; 2]) -> Result<bo
         return Ok(false);
     }
     for &id in &kept {
-        db.bulk(&DELETE_BODY, [id])?;
+        body_rows::remove(db, id)?;
     }
     erasing.count("kept_bodies", i64::try_from(kept.len()).unwrap_or(0));
     let (mut quoting, mut is_all) = (Vec::new(), true);

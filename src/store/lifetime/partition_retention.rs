@@ -15,8 +15,8 @@ use super::retention::{Purge, Row};
 use crate::store::StoreError;
 use crate::store::analytics::rollups;
 use crate::store::calls::spans;
-use crate::store::deliveries::settled_rows;
 use crate::store::deliveries::states::OWNED;
+use crate::store::deliveries::{body_rows, settled_rows};
 use crate::store::layout::codec::{length, state_of};
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::sql::OptionalExtension;
@@ -54,7 +54,7 @@ impl Purge<'_, '_> {
         let mut held = BTreeSet::new();
         let events_of = [oldest.id, newest.id];
         let is_done = self.remove_replayed(events_of, &mut held)?
-            && self.remove_bodies(range, &under_way)?
+            && body_rows::remove_range(self.recording.tx.db, range, |id| under_way.contains_key(&id))?
             && self.pass_settled(range, events_of)?;
         if is_done {
             self.forget_calls(&events)?;

@@ -16,10 +16,8 @@ use crate::store::apply::recording::Recording;
 use crate::store::batches::vendor_batch_rows;
 use crate::store::calls::tombstones::Of;
 use crate::store::calls::{quarantine, spans};
-use crate::store::deliveries::replays;
-use crate::store::deliveries::rows::DELETE_BODY;
-use crate::store::deliveries::settled_rows;
 use crate::store::deliveries::states::OWNED;
+use crate::store::deliveries::{body_rows, replays, settled_rows};
 use crate::store::jobs::due::ByTime;
 use crate::store::layout::codec::{length, state_of};
 use crate::store::layout::keys::{keys_of, pack, reference, unpack};
@@ -233,7 +231,11 @@ impl Purge<'_, '_> {
         let deliveries = spans::of_events(self.recording.tx.db, newest.id, oldest.first_delivery, end)?;
         let position = unpack(newest.id).1;
         let Some(under_way) = self.expire(deliveries)? else { return Ok(Removed::Part) };
-        if !(self.remove_bodies(deliveries, &under_way)? && self.remove_settled(deliveries)?) {
+        // One that is under way may need its own again.
+        let is_needed = |id| under_way.contains_key(&id);
+        if !(body_rows::remove_range(self.recording.tx.db, deliveries, is_needed)?
+            && self.remove_settled(deliveries)?)
+        {
             return Ok(Removed::Part);
         }
         let mut held: BTreeSet<i64> = under_way.into_values().collect();
@@ -327,33 +329,6 @@ impl Purge<'_, '_> {
         Ok(are_all.then_some(under_way))
     }
 
-    /// Removes the kept bodies of these deliveries; one that is under way may need its own again. True when all are gone.
-    pub fn remove_bodies(&self, range: [i64; 2], under_way: &BTreeMap<i64, i64>) -> Result<bool, StoreError> {
-        let db = self.recording.tx.db;
-        let (mut old, mut budget) = (Vec::new(), Budget::new());
-        let mut statement = db.prepare_cached(
-            "SELECT delivery, length(body) FROM bodies
-             WHERE delivery >= ? AND delivery < ? /*account of ?1*/ ORDER BY delivery",
-        )?;
-        let mut rows = statement.query(range)?;
-        let mut are_all = true;
-        while let Some(row) = rows.next()? {
-            let id: i64 = row.get(0)?;
-            if under_way.contains_key(&id) {
-                continue;
-            }
-            if !budget.take(row.get(1)?) {
-                are_all = false;
-                break;
-            }
-            old.push(id);
-        }
-        for id in old {
-            db.bulk(&DELETE_BODY, [id])?;
-        }
-        Ok(are_all)
-    }
-
     /// Removes these deliveries as far as they are settled, and counts them. True when all are gone.
     fn remove_settled(&mut self, [first, end]: [i64; 2]) -> Result<bool, StoreError> {
         let db = self.recording.tx.db;
@@ -405,7 +380,8 @@ impl Purge<'_, '_> {
                 held.insert(unpack(event).1);
                 continue;
             }
-            if !(self.remove_bodies([id, id + 1], &under_way)? && self.remove_settled([id, id + 1])?) {
+            let own = [id, id + 1];
+            if !(body_rows::remove_range(db, own, |_| false)? && self.remove_settled(own)?) {
                 return Ok(false);
             }
             db.prepare_cached("DELETE FROM replayed WHERE event = ? /*account of ?1*/ AND delivery = ?")?

@@ -12,9 +12,10 @@ use crate::model::{AccountKey, Call, EventBody, EventType, Time};
 use crate::store::StoreError;
 use crate::store::apply::recording::Recording;
 use crate::store::calls::spans;
+use crate::store::deliveries::body_rows;
 use crate::store::jobs::due::ByTime;
 use crate::store::layout::codec;
-use crate::store::layout::keys::{keys_of, pack, unpack};
+use crate::store::layout::keys::{pack, unpack};
 use crate::store::packed::{damaged, pack_bytes, unpack_text};
 use crate::store::sql::{Connection, OptionalExtension, params};
 use crate::store::tx::slots;
@@ -101,10 +102,10 @@ fn silence(recording: &Recording<'_>, account: AccountKey, first: i64, end: i64)
         let id: i64 = row.get(0)?;
         if let Some(silent) = body.and_then(|body| body.without_transcript()) {
             let (from, count): (i64, i64) = (row.get(3)?, row.get(4)?);
-            if !forget_bodies(db, spans::of_event(db, id, from, count)?)? {
+            if !body_rows::remove_some(db, spans::of_event(db, id, from, count)?, STEP)? {
                 return Ok(reached);
             }
-            forget_later_bodies(db, account, unpack(id).1)?;
+            body_rows::remove_later(db, account, unpack(id).1)?;
             db.prepare_cached("UPDATE events SET body = ? WHERE id = ? /*account of ?2*/")?
                 .execute(params![pack_bytes(silent.to_json().as_bytes())?, id])?;
         }
@@ -117,38 +118,7 @@ fn silence(recording: &Recording<'_>, account: AccountKey, first: i64, end: i64)
     Ok(if seen == STEP { reached } else { end - 1 })
 }
 
-/// Removes kept bodies of these deliveries; true when all are gone.
-fn forget_bodies(db: &Connection, [first, end]: [i64; 2]) -> Result<bool, StoreError> {
-    let forgotten = db
-        .prepare_cached(
-            "DELETE FROM bodies WHERE delivery IN
-             (SELECT delivery FROM bodies
-             WHERE delivery >= ? AND delivery < ? /*account of ?1*/ LIMIT ?)
-             /*account of ?1*/",
-        )?
-        .execute([first, end, STEP])?;
-    Ok(i64::try_from(forgotten).unwrap_or(STEP) < STEP)
-}
-
-/// Likewise of deliveries beside the event's own that say what it did: those that replays planned, and those that waited for
-/// it.
-fn forget_later_bodies(db: &Connection, account: AccountKey, position: i64) -> Result<(), StoreError> {
-    db.prepare_cached(
-        "DELETE FROM bodies WHERE delivery IN
-         (SELECT delivery FROM replayed WHERE event = ? /*account of ?1*/) /*account of ?1*/",
-    )?
-    .execute([pack(account, position)])?;
-    let [first, end] = keys_of(account);
-    db.prepare_cached(
-        "DELETE FROM bodies WHERE delivery IN
-         (SELECT delivery FROM rendered WHERE snapshot = ? AND delivery >= ? AND delivery < ? /*account of ?2*/)
-         /*account of ?2*/",
-    )?
-    .execute([position, first, end])?;
-    Ok(())
-}
-
-/// The same for a record that differs from the snapshot of its last event, if this is that event.
+/// Takes what was said out of a record that differs from the snapshot of its last event, if this is that event.
 fn silence_record(db: &Connection, call: i64, event: i64) -> Result<(), StoreError> {
     let record: Option<Vec<u8>> = db
         .prepare_cached(

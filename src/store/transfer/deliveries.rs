@@ -11,13 +11,12 @@ use crate::model::{DeliveryState, Time};
 use crate::store::StoreError;
 use crate::store::apply::deferral;
 use crate::store::deliveries::open_rows::{self, ImportedRow, PlannedDelivery};
-use crate::store::deliveries::replays;
-use crate::store::deliveries::settled_rows;
 use crate::store::deliveries::states::{BEHIND, CLAIMABLE, HELD, WAITING};
+use crate::store::deliveries::{body_rows, replays, settled_rows};
 use crate::store::export::DeliveryLine;
 use crate::store::layout::codec::{pack_attempt, state_of, unpack_attempts};
 use crate::store::layout::keys::{pack, unpack};
-use crate::store::packed::{pack_bytes, unpack_bytes};
+use crate::store::packed::unpack_bytes;
 use crate::store::sql::{Connection, OptionalExtension, params};
 use crate::store::tx::watermarks::Edges;
 
@@ -291,8 +290,7 @@ fn take_open(context: &ImportContext<'_>, line: &DeliveryLine, links: &Links) ->
 fn insert_beside(context: &ImportContext<'_>, body: Option<&[u8]>, links: &Links) -> Result<(), StoreError> {
     let (db, &Links { delivery, event, replay, says, .. }) = (context.db, links);
     if let Some(body) = body {
-        db.prepare_cached("INSERT INTO bodies (delivery, body /*!, account */) VALUES (?, ? /*!, @1 */)")?
-            .execute(params![delivery, pack_bytes(body)?])?;
+        body_rows::insert_imported(db, delivery, body)?;
     }
     if let Some(says) = says {
         db.prepare_cached(

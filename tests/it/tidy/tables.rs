@@ -8,7 +8,6 @@ use super::{code, expect_none, sources};
 /// of another part's table written asks that part for it.
 const NOT_YET: &str =
     "accounts: apply batches calls config deliveries lifetime maintenance postgres records transfer tx
-    bodies: apply deliveries lifetime transfer
     calls: calls lifetime transfer
     endpoint_sums: config deliveries transfer
     endpoints: config maintenance transfer
