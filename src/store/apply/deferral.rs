@@ -3,30 +3,14 @@
 //! call, set once, in the transaction that lets it go; updates that came meanwhile are in that and not owed again.
 //! Endpoints that wait for nothing pay nothing. Refuses to know what is worth waiting for: the ledger decides.
 
-use std::collections::HashMap;
-
 use super::recording::Recording;
-use crate::store::deliveries::open_rows;
 use crate::store::deliveries::states::{CLAIMABLE, WAITING};
 use crate::store::deliveries::taking::TYPICAL;
+use crate::store::deliveries::{deferral_rows, open_rows};
 use crate::store::jobs::due::{ByTime, Due};
 use crate::store::layout::keys::{keys_of, pack, unpack};
 use crate::store::sql::{Connection, OptionalExtension};
 use crate::store::{EndpointRef, StoreError};
-
-/// `held` has what waits; `rendered` the snapshots of deliveries that say more than their event did.
-pub const TABLES: &str = r"
-CREATE TABLE held (
-    delivery INTEGER PRIMARY KEY, call INTEGER NOT NULL, endpoint INTEGER NOT NULL, until INTEGER NOT NULL
-);
-CREATE INDEX held_by_call ON held (call, endpoint);
-CREATE INDEX held_until ON held (until);
-CREATE TABLE rendered (delivery INTEGER PRIMARY KEY, snapshot INTEGER NOT NULL);
-ALTER TABLE open ADD COLUMN snapshot INTEGER;
-";
-
-/// What is said of a later event is found when that is to say less.
-pub const BY_SNAPSHOT: &str = "CREATE INDEX rendered_by_snapshot ON rendered (snapshot);";
 
 /// Deliveries whose time is up that a step lets go.
 const STEP: i64 = 100;
@@ -35,14 +19,7 @@ impl Recording<'_> {
     /// Holds a delivery that was planned in this transaction.
     pub fn hold(&self, id: i64, endpoint: EndpointRef, call: i64, until: i64) -> Result<(), StoreError> {
         let (account, number) = (endpoint.account, endpoint.number);
-        self.tx
-            .db
-            .prepare_cached(
-                "INSERT INTO held (delivery, call, endpoint, until /*!, account */)
-                 VALUES (?, ?, ?, ? /*!, @1 */)",
-            )?
-            .execute([id, pack(account, call), pack(account, number), until])?;
-        Ok(())
+        deferral_rows::hold(self.tx.db, id, pack(account, call), pack(account, number), until)
     }
 
     /// The delivery of a call's end to an endpoint, if it is held.
@@ -57,10 +34,10 @@ impl Recording<'_> {
     /// Lets a held delivery go, with what was known of the call at this position of the feed.
     pub fn let_go(&mut self, id: i64, endpoint: EndpointRef, snapshot: i64) -> Result<(), StoreError> {
         self.enter(endpoint.account)?;
-        if !forget(self.tx.db, id)? {
+        if !deferral_rows::end_hold(self.tx.db, id)? {
             return Ok(());
         }
-        render(self.tx.db, id, snapshot)?;
+        deferral_rows::render(self.tx.db, id, snapshot)?;
         let call: Option<i64> = self
             .tx
             .db
@@ -103,9 +80,9 @@ impl Recording<'_> {
             .query_row([id], |row| row.get(0))
             .optional()?;
         if let Some(snapshot) = call.map_or(Ok(None), |call| newest(self.tx.db, call))? {
-            render(self.tx.db, id, snapshot)?;
+            deferral_rows::render(self.tx.db, id, snapshot)?;
         }
-        forget(self.tx.db, id).map(drop)
+        deferral_rows::end_hold(self.tx.db, id).map(drop)
     }
 }
 
@@ -141,47 +118,4 @@ pub fn let_overdue_go(recording: &mut Recording<'_>, due: Due) -> Result<bool, S
 fn newest(db: &Connection, call: i64) -> Result<Option<i64>, StoreError> {
     let mut statement = db.prepare_cached("SELECT event FROM calls WHERE id = ? /*account of ?1*/")?;
     Ok(statement.query_row([call], |row| row.get(0)).optional()?)
-}
-
-/// Has a delivery say what was known at a later position than its event's.
-pub fn render(db: &Connection, id: i64, snapshot: i64) -> Result<(), StoreError> {
-    let is_later = db
-        .prepare_cached("UPDATE open SET snapshot = ?1 WHERE id = ?2 /*account of ?2*/ AND event < ?1")?
-        .execute([snapshot, id])?;
-    if is_later == 1 {
-        db.prepare_cached(
-            "INSERT INTO rendered (delivery, snapshot /*!, account */) VALUES (?1, ?2 /*!, @1 */)
-             ON CONFLICT (delivery /*!, account */) DO UPDATE SET snapshot = ?2",
-        )?
-        .execute([id, snapshot])?;
-    }
-    Ok(())
-}
-
-/// The position that a delivery says more of than its event did.
-pub fn rendered(db: &Connection, id: i64) -> Result<Option<i64>, StoreError> {
-    let mut statement =
-        db.prepare_cached("SELECT snapshot FROM rendered WHERE delivery = ? /*account of ?1*/")?;
-    Ok(statement.query_row([id], |row| row.get(0)).optional()?)
-}
-
-/// Likewise of many, as far as there is one.
-pub fn all_rendered(db: &Connection, ids: &[i64]) -> Result<HashMap<i64, i64>, StoreError> {
-    let mut found = HashMap::new();
-    let sql = "SELECT delivery, snapshot FROM rendered WHERE delivery = ANY(?) AND account = ANY(@1)";
-    if let Some(mut answers) = db.fetch(&[(sql, &[ids])])? {
-        while let Some(row) = answers[0].next()? {
-            found.insert(row.get(0)?, row.get(1)?);
-        }
-        return Ok(found);
-    }
-    for &id in ids {
-        found.extend(rendered(db, id)?.map(|snapshot| (id, snapshot)));
-    }
-    Ok(found)
-}
-
-/// A delivery is not held any more; false if it was not.
-pub fn forget(db: &Connection, id: i64) -> Result<bool, StoreError> {
-    Ok(db.prepare_cached("DELETE FROM held WHERE delivery = ? /*account of ?1*/")?.execute([id])? == 1)
 }

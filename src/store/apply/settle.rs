@@ -3,7 +3,6 @@
 //! Refuses to decide: the ledger has decided before.
 
 use super::append::About;
-use super::deferral;
 use super::recording::Recording;
 use crate::ledger::Next;
 use crate::model::event::EndpointDisabled;
@@ -13,7 +12,7 @@ use crate::store::config::accounts;
 use crate::store::deliveries::open_rows::{self, Closed, PlannedDelivery};
 use crate::store::deliveries::states::{CLAIMABLE, HELD, OWNED, WAITING};
 use crate::store::deliveries::taking::TYPICAL;
-use crate::store::deliveries::{body_rows, settled_rows};
+use crate::store::deliveries::{body_rows, deferral_rows, settled_rows};
 use crate::store::layout::codec::{pack_attempt, state_of, unpack_attempts};
 use crate::store::layout::keys::{pack, reference, unpack};
 use crate::store::reads::erased;
@@ -70,7 +69,7 @@ impl Recording<'_> {
         let account = settlement.endpoint.account;
         if settlement.event <= self.head(account)?.transcripts_gone {
             // It may have said what a later event did.
-            let said = [Some(settlement.event), deferral::rendered(self.tx.db, id)?];
+            let said = [Some(settlement.event), deferral_rows::rendered(self.tx.db, id)?];
             let is_gone = |at| erased::erased(self.tx.db, account, at).is_ok_and(|it| it.is_some());
             if said.into_iter().flatten().any(is_gone) {
                 return Ok(());
@@ -219,7 +218,7 @@ impl Recording<'_> {
         let tries = unpack_attempts(attempts.as_deref()).last().map_or(0, |last| last.number);
         settled_rows::remove(self.tx.db, id)?;
         let delivery = PlannedDelivery { id, endpoint, event, revision };
-        let snapshot = deferral::rendered(self.tx.db, id)?;
+        let snapshot = deferral_rows::rendered(self.tx.db, id)?;
         open_rows::insert_retry(self.tx.db, delivery, (tries, attempts.as_deref()), snapshot, self.tx.now)?;
         let sum = self.sum(target);
         sum.dead -= 1;
@@ -265,7 +264,7 @@ impl Recording<'_> {
         for row in &closed {
             let PlannedDelivery { id, endpoint, .. } = row.delivery;
             if row.state == HELD {
-                db.later("DELETE FROM held WHERE delivery = ? /*account of ?1*/", [id])?;
+                deferral_rows::forget_hold(db, id)?;
             }
             body_rows::remove(db, id)?;
             if let Some(call) = row.call {

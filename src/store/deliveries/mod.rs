@@ -1,6 +1,7 @@
 //! Deliveries: their states, the bodies that they share, and the replays that plan them. Does not depend on when one is sent.
 
 pub mod body_rows;
+pub mod deferral_rows;
 pub mod delivery_set;
 pub mod open_rows;
 pub mod replays;

@@ -16,7 +16,7 @@ use crate::store::StoreError;
 use crate::store::analytics::rollups;
 use crate::store::calls::spans;
 use crate::store::deliveries::states::OWNED;
-use crate::store::deliveries::{body_rows, settled_rows};
+use crate::store::deliveries::{body_rows, deferral_rows, settled_rows};
 use crate::store::layout::codec::{length, state_of};
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::sql::OptionalExtension;
@@ -160,8 +160,7 @@ impl Purge<'_, '_> {
             }
             self.removals.count(row.get(1)?, state_of(row.get(2)?));
         }
-        db.prepare_cached("DELETE FROM rendered WHERE delivery >= ? AND delivery < ? /*account of ?1*/")?
-            .execute([first, rest])?;
+        deferral_rows::remove_rendered(db, [first, rest])?;
         // The few that were settled in a later week than their event was recorded in: who erases a person finds deliveries by
         // their events.
         settled_rows::remove_later_weeks(db, [first, rest], events)?;

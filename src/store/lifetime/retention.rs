@@ -17,7 +17,7 @@ use crate::store::batches::vendor_batch_rows;
 use crate::store::calls::tombstones::Of;
 use crate::store::calls::{quarantine, spans};
 use crate::store::deliveries::states::OWNED;
-use crate::store::deliveries::{body_rows, replays, settled_rows};
+use crate::store::deliveries::{body_rows, deferral_rows, replays, settled_rows};
 use crate::store::jobs::due::ByTime;
 use crate::store::layout::codec::{length, state_of};
 use crate::store::layout::keys::{keys_of, pack, reference, unpack};
@@ -347,11 +347,7 @@ impl Purge<'_, '_> {
         }
         settled_rows::remove_range(db, [first, rest])?;
         // What is under way goes on saying what it does.
-        db.prepare_cached(
-            "DELETE FROM rendered WHERE delivery >= ?1 AND delivery < ?2 /*account of ?1*/ AND delivery NOT IN
-             (SELECT id FROM open WHERE id >= ?1 AND id < ?2 /*account of ?1*/)",
-        )?
-        .execute([first, rest])?;
+        deferral_rows::remove_rendered_but_pending(db, [first, rest])?;
         Ok(rest == end)
     }
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 use crate::ledger::replay as rules;
 use crate::model::replay::ReplayOrder;
 use crate::model::{AccountKey, Call, DeliveryState, EventType, Time};
-use crate::store::apply::deferral;
 use crate::store::apply::recording::Recording;
 use crate::store::calls::spans;
+use crate::store::deliveries::deferral_rows;
 use crate::store::deliveries::open_rows::{self, PlannedDelivery};
 use crate::store::deliveries::replays::{
     CANCELLED, DONE, MOST_OPEN, RUNNING, StoredSelection, count_open, deliveries_of_each, selection_of,
@@ -286,7 +286,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         }
         let numbers = ahead.newest.values().flat_map(BTreeMap::values).map(|&(number, _)| number);
         let ids: Vec<i64> = numbers.map(|number| pack(self.account, number)).collect();
-        ahead.rendered = deferral::all_rendered(db, &ids)?;
+        ahead.rendered = deferral_rows::all_rendered(db, &ids)?;
         Ok(ahead)
     }
 
@@ -407,10 +407,7 @@ impl Recording<'_> {
             [pack(account, position), id, replay],
         )?;
         if let Some(snapshot) = snapshot {
-            db.later(
-                "INSERT INTO rendered (delivery, snapshot /*!, account */) VALUES (?, ? /*!, @1 */)",
-                [id, snapshot],
-            )?;
+            deferral_rows::insert_rendered(db, id, snapshot)?;
         }
         let sum = self.sum(endpoint);
         sum.owed += 1;

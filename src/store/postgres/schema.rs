@@ -255,7 +255,7 @@ const RIGHTS: &str = "
 ALTER TABLE api_keys ADD COLUMN rights BIGINT, ADD COLUMN expires_at BIGINT, ADD COLUMN last_used_at BIGINT;
 ";
 
-/// See `apply/deferral.rs`.
+/// See `deliveries/deferral_rows.rs`.
 const RENDERED_BY_SNAPSHOT: &str = "CREATE INDEX rendered_by_snapshot ON rendered (account, snapshot);";
 
 /// What is left of removed records; see `calls/tombstones.rs`.

@@ -9,9 +9,10 @@ use rusqlite::config::DbConfig;
 use crate::store::analytics::rollups;
 use crate::store::apply::deferral;
 use crate::store::batches::{batch_rows, schedule};
+use crate::store::batches::schedule;
 use crate::store::calls::tombstones;
 use crate::store::config::{accounts, api_keys, limits};
-use crate::store::deliveries::replays;
+use crate::store::deliveries::{deferral_rows, replays};
 use crate::store::lifetime::transcripts;
 use crate::store::records::erase;
 use crate::store::transfer::{batches, import_line};
@@ -133,7 +134,7 @@ UPDATE accounts SET calls_filed = calls;
     batch_rows::TABLES,
     rollups::TABLES,
     replays::TABLES,
-    deferral::TABLES,
+    deferral_rows::TABLES,
     accounts::NODES,
     batches::COLUMNS,
     schedule::TABLES,
@@ -141,7 +142,7 @@ UPDATE accounts SET calls_filed = calls;
     api_keys::RIGHTS,
     tombstones::TABLES,
     limits::COLUMNS,
-    deferral::BY_SNAPSHOT,
+    deferral_rows::BY_SNAPSHOT,
 ];
 
 /// How long a statement waits for another connection.

@@ -9,10 +9,9 @@ use super::plausible::are_attempts;
 use crate::model::id::Kind;
 use crate::model::{DeliveryState, Time};
 use crate::store::StoreError;
-use crate::store::apply::deferral;
 use crate::store::deliveries::open_rows::{self, ImportedRow, PlannedDelivery};
 use crate::store::deliveries::states::{BEHIND, CLAIMABLE, HELD, WAITING};
-use crate::store::deliveries::{body_rows, replays, settled_rows};
+use crate::store::deliveries::{body_rows, deferral_rows, replays, settled_rows};
 use crate::store::export::DeliveryLine;
 use crate::store::layout::codec::{pack_attempt, state_of, unpack_attempts};
 use crate::store::layout::keys::{pack, unpack};
@@ -111,7 +110,7 @@ fn line_of(page: &ExportPage<'_>, id: i64, has_replayed: bool) -> Result<Deliver
         false => None,
     };
     // What was heard since the export began is left out.
-    let says = deferral::rendered(db, id)?.filter(|&position| position <= page.heads.position);
+    let says = deferral_rows::rendered(db, id)?.filter(|&position| position <= page.heads.position);
     Ok(DeliveryLine {
         id: page.id(Kind::Delivery, number),
         event_id: page.id(Kind::Event, row.event),
@@ -277,11 +276,7 @@ fn take_open(context: &ImportContext<'_>, line: &DeliveryLine, links: &Links) ->
     };
     open_rows::insert_imported(db, row)?;
     if let (true, Some(call)) = (line.held, call) {
-        db.prepare_cached(
-            "INSERT INTO held (delivery, call, endpoint, until /*!, account */)
-             VALUES (?, ?, ?, ? /*!, @1 */)",
-        )?
-        .execute([delivery, pack(context.account, call), endpoint, due])?;
+        deferral_rows::hold(db, delivery, pack(context.account, call), endpoint, due)?;
     }
     Ok(())
 }
@@ -293,10 +288,7 @@ fn insert_beside(context: &ImportContext<'_>, body: Option<&[u8]>, links: &Links
         body_rows::insert_imported(db, delivery, body)?;
     }
     if let Some(says) = says {
-        db.prepare_cached(
-            "INSERT INTO rendered (delivery, snapshot /*!, account */) VALUES (?, ? /*!, @1 */)",
-        )?
-        .execute([delivery, says])?;
+        deferral_rows::insert_rendered(db, delivery, says)?;
     }
     if let Some(replay) = replay {
         db.prepare_cached(

@@ -12,12 +12,10 @@ const NOT_YET: &str =
     endpoint_sums: config deliveries transfer
     endpoints: config maintenance transfer
     events: calls lifetime transfer
-    held: apply transfer
     idempotency: config lifetime maintenance
     mentioned: analytics transfer
     meta: postgres sqlite
     purged: lifetime transfer
-    rendered: apply lifetime maintenance transfer
     replayed: lifetime maintenance transfer
     replays: deliveries maintenance transfer
     shapes: config lifetime transfer
