@@ -4,6 +4,7 @@ pub mod body_rows;
 pub mod deferral_rows;
 pub mod delivery_set;
 pub mod open_rows;
+pub mod replayed_rows;
 pub mod replays;
 pub mod rows;
 pub mod settled_rows;

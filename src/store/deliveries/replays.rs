@@ -7,7 +7,7 @@ use crate::model::bounds::is_text;
 use crate::model::replay::{Replay, ReplayOrder, ReplayState, Selection};
 use crate::model::{AccountKey, DeliveryState, EventType, Outcome, Text, Time};
 use crate::store::layout::codec::{state_code, state_of};
-use crate::store::layout::keys::{MOST_BROUGHT, pack, range_before, unpack};
+use crate::store::layout::keys::{MOST_BROUGHT, keys_of, pack, range_before, unpack};
 use crate::store::packed::damaged;
 use crate::store::sql::{Connection, OptionalExtension, Row, params};
 use crate::store::{Page, StoreError};
@@ -225,33 +225,94 @@ pub fn cancel(db: &Connection, account: AccountKey, number: i64, now: Time) -> R
     Ok(changed == 1)
 }
 
-/// The deliveries of an event that replays planned, oldest first.
-pub fn deliveries_of(db: &Connection, account: AccountKey, position: i64) -> Result<Vec<i64>, StoreError> {
-    Ok(deliveries_of_each(db, account, &[position])?.pop().unwrap_or_default())
+/// How far a replay has come.
+pub struct ReplayProgress {
+    pub state: i64,
+    /// When it goes on; `None` when it is over.
+    pub next_at: Option<Time>,
+    /// The last event of the feed that it has looked at; along a call, the next one.
+    pub position: i64,
+    pub examined: i64,
+    pub deliveries: i64,
+    pub finished_at: Option<Time>,
 }
 
-/// The same of several events.
-pub fn deliveries_of_each(
-    db: &Connection,
-    account: AccountKey,
-    positions: &[i64],
-) -> Result<Vec<Vec<i64>>, StoreError> {
-    let sql = "SELECT delivery FROM replayed WHERE event = ? /*account of ?1*/ ORDER BY delivery";
-    let events: Vec<[i64; 1]> = positions.iter().map(|&position| [pack(account, position)]).collect();
-    Ok(db.query_each(sql, &events, |row| Ok(unpack(row.get(0)?).1))?)
+/// Writes how far a running replay has come, by its key.
+pub fn set_progress(db: &Connection, id: i64, progress: &ReplayProgress) -> Result<(), StoreError> {
+    let &ReplayProgress { state, next_at, position, examined, deliveries, finished_at } = progress;
+    let [next_at, finished_at] = [next_at, finished_at].map(|at| at.map(Time::as_micros));
+    db.prepare_cached(
+        "UPDATE replays SET state = ?, next_at = ?, position = ?, examined = ?, deliveries = ?, finished_at = ?
+         WHERE id = ? /*account of ?7*/ AND state = 0",
+    )?
+    .execute(params![state, next_at, position, examined, deliveries, finished_at, id])?;
+    Ok(())
 }
 
-/// The replay that planned a delivery, if one did.
-pub fn replay_of_delivery(
-    db: &Connection,
-    account: AccountKey,
-    position: i64,
-    delivery: i64,
-) -> Result<Option<i64>, StoreError> {
-    let mut statement =
-        db.prepare_cached("SELECT replay FROM replayed WHERE event = ? /*account of ?1*/ AND delivery = ?")?;
-    let key = [pack(account, position), pack(account, delivery)];
-    Ok(statement.query_row(key, |row| row.get(0)).optional()?.map(|id| unpack(id).1))
+/// Writes of a cancelled replay, by its key, that none of its deliveries is pending any more.
+pub fn finish_cancel(db: &Connection, id: i64) -> Result<(), StoreError> {
+    db.prepare_cached("UPDATE replays SET next_at = NULL WHERE id = ? /*account of ?1*/")?.execute([id])?;
+    Ok(())
+}
+
+/// A replay of an import.
+pub struct ImportedReplay<'a> {
+    pub id: i64,
+    pub created_at: Time,
+    /// A [`StoredSelection`], as JSON.
+    pub selection: &'a str,
+    /// The number of the endpoint that it is for, if it is for one.
+    pub target: Option<i64>,
+    pub rate: f64,
+    pub dry: bool,
+    pub state: i64,
+    /// Whether it is cancelled and has pending deliveries, which come after it.
+    pub is_cancelling: bool,
+    pub position: i64,
+    pub last: i64,
+    pub total: Option<i64>,
+    pub examined: i64,
+    pub deliveries: i64,
+    pub finished_at: Option<Time>,
+}
+
+/// When a replay goes on whose deliveries are still being imported.
+const AFTER_IMPORT: i64 = i64::MAX;
+
+/// Inserts a replay of an import.
+pub fn insert_imported(db: &Connection, replay: &ImportedReplay<'_>) -> Result<(), StoreError> {
+    db.prepare_cached(
+        "INSERT INTO replays (id, created_at, selection, target, rate, dry, state, next_at, position, last, total,
+         examined, deliveries, finished_at /*!, account */)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? /*!, @1 */)",
+    )?
+    .execute(params![
+        replay.id,
+        replay.created_at.as_micros(),
+        replay.selection,
+        replay.target,
+        replay.rate,
+        replay.dry,
+        replay.state,
+        replay.is_cancelling.then_some(AFTER_IMPORT),
+        replay.position,
+        replay.last,
+        replay.total,
+        replay.examined,
+        replay.deliveries,
+        replay.finished_at.map(Time::as_micros)
+    ])?;
+    Ok(())
+}
+
+/// Lets the cancelled replays of an account go on whose deliveries are imported now.
+pub fn end_import(db: &Connection, account: AccountKey, now: Time) -> Result<(), StoreError> {
+    let [first, end] = keys_of(account);
+    db.prepare_cached(
+        "UPDATE replays SET next_at = ? WHERE next_at = ? AND id > ? AND id < ? /*account of ?3*/",
+    )?
+    .execute([now.as_micros(), AFTER_IMPORT, first, end])?;
+    Ok(())
 }
 
 /// Whether the account ever replayed anything.

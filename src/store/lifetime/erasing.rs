@@ -11,9 +11,8 @@ use crate::store::apply::recording::Recording;
 use crate::store::calls::index::call_hash;
 use crate::store::calls::tombstones::Of;
 use crate::store::calls::{quarantine, spans};
-use crate::store::deliveries::replays;
 use crate::store::deliveries::states::OWNED;
-use crate::store::deliveries::{body_rows, settled_rows};
+use crate::store::deliveries::{body_rows, replayed_rows, settled_rows};
 use crate::store::layout::keys::{keys_of, pack, reference, unpack};
 use crate::store::packed::{damaged, pack_bytes, unpack_bytes, unpack_text};
 use crate::store::reads::erased::{ANSWERED, without_answers};
@@ -259,7 +258,7 @@ fn erase_event(
         return Ok(None);
     }
     // Those that replays planned have their numbers elsewhere.
-    for delivery in replays::deliveries_of(db, account, position)? {
+    for delivery in replayed_rows::deliveries_of(db, account, position)? {
         if !erase_deliveries(erasing, [pack(account, delivery), pack(account, delivery + 1)])? {
             return Ok(None);
         }

@@ -17,7 +17,7 @@ use crate::store::batches::vendor_batch_rows;
 use crate::store::calls::tombstones::Of;
 use crate::store::calls::{quarantine, spans};
 use crate::store::deliveries::states::OWNED;
-use crate::store::deliveries::{body_rows, deferral_rows, replays, settled_rows};
+use crate::store::deliveries::{body_rows, deferral_rows, replayed_rows, replays, settled_rows};
 use crate::store::jobs::due::ByTime;
 use crate::store::layout::codec::{length, state_of};
 use crate::store::layout::keys::{keys_of, pack, reference, unpack};
@@ -380,8 +380,7 @@ impl Purge<'_, '_> {
             if !(body_rows::remove_range(db, own, |_| false)? && self.remove_settled(own)?) {
                 return Ok(false);
             }
-            db.prepare_cached("DELETE FROM replayed WHERE event = ? /*account of ?1*/ AND delivery = ?")?
-                .execute([event, id])?;
+            replayed_rows::remove(db, event, id)?;
         }
         Ok(i64::try_from(found).unwrap_or(i64::MAX) < STEP)
     }

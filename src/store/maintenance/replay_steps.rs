@@ -10,11 +10,11 @@ use crate::model::replay::ReplayOrder;
 use crate::model::{AccountKey, Call, DeliveryState, EventType, Time};
 use crate::store::apply::recording::Recording;
 use crate::store::calls::spans;
-use crate::store::deliveries::deferral_rows;
 use crate::store::deliveries::open_rows::{self, PlannedDelivery};
 use crate::store::deliveries::replays::{
-    CANCELLED, DONE, MOST_OPEN, RUNNING, StoredSelection, count_open, deliveries_of_each, selection_of,
+    self, CANCELLED, DONE, MOST_OPEN, RUNNING, ReplayProgress, StoredSelection, count_open, selection_of,
 };
+use crate::store::deliveries::{deferral_rows, replayed_rows};
 use crate::store::jobs::due::{ByTime, Due};
 use crate::store::layout::keys::{keys_of, pack, unpack};
 use crate::store::packed::damaged;
@@ -92,8 +92,7 @@ fn call_off(recording: &mut Recording<'_>, replay: i64) -> Result<(), StoreError
         .query_map(params![replay, i64::try_from(STEP).unwrap_or(i64::MAX)], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     if open.is_empty() {
-        db.prepare_cached("UPDATE replays SET next_at = NULL WHERE id = ? /*account of ?1*/")?
-            .execute([replay])?;
+        replays::finish_cancel(db, replay)?;
     }
     recording.cancel_all(&open).map(drop)
 }
@@ -267,7 +266,7 @@ impl<'a, 'b> Walk<'a, 'b> {
             .collect();
         let own = pages::own_deliveries(db, &self.edges, &own)?;
         let positions: Vec<i64> = selected.iter().map(|seen| seen.position).collect();
-        let again = deliveries_of_each(db, self.account, &positions)?;
+        let again = replayed_rows::deliveries_of_each(db, self.account, &positions)?;
         let ids: Vec<i64> = again.iter().flatten().map(|&number| pack(self.account, number)).collect();
         let there = pages::endpoints_and_states(db, &self.edges, &ids)?;
         for ((position, own), again) in positions.into_iter().zip(own).zip(again) {
@@ -362,24 +361,15 @@ impl<'a, 'b> Walk<'a, 'b> {
     }
 
     fn write(self, state: i64, next_at: Option<Time>) -> Result<(), StoreError> {
-        let finished_at = next_at.is_none().then(|| self.recording.tx.now.as_micros());
-        self.recording
-            .tx
-            .db
-            .prepare_cached(
-                "UPDATE replays SET state = ?, next_at = ?, position = ?, examined = ?, deliveries = ?, finished_at = ?
-                 WHERE id = ? /*account of ?7*/ AND state = 0",
-            )?
-            .execute(params![
-                state,
-                next_at.map(Time::as_micros),
-                self.job.position,
-                self.job.examined,
-                self.job.deliveries,
-                finished_at,
-                self.job.id
-            ])?;
-        Ok(())
+        let progress = ReplayProgress {
+            state,
+            next_at,
+            position: self.job.position,
+            examined: self.job.examined,
+            deliveries: self.job.deliveries,
+            finished_at: next_at.is_none().then_some(self.recording.tx.now),
+        };
+        replays::set_progress(self.recording.tx.db, self.job.id, &progress)
     }
 }
 
@@ -402,10 +392,7 @@ impl Recording<'_> {
         let delivery =
             PlannedDelivery { id, endpoint: pack(account, endpoint.number), event: position, revision };
         open_rows::insert_replay(db, delivery, replay, snapshot, self.tx.now)?;
-        db.later(
-            "INSERT INTO replayed (event, delivery, replay /*!, account */) VALUES (?, ?, ? /*!, @1 */)",
-            [pack(account, position), id, replay],
-        )?;
+        replayed_rows::insert(db, pack(account, position), id, replay)?;
         if let Some(snapshot) = snapshot {
             deferral_rows::insert_rendered(db, id, snapshot)?;
         }

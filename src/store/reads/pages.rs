@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, Call, DeliveryState, Event, EventBody, EventType, Outcome, Text, Time};
 use crate::store::calls::{index, spans};
-use crate::store::deliveries::replays;
 use crate::store::deliveries::states::{BEHIND, CLAIMABLE, HELD};
+use crate::store::deliveries::{replayed_rows, replays};
 use crate::store::feed::{FeedPage, PAGE_BYTES};
 use crate::store::layout::codec::{outcome_code, state_code, state_of, unpack_attempts};
 use crate::store::layout::keys::{pack, range_before, unpack};
@@ -261,7 +261,7 @@ fn view(db: &Connection, tag: Tag, row: DeliveryRow) -> Result<DeliveryView, Sto
         event: row.event,
         kind: event.kind,
         call_id: event.call_id().cloned(),
-        replay: replays::replay_of_delivery(db, account, row.event, number)?,
+        replay: replayed_rows::replay_of_delivery(db, account, row.event, number)?,
         state: row.state,
         next_attempt_at: row.next_attempt_at,
         attempts: unpack_attempts(row.attempts.as_deref()),
@@ -367,7 +367,7 @@ fn of_events(
         let own = own_deliveries(db, &edges, &[(pack(account, at), first, count)])?;
         numbers.extend(own.into_iter().flatten().map(|(number, ..)| number));
         if has_replays {
-            numbers.extend(replays::deliveries_of(db, account, at)?);
+            numbers.extend(replayed_rows::deliveries_of(db, account, at)?);
             // All of the call's, as the newest may belong to its first event.
             if position.is_some_and(|before| edges.has_event(before)) {
                 continue;

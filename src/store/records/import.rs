@@ -15,14 +15,15 @@ use crate::store::analytics::names::Remembered;
 use crate::store::analytics::rollups::Table;
 use crate::store::calls::tombstones;
 use crate::store::config::accounts::Changed;
+use crate::store::deliveries::replays;
 use crate::store::export::{AccountLine, Import, Imported, VERSION, Wrong};
 use crate::store::layout::codec;
 use crate::store::lifetime::{retention, transcripts};
 use crate::store::sql::{Connection, params};
+use crate::store::transfer::batches;
 use crate::store::transfer::import_line::{Effects, ImportContext, LineOutcome, Refused, read, wrong};
 use crate::store::transfer::plausible::{self, HandedOut};
 use crate::store::transfer::settings::SEALED_ELSEWHERE;
-use crate::store::transfer::{batches, replays};
 use crate::store::tx::head::Head;
 use crate::store::tx::slots;
 use crate::store::vault::Vault;
@@ -124,7 +125,7 @@ fn take(
 fn end(context: &ImportContext<'_>) -> Result<(), Refused> {
     if context.is_open {
         batches::end(context)?;
-        replays::end(context)?;
+        replays::end_import(context.db, context.account, context.import.now)?;
         context
             .db
             .prepare_cached("UPDATE accounts SET importing = 0 WHERE account = ?")?

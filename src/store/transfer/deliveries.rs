@@ -11,7 +11,7 @@ use crate::model::{DeliveryState, Time};
 use crate::store::StoreError;
 use crate::store::deliveries::open_rows::{self, ImportedRow, PlannedDelivery};
 use crate::store::deliveries::states::{BEHIND, CLAIMABLE, HELD, WAITING};
-use crate::store::deliveries::{body_rows, deferral_rows, replays, settled_rows};
+use crate::store::deliveries::{body_rows, deferral_rows, replayed_rows, replays, settled_rows};
 use crate::store::export::DeliveryLine;
 use crate::store::layout::codec::{pack_attempt, state_of, unpack_attempts};
 use crate::store::layout::keys::{pack, unpack};
@@ -106,7 +106,7 @@ fn line_of(page: &ExportPage<'_>, id: i64, has_replayed: bool) -> Result<Deliver
     let order = row.open.and_then(|(call, ..)| call).map(|call| unpack(call).1);
     let number = unpack(id).1;
     let replay = match has_replayed {
-        true => replays::replay_of_delivery(db, page.account, row.event, number)?,
+        true => replayed_rows::replay_of_delivery(db, page.account, row.event, number)?,
         false => None,
     };
     // What was heard since the export began is left out.
@@ -291,10 +291,7 @@ fn insert_beside(context: &ImportContext<'_>, body: Option<&[u8]>, links: &Links
         deferral_rows::insert_rendered(db, delivery, says)?;
     }
     if let Some(replay) = replay {
-        db.prepare_cached(
-            "INSERT INTO replayed (event, delivery, replay /*!, account */) VALUES (?, ?, ? /*!, @1 */)",
-        )?
-        .execute([pack(context.account, event), delivery, replay])?;
+        replayed_rows::insert(db, pack(context.account, event), delivery, replay)?;
     }
     Ok(())
 }

@@ -8,10 +8,12 @@ use crate::model::Time;
 use crate::model::id::Kind;
 use crate::model::replay::RATES;
 use crate::store::StoreError;
-use crate::store::deliveries::replays::{CANCELLED, DONE, RUNNING, StoredSelection, is_possible};
+use crate::store::deliveries::replays::{
+    self, CANCELLED, DONE, ImportedReplay, RUNNING, StoredSelection, is_possible,
+};
 use crate::store::layout::keys::{MOST_BROUGHT, pack, unpack};
 use crate::store::moving::ReplayLine;
-use crate::store::sql::{OptionalExtension, params};
+use crate::store::sql::OptionalExtension;
 
 const STATES: [(i64, &str); 3] = [(RUNNING, "running"), (DONE, "done"), (CANCELLED, "cancelled")];
 
@@ -75,49 +77,27 @@ pub fn take(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, 
     if !is_fine {
         return wrong("malformed_line", "Its numbers or its \"selection\" cannot be.");
     }
-    let now = context.import.now.as_micros();
     let (state, finished_at) = match state {
-        RUNNING => (CANCELLED, Some(now)),
-        state => (state, line.finished_at.map(Time::as_micros)),
+        RUNNING => (CANCELLED, Some(context.import.now)),
+        state => (state, line.finished_at),
     };
-    db.prepare_cached(
-        "INSERT INTO replays (id, created_at, selection, target, rate, dry, state, next_at, position, last, total,
-             examined, deliveries, finished_at /*!, account */)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? /*!, @1 */)",
-    )?
-    .execute(params![
-        key,
-        line.created_at.as_micros(),
-        line.selection.get(),
-        to,
-        line.rate,
-        line.dry_run,
+    let replay = ImportedReplay {
+        id: key,
+        created_at: line.created_at,
+        selection: line.selection.get(),
+        target: to,
+        rate: line.rate,
+        dry: line.dry_run,
         state,
-        // What it planned comes after it, and is called off at the end.
-        line.calling_off.then_some(i64::MAX),
-        line.position,
-        line.last,
-        line.total,
-        line.examined,
-        line.deliveries,
-        finished_at
-    ])?;
+        is_cancelling: line.calling_off,
+        position: line.position,
+        last: line.last,
+        total: line.total,
+        examined: line.examined,
+        deliveries: line.deliveries,
+        finished_at,
+    };
+    replays::insert_imported(db, &replay)?;
     raise(db, context.account, "replays", number)?;
     Ok(LineOutcome::Added)
-}
-
-/// All lines are in: what was being called off is, from here on.
-pub fn end(context: &ImportContext<'_>) -> Result<(), StoreError> {
-    context
-        .db
-        .prepare_cached(
-            "UPDATE replays SET next_at = ? WHERE next_at = ? AND id > ? AND id < ? /*account of ?3*/",
-        )?
-        .execute([
-            context.import.now.as_micros(),
-            i64::MAX,
-            pack(context.account, 0),
-            pack(crate::model::AccountKey(context.account.0 + 1), 0),
-        ])?;
-    Ok(())
 }

@@ -16,8 +16,6 @@ const NOT_YET: &str =
     mentioned: analytics transfer
     meta: postgres sqlite
     purged: lifetime transfer
-    replayed: lifetime maintenance transfer
-    replays: deliveries maintenance transfer
     shapes: config lifetime transfer
     sources: config transfer";
 
