@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use const_format::formatcp;
 use tracing::error;
 
 use super::recording::Recording;
@@ -13,7 +14,7 @@ use crate::model::id::Tag;
 use crate::model::{Event, EventBody};
 use crate::store::config::sealed::dialect_of;
 use crate::store::deliveries::open_rows;
-use crate::store::deliveries::states::CLAIMABLE;
+use crate::store::deliveries::states::{BEHIND, CLAIMABLE};
 use crate::store::deliveries::taking::{TYPICAL, Taken};
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::packed::{damaged, unpack_bytes};
@@ -178,20 +179,20 @@ impl Recording<'_> {
         let mut ids: Vec<i64> = self
             .tx
             .db
-            .prepare_cached(
-                "SELECT id FROM open WHERE endpoint = ? /*account of ?1*/ AND state = 0 AND due <= ?
-                 ORDER BY due, id LIMIT ?",
-            )?
+            .prepare_cached(formatcp!(
+                "SELECT id FROM open WHERE endpoint = ? /*account of ?1*/ AND state = {CLAIMABLE} AND due <= ?
+                 ORDER BY due, id LIMIT ?"
+            ))?
             .query_map([key, self.tx.now.as_micros(), i64::try_from(asked).unwrap_or(i64::MAX)], |row| {
                 row.get(0)
             })?
             .collect::<Result<_, _>>()?;
         if ids.len() < asked {
             // Replays take what everything else leaves.
-            let mut behind = self.tx.db.prepare_cached(
-                "SELECT id FROM open WHERE endpoint = ? /*account of ?1*/ AND state = 3
-                     ORDER BY id LIMIT ?",
-            )?;
+            let mut behind = self.tx.db.prepare_cached(formatcp!(
+                "SELECT id FROM open WHERE endpoint = ? /*account of ?1*/ AND state = {BEHIND}
+                     ORDER BY id LIMIT ?"
+            ))?;
             let left = i64::try_from(asked - ids.len()).unwrap_or(i64::MAX);
             for id in behind.query_map([key, left], |row| row.get(0))? {
                 ids.push(id?);

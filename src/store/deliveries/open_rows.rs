@@ -3,6 +3,8 @@
 //!
 //! [`DeliverySet`]: super::delivery_set::DeliverySet
 
+use const_format::formatcp;
+
 use super::states::{BEHIND, CLAIMABLE, OWNED};
 use crate::model::{AccountKey, Time};
 use crate::store::StoreError;
@@ -126,10 +128,12 @@ pub fn put_out_of_order(db: &Connection, id: i64, due: Time) -> Result<(), Store
 }
 
 static CLAIM: Bulk = Bulk {
-    one: "UPDATE open SET state = 2, owner = ?2 WHERE id = ?1",
-    many: "UPDATE open SET state = 2, owner = t.owner
+    one: formatcp!("UPDATE open SET state = {OWNED}, owner = ?2 WHERE id = ?1"),
+    many: formatcp!(
+        "UPDATE open SET state = {OWNED}, owner = t.owner
            FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[])) AS t (id, owner)
-           WHERE open.id = t.id AND open.account = ANY(@1)",
+           WHERE open.id = t.id AND open.account = ANY(@1)"
+    ),
 };
 
 /// Claims a delivery under a lease epoch.
@@ -155,7 +159,8 @@ pub fn release(
 
 /// Makes everything claimable again that was claimed under a lease epoch, of all accounts.
 pub fn release_all(db: &Connection, epoch: i64) -> Result<(), StoreError> {
-    db.execute("UPDATE open SET state = 0 WHERE state = 2 AND owner = ?", [epoch])?;
+    let sql = formatcp!("UPDATE open SET state = {CLAIMABLE} WHERE state = {OWNED} AND owner = ?");
+    db.execute(sql, [epoch])?;
     Ok(())
 }
 

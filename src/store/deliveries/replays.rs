@@ -1,12 +1,13 @@
 //! Replays: what was asked for and how far it has come, as rows. Refuses to know what a step of one does: that is
 //! `replay_steps`.
 
+use const_format::formatcp;
 use serde::{Deserialize, Serialize};
 
+use super::states::{REPLAY_CANCELLED, REPLAY_DONE, REPLAY_RUNNING, state_code, state_of};
 use crate::model::bounds::is_text;
 use crate::model::replay::{Replay, ReplayOrder, ReplayState, Selection};
 use crate::model::{AccountKey, DeliveryState, EventType, Outcome, Text, Time};
-use crate::store::layout::codec::{state_code, state_of};
 use crate::store::layout::keys::{MOST_BROUGHT, keys_of, pack, range_before, unpack};
 use crate::store::packed::damaged;
 use crate::store::sql::{Connection, OptionalExtension, Row, params};
@@ -39,13 +40,6 @@ pub const MOST_RUNNING: i64 = 16;
 pub const MOST_OPEN: i64 = 1024;
 /// Records of jobs that one step forgets at most.
 const STEP: i64 = 100;
-
-/// `replays.state`
-pub const RUNNING: i64 = 0;
-/// `replays.state`
-pub const DONE: i64 = 1;
-/// `replays.state`
-pub const CANCELLED: i64 = 2;
 
 /// A selection as it lies in the store.
 #[derive(Serialize, Deserialize)]
@@ -106,9 +100,9 @@ pub fn create(
 ) -> Result<Option<Replay>, StoreError> {
     let [first, end] = [pack(account, 0), pack(AccountKey(account.0 + 1), 0)];
     let running: i64 = db
-        .prepare_cached(
-            "SELECT COUNT(*) FROM replays WHERE state = 0 AND id > ? AND id < ? /*account of ?1*/",
-        )?
+        .prepare_cached(formatcp!(
+            "SELECT COUNT(*) FROM replays WHERE state = {REPLAY_RUNNING} AND id > ? AND id < ? /*account of ?1*/"
+        ))?
         .query_row([first, end], |row| row.get(0))?;
     if running >= MOST_RUNNING {
         return Ok(None);
@@ -131,10 +125,11 @@ pub fn create(
         (None, None) => (purged, last, Some(last - purged)),
     };
     let selection = serde_json::to_string(&StoredSelection::of(&order.selection));
-    db.prepare_cached(
+    db.prepare_cached(formatcp!(
         "INSERT INTO replays (id, created_at, selection, target, rate, dry, state, next_at, position, last, total,
-         examined, deliveries /*!, account */) VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, 0, 0 /*!, @1 */)",
-    )?
+         examined, deliveries /*!, account */)
+         VALUES (?, ?, ?, ?, ?, ?, {REPLAY_RUNNING}, ?, ?, ?, ?, 0, 0 /*!, @1 */)"
+    ))?
     .execute(params![
         pack(account, number),
         now.as_micros(),
@@ -166,8 +161,8 @@ fn replay_of(db: &Connection, row: &Row<'_>) -> Result<Replay, StoreError> {
         number: unpack(id).1,
         order,
         state: match row.get(6)? {
-            RUNNING => ReplayState::Running,
-            DONE => ReplayState::Done,
+            REPLAY_RUNNING => ReplayState::Running,
+            REPLAY_DONE => ReplayState::Done,
             _ => ReplayState::Cancelled,
         },
         examined: row.get(8)?,
@@ -216,11 +211,11 @@ pub fn replays(db: &Connection, account: AccountKey, page: Page) -> Result<Vec<R
 pub fn cancel(db: &Connection, account: AccountKey, number: i64, now: Time) -> Result<bool, StoreError> {
     let id = pack(account, number);
     let changed = db
-        .prepare_cached(
-            "UPDATE replays SET state = 2, next_at = ?1, finished_at = ?1
-             WHERE id = ?2 /*account of ?2*/ AND (state = 0
-             OR (state = 1 AND EXISTS (SELECT 1 FROM open WHERE replay = ?2 /*account of ?2*/)))",
-        )?
+        .prepare_cached(formatcp!(
+            "UPDATE replays SET state = {REPLAY_CANCELLED}, next_at = ?1, finished_at = ?1
+             WHERE id = ?2 /*account of ?2*/ AND (state = {REPLAY_RUNNING}
+             OR (state = {REPLAY_DONE} AND EXISTS (SELECT 1 FROM open WHERE replay = ?2 /*account of ?2*/)))"
+        ))?
         .execute([now.as_micros(), id])?;
     Ok(changed == 1)
 }
@@ -241,10 +236,10 @@ pub struct ReplayProgress {
 pub fn set_progress(db: &Connection, id: i64, progress: &ReplayProgress) -> Result<(), StoreError> {
     let &ReplayProgress { state, next_at, position, examined, deliveries, finished_at } = progress;
     let [next_at, finished_at] = [next_at, finished_at].map(|at| at.map(Time::as_micros));
-    db.prepare_cached(
+    db.prepare_cached(formatcp!(
         "UPDATE replays SET state = ?, next_at = ?, position = ?, examined = ?, deliveries = ?, finished_at = ?
-         WHERE id = ? /*account of ?7*/ AND state = 0",
-    )?
+         WHERE id = ? /*account of ?7*/ AND state = {REPLAY_RUNNING}"
+    ))?
     .execute(params![state, next_at, position, examined, deliveries, finished_at, id])?;
     Ok(())
 }

@@ -2,9 +2,9 @@
 //! and delete from it. Does not depend on why a delivery is finished, and how long it is kept.
 
 use super::open_rows::PlannedDelivery;
+use super::states::state_code;
 use crate::model::DeliveryState;
 use crate::store::StoreError;
-use crate::store::layout::codec::state_code;
 use crate::store::sql::bulk::Bulk;
 use crate::store::sql::{Connection, params};
 

@@ -1,9 +1,9 @@
-//! How values lie in columns: attempts in a row, codes for states.
+//! How values lie in columns: attempts in a row, codes for outcomes.
 //! Refuses to know tables.
 
 use std::time::Duration;
 
-use crate::model::{Attempt, DeliveryState, Outcome};
+use crate::model::{Attempt, Outcome};
 
 /// Attempts are JSON objects one behind the other, so that one more is an append.
 pub fn pack_attempt(attempt: &Attempt) -> Vec<u8> {
@@ -14,26 +14,6 @@ pub fn pack_attempt(attempt: &Attempt) -> Vec<u8> {
 pub fn unpack_attempts(packed: Option<&[u8]>) -> Vec<Attempt> {
     let packed = packed.unwrap_or_default();
     serde_json::Deserializer::from_slice(packed).into_iter().map_while(Result::ok).collect()
-}
-
-/// The states of `settled`.
-pub fn state_code(state: DeliveryState) -> i64 {
-    match state {
-        DeliveryState::Pending => 0,
-        DeliveryState::Delivered => 1,
-        DeliveryState::Dead => 2,
-        DeliveryState::Cancelled => 3,
-    }
-}
-
-/// The inverse of [`state_code`].
-pub fn state_of(code: i64) -> DeliveryState {
-    match code {
-        1 => DeliveryState::Delivered,
-        2 => DeliveryState::Dead,
-        3 => DeliveryState::Cancelled,
-        _ => DeliveryState::Pending,
-    }
 }
 
 /// The code of an outcome, for filters.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use const_format::formatcp;
 use tracing::{debug, warn};
 
 use super::old_batches;
@@ -16,10 +17,10 @@ use crate::store::apply::recording::Recording;
 use crate::store::batches::vendor_batch_rows;
 use crate::store::calls::tombstones::Of;
 use crate::store::calls::{quarantine, spans};
-use crate::store::deliveries::states::OWNED;
+use crate::store::deliveries::states::{CANCELLED, DEAD, DELIVERED, OWNED, state_of};
 use crate::store::deliveries::{body_rows, deferral_rows, replayed_rows, replays, settled_rows};
 use crate::store::jobs::due::ByTime;
-use crate::store::layout::codec::{length, state_of};
+use crate::store::layout::codec::length;
 use crate::store::layout::keys::{keys_of, pack, reference, unpack};
 use crate::store::packed::unpack_text;
 use crate::store::sql::{Connection, OptionalExtension, params};
@@ -516,9 +517,9 @@ fn forget_shapes(
     let there = edges.before_deliveries();
     for (rows, after) in [
         ("open WHERE endpoint = ?", 0),
-        ("settled WHERE endpoint = ? AND state = 1", there),
-        ("settled WHERE endpoint = ? AND state <> 1 AND state = 2", there),
-        ("settled WHERE endpoint = ? AND state <> 1 AND state = 3", there),
+        (formatcp!("settled WHERE endpoint = ? AND state = {DELIVERED}"), there),
+        (formatcp!("settled WHERE endpoint = ? AND state <> {DELIVERED} AND state = {DEAD}"), there),
+        (formatcp!("settled WHERE endpoint = ? AND state <> {DELIVERED} AND state = {CANCELLED}"), there),
     ] {
         let sql = format!("SELECT id, revision FROM {rows} AND id > ? /*account of ?1*/ ORDER BY id LIMIT 1");
         let params: Vec<[i64; 2]> = several.iter().map(|&endpoint| [endpoint, after]).collect();

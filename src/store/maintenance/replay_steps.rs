@@ -12,8 +12,9 @@ use crate::store::apply::recording::Recording;
 use crate::store::calls::spans;
 use crate::store::deliveries::open_rows::{self, PlannedDelivery};
 use crate::store::deliveries::replays::{
-    self, CANCELLED, DONE, MOST_OPEN, RUNNING, ReplayProgress, StoredSelection, count_open, selection_of,
+    self, MOST_OPEN, ReplayProgress, StoredSelection, count_open, selection_of,
 };
+use crate::store::deliveries::states::{REPLAY_CANCELLED, REPLAY_DONE, REPLAY_RUNNING};
 use crate::store::deliveries::{deferral_rows, replayed_rows};
 use crate::store::jobs::due::{ByTime, Due};
 use crate::store::layout::keys::{keys_of, pack, unpack};
@@ -79,7 +80,7 @@ pub fn step(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreError>
     };
     drop(rows);
     match job.state {
-        RUNNING => Walk::of(recording, job)?.step()?,
+        REPLAY_RUNNING => Walk::of(recording, job)?.step()?,
         _ => call_off(recording, job.id)?,
     }
     Ok(true)
@@ -151,7 +152,7 @@ impl<'a, 'b> Walk<'a, 'b> {
             None => false,
         };
         if is_gone {
-            return self.finish(CANCELLED);
+            return self.finish(REPLAY_CANCELLED);
         }
         let most = self.most()?;
         if most == 0 {
@@ -160,7 +161,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         while self.planned < most && self.looks > 0 && self.reads > 0 && self.recording.may_go_on() {
             let page = self.page(most - self.planned)?;
             if page.is_empty() {
-                return self.finish(DONE);
+                return self.finish(REPLAY_DONE);
             }
             let ahead = self.look_ahead(&page)?;
             for seen in page {
@@ -353,7 +354,7 @@ impl<'a, 'b> Walk<'a, 'b> {
     }
 
     fn pause(self, until: Time) -> Result<(), StoreError> {
-        self.write(RUNNING, Some(until))
+        self.write(REPLAY_RUNNING, Some(until))
     }
 
     fn finish(self, state: i64) -> Result<(), StoreError> {

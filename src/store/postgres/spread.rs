@@ -78,6 +78,7 @@ pub fn check(sql: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::deliveries::states::{CLAIMABLE, DELIVERED, OWNED, PENDING};
 
     #[test]
     fn statements_say_whose_rows_they_are_about() {
@@ -119,6 +120,11 @@ mod tests {
                     false => text += &std::fs::read_to_string(path).unwrap(),
                 }
             }
+        }
+        let states =
+            [("CLAIMABLE", CLAIMABLE), ("OWNED", OWNED), ("PENDING", PENDING), ("DELIVERED", DELIVERED)];
+        for (name, state) in states {
+            text = text.replace(&format!("{{{name}}}"), &state.to_string());
         }
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         for (start, why) in ACROSS {

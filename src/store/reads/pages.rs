@@ -3,13 +3,15 @@
 
 use std::collections::HashMap;
 
+use const_format::formatcp;
+
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, Call, DeliveryState, Event, EventBody, EventType, Outcome, Text, Time};
 use crate::store::calls::{index, spans};
-use crate::store::deliveries::states::{BEHIND, CLAIMABLE, HELD};
+use crate::store::deliveries::states::{BEHIND, CLAIMABLE, DELIVERED, HELD, PENDING, state_code, state_of};
 use crate::store::deliveries::{replayed_rows, replays};
 use crate::store::feed::{FeedPage, PAGE_BYTES};
-use crate::store::layout::codec::{outcome_code, state_code, state_of, unpack_attempts};
+use crate::store::layout::codec::{outcome_code, unpack_attempts};
 use crate::store::layout::keys::{pack, range_before, unpack};
 use crate::store::packed::{damaged, unpack_bytes, unpack_text};
 use crate::store::sql::{Connection, OptionalExtension, Row, Rows, params};
@@ -405,7 +407,7 @@ pub fn own_deliveries(
     let mut found = vec![Vec::new(); events.len()];
     let begin = edges.before_deliveries() + 1;
     for (table, columns, begin) in
-        [("open", "id, endpoint, 0", i64::MIN), ("settled", "id, endpoint, state", begin)]
+        [("open", formatcp!("id, endpoint, {PENDING}"), i64::MIN), ("settled", "id, endpoint, state", begin)]
     {
         let sql = format!(
             "SELECT {columns} FROM {table} WHERE id >= ? AND id < ? /*account of ?1*/ AND event = ?
@@ -477,11 +479,12 @@ impl Newest<'_> {
         match state {
             DeliveryState::Pending => self.take("open WHERE endpoint = ?4", Some(endpoint)),
             DeliveryState::Delivered => {
-                self.take("settled WHERE endpoint = ?4 AND state = 1", Some(endpoint))
+                self.take(formatcp!("settled WHERE endpoint = ?4 AND state = {DELIVERED}"), Some(endpoint))
             }
             DeliveryState::Dead | DeliveryState::Cancelled => {
                 let state = state_code(state);
-                let rows = format!("settled WHERE endpoint = ?4 AND state <> 1 AND state = {state}");
+                let rows =
+                    format!("settled WHERE endpoint = ?4 AND state <> {DELIVERED} AND state = {state}");
                 self.take(&rows, Some(endpoint))
             }
         }
@@ -511,10 +514,10 @@ impl Newest<'_> {
 /// When the endpoint's next claimable delivery falls due.
 pub fn next_due(db: &Connection, account: AccountKey, endpoint: i64) -> Result<Option<Time>, StoreError> {
     Ok(db
-        .prepare_cached(
-            "SELECT due FROM open WHERE endpoint = ? /*account of ?1*/ AND state = 0
-             ORDER BY due LIMIT 1",
-        )?
+        .prepare_cached(formatcp!(
+            "SELECT due FROM open WHERE endpoint = ? /*account of ?1*/ AND state = {CLAIMABLE}
+             ORDER BY due LIMIT 1"
+        ))?
         .query_row([pack(account, endpoint)], |row| row.get(0))
         .optional()?
         .map(Time::from_micros))

@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use const_format::formatcp;
+
 use super::pages;
 use crate::model::AccountKey;
-use crate::store::layout::codec::state_of;
+use crate::store::deliveries::states::{CANCELLED, DEAD, DELIVERED, PENDING, state_of};
 use crate::store::layout::keys::{keys_of, unpack};
 use crate::store::sql::Connection;
 use crate::store::tx::watermarks::Edges;
@@ -16,15 +18,21 @@ const PAGE: i64 = if cfg!(debug_assertions) { 7 } else { 100_000 };
 
 /// Each goes along an index that has all it asks for, on from an endpoint, a state and a delivery.
 const WALKS: [&str; 3] = [
-    "SELECT endpoint, 0, MAX(id), COUNT(*), COUNT(CASE WHEN id > ?5 THEN 1 END) FROM
+    formatcp!(
+        "SELECT endpoint, {PENDING}, MAX(id), COUNT(*), COUNT(CASE WHEN id > ?5 THEN 1 END) FROM
      (SELECT endpoint, id FROM open WHERE (endpoint, id) > (?1, ?3) AND endpoint < ?4
-     ORDER BY endpoint, id LIMIT ?6) AS page GROUP BY endpoint ORDER BY endpoint",
-    "SELECT endpoint, 1, MAX(id), COUNT(*), COUNT(CASE WHEN id > ?5 THEN 1 END) FROM
-     (SELECT endpoint, id FROM settled WHERE state = 1 AND (endpoint, id) > (?1, ?3) AND endpoint < ?4
-     ORDER BY endpoint, id LIMIT ?6) AS page GROUP BY endpoint ORDER BY endpoint",
-    "SELECT endpoint, state, MAX(id), COUNT(*), COUNT(CASE WHEN id > ?5 THEN 1 END) FROM
-     (SELECT endpoint, state, id FROM settled WHERE state <> 1 AND (endpoint, state, id) > (?1, ?2, ?3) AND endpoint < ?4
-     ORDER BY endpoint, state, id LIMIT ?6) AS page GROUP BY endpoint, state ORDER BY endpoint, state",
+     ORDER BY endpoint, id LIMIT ?6) AS page GROUP BY endpoint ORDER BY endpoint"
+    ),
+    formatcp!(
+        "SELECT endpoint, {DELIVERED}, MAX(id), COUNT(*), COUNT(CASE WHEN id > ?5 THEN 1 END) FROM
+     (SELECT endpoint, id FROM settled WHERE state = {DELIVERED} AND (endpoint, id) > (?1, ?3) AND endpoint < ?4
+     ORDER BY endpoint, id LIMIT ?6) AS page GROUP BY endpoint ORDER BY endpoint"
+    ),
+    formatcp!(
+        "SELECT endpoint, state, MAX(id), COUNT(*), COUNT(CASE WHEN id > ?5 THEN 1 END) FROM
+     (SELECT endpoint, state, id FROM settled WHERE state <> {DELIVERED} AND (endpoint, state, id) > (?1, ?2, ?3) AND endpoint < ?4
+     ORDER BY endpoint, state, id LIMIT ?6) AS page GROUP BY endpoint, state ORDER BY endpoint, state"
+    ),
 ];
 
 /// Counts them, with those that are gone by their age as they were counted when they went.
@@ -62,7 +70,7 @@ pub fn sums(db: &Connection, account: AccountKey) -> Result<Vec<Sum>, StoreError
     let mut rows = statement.query([first, end])?;
     while let Some(row) = rows.next()? {
         let endpoint = row.get(0)?;
-        for (state, column) in [(1, 1), (2, 2), (3, 3)] {
+        for (state, column) in [(DELIVERED, 1), (DEAD, 2), (CANCELLED, 3)] {
             add(endpoint, state, row.get(column)?);
         }
     }

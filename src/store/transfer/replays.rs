@@ -8,14 +8,14 @@ use crate::model::Time;
 use crate::model::id::Kind;
 use crate::model::replay::RATES;
 use crate::store::StoreError;
-use crate::store::deliveries::replays::{
-    self, CANCELLED, DONE, ImportedReplay, RUNNING, StoredSelection, is_possible,
-};
+use crate::store::deliveries::replays::{self, ImportedReplay, StoredSelection, is_possible};
+use crate::store::deliveries::states::{REPLAY_CANCELLED, REPLAY_DONE, REPLAY_RUNNING};
 use crate::store::layout::keys::{MOST_BROUGHT, pack, unpack};
 use crate::store::moving::ReplayLine;
 use crate::store::sql::OptionalExtension;
 
-const STATES: [(i64, &str); 3] = [(RUNNING, "running"), (DONE, "done"), (CANCELLED, "cancelled")];
+const STATES: [(i64, &str); 3] =
+    [(REPLAY_RUNNING, "running"), (REPLAY_DONE, "done"), (REPLAY_CANCELLED, "cancelled")];
 
 /// Gives a page of replays.
 pub fn give(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
@@ -36,7 +36,7 @@ pub fn give(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
             rate: row.get(4)?,
             dry_run: row.get(5)?,
             state: STATES.iter().find(|(code, _)| *code == state).map_or("cancelled", |it| it.1).to_owned(),
-            calling_off: state == CANCELLED && row.get::<Option<i64>>(7)?.is_some(),
+            calling_off: state == REPLAY_CANCELLED && row.get::<Option<i64>>(7)?.is_some(),
             position: row.get(8)?,
             last: row.get(9)?,
             total: row.get(10)?,
@@ -78,7 +78,7 @@ pub fn take(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, 
         return wrong("malformed_line", "Its numbers or its \"selection\" cannot be.");
     }
     let (state, finished_at) = match state {
-        RUNNING => (CANCELLED, Some(context.import.now)),
+        REPLAY_RUNNING => (REPLAY_CANCELLED, Some(context.import.now)),
         state => (state, line.finished_at),
     };
     let replay = ImportedReplay {
