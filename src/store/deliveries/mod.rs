@@ -1,4 +1,5 @@
-//! Deliveries: their states, the bodies that they share, and the replays that plan them. Does not depend on when one is sent.
+//! Deliveries: their states, the bodies that they share, the replays that plan them, and the statements that write their tables.
+//! Does not depend on when one is sent.
 
 pub mod body_rows;
 pub mod deferral_rows;

@@ -4,6 +4,7 @@
 mod circles;
 mod commands;
 mod sizes;
+mod states;
 mod tables;
 mod tokens;
 

@@ -20,7 +20,7 @@ const NOT_YET: &str =
     sources: config transfer";
 
 /// Files whose statements are not run by the store: migrations, tests, and what statements begin with.
-const APART: [&str; 5] =
+pub const APART: [&str; 5] =
     ["postgres/schema.rs", "sqlite/schema.rs", "sqlite/plans.rs", "sqlite/costs.rs", "postgres/spread.rs"];
 
 /// Who writes each table: by table, the parts of the store that insert into it, update it or delete from it.

@@ -21,14 +21,32 @@ impl Token<'_> {
 
 /// The tokens of a source.
 pub fn tokens(source: &str) -> Vec<Token<'_>> {
+    let is_comment = |text: &str| text.starts_with("//") || text.starts_with("/*");
+    let is_token = |text: &str| !is_comment(text) && !text.trim().is_empty();
+    pieces(source)
+        .into_iter()
+        .filter(|(piece, is_literal)| !is_literal && is_token(piece.text))
+        .map(|it| it.0)
+        .collect()
+}
+
+/// The strings of a source with their quotes, and the line on which each begins.
+pub fn strings(source: &str) -> Vec<Token<'_>> {
+    let is_string = |text: &str| text.ends_with(['"', '#']);
+    pieces(source)
+        .into_iter()
+        .filter(|(piece, is_literal)| *is_literal && is_string(piece.text))
+        .map(|it| it.0)
+        .collect()
+}
+
+/// All that a source consists of, each with whether it is a literal or a lifetime.
+fn pieces(source: &str) -> Vec<(Token<'_>, bool)> {
     let (mut rest, mut line, mut found) = (source, 1, Vec::new());
     while !rest.is_empty() {
         let literal = literal(rest);
         let (text, after) = rest.split_at(literal.unwrap_or_else(|| length(rest)));
-        let is_comment = text.starts_with("//") || text.starts_with("/*");
-        if literal.is_none() && !is_comment && !text.trim().is_empty() {
-            found.push(Token { text, line });
-        }
+        found.push((Token { text, line }, literal.is_some()));
         line += text.matches('\n').count();
         rest = after;
     }
@@ -196,6 +214,13 @@ fn tokens_are_told_from_comments_and_literals() {
     assert_eq!(texts("break 'outer; broken(c)"), "break ; broken ( c )");
     let lines = tokens("a\n\"b\nc\" d\n/*\n*/ e").iter().map(|token| token.line).collect::<Vec<_>>();
     assert_eq!(lines, [1, 3, 5]);
+}
+
+#[test]
+fn strings_are_told_from_other_literals() {
+    let source = "f(\"a \\\" b\", 'c', r#\"d\"#, b\"e\\n\") // \"f\"\nfn g<'h>() { \"\" }";
+    let found: Vec<(&str, usize)> = strings(source).iter().map(|string| (string.text, string.line)).collect();
+    assert_eq!(found, [("\"a \\\" b\"", 1), ("r#\"d\"#", 1), ("b\"e\\n\"", 1), ("\"\"", 2)]);
 }
 
 #[test]
