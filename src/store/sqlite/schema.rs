@@ -7,9 +7,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use crate::store::analytics::rollups;
-use crate::store::apply::deferral;
 use crate::store::batches::{batch_rows, schedule};
-use crate::store::batches::schedule;
 use crate::store::calls::tombstones;
 use crate::store::config::{accounts, api_keys, limits};
 use crate::store::deliveries::{deferral_rows, replays};
