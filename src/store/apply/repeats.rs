@@ -6,9 +6,9 @@ use crate::ledger::Received;
 use crate::model::{AccountKey, Time};
 use crate::store::StoreError;
 use crate::store::calls::tombstones::{self, Digest, Of, all_of, before};
+use crate::store::config::account_row;
 use crate::store::jobs::due::ByTime;
 use crate::store::layout::keys::unpack;
-use crate::store::sql::params;
 use crate::store::tx::slots;
 
 /// Rows that one step deletes at most.
@@ -84,7 +84,6 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
             Some(Time::from_micros(removed_at).after(kept).max(soon))
         }
     };
-    db.prepare_cached("UPDATE accounts SET tombstones_at = ? WHERE account = ?")?
-        .execute(params![next.map(Time::as_micros), account.0])?;
+    account_row::set_tombstones_at(db, account, next)?;
     Ok(true)
 }

@@ -9,7 +9,7 @@ use super::{BatchState, Given, LAST_BATCH, NewBatch, Opened, credit, intake_rows
 use crate::ledger::Standing;
 use crate::model::{AccountKey, Text, Time};
 use crate::store::StoreError;
-use crate::store::config::accounts;
+use crate::store::config::account_row;
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::sql::{Connection, params};
 
@@ -57,7 +57,7 @@ pub fn open(db: &Connection, new: &NewBatch, tenure: i64) -> Result<Opened, Stor
     if credit::left(db, new.account)?.is_some_and(|millis| millis <= 0) {
         return Ok(Opened::OutOfCredit);
     }
-    let number = accounts::next_number(db, new.account, "batches")?
+    let number = account_row::next_number(db, new.account, "batches")?
         .ok_or_else(|| StoreError::Data("a batch for an account that does not exist".to_owned()))?;
     if number > LAST_BATCH {
         return Ok(Opened::Full);

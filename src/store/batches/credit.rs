@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use crate::model::AccountKey;
 use crate::store::StoreError;
-use crate::store::sql::{Connection, OptionalExtension, params};
+use crate::store::config::account_row;
+use crate::store::sql::{Connection, OptionalExtension};
 use crate::store::tx::transaction::Tx;
 
 /// The milliseconds that are left; `None` is unlimited.
@@ -19,8 +20,7 @@ pub fn left(db: &Connection, account: AccountKey) -> Result<Option<i64>, StoreEr
 
 /// Sets what is left.
 pub fn set(db: &Connection, account: AccountKey, millis: Option<i64>) -> Result<(), StoreError> {
-    db.prepare_cached("UPDATE accounts SET call_credit = ? WHERE account = ?")?
-        .execute(params![millis, account.0])?;
+    account_row::set_call_credit(db, account, millis)?;
     note(db, account, millis)
 }
 
@@ -34,13 +34,7 @@ fn note(db: &Connection, account: AccountKey, left: Option<i64>) -> Result<(), S
 
 /// Books what calls used up; a correction may give some back.
 pub fn use_up(db: &Connection, account: AccountKey, millis: i64) -> Result<(), StoreError> {
-    let left: Option<i64> = db
-        .prepare_cached(
-            "UPDATE accounts SET call_credit = call_credit - ? WHERE account = ? AND call_credit IS NOT NULL
-             RETURNING call_credit",
-        )?
-        .query_row([millis, account.0], |row| row.get(0))
-        .optional()?;
+    let left = account_row::use_call_credit(db, account, millis)?;
     note(db, account, left)
 }
 

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::index_filter::{HashIndex, IndexFilter};
 use crate::model::{AccountKey, Text};
 use crate::store::StoreError;
+use crate::store::config::account_row;
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::sql::{Connection, params};
 
@@ -156,7 +157,7 @@ impl CallIndex {
         if entries.len() > capacity.saturating_mul(MOST_AT_START) {
             entries.sort_unstable();
             db.execute_batch("BEGIN IMMEDIATE")?;
-            let filed = file(db, &entries).and_then(|()| mark(db, &heads));
+            let filed = file(db, &entries).and_then(|()| account_row::set_filed_calls(db, &heads));
             db.execute_batch(if filed.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
             filed?;
             (entries, heads) = Default::default();
@@ -222,7 +223,7 @@ impl CallIndex {
         }
         file(db, changes.filed.iter().filter(|entry| !changes.removed.contains(entry)))?;
         let full = (self.passed.len() + self.ended(changes)).saturating_sub(STRETCHES);
-        self.passed.iter().take(full).try_for_each(|heads| mark(db, heads))
+        self.passed.iter().take(full).try_for_each(|heads| account_row::set_filed_calls(db, heads))
     }
 
     /// How many stretches end with these changes.
@@ -264,15 +265,6 @@ fn file<'a>(db: &Connection, entries: impl IntoIterator<Item = &'a Entry>) -> Re
         db.prepare_cached("INSERT INTO call_hashes (hash, call) VALUES (?, ?) ON CONFLICT DO NOTHING")?;
     for entry in entries {
         statement.execute(params![entry.0, entry.1])?;
-    }
-    Ok(())
-}
-
-/// Marks that the calls up to these are filed.
-fn mark(db: &Connection, heads: &BTreeMap<AccountKey, i64>) -> Result<(), StoreError> {
-    let mut statement = db.prepare_cached("UPDATE accounts SET calls_filed = ? WHERE account = ?")?;
-    for (account, number) in heads {
-        statement.execute([*number, account.0])?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use super::tombstones::{Digest, Tombstone, Tombstones, all_of};
 use crate::ledger::Received;
 use crate::model::AccountKey;
 use crate::store::StoreError;
+use crate::store::config::account_row;
 use crate::store::layout::keys::pack;
 use crate::store::sql::Rows;
 use crate::store::tx::transaction::Tx;
@@ -75,13 +76,7 @@ impl<'a> TombstoneSet<'a> {
     pub fn write(&mut self, tx: &Tx<'_>, account: AccountKey, kept: Duration) -> Result<(), StoreError> {
         let buried = self.buried.remove(&account).unwrap_or_default();
         let count = i64::try_from(buried.len()).unwrap_or(0);
-        let last: i64 = tx
-            .db
-            .prepare_cached(
-                "UPDATE accounts SET tombstones = tombstones + ?2, tombstones_at = COALESCE(tombstones_at, ?3)
-                 WHERE account = ?1 RETURNING tombstones",
-            )?
-            .query_row([account.0, count, tx.now.after(kept).as_micros()], |row| row.get(0))?;
+        let last = account_row::add_tombstones(tx.db, account, count, tx.now.after(kept))?;
         for (number, (Digest { hash, rest }, received)) in (last - count + 1..).zip(buried) {
             let id = pack(account, number);
             tx.db.bulk(&INSERT_TOMBSTONE, [id, hash, rest, received.bits(), tx.now.as_micros()])?;

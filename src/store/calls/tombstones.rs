@@ -145,18 +145,6 @@ pub fn all_of(account: AccountKey) -> [i64; 2] {
     [pack(account, 0), pack(AccountKey(account.0 + 1), 0)]
 }
 
-/// Sets for how long an account remembers. What was removed before counts from its removal, as what will be.
-pub fn set(db: &Connection, account: AccountKey, kept: Duration, now: Time) -> Result<(), StoreError> {
-    let micros = i64::try_from(kept.as_micros()).unwrap_or(i64::MAX);
-    db.prepare_cached(
-        "UPDATE accounts SET repeat_memory = ?2,
-             tombstones_at = CASE WHEN tombstones_at IS NULL THEN NULL ELSE CAST(?3 AS BIGINT) END
-         WHERE account = ?1",
-    )?
-    .execute([account.0, micros, now.as_micros()])?;
-    Ok(())
-}
-
 /// Deletes the tombstones of an account up to this one; `first` is the key before its first.
 pub fn delete(db: &Connection, first: i64, last: i64) -> Result<(), StoreError> {
     db.prepare_cached("DELETE FROM tombstones WHERE id > ? AND id <= ? /*account of ?1*/")?

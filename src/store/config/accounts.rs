@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use super::account_row::{self, next_number};
 use super::limits;
 use super::sealed::{self, SealedEndpoint, SealedSource};
 use crate::model::account::{Account, Limited};
@@ -11,7 +12,7 @@ use crate::model::endpoint::{EndpointState, Scope};
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, Endpoint, EventType, Source, Time};
 use crate::store::layout::codec;
-use crate::store::layout::keys::{MOST_ACCOUNTS, pack, unpack};
+use crate::store::layout::keys::{pack, unpack};
 use crate::store::sql::{Connection, OptionalExtension, Row, params};
 use crate::store::vault::Vault;
 use crate::store::{AccountConfig, EndpointRef, StoreError};
@@ -159,9 +160,7 @@ pub fn reload(
     changed: Changed,
 ) -> Result<AccountConfig, StoreError> {
     let account = changed.account();
-    let revision: i64 = db
-        .prepare_cached("UPDATE accounts SET revision = revision + 1 WHERE account = ? RETURNING revision")?
-        .query_row([account.0], |row| row.get(0))?;
+    let revision = account_row::next_revision(db, account)?;
     // What another node changed has not been seen.
     let Some(known) = known.filter(|known| known.revision + 1 == revision) else {
         return load(db, vault, account);
@@ -272,35 +271,6 @@ pub fn lock_at(db: &Connection, account: AccountKey, made_from: Option<i64>) -> 
         Some(made_from) if revision.is_some_and(|revision| revision != made_from) => Err(StoreError::Stale),
         _ => Ok(()),
     }
-}
-
-/// Makes an account; `None` when the name is taken.
-pub fn create_account(
-    db: &Connection,
-    name: &str,
-    tag: Tag,
-    now: Time,
-) -> Result<Option<AccountKey>, StoreError> {
-    let made = db
-        .prepare_cached(
-            "INSERT INTO accounts (tag, name, created_at) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING
-             RETURNING account",
-        )?
-        .query_row(params![tag.0.cast_signed(), name, now.as_micros()], |row| row.get(0))
-        .optional()?;
-    let Some(account) = made.map(AccountKey) else { return Ok(None) };
-    if account.0 > MOST_ACCOUNTS {
-        return Err(StoreError::Unavailable(format!(
-            "this store holds {MOST_ACCOUNTS} accounts and no more"
-        )));
-    }
-    Ok(Some(account))
-}
-
-/// The next number of a kind (a column of the account's head).
-pub fn next_number(db: &Connection, account: AccountKey, column: &str) -> Result<Option<i64>, StoreError> {
-    let sql = format!("UPDATE accounts SET {column} = {column} + 1 WHERE account = ? RETURNING {column}");
-    Ok(db.prepare_cached(&sql)?.query_row([account.0], |row| row.get(0)).optional()?)
 }
 
 /// Writes a source; a new one has number 0. Gives the number, or `None` when there is no such source.

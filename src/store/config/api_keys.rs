@@ -1,8 +1,8 @@
 //! API keys: made, found by their hash, listed, revoked, and when each was last used. The key itself is nowhere here.
 //! Does not know who may make one, and does not judge whether its time is over: that needs the time of a request.
 
-use super::accounts::{self, next_number};
-use super::limits;
+use super::account_row::next_number;
+use super::{accounts, limits};
 use crate::model::account::Limited;
 use crate::model::{AccountKey, ApiKey, Right, Rights, Time};
 use crate::store::layout::keys::{pack, unpack};

@@ -5,7 +5,7 @@ use crate::model::AccountKey;
 use crate::model::account::{Limited, Limits};
 use crate::store::StoreError;
 use crate::store::layout::keys::pack;
-use crate::store::sql::{Connection, OptionalExtension, Row, params};
+use crate::store::sql::{Connection, OptionalExtension, Row};
 
 /// `of_batch` is 1 for an endpoint that a batch brought along: it goes with its batch, and is not counted.
 pub const COLUMNS: &str = r"
@@ -26,16 +26,6 @@ pub fn read(row: &Row<'_>, first: usize) -> crate::store::sql::Result<Limits> {
     let own = |at: usize| row.get::<Option<i64>>(first + at);
     let limit = |own: Option<i64>| own.and_then(|limit| u32::try_from(limit).ok());
     Ok(Limits { endpoints: limit(own(0)?), sources: limit(own(1)?), keys: limit(own(2)?) })
-}
-
-/// Sets an account's own limits. What it has already stays, also if that is more.
-pub fn set(db: &Connection, account: AccountKey, limits: Limits) -> Result<(), StoreError> {
-    let own = |limit: Option<u32>| limit.map(i64::from);
-    db.prepare_cached(
-        "UPDATE accounts SET endpoint_limit = ?2, source_limit = ?3, key_limit = ?4 WHERE account = ?1",
-    )?
-    .execute(params![account.0, own(limits.endpoints), own(limits.sources), own(limits.keys)])?;
-    Ok(())
 }
 
 /// Lets an account have one more of a kind. The account's row must be locked by the transaction.

@@ -8,6 +8,7 @@ use super::states::{REPLAY_CANCELLED, REPLAY_DONE, REPLAY_RUNNING, state_code, s
 use crate::model::bounds::is_text;
 use crate::model::replay::{Replay, ReplayOrder, ReplayState, Selection};
 use crate::model::{AccountKey, DeliveryState, EventType, Outcome, Text, Time};
+use crate::store::config::account_row;
 use crate::store::layout::keys::{MOST_BROUGHT, keys_of, pack, range_before, unpack};
 use crate::store::packed::damaged;
 use crate::store::sql::{Connection, OptionalExtension, Row, params};
@@ -107,11 +108,7 @@ pub fn create(
     if running >= MOST_RUNNING {
         return Ok(None);
     }
-    let (number, last, purged): (i64, i64, i64) = db
-        .prepare_cached(
-            "UPDATE accounts SET replays = replays + 1 WHERE account = ? RETURNING replays, position, purged",
-        )?
-        .query_row([account.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let (number, last, purged) = account_row::next_replay(db, account)?;
     let Selection { event, call, .. } = order.selection;
     let (position, last, total) = match (event, call) {
         (Some(event), _) => (event - 1, event, Some(1)),

@@ -15,6 +15,7 @@ use super::retention::{Purge, Row};
 use crate::store::StoreError;
 use crate::store::analytics::rollups;
 use crate::store::calls::spans;
+use crate::store::config::account_row;
 use crate::store::deliveries::states::{OWNED, state_of};
 use crate::store::deliveries::{body_rows, deferral_rows, settled_rows};
 use crate::store::layout::codec::length;
@@ -43,7 +44,7 @@ impl Purge<'_, '_> {
             return Ok(false);
         };
         let (Some(oldest), Some(newest)) = (events.first(), events.last()) else {
-            self.move_edge("purged", young - 1)?;
+            account_row::set_purged(self.recording.tx.db, self.account, young - 1)?;
             return Ok(true);
         };
         let begin = edges.before_deliveries() + 1;
@@ -60,20 +61,10 @@ impl Purge<'_, '_> {
             self.forget_calls(&events)?;
             events.iter().try_for_each(|event| self.forget_batch(event))?;
             let (position, count) = (unpack(newest.id).1, events.len());
-            self.move_edge("purged", position)?;
+            account_row::set_purged(self.recording.tx.db, self.account, position)?;
             debug!(account = self.account.0, position, count, "events are past their retention");
         }
         Ok(true)
-    }
-
-    /// Moves one of the edges.
-    fn move_edge(&self, edge: &str, to: i64) -> Result<(), StoreError> {
-        self.recording
-            .tx
-            .db
-            .prepare_cached(&format!("UPDATE accounts SET {edge} = ? WHERE account = ?"))?
-            .execute([to, self.account.0])?;
-        Ok(())
     }
 
     /// What is past its age for so long that nothing is waited for any more goes by itself.
@@ -164,7 +155,7 @@ impl Purge<'_, '_> {
         // The few that were settled in a later week than their event was recorded in: who erases a person finds deliveries by
         // their events.
         settled_rows::remove_later_weeks(db, [first, rest], events)?;
-        self.move_edge("purged_deliveries", unpack(rest).1 - 1)?;
+        account_row::set_purged_deliveries(db, self.account, unpack(rest).1 - 1)?;
         Ok(rest == end)
     }
 }

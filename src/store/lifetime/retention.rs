@@ -17,13 +17,14 @@ use crate::store::apply::recording::Recording;
 use crate::store::batches::vendor_batch_rows;
 use crate::store::calls::tombstones::Of;
 use crate::store::calls::{quarantine, spans};
+use crate::store::config::account_row;
 use crate::store::deliveries::states::{CANCELLED, DEAD, DELIVERED, OWNED, state_of};
 use crate::store::deliveries::{body_rows, deferral_rows, replayed_rows, replays, settled_rows};
 use crate::store::jobs::due::ByTime;
 use crate::store::layout::codec::length;
 use crate::store::layout::keys::{keys_of, pack, reference, unpack};
 use crate::store::packed::unpack_text;
-use crate::store::sql::{Connection, OptionalExtension, params};
+use crate::store::sql::{Connection, OptionalExtension};
 use crate::store::tx::slots::{self, end_slot, first_young, slot};
 use crate::store::tx::step_budget::{Budget, STEP};
 use crate::store::tx::watermarks::Edges;
@@ -43,12 +44,7 @@ pub fn set(
     retention: Option<Duration>,
     now: Time,
 ) -> Result<(), StoreError> {
-    let micros = retention.map(|kept| i64::try_from(kept.as_micros()).unwrap_or(i64::MAX));
-    let purge_at = retention.map(|_| now.as_micros());
-    db.prepare_cached(
-        "UPDATE accounts SET retention = ?, purge_at = ?, retention_set_at = ? WHERE account = ?",
-    )?
-    .execute(params![micros, purge_at, now.as_micros(), account.0])?;
+    account_row::set_retention(db, account, retention, now)?;
     end_slot(db, account, now)
 }
 
@@ -93,13 +89,8 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
             && (purge.replays()? || old_batches::purge(purge.recording, purge.account, purge.since)?)))
     {
         let pause = slot(Some(purge.retention));
-        let next = now.after(if purge.waits { pause.min(SOON) } else { pause }).as_micros();
-        purge
-            .recording
-            .tx
-            .db
-            .prepare_cached("UPDATE accounts SET purge_at = ? WHERE account = ?")?
-            .execute([next, account])?;
+        let next = now.after(if purge.waits { pause.min(SOON) } else { pause });
+        account_row::set_purge_at(purge.recording.tx.db, purge.account, next)?;
     }
     purge.removals.write(purge.recording.tx.db, purge.account)?;
     Ok(true)
@@ -165,11 +156,7 @@ impl Purge<'_, '_> {
             return self.retire(young);
         }
         if let Removed::UpTo { position, .. } = self.remove(self.purged + 1, young)? {
-            self.recording
-                .tx
-                .db
-                .prepare_cached("UPDATE accounts SET purged = ? WHERE account = ?")?
-                .execute([position, self.account.0])?;
+            account_row::set_purged(self.recording.tx.db, self.account, position)?;
         }
         Ok(true)
     }

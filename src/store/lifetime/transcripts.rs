@@ -12,6 +12,7 @@ use crate::model::{AccountKey, Call, EventBody, EventType, Time};
 use crate::store::StoreError;
 use crate::store::apply::recording::Recording;
 use crate::store::calls::spans;
+use crate::store::config::account_row;
 use crate::store::deliveries::body_rows;
 use crate::store::jobs::due::ByTime;
 use crate::store::layout::codec;
@@ -43,9 +44,7 @@ pub fn set(
     kept: Option<Duration>,
     now: Time,
 ) -> Result<(), StoreError> {
-    let micros = kept.map(|kept| i64::try_from(kept.as_micros()).unwrap_or(i64::MAX));
-    db.prepare_cached("UPDATE accounts SET transcript_retention = ?, transcripts_at = ? WHERE account = ?")?
-        .execute(params![micros, kept.map(|_| now.as_micros()), account.0])?;
+    account_row::set_transcript_retention(db, account, kept, now)?;
     slots::end_slot(db, account, now)
 }
 
@@ -69,13 +68,10 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
     // Where rows are removed, some may be left of what is past its retention: those of which something is under way.
     let gone = if db.drops_by_age() { gone.max(purged) } else { gone };
     if young <= gone + 1 {
-        let next = now.after(slots::slot(Some(kept))).as_micros();
-        db.prepare_cached("UPDATE accounts SET transcripts_at = ? WHERE account = ?")?
-            .execute([next, account.0])?;
+        account_row::set_transcripts_at(db, account, now.after(slots::slot(Some(kept))))?;
     } else {
         let reached = silence(recording, account, gone + 1, young)?;
-        db.prepare_cached("UPDATE accounts SET transcripts_gone = ? WHERE account = ?")?
-            .execute([reached, account.0])?;
+        account_row::set_transcripts_gone(db, account, reached)?;
         debug!(account = account.0, reached, "removed transcripts past their age");
     }
     Ok(true)

@@ -10,26 +10,16 @@ use crate::store::batches::rows::contacts_of;
 use crate::store::batches::{
     BatchState, Contact, Failure, batch_call_rows, batch_rows, contact_rows, intake_rows, schedule,
 };
+use crate::store::config::account_row;
 use crate::store::config::accounts::{self, Changed};
 use crate::store::jobs::due::{ByTime, Due};
 use crate::store::layout::keys::{beyond, keys_of as keys_of_account, pack, unpack};
 use crate::store::lifetime::old_batches;
 use crate::store::packed::{damaged, unpack_bytes};
 use crate::store::reads::pages;
-use crate::store::sql::{Connection, OptionalExtension, params};
+use crate::store::sql::{Connection, OptionalExtension};
 use crate::store::vault::Vault;
 use crate::store::{EndpointRef, StoreError};
-
-pub fn set_secret(
-    db: &Connection,
-    vault: &Vault,
-    account: AccountKey,
-    secret: &Secret,
-) -> Result<(), StoreError> {
-    db.prepare_cached("UPDATE accounts SET batch_secret = ? WHERE account = ?")?
-        .execute(params![vault.seal(secret.expose()), account.0])?;
-    Ok(())
-}
 
 /// Makes a batch's endpoints and lets its intake begin. Gives the secret that they sign with where it is the fresh one.
 pub fn begin_batch(
@@ -46,7 +36,7 @@ pub fn begin_batch(
         Some(sealed) => (Secret::new(vault.open(&sealed).map_err(damaged)?), None),
         None if endpoints.is_empty() => (fresh, None),
         None => {
-            set_secret(db, vault, account, &fresh)?;
+            account_row::set_batch_secret(db, vault, account, &fresh)?;
             (fresh.clone(), Some(fresh))
         }
     };

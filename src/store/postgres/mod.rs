@@ -36,6 +36,7 @@ use crate::model::AccountKey;
 use crate::store::analytics::names::Remembered;
 use crate::store::calls::index::{CallIndex, Recent};
 use crate::store::calls::tombstones::Tombstones;
+use crate::store::config::account_row;
 use crate::store::config::accounts;
 use crate::store::config::accounts::Directory;
 use crate::store::engine::database::{Database, Desk, RoomStore};
@@ -186,7 +187,7 @@ impl PostgresStore {
         transfer::check_finished(&db).map_err(|error| trouble(&error))?;
         let (directory, feeds): (Arc<Directory>, Arc<Feeds>) = Default::default();
         let now = tenure::now(&db).map_err(|error| trouble(&error))?;
-        accounts::create_account(&db, "default", new_tag(), now).map_err(|error| trouble(&error))?;
+        account_row::create(&db, "default", new_tag(), now).map_err(|error| trouble(&error))?;
         for account in accounts::account_keys(&db).map_err(|error| trouble(&error))? {
             directory.put(accounts::load(&db, &vault, account).map_err(|error| trouble(&error))?);
         }

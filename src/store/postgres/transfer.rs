@@ -12,7 +12,7 @@ use super::server::{self, Server};
 use super::tables::TABLES;
 use super::tenure::transact;
 use crate::model::AccountKey;
-use crate::store::config::accounts;
+use crate::store::config::{account_row, accounts};
 use crate::store::packed::damaged;
 use crate::store::reads::{pages, recount};
 use crate::store::sql::bulk::Column;
@@ -266,11 +266,7 @@ fn compare(from: &Connection, to: &Connection, rows: u64) -> Result<Transferred,
 fn finish(to: &Connection, place: &Place) -> Result<(), StoreError> {
     transact(to, || {
         // Events may have been passed over when others went, because something of them was under way.
-        to.execute(
-            "UPDATE accounts a SET purged = LEAST(purged, (SELECT MIN(id) - (a.account << 40) - 1 FROM events
-                 WHERE account = a.account AND id > a.account << 40 AND id < (a.account + 1) << 40))",
-            (),
-        )?;
+        account_row::reopen_feeds(to)?;
         to.prepare_cached(
             "SELECT setval(pg_get_serial_sequence('accounts', 'account'), (SELECT MAX(account) FROM accounts))",
         )?

@@ -7,6 +7,7 @@ use tracing::info;
 use super::kinds::KINDS;
 use crate::model::{AccountKey, Mention, Time};
 use crate::store::apply::recording::Recording;
+use crate::store::config::account_row;
 use crate::store::erasure::Erasure;
 use crate::store::layout::keys::{keys_of, pack, unpack};
 use crate::store::lifetime::erasing::Erasing;
@@ -58,9 +59,8 @@ pub fn create(
     digest: &[u8],
     now: Time,
 ) -> Result<Erasure, StoreError> {
-    let number: i64 = db
-        .prepare_cached("UPDATE accounts SET erasures = erasures + 1 WHERE account = ? RETURNING erasures")?
-        .query_row([account.0], |row| row.get(0))?;
+    let number = account_row::next_number(db, account, "erasures")?
+        .ok_or_else(|| damaged("an erasure for an account that does not exist"))?;
     let sealed = vault.seal(person.number().as_bytes());
     let room = next_room(0);
     db.prepare_cached(

@@ -13,13 +13,13 @@ use crate::model::{AccountKey, Time};
 use crate::store::StoreError;
 use crate::store::analytics::names::Remembered;
 use crate::store::analytics::rollups::Table;
-use crate::store::calls::tombstones;
+use crate::store::config::account_row::{self, ImportedAccount};
 use crate::store::config::accounts::Changed;
 use crate::store::deliveries::replays;
 use crate::store::export::{AccountLine, Import, Imported, VERSION, Wrong};
 use crate::store::layout::codec;
 use crate::store::lifetime::{retention, transcripts};
-use crate::store::sql::{Connection, params};
+use crate::store::sql::Connection;
 use crate::store::transfer::batches;
 use crate::store::transfer::import_line::{Effects, ImportContext, LineOutcome, Refused, read, wrong};
 use crate::store::transfer::plausible::{self, HandedOut};
@@ -126,10 +126,7 @@ fn end(context: &ImportContext<'_>) -> Result<(), Refused> {
     if context.is_open {
         batches::end(context)?;
         replays::end_import(context.db, context.account, context.import.now)?;
-        context
-            .db
-            .prepare_cached("UPDATE accounts SET importing = 0 WHERE account = ?")?
-            .execute([context.account.0])?;
+        account_row::end_import(context.db, context.account)?;
     }
     Ok(())
 }
@@ -190,8 +187,7 @@ fn take_over_tag(db: &Connection, account: AccountKey, tag: Tag) -> Result<(), S
         .exists([tag.0.cast_signed(), account.0])?;
     // Receivers know records by their ids, so who may choose the mark in them could speak for another account somewhere.
     if !is_taken {
-        db.prepare_cached("UPDATE accounts SET tag = ? WHERE account = ?")?
-            .execute([tag.0.cast_signed(), account.0])?;
+        account_row::set_tag(db, account, tag)?;
     }
     Ok(())
 }
@@ -205,33 +201,22 @@ fn write_account(
     batch_secret: Option<Vec<u8>>,
     now: Time,
 ) -> Result<(), StoreError> {
-    db.prepare_cached(
-        "UPDATE accounts SET origin = ?2, importing = 1, created_at = ?3, position = ?4, calls = ?5, deliveries = ?6,
-             sources = CASE WHEN sources < ?7 THEN ?7 ELSE sources END,
-             endpoints = CASE WHEN endpoints < ?8 THEN ?8 ELSE endpoints END, purged = ?9, transcripts_gone = ?10,
-             batches = CASE WHEN batches < ?11 THEN ?11 ELSE batches END,
-             replays = CASE WHEN replays < ?12 THEN ?12 ELSE replays END, call_credit = ?13,
-             batch_secret = COALESCE(?14, batch_secret), imported_at = ?15
-         WHERE account = ?1",
-    )?
-    .execute(params![
-        account.0,
-        tag.0.cast_signed(),
-        line.created_at.as_micros(),
-        line.position,
-        line.calls,
-        line.deliveries,
-        line.sources,
-        line.endpoints,
-        line.purged,
-        line.transcripts_gone,
-        line.batches,
-        line.replays,
-        line.call_credit,
+    let imported = ImportedAccount {
+        origin: tag,
+        created_at: line.created_at,
+        position: line.position,
+        calls: line.calls,
+        deliveries: line.deliveries,
+        sources: line.sources,
+        endpoints: line.endpoints,
+        purged: line.purged,
+        transcripts_gone: line.transcripts_gone,
+        batches: line.batches,
+        replays: line.replays,
+        call_credit: line.call_credit,
         batch_secret,
-        now.as_micros()
-    ])?;
-    Ok(())
+    };
+    account_row::begin_import(db, account, &imported, now)
 }
 
 /// Lets what comes in age from now on, and sets for how long it is kept.
@@ -244,7 +229,7 @@ fn begin_ages(db: &Connection, account: AccountKey, line: &AccountLine, now: Tim
     retention::set(db, account, kept[0], now)?;
     transcripts::set(db, account, kept[1], now)?;
     if let Some(micros) = line.repeat_memory {
-        tombstones::set(db, account, codec::length(micros), now)?;
+        account_row::set_repeat_memory(db, account, codec::length(micros), now)?;
     }
     Ok(())
 }

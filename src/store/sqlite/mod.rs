@@ -32,6 +32,7 @@ use crate::store::analytics::names::Remembered;
 use crate::store::calls::index;
 use crate::store::calls::index::{CallIndex, Recent};
 use crate::store::calls::tombstones::Tombstones;
+use crate::store::config::account_row;
 use crate::store::config::accounts;
 use crate::store::config::accounts::Directory;
 use crate::store::engine::database::{Database, Desk, RoomStore, Writing};
@@ -199,7 +200,7 @@ impl SqliteStore {
         let db = Connection::Sqlite(db);
         let prepare = || {
             upkeep::disown(&db, 0)?;
-            accounts::create_account(&db, "default", new_tag(), now)
+            account_row::create(&db, "default", new_tag(), now)
         };
         reserve.with_room(prepare).map_err(|error| trouble(&error))?;
         let directory = Arc::new(load_accounts(&db, &vault).map_err(|error| trouble(&error))?);

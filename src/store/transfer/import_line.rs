@@ -144,13 +144,6 @@ pub fn read<T: DeserializeOwned>(line: &str) -> Result<T, Refused> {
     })
 }
 
-/// Numbers that come are handed out no more.
-pub fn raise(db: &Connection, account: AccountKey, column: &str, number: i64) -> Result<(), StoreError> {
-    let sql = format!("UPDATE accounts SET {column} = ?2 WHERE account = ?1 AND {column} < ?2");
-    db.prepare_cached(&sql)?.execute([account.0, number])?;
-    Ok(())
-}
-
 /// Whether an event is one of this call; `None` when it is not there.
 pub fn is_of_call(
     context: &ImportContext<'_>,

@@ -3,11 +3,12 @@
 //! replay does.
 
 use super::export_page::{ExportPage, raw, time};
-use super::import_line::{ImportContext, LineOutcome, Refused, is_known, raise, read, wrong};
+use super::import_line::{ImportContext, LineOutcome, Refused, is_known, read, wrong};
 use crate::model::Time;
 use crate::model::id::Kind;
 use crate::model::replay::RATES;
 use crate::store::StoreError;
+use crate::store::config::account_row;
 use crate::store::deliveries::replays::{self, ImportedReplay, StoredSelection, is_possible};
 use crate::store::deliveries::states::{REPLAY_CANCELLED, REPLAY_DONE, REPLAY_RUNNING};
 use crate::store::layout::keys::{MOST_BROUGHT, pack, unpack};
@@ -98,6 +99,6 @@ pub fn take(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, 
         finished_at,
     };
     replays::insert_imported(db, &replay)?;
-    raise(db, context.account, "replays", number)?;
+    account_row::raise_number(db, context.account, "replays", number)?;
     Ok(LineOutcome::Added)
 }

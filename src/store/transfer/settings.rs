@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::batches;
 use super::export_page::{ExportPage, raw, time};
-use super::import_line::{ImportContext, LineOutcome, Refused, is_known, raise, read, wrong};
+use super::import_line::{ImportContext, LineOutcome, Refused, is_known, read, wrong};
 use super::plausible::MOST_REVISIONS;
 use crate::clock::random_bytes;
 use crate::dialect::check::CHECKED_SECRETS;
@@ -20,8 +20,8 @@ use crate::model::id::Kind;
 use crate::model::secret::Credential;
 use crate::model::{AccountKey, DialectName, EventType, Text, Time};
 use crate::store::config::accounts::Changed;
-use crate::store::config::limits;
 use crate::store::config::sealed::{self, SealedCredential, SealedEndpoint, SealedSource};
+use crate::store::config::{account_row, limits};
 use crate::store::export::{EndpointLine, Secrets, ShapeLine, SourceLine, WireRules};
 use crate::store::layout::keys::{MOST_BROUGHT, keys_of, pack, unpack};
 use crate::store::packed::damaged;
@@ -206,7 +206,7 @@ pub fn take_source(context: &mut ImportContext<'_>, line: &str) -> Result<LineOu
         line.created_at.as_micros(),
         line.deleted_at.map(Time::as_micros)
     ])?;
-    raise(db, context.account, "sources", number)?;
+    account_row::raise_number(db, context.account, "sources", number)?;
     context.effects.changed.push(Changed::Source(context.account, number));
     Ok(LineOutcome::Added)
 }
@@ -304,7 +304,7 @@ pub fn take_endpoint(context: &mut ImportContext<'_>, line: &str) -> Result<Line
         .execute(params![key, shape.revision, shape.dialect, shape.shape.get()])?;
     }
     gone.write(db, key)?;
-    raise(db, context.account, "endpoints", number)?;
+    account_row::raise_number(db, context.account, "endpoints", number)?;
     context.effects.changed.push(Changed::Endpoint(EndpointRef { account: context.account, number }));
     Ok(LineOutcome::Added)
 }

@@ -3,6 +3,7 @@
 
 use crate::model::AccountKey;
 use crate::store::StoreError;
+use crate::store::config::account_row;
 use crate::store::layout::keys::LAST_HEAD;
 use crate::store::sql::{self, Connection, OptionalExtension, Row};
 
@@ -56,10 +57,8 @@ impl Head {
 
     /// Writes it.
     pub fn put(&self, db: &Connection, account: AccountKey) -> Result<(), StoreError> {
-        Ok(db.later(
-            "UPDATE accounts SET position = ?, calls = ?, deliveries = ?, quarantined = ? WHERE account = ?",
-            [self.position, self.calls, self.deliveries, self.quarantined, account.0],
-        )?)
+        let numbers = [self.position, self.calls, self.deliveries, self.quarantined];
+        account_row::set_head(db, account, numbers)
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::model::{AccountKey, Time};
 use crate::store::StoreError;
+use crate::store::config::account_row;
 use crate::store::sql::{Connection, OptionalExtension};
 
 /// A slot is a thousandth of the retention within these bounds: few rows, and no event stays much longer than it should.
@@ -29,7 +30,7 @@ pub fn begin_slot(
     let ends = now.after(slot(retention)).as_micros();
     db.prepare_cached("INSERT INTO slots (account, ends, first) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")?
         .execute([account.0, ends, position])?;
-    db.prepare_cached("UPDATE accounts SET slot_ends = ? WHERE account = ?")?.execute([ends, account.0])?;
+    account_row::set_slot_end(db, account, ends)?;
     Ok(ends)
 }
 
@@ -37,12 +38,7 @@ pub fn begin_slot(
 pub fn end_slot(db: &Connection, account: AccountKey, now: Time) -> Result<(), StoreError> {
     let (now, latest) = (now.as_micros(), now.after(LONGEST_SLOT).as_micros());
     // Past the latest, the clock was set back by more than a slot, and nothing is known for sure.
-    let ended = db
-        .prepare_cached(
-            "UPDATE accounts SET slot_ends = ?2 WHERE account = ?1 AND slot_ends > ?2 AND slot_ends <= ?3",
-        )?
-        .execute([account.0, now, latest])?;
-    if ended == 1 {
+    if account_row::end_slot(db, account, now, latest)? {
         // Where one ends at this very moment already, the events after it become part of it.
         db.prepare_cached(
             "INSERT INTO slots (account, ends, first)

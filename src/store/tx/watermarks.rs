@@ -4,6 +4,7 @@
 
 use crate::model::AccountKey;
 use crate::store::StoreError;
+use crate::store::config::account_row;
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::sql::{Connection, OptionalExtension};
 
@@ -41,12 +42,7 @@ impl Edges {
 
     /// The feed begins with this event again, which came in although what is about as old is gone.
     pub fn reopen(&self, db: &Connection, position: i64) -> Result<(), StoreError> {
-        db.prepare_cached("UPDATE accounts SET purged = ? WHERE account = ? AND purged >= ?")?.execute([
-            position - 1,
-            self.account.0,
-            position,
-        ])?;
-        Ok(())
+        account_row::reopen_feed(db, self.account, position)
     }
 
     /// Whether an event is not gone, if it lies there.

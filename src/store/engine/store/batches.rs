@@ -5,6 +5,7 @@ use crate::store::apply::recording::Recording;
 use crate::store::batches::{
     BatchView, Contact, ContactView, Ended, Failure, NewBatch, Opened, batch_rows, credit, intake_rows,
 };
+use crate::store::config::account_row;
 use crate::store::config::accounts::Changed;
 use crate::store::engine::database::{Database, NoQueues, RoomStore, Writing};
 use crate::store::engine::writer_thread::Lane;
@@ -48,7 +49,7 @@ impl<D: Database> Batches for RoomStore<D> {
 
     fn renew_batch_secret(&self, account: AccountKey, secret: Secret) -> Answer<'_, ()> {
         self.database.write(Lane::Api, account, move |writer| {
-            writer.write(|db, desk| batch_intake::set_secret(db, &desk.vault, account, &secret))
+            writer.write(|db, desk| account_row::set_batch_secret(db, &desk.vault, account, &secret))
         })
     }
 

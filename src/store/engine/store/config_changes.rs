@@ -7,9 +7,8 @@ use super::new_tag;
 use crate::model::account::{Account, Limits};
 use crate::model::{AccountKey, Endpoint, Source, Time};
 use crate::store::apply::recording::Recording;
-use crate::store::calls::tombstones;
+use crate::store::config::account_row;
 use crate::store::config::accounts::{self, Changed};
-use crate::store::config::limits;
 use crate::store::engine::database::{Database, NoQueues, RoomStore, Writing};
 use crate::store::engine::writer_thread::Lane;
 use crate::store::layout::keys::pack;
@@ -45,7 +44,7 @@ impl<D: Database> ConfigChanges for RoomStore<D> {
     fn create_account(&self, name: String, now: Time) -> Answer<'_, Option<Account>> {
         self.database.write(Lane::Api, AccountKey::NONE, move |writer| {
             let made = writer.transact(|db, _| {
-                let made = accounts::create_account(db, &name, new_tag(), now)?;
+                let made = account_row::create(db, &name, new_tag(), now)?;
                 Ok((made, made.map(Changed::Account).into_iter().collect()))
             })?;
             let config = made.and_then(|account| writer.desk().directory.get(account));
@@ -79,7 +78,7 @@ impl<D: Database> ConfigChanges for RoomStore<D> {
     ) -> Answer<'_, Option<Account>> {
         self.set_account(account, Purpose::Add, move |db| {
             accounts::lock_at(db, account, made_from)?;
-            limits::set(db, account, limits)
+            account_row::set_limits(db, account, limits)
         })
     }
 
@@ -89,7 +88,9 @@ impl<D: Database> ConfigChanges for RoomStore<D> {
         length: Duration,
         now: Time,
     ) -> Answer<'_, Option<Account>> {
-        self.set_account(account, Purpose::Free, move |db| tombstones::set(db, account, length, now))
+        self.set_account(account, Purpose::Free, move |db| {
+            account_row::set_repeat_memory(db, account, length, now)
+        })
     }
 
     fn put_source(&self, source: Source, made_from: Option<i64>) -> Answer<'_, Option<Arc<Source>>> {
