@@ -12,7 +12,7 @@ use crate::store::batches::rows::{Placed, named};
 use crate::store::calls::loaded::Loaded;
 use crate::store::calls::quarantine;
 use crate::store::calls::tombstones::Of;
-use crate::store::config::accounts;
+use crate::store::config::source_rows;
 use crate::store::ingest::told::{Told, ToldCall};
 use crate::store::layout::keys::pack;
 use crate::store::{Booked, Incoming, Recorded, StoreError, What};
@@ -192,7 +192,7 @@ impl Recording<'_> {
 
     fn quarantine(&mut self, incoming: &Incoming, reason: &str) -> Result<Recorded, StoreError> {
         let source = pack(incoming.account, incoming.source);
-        if !accounts::may_quarantine(self.tx.db, source, self.quarantine_quota)? {
+        if !source_rows::may_quarantine(self.tx.db, source, self.quarantine_quota)? {
             return Ok(Recorded::QuotaExceeded);
         }
         let head = self.head(incoming.account)?;

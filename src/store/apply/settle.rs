@@ -8,7 +8,7 @@ use crate::ledger::Next;
 use crate::model::event::EndpointDisabled;
 use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, DeliveryState, Erased, EventBody, EventType, Time};
-use crate::store::config::accounts;
+use crate::store::config::endpoint_rows;
 use crate::store::deliveries::open_rows::{self, Closed, PlannedDelivery};
 use crate::store::deliveries::states::{CLAIMABLE, HELD, OWNED, WAITING, state_of};
 use crate::store::deliveries::taking::TYPICAL;
@@ -162,7 +162,7 @@ impl Recording<'_> {
     /// Disables an endpoint and records the event, unless it is disabled already.
     pub fn disable(&mut self, endpoint: EndpointRef, reason: &str) -> Result<(), StoreError> {
         self.enter(endpoint.account)?;
-        if !accounts::disable(self.tx.db, pack(endpoint.account, endpoint.number), reason)? {
+        if !endpoint_rows::disable(self.tx.db, pack(endpoint.account, endpoint.number), reason)? {
             return Ok(());
         }
         self.committed.disabled.push(endpoint);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::AccountKey;
-use crate::store::config::accounts;
+use crate::store::config::source_rows;
 use crate::store::layout::keys::pack;
 use crate::store::packed::pack_bytes;
 use crate::store::sql::{Connection, OptionalExtension, params};
@@ -33,7 +33,7 @@ pub fn discard(db: &Connection, account: AccountKey, number: i64) -> Result<bool
         .query_row([pack(account, number)], |row| row.get(0))
         .optional()?;
     let Some(source) = source else { return Ok(false) };
-    accounts::count_discarded(db, source, 1)?;
+    source_rows::count_discarded(db, source, 1)?;
     Ok(true)
 }
 
@@ -54,7 +54,7 @@ pub fn discard_all(db: &Connection, ids: &[i64]) -> Result<(), StoreError> {
         }
     }
     for (source, count) in of_sources {
-        accounts::count_discarded(db, source, count)?;
+        source_rows::count_discarded(db, source, count)?;
     }
     Ok(())
 }

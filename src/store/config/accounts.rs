@@ -1,19 +1,18 @@
-//! Accounts, sources and endpoints: read into snapshots that everybody shares, written sealed.
-//! Refuses to know who may change them.
+//! Accounts, sources and endpoints: read into snapshots that everybody shares. Does not depend on who may change them, and
+//! how: that is in `account_row`, `source_rows` and `endpoint_rows`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use super::account_row::{self, next_number};
-use super::limits;
 use super::sealed::{self, SealedEndpoint, SealedSource};
-use crate::model::account::{Account, Limited};
+use super::{account_row, limits};
+use crate::model::account::Account;
 use crate::model::endpoint::{EndpointState, Scope};
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, Endpoint, EventType, Source, Time};
 use crate::store::layout::codec;
 use crate::store::layout::keys::{pack, unpack};
-use crate::store::sql::{Connection, OptionalExtension, Row, params};
+use crate::store::sql::{Connection, OptionalExtension, Row};
 use crate::store::vault::Vault;
 use crate::store::{AccountConfig, EndpointRef, StoreError};
 
@@ -271,142 +270,4 @@ pub fn lock_at(db: &Connection, account: AccountKey, made_from: Option<i64>) -> 
         Some(made_from) if revision.is_some_and(|revision| revision != made_from) => Err(StoreError::Stale),
         _ => Ok(()),
     }
-}
-
-/// Writes a source; a new one has number 0. Gives the number, or `None` when there is no such source.
-pub fn put_source(db: &Connection, vault: &Vault, source: &Source) -> Result<Option<i64>, StoreError> {
-    let sealed = sealed::seal(vault, &SealedSource::of(source))?;
-    if source.number == 0 {
-        let Some(number) = next_number(db, source.account, "sources")? else { return Ok(None) };
-        limits::check(db, source.account, Limited::Sources)?;
-        db.execute(
-            "INSERT INTO sources (id, dialect, sealed, created_at /*!, account */)
-             VALUES (?, ?, ?, ? /*!, @1 */)",
-            params![
-                pack(source.account, number),
-                source.dialect.as_str(),
-                sealed,
-                source.created_at.as_micros()
-            ],
-        )?;
-        return Ok(Some(number));
-    }
-    let changed = db.execute(
-        "UPDATE sources SET dialect = ?, sealed = ?
-         WHERE id = ? /*account of ?3*/ AND deleted_at IS NULL",
-        params![source.dialect.as_str(), sealed, pack(source.account, source.number)],
-    )?;
-    Ok((changed == 1).then_some(source.number))
-}
-
-/// Writes an endpoint; a new one has number 0. What shapes its bodies gets a new revision when it changed. Gives
-/// the number, or `None` when there is no such endpoint.
-pub fn put_endpoint(db: &Connection, vault: &Vault, endpoint: &Endpoint) -> Result<Option<i64>, StoreError> {
-    let is_new = endpoint.number == 0;
-    let number = if is_new {
-        let Some(number) = next_number(db, endpoint.account, "endpoints")? else { return Ok(None) };
-        if !endpoint.of_batch {
-            limits::check(db, endpoint.account, Limited::Endpoints)?;
-        }
-        number
-    } else {
-        endpoint.number
-    };
-    let key = pack(endpoint.account, number);
-    let is_there = is_new
-        || db
-            .prepare_cached("SELECT 1 FROM endpoints WHERE id = ? /*account of ?1*/ AND deleted_at IS NULL")?
-            .exists([key])?;
-    if !is_there {
-        return Ok(None);
-    }
-    let shape =
-        serde_json::to_string(&endpoint.shape).map_err(|error| StoreError::Data(error.to_string()))?;
-    let newest: Option<(i64, String, String)> = db
-        .prepare_cached(
-            "SELECT revision, dialect, shape FROM shapes WHERE endpoint = ? /*account of ?1*/
-             ORDER BY revision DESC LIMIT 1",
-        )?
-        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .optional()?;
-    let revision = match newest {
-        Some((revision, dialect, known)) if dialect == endpoint.dialect.as_str() && known == shape => {
-            revision
-        }
-        newest => {
-            let revision = newest.map_or(1, |(revision, ..)| revision + 1);
-            db.execute(
-                "INSERT INTO shapes (endpoint, revision, dialect, shape /*!, account */)
-                 VALUES (?, ?, ?, ? /*!, @1 */)",
-                params![key, revision, endpoint.dialect.as_str(), shape],
-            )?;
-            revision
-        }
-    };
-    let sealed = sealed::seal(vault, &SealedEndpoint::of(endpoint))?;
-    let disabled = match &endpoint.state {
-        EndpointState::Active => None,
-        EndpointState::Disabled { reason } => Some(reason),
-    };
-    if is_new {
-        db.execute(
-            "INSERT INTO endpoints (id, revision, sealed, disabled, created_at, of_batch /*!, account */)
-             VALUES (?, ?, ?, ?, ?, ? /*!, @1 */)",
-            params![key, revision, sealed, disabled, endpoint.created_at.as_micros(), endpoint.of_batch],
-        )?;
-        db.execute(
-            "INSERT INTO endpoint_sums (endpoint, owed, delivered, pending, dead, cancelled /*!, account */)
-             VALUES (?, 0, 0, 0, 0, 0 /*!, @1 */)",
-            [key],
-        )?;
-        return Ok(Some(number));
-    }
-    db.execute(
-        "UPDATE endpoints SET revision = ?, sealed = ? WHERE id = ? /*account of ?3*/",
-        params![revision, sealed, key],
-    )?;
-    Ok(Some(number))
-}
-
-/// Lets an endpoint be sent to; false if there is none.
-pub fn enable(db: &Connection, key: i64) -> Result<bool, StoreError> {
-    let sql = "UPDATE endpoints SET disabled = NULL WHERE id = ? /*account of ?1*/ AND deleted_at IS NULL";
-    Ok(db.prepare_cached(sql)?.execute([key])? == 1)
-}
-
-/// Disables an endpoint; says whether it was active before.
-pub fn disable(db: &Connection, key: i64, reason: &str) -> Result<bool, StoreError> {
-    let changed = db
-        .prepare_cached(
-            "UPDATE endpoints SET disabled = ?
-             WHERE id = ? /*account of ?2*/ AND disabled IS NULL AND deleted_at IS NULL",
-        )?
-        .execute(params![reason, key])?;
-    Ok(changed == 1)
-}
-
-/// Marks a source or endpoint as deleted.
-pub fn delete(db: &Connection, table: &str, key: i64, now: Time) -> Result<bool, StoreError> {
-    let sql =
-        format!("UPDATE {table} SET deleted_at = ? WHERE id = ? /*account of ?2*/ AND deleted_at IS NULL");
-    Ok(db.prepare_cached(&sql)?.execute(params![now.as_micros(), key])? == 1)
-}
-
-/// Counts one more body in a source's quarantine; false when it has as many as it may have.
-pub fn may_quarantine(db: &Connection, source: i64, quota: i64) -> Result<bool, StoreError> {
-    let counted = db
-        .prepare_cached(
-            "UPDATE sources SET in_quarantine = in_quarantine + 1
-             WHERE id = ? /*account of ?1*/ AND in_quarantine < ?",
-        )?
-        .execute([source, quota])?;
-    Ok(counted > 0)
-}
-
-/// So many bodies are in a source's quarantine no more.
-pub fn count_discarded(db: &Connection, source: i64, count: i64) -> Result<(), StoreError> {
-    Ok(db.later(
-        "UPDATE sources SET in_quarantine = in_quarantine - ? WHERE id = ? /*account of ?2*/",
-        [count, source],
-    )?)
 }

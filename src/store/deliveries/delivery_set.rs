@@ -5,10 +5,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::open_rows;
-use super::rows::ADD_TO_SUM;
 use super::states::CLAIMABLE;
 use super::taking::Taken;
 use crate::model::Time;
+use crate::store::config::endpoint_counters::ADD_TO_SUM;
 use crate::store::layout::keys::pack;
 use crate::store::sql::{OptionalExtension, Rows, params};
 use crate::store::tx::transaction::Tx;

@@ -7,7 +7,6 @@ pub mod delivery_set;
 pub mod open_rows;
 pub mod replayed_rows;
 pub mod replays;
-pub mod rows;
 pub mod settled_rows;
 pub mod shared_bodies;
 pub mod states;

@@ -4,7 +4,7 @@ use crate::model::AccountKey;
 use crate::store::apply::recording::Recording;
 use crate::store::batches::rows::{CONTACT_COLUMNS, contact_of, contacts_of};
 use crate::store::batches::{batch_call_rows, batch_rows, contact_rows, schedule};
-use crate::store::config::accounts;
+use crate::store::config::endpoint_rows;
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::sql::OptionalExtension;
 use crate::store::{EndpointRef, StoreError};
@@ -52,7 +52,7 @@ pub fn delete_endpoints(recording: &mut Recording<'_>, batch: i64) -> Result<(),
     let (account, _) = unpack(batch);
     let endpoints = recording.batch(batch)?.map(|book| book.given.endpoints.clone()).unwrap_or_default();
     for number in endpoints {
-        accounts::delete(recording.tx.db, "endpoints", pack(account, number), recording.tx.now)?;
+        endpoint_rows::delete(recording.tx.db, pack(account, number), recording.tx.now)?;
         recording.committed.disabled.push(EndpointRef { account, number });
     }
     Ok(())

@@ -17,7 +17,7 @@ use crate::store::apply::recording::Recording;
 use crate::store::batches::vendor_batch_rows;
 use crate::store::calls::tombstones::Of;
 use crate::store::calls::{quarantine, spans};
-use crate::store::config::account_row;
+use crate::store::config::{account_row, endpoint_counters, endpoint_rows};
 use crate::store::deliveries::states::{CANCELLED, DEAD, DELIVERED, OWNED, state_of};
 use crate::store::deliveries::{body_rows, deferral_rows, replayed_rows, replays, settled_rows};
 use crate::store::jobs::due::ByTime;
@@ -466,14 +466,7 @@ impl Removals {
         self.calls.write(db, Table::Gone)?;
         let edges = Edges::of(db, account)?;
         for (&endpoint, gone) in &self.deliveries {
-            db.later(
-                "INSERT INTO purged (endpoint, delivered, dead, cancelled /*!, account */)
-                 VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
-                 ON CONFLICT (endpoint /*!, account */) DO UPDATE SET
-                     delivered = purged.delivered + ?2, dead = purged.dead + ?3,
-                     cancelled = purged.cancelled + ?4",
-                [endpoint, gone.delivered, gone.dead, gone.cancelled],
-            )?;
+            endpoint_counters::count_purged(db, endpoint, [gone.delivered, gone.dead, gone.cancelled])?;
         }
         forget_shapes(db, self.deliveries.keys().copied(), &edges)?;
         if self.expired > 0 {
@@ -516,12 +509,8 @@ fn forget_shapes(
         }
     }
     for (endpoint, oldest) in several.into_iter().zip(oldest) {
-        // The newest is what the next delivery gets.
-        db.later(
-            "DELETE FROM shapes WHERE endpoint = ?1 /*account of ?1*/ AND revision < ?2
-             AND revision < (SELECT MAX(revision) FROM shapes WHERE endpoint = ?1 /*account of ?1*/)",
-            [endpoint, oldest.map_or(i64::MAX, |(_, revision)| revision)],
-        )?;
+        let oldest = oldest.map_or(i64::MAX, |(_, revision)| revision);
+        endpoint_rows::delete_shapes_before(db, endpoint, oldest)?;
     }
     Ok(())
 }

@@ -10,8 +10,8 @@ use crate::store::batches::rows::contacts_of;
 use crate::store::batches::{
     BatchState, Contact, Failure, batch_call_rows, batch_rows, contact_rows, intake_rows, schedule,
 };
-use crate::store::config::account_row;
-use crate::store::config::accounts::{self, Changed};
+use crate::store::config::accounts::Changed;
+use crate::store::config::{account_row, endpoint_rows};
 use crate::store::jobs::due::{ByTime, Due};
 use crate::store::layout::keys::{beyond, keys_of as keys_of_account, pack, unpack};
 use crate::store::lifetime::old_batches;
@@ -44,7 +44,7 @@ pub fn begin_batch(
     for mut endpoint in endpoints {
         endpoint.credential = Credential::of_secret(secret.clone());
         endpoint.of_batch = true;
-        numbers.extend(accounts::put_endpoint(db, vault, &endpoint)?);
+        numbers.extend(endpoint_rows::put(db, vault, &endpoint)?);
     }
     let changed = |&number: &i64| Changed::Endpoint(EndpointRef { account, number });
     let changes = numbers.iter().map(changed).collect();

@@ -4,6 +4,7 @@
 use crate::model::{AccountKey, Time};
 use crate::store::apply::recording::Recording;
 use crate::store::batches::batch_rows;
+use crate::store::config::endpoint_rows;
 use crate::store::deliveries::open_rows;
 use crate::store::layout::keys::{beyond, keys_of, unpack};
 use crate::store::sql::{Connection, OptionalExtension, params};
@@ -116,7 +117,7 @@ pub fn sweep(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool,
         .query_map([endpoint, STEP], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     if open.is_empty() {
-        db.execute("UPDATE endpoints SET swept = 1 WHERE id = ? /*account of ?1*/", [endpoint])?;
+        endpoint_rows::set_swept(db, endpoint)?;
     }
     recording.cancel_all(&open)?;
     Ok(true)

@@ -9,6 +9,7 @@ use super::plausible::are_attempts;
 use crate::model::id::Kind;
 use crate::model::{DeliveryState, Time};
 use crate::store::StoreError;
+use crate::store::config::endpoint_counters;
 use crate::store::deliveries::open_rows::{self, ImportedRow, PlannedDelivery};
 use crate::store::deliveries::states::{BEHIND, CLAIMABLE, HELD, WAITING, state_of};
 use crate::store::deliveries::{body_rows, deferral_rows, replayed_rows, replays, settled_rows};
@@ -164,7 +165,7 @@ pub fn take(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, 
         }
     }
     insert_beside(context, body.as_deref(), &links)?;
-    count(db, endpoint, state)?;
+    endpoint_counters::count_imported(db, endpoint, state)?;
     Ok(LineOutcome::Added)
 }
 
@@ -293,17 +294,6 @@ fn insert_beside(context: &ImportContext<'_>, body: Option<&[u8]>, links: &Links
     if let Some(replay) = replay {
         replayed_rows::insert(db, pack(context.account, event), delivery, replay)?;
     }
-    Ok(())
-}
-
-/// Counts a delivery for its endpoint.
-fn count(db: &Connection, endpoint: i64, state: DeliveryState) -> Result<(), StoreError> {
-    let column = state.as_str();
-    let sql = format!(
-        "UPDATE endpoint_sums SET owed = owed + 1, {column} = {column} + 1
-         WHERE endpoint = ? /*account of ?1*/"
-    );
-    db.prepare_cached(&sql)?.execute([endpoint])?;
     Ok(())
 }
 

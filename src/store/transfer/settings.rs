@@ -20,12 +20,14 @@ use crate::model::id::Kind;
 use crate::model::secret::Credential;
 use crate::model::{AccountKey, DialectName, EventType, Text, Time};
 use crate::store::config::accounts::Changed;
+use crate::store::config::endpoint_rows::ImportedEndpoint;
 use crate::store::config::sealed::{self, SealedCredential, SealedEndpoint, SealedSource};
-use crate::store::config::{account_row, limits};
+use crate::store::config::source_rows::ImportedSource;
+use crate::store::config::{account_row, endpoint_counters, endpoint_rows, limits, source_rows};
 use crate::store::export::{EndpointLine, Secrets, ShapeLine, SourceLine, WireRules};
 use crate::store::layout::keys::{MOST_BROUGHT, keys_of, pack, unpack};
 use crate::store::packed::damaged;
-use crate::store::sql::{Connection, OptionalExtension, params};
+use crate::store::sql::{Connection, OptionalExtension};
 use crate::store::vault::Vault;
 use crate::store::{EndpointRef, StoreError};
 
@@ -193,19 +195,14 @@ pub fn take_source(context: &mut ImportContext<'_>, line: &str) -> Result<LineOu
     if line.deleted_at.is_none() {
         limits::check(db, context.account, Limited::Sources)?;
     }
-    db.prepare_cached(
-        "INSERT INTO sources (id, dialect, sealed, created_at, deleted_at /*!, account */)
-         VALUES (?1, ?2, ?3, ?4, ?5 /*!, @1 */)
-         ON CONFLICT (id /*!, account */)
-         DO UPDATE SET dialect = ?2, sealed = ?3, created_at = ?4, deleted_at = ?5",
-    )?
-    .execute(params![
-        key,
-        dialect.as_str(),
-        sealed::seal(context.vault, &settings)?,
-        line.created_at.as_micros(),
-        line.deleted_at.map(Time::as_micros)
-    ])?;
+    let source = ImportedSource {
+        id: key,
+        dialect: dialect.as_str(),
+        sealed: sealed::seal(context.vault, &settings)?,
+        created_at: line.created_at,
+        deleted_at: line.deleted_at,
+    };
+    source_rows::put_imported(db, &source)?;
     account_row::raise_number(db, context.account, "sources", number)?;
     context.effects.changed.push(Changed::Source(context.account, number));
     Ok(LineOutcome::Added)
@@ -280,30 +277,20 @@ pub fn take_endpoint(context: &mut ImportContext<'_>, line: &str) -> Result<Line
         (None, false) => limits::check(db, context.account, Limited::Endpoints)?,
         (None, true) => limits::check_of_batch(db, context.account)?,
     }
-    db.prepare_cached(
-        "INSERT INTO endpoints (id, revision, sealed, disabled, created_at, deleted_at, of_batch /*!, account */)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7 /*!, @1 */)
-         ON CONFLICT (id /*!, account */) DO UPDATE SET
-             revision = ?2, sealed = ?3, disabled = ?4, created_at = ?5, deleted_at = ?6, of_batch = ?7, swept = 0",
-    )?
-    .execute(params![
-        key,
-        line.revision,
-        sealed::seal(context.vault, &settings)?,
+    let endpoint = ImportedEndpoint {
+        id: key,
+        revision: line.revision,
+        sealed: sealed::seal(context.vault, &settings)?,
         disabled,
-        line.created_at.as_micros(),
-        line.deleted_at.map(Time::as_micros),
-        of_batch
-    ])?;
-    db.prepare_cached("DELETE FROM shapes WHERE endpoint = ? /*account of ?1*/")?.execute([key])?;
-    for shape in &line.shapes {
-        db.prepare_cached(
-            "INSERT INTO shapes (endpoint, revision, dialect, shape /*!, account */)
-             VALUES (?, ?, ?, ? /*!, @1 */)",
-        )?
-        .execute(params![key, shape.revision, shape.dialect, shape.shape.get()])?;
+        created_at: line.created_at,
+        deleted_at: line.deleted_at,
+        of_batch,
+    };
+    endpoint_rows::put_imported(db, &endpoint)?;
+    for ShapeLine { revision, dialect, shape } in &line.shapes {
+        endpoint_rows::add_imported_shape(db, key, *revision, dialect, shape.get())?;
     }
-    gone.write(db, key)?;
+    endpoint_counters::put_imported(db, key, gone.owed, gone.parts)?;
     account_row::raise_number(db, context.account, "endpoints", number)?;
     context.effects.changed.push(Changed::Endpoint(EndpointRef { account: context.account, number }));
     Ok(LineOutcome::Added)
@@ -392,24 +379,4 @@ fn owed_before(db: &Connection, account: AccountKey) -> Result<i64, StoreError> 
         )?
         .query_row(keys_of(account), |row| row.get(0))?;
     Ok(sums)
-}
-
-impl Gone {
-    fn write(&self, db: &Connection, endpoint: i64) -> Result<(), StoreError> {
-        let Self { owed, parts: [delivered, dead, cancelled] } = *self;
-        db.prepare_cached(
-            "INSERT INTO endpoint_sums (endpoint, owed, delivered, pending, dead, cancelled /*!, account */)
-             VALUES (?1, ?2, ?3, 0, ?4, ?5 /*!, @1 */)
-             ON CONFLICT (endpoint /*!, account */) DO UPDATE SET
-                 owed = ?2, delivered = ?3, pending = 0, dead = ?4, cancelled = ?5",
-        )?
-        .execute([endpoint, owed, delivered, dead, cancelled])?;
-        db.prepare_cached(
-            "INSERT INTO purged (endpoint, delivered, dead, cancelled /*!, account */)
-             VALUES (?1, ?2, ?3, ?4 /*!, @1 */)
-             ON CONFLICT (endpoint /*!, account */) DO UPDATE SET delivered = ?2, dead = ?3, cancelled = ?4",
-        )?
-        .execute([endpoint, delivered, dead, cancelled])?;
-        Ok(())
-    }
 }

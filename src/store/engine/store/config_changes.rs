@@ -7,8 +7,8 @@ use super::new_tag;
 use crate::model::account::{Account, Limits};
 use crate::model::{AccountKey, Endpoint, Source, Time};
 use crate::store::apply::recording::Recording;
-use crate::store::config::account_row;
 use crate::store::config::accounts::{self, Changed};
+use crate::store::config::{account_row, endpoint_rows, source_rows};
 use crate::store::engine::database::{Database, NoQueues, RoomStore, Writing};
 use crate::store::engine::writer_thread::Lane;
 use crate::store::layout::keys::pack;
@@ -98,7 +98,7 @@ impl<D: Database> ConfigChanges for RoomStore<D> {
             let account = source.account;
             let number = writer.transact(|db, desk| {
                 accounts::lock_at(db, account, made_from)?;
-                let number = accounts::put_source(db, &desk.vault, &source)?;
+                let number = source_rows::put(db, &desk.vault, &source)?;
                 Ok((number, number.map(|number| Changed::Source(account, number)).into_iter().collect()))
             })?;
             let config = writer.desk().directory.get(account);
@@ -111,7 +111,7 @@ impl<D: Database> ConfigChanges for RoomStore<D> {
             writer.freeing(|writer| {
                 writer.transact(|db, _| {
                     accounts::lock(db, account)?;
-                    let is_done = accounts::delete(db, "sources", pack(account, number), now)?;
+                    let is_done = source_rows::delete(db, pack(account, number), now)?;
                     Ok((is_done, vec![Changed::Source(account, number)]))
                 })
             })
@@ -123,7 +123,7 @@ impl<D: Database> ConfigChanges for RoomStore<D> {
             let account = endpoint.account;
             let number = writer.transact(|db, desk| {
                 accounts::lock_at(db, account, made_from)?;
-                let number = accounts::put_endpoint(db, &desk.vault, &endpoint)?;
+                let number = endpoint_rows::put(db, &desk.vault, &endpoint)?;
                 let changed = |number| Changed::Endpoint(EndpointRef { account, number });
                 Ok((number, number.map(changed).into_iter().collect()))
             })?;
@@ -152,7 +152,7 @@ impl<D: Database> ConfigChanges for RoomStore<D> {
         self.database.write(Lane::Api, endpoint.account, move |writer| {
             writer.transact(|db, _| {
                 accounts::lock(db, endpoint.account)?;
-                let is_there = accounts::enable(db, pack(endpoint.account, endpoint.number))?;
+                let is_there = endpoint_rows::enable(db, pack(endpoint.account, endpoint.number))?;
                 let changed = if is_there { vec![Changed::Endpoint(endpoint)] } else { Vec::new() };
                 Ok((is_there, changed))
             })
@@ -164,7 +164,7 @@ impl<D: Database> ConfigChanges for RoomStore<D> {
             writer.freeing(|writer| {
                 writer.transact(|db, _| {
                     accounts::lock(db, account)?;
-                    let is_done = accounts::delete(db, "endpoints", pack(account, number), now)?;
+                    let is_done = endpoint_rows::delete(db, pack(account, number), now)?;
                     Ok((is_done, vec![Changed::Endpoint(EndpointRef { account, number })]))
                 })
             })
