@@ -11,6 +11,7 @@ use crate::store::apply::recording::Recording;
 use crate::store::calls::index::call_hash;
 use crate::store::calls::tombstones::Of;
 use crate::store::calls::{quarantine, spans};
+use crate::store::config::idempotency_rows;
 use crate::store::deliveries::states::OWNED;
 use crate::store::deliveries::{body_rows, replayed_rows, settled_rows};
 use crate::store::layout::keys::{keys_of, pack, reference, unpack};
@@ -431,8 +432,7 @@ pub fn answers(erasing: &mut Erasing<'_, '_>) -> Result<bool, StoreError> {
         if !erasing.person.is_in(&answer) && !answer.windows(DELIVERY.len()).any(|part| part == DELIVERY) {
             continue;
         }
-        db.prepare_cached("UPDATE idempotency SET sealed = ? WHERE account = ? AND name = ?")?
-            .execute(params![erasing.vault.seal(EMPTIED), account, name])?;
+        idempotency_rows::replace_answer(db, erasing.vault, erasing.account, &name, EMPTIED)?;
         emptied += 1;
     }
     erasing.count("answers", emptied);

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use super::job::{Find, Job, job};
 use super::{batch_intake, out_of_credit, replay_steps, scheduled_batches, upkeep, watchdog};
 use crate::store::apply::{deferral, repeats};
+use crate::store::config::idempotency_rows;
 use crate::store::jobs::turns::JobTurns;
 use crate::store::lifetime::{retention, transcripts};
 use crate::store::records::erase;
@@ -13,7 +14,9 @@ use crate::store::tx::purpose::Purpose;
 
 /// All of them. In each round each has a step, if anything is due.
 pub const JOBS: [Job; 14] = [
-    job("kept_answers", Purpose::Free, Find::None, |recording, _| upkeep::forget(recording)),
+    job("kept_answers", Purpose::Free, Find::None, |recording, _| {
+        idempotency_rows::forget_old(recording.tx.db, recording.tx.now)
+    }),
     job("lost_calls", Purpose::Add, Find::ByTime(watchdog::LATE_CALLS), watchdog::give_up_calls),
     job("lost_requests", Purpose::Add, Find::ByTime(watchdog::LATE_REQUESTS), watchdog::give_up_requests),
     job("out_of_credit", Purpose::Add, Find::After(out_of_credit::first_after), |recording, due| {

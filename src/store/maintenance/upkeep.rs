@@ -1,93 +1,24 @@
-//! What the store does beside the hot path: answers kept for repeated requests, and what deleted endpoints are owed.
-//! Refuses to know who asks.
+//! What is left over is tidied up: what an ended lease epoch owned is given back, and what deleted endpoints are owed is
+//! cancelled. Does not depend on why an epoch ended, and who deleted an endpoint.
 
 use crate::model::{AccountKey, Time};
+use crate::store::StoreError;
 use crate::store::apply::recording::Recording;
 use crate::store::batches::batch_rows;
-use crate::store::config::endpoint_rows;
+use crate::store::config::{endpoint_rows, idempotency_rows};
 use crate::store::deliveries::open_rows;
 use crate::store::layout::keys::{beyond, keys_of, unpack};
-use crate::store::sql::{Connection, OptionalExtension, params};
-use crate::store::vault::Vault;
-use crate::store::{Idempotent, StoreError};
+use crate::store::sql::{Connection, OptionalExtension};
 
-/// How long an `Idempotency-Key` is remembered.
-const REMEMBERED: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 /// Rows that one step of a chore touches: a few milliseconds.
 const STEP: i64 = 500;
-
-/// Begins a request with a key.
-pub fn begin_idempotent(
-    db: &Connection,
-    vault: &Vault,
-    account: AccountKey,
-    (name, fingerprint): (&[u8], &[u8; 32]),
-    tenure: i64,
-    now: Time,
-) -> Result<Idempotent, StoreError> {
-    let fresh = db
-        .prepare_cached(
-            "INSERT INTO idempotency (account, name, fingerprint, created_at, owner) VALUES (?, ?, ?, ?, ?)
-             ON CONFLICT DO NOTHING",
-        )?
-        .execute(params![account.0, name, fingerprint, now.as_micros(), tenure])?;
-    if fresh == 1 {
-        return Ok(Idempotent::Fresh);
-    }
-    let (known, status, sealed): (Vec<u8>, Option<u16>, Option<Vec<u8>>) = db
-        .prepare_cached("SELECT fingerprint, status, sealed FROM idempotency WHERE account = ? AND name = ?")?
-        .query_row(params![account.0, name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    if known != fingerprint {
-        return Ok(Idempotent::Mismatch);
-    }
-    match (status, sealed) {
-        (Some(status), Some(sealed)) => {
-            let body = vault.open(&sealed).map_err(|error| StoreError::Unavailable(error.to_string()))?;
-            Ok(Idempotent::Answered { status, body })
-        }
-        _ => Ok(Idempotent::InProgress),
-    }
-}
-
-/// Keeps the answer (sealed: it may show a secret), or forgets the key.
-pub fn finish_idempotent(
-    db: &Connection,
-    vault: &Vault,
-    account: AccountKey,
-    name: &[u8],
-    answer: Option<(u16, Vec<u8>)>,
-) -> Result<(), StoreError> {
-    match answer {
-        Some((status, body)) => db
-            .prepare_cached("UPDATE idempotency SET status = ?, sealed = ? WHERE account = ? AND name = ?")?
-            .execute(params![status, vault.seal(&body), account.0, name])?,
-        None => db
-            .prepare_cached("DELETE FROM idempotency WHERE account = ? AND name = ?")?
-            .execute(params![account.0, name])?,
-    };
-    Ok(())
-}
 
 /// A tenure is over: what it owned is nobody's, a request that was under way in it is over, and so is a batch that was on
 /// its way.
 pub fn disown(db: &Connection, tenure: i64) -> Result<(), StoreError> {
     open_rows::release_all(db, tenure)?;
-    db.execute("DELETE FROM idempotency WHERE status IS NULL AND owner = ?", [tenure])?;
+    idempotency_rows::forget_unfinished(db, tenure)?;
     batch_rows::delete_arriving(db, tenure)
-}
-
-/// Forgets some answers that are too old. True if there were any.
-pub fn forget(recording: &Recording<'_>) -> Result<bool, StoreError> {
-    let expired = recording.tx.now.as_micros() - i64::try_from(REMEMBERED.as_micros()).unwrap_or(i64::MAX);
-    let forgotten = recording
-        .tx
-        .db
-        .prepare_cached(
-            "DELETE FROM idempotency WHERE (account, name) IN
-             (SELECT account, name FROM idempotency WHERE created_at < ? LIMIT ?)",
-        )?
-        .execute([expired, STEP])?;
-    Ok(forgotten > 0)
 }
 
 /// The first account after this one with a deleted endpoint that is still owed something.

@@ -1,9 +1,9 @@
 //! Requests that happen once, and their answers.
 
 use crate::model::{AccountKey, Time};
+use crate::store::config::idempotency_rows;
 use crate::store::engine::database::{Database, RoomStore, Writing};
 use crate::store::engine::writer_thread::Lane;
-use crate::store::maintenance::upkeep;
 use crate::store::{Answer, Idempotency, Idempotent};
 
 impl<D: Database> Idempotency for RoomStore<D> {
@@ -17,7 +17,7 @@ impl<D: Database> Idempotency for RoomStore<D> {
         self.database.write(Lane::Api, account, move |writer| {
             writer.freeing(|writer| {
                 writer.write(|db, desk| {
-                    upkeep::begin_idempotent(db, &desk.vault, account, (&key, &fingerprint), desk.tenure, now)
+                    idempotency_rows::begin(db, &desk.vault, account, (&key, &fingerprint), desk.tenure, now)
                 })
             })
         })
@@ -31,7 +31,7 @@ impl<D: Database> Idempotency for RoomStore<D> {
     ) -> Answer<'_, ()> {
         self.database.write(Lane::Api, account, move |writer| {
             writer.freeing(|writer| {
-                writer.write(|db, desk| upkeep::finish_idempotent(db, &desk.vault, account, &key, answer))
+                writer.write(|db, desk| idempotency_rows::finish(db, &desk.vault, account, &key, answer))
             })
         })
     }
