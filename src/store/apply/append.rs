@@ -9,7 +9,7 @@ use crate::ledger;
 use crate::ledger::hold::Beside;
 use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, Event, EventBody, EventType, Time};
-use crate::store::calls::rows::INSERT_EVENT;
+use crate::store::calls::event_rows::INSERT_EVENT;
 use crate::store::deliveries::open_rows::{self, PlannedDelivery};
 use crate::store::deliveries::shared_bodies::Bodies;
 use crate::store::deliveries::states::{CLAIMABLE, HELD, OWNED, WAITING};

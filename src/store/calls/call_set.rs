@@ -3,9 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::call_rows::{INSERT_CALL, UPDATE_CALL};
 use super::index::{self, CallIndex, call_hash};
 use super::loaded::Loaded;
-use super::rows::{INSERT_CALL, UPDATE_CALL};
 use crate::model::Text;
 use crate::store::StoreError;
 use crate::store::layout::codec::outcome_code;

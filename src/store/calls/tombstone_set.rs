@@ -4,8 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::rows::INSERT_TOMBSTONE;
-use super::tombstones::{Digest, Tombstone, Tombstones, all_of};
+use super::tombstones::{Digest, INSERT_TOMBSTONE, Tombstone, Tombstones, all_of};
 use crate::ledger::Received;
 use crate::model::AccountKey;
 use crate::store::StoreError;

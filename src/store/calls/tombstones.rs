@@ -22,6 +22,7 @@ use crate::model::{AccountKey, Text, Time};
 use crate::store::StoreError;
 use crate::store::layout::keys::pack;
 use crate::store::sql::Connection;
+use crate::store::sql::bulk::Bulk;
 use crate::store::vault::Vault;
 
 /// The tombstones, and of each account for how long they stand, how many there were, and when the oldest is looked at.
@@ -38,6 +39,15 @@ ALTER TABLE accounts ADD COLUMN tombstones INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE accounts ADD COLUMN tombstones_at INTEGER;
 CREATE INDEX accounts_with_tombstones ON accounts (tombstones_at) WHERE tombstones_at IS NOT NULL;
 ";
+
+/// Inserts a tombstone. The form for many rows, which only PostgreSQL runs, names the accounts that they belong to, by which
+/// tables may be divided.
+pub static INSERT_TOMBSTONE: Bulk = Bulk {
+    one: "INSERT INTO tombstones (id, hash, rest, received, removed_at) VALUES (?, ?, ?, ?, ?)",
+    many: "INSERT INTO tombstones (id, hash, rest, received, removed_at, account)
+           SELECT *, id >> 40 FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
+               CAST(? AS BIGINT[]), CAST(? AS BIGINT[])) AS t (id)",
+};
 
 /// The questions of a group for the tombstones of its bodies.
 pub const OF_HASHES: &str =

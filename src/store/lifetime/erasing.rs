@@ -10,14 +10,14 @@ use crate::store::analytics::rollups;
 use crate::store::apply::recording::Recording;
 use crate::store::calls::index::call_hash;
 use crate::store::calls::tombstones::Of;
-use crate::store::calls::{quarantine, spans};
+use crate::store::calls::{call_rows, event_rows, quarantine, spans};
 use crate::store::config::idempotency_rows;
 use crate::store::deliveries::states::OWNED;
 use crate::store::deliveries::{body_rows, replayed_rows, settled_rows};
 use crate::store::layout::keys::{keys_of, pack, reference, unpack};
 use crate::store::packed::{damaged, pack_bytes, unpack_bytes, unpack_text};
 use crate::store::reads::erased::{ANSWERED, without_answers};
-use crate::store::sql::{Connection, OptionalExtension, params};
+use crate::store::sql::{Connection, OptionalExtension};
 use crate::store::tx::step_budget::Budget;
 use crate::store::vault::Vault;
 use crate::store::{EndpointRef, StoreError};
@@ -191,7 +191,7 @@ fn erase_record(erasing: &mut Erasing<'_, '_>, call: i64, alias: &Text) -> Resul
     };
     let Ok(book) = read_book(&packed, &marks) else {
         // A damaged one must not keep everybody else from being erased; its events are emptied one by one.
-        db.prepare_cached("UPDATE calls SET record = NULL WHERE id = ? /*account of ?1*/")?.execute([id])?;
+        call_rows::clear_record(db, id)?;
         return Ok(Some(event));
     };
     // What it adds to the numbers changes with what was felt and what it cost.
@@ -200,13 +200,11 @@ fn erase_record(erasing: &mut Erasing<'_, '_>, call: i64, alias: &Text) -> Resul
     let received = Received::of_call(&book.marks);
     let marks = serde_json::to_vec(&book.marks).map_err(damaged)?;
     // The snapshot of its last event, which follows in this transaction, is the record again.
-    db.prepare_cached("UPDATE calls SET marks = ?, record = NULL WHERE id = ? /*account of ?2*/")?
-        .execute(params![marks, id])?;
+    call_rows::set_marks_and_clear_record(db, id, &marks)?;
     if erasing.person.is_in(&vendor_id) {
         let call_id = Text::from_bytes(vendor_id);
         let (known_by, hash) = (call_hash(source, &call_id), call_hash(source, alias));
-        db.prepare_cached("UPDATE calls SET hash = ?, vendor_id = ? WHERE id = ? /*account of ?3*/")?
-            .execute(params![hash, alias.as_bytes(), id])?;
+        call_rows::set_vendor_id(db, id, hash, alias.as_bytes())?;
         erasing.recording.calls.found.remove(db, known_by, id)?;
         erasing.recording.calls.found.add(hash, id);
         // Nothing else is left by which a body with that id is known.
@@ -316,9 +314,7 @@ fn rewrite(db: &Connection, id: i64, change: impl FnOnce(EventBody) -> EventBody
             EventBody::Call { call: call.into(), changed: Vec::new() }.to_json()
         }
     };
-    db.prepare_cached("UPDATE events SET body = ? WHERE id = ? /*account of ?2*/")?
-        .execute(params![pack_bytes(json.as_bytes())?, id])?;
-    Ok(())
+    event_rows::set_body(db, id, &pack_bytes(json.as_bytes())?)
 }
 
 /// Calls off what is open of these deliveries, drops the bodies that were kept, and what receivers answered: they may

@@ -14,7 +14,7 @@ use tracing::debug;
 use super::retention::{Purge, Row};
 use crate::store::StoreError;
 use crate::store::analytics::rollups;
-use crate::store::calls::spans;
+use crate::store::calls::{call_rows, spans};
 use crate::store::config::account_row;
 use crate::store::deliveries::states::{OWNED, state_of};
 use crate::store::deliveries::{body_rows, deferral_rows, settled_rows};
@@ -27,12 +27,6 @@ use crate::store::tx::watermarks::Edges;
 
 /// How long what is under way is waited for, past the retention: an attempt takes minutes at the most.
 const PATIENCE: Duration = Duration::from_secs(3600);
-
-const FORGET_CALLS: &str = "DELETE FROM calls c
-     USING unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[])) AS last (call, event), events e
-     WHERE c.id = last.call AND c.account = last.call >> 40 AND c.account = ANY(CAST(@1 AS BIGINT[]))
-         AND e.account = c.account AND c.event = last.event - (last.event >> 40 << 40) AND e.id = last.event
-     RETURNING c.marks, COALESCE(c.record, e.body), c.counted, c.source, c.vendor_id";
 
 impl Purge<'_, '_> {
     /// Moves the edges over some of the oldest events of the feed, up to the first young one. True when there may be more.
@@ -124,14 +118,11 @@ impl Purge<'_, '_> {
     fn forget_calls(&mut self, events: &[Row]) -> Result<(), StoreError> {
         let of_calls = events.iter().filter_map(|event| Some((pack(self.account, event.call?), event.id)));
         let (calls, last): (Vec<i64>, Vec<i64>) = of_calls.unzip();
-        let Some(mut gone) = self.recording.tx.db.fetch(&[(FORGET_CALLS, &[&calls, &last])])? else {
-            return Ok(());
-        };
-        while let Some(row) = gone[0].next()? {
+        for gone in call_rows::delete_by_last_events(self.recording.tx.db, &calls, &last)? {
             // A damaged one must not keep everything else from going.
-            let adds = rollups::of_row(row.blob(0)?, row.blob(1)?, row.get(2)?).unwrap_or_default();
+            let adds = rollups::of_row(&gone.marks, &gone.record, gone.counted).unwrap_or_default();
             self.book_gone(adds);
-            self.bury_call(row.get(3)?, row.get(4)?, row.blob(0)?)?;
+            self.bury_call(gone.source, gone.vendor_id, &gone.marks)?;
         }
         Ok(())
     }

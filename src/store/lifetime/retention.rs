@@ -16,7 +16,7 @@ use crate::store::analytics::rollups::{self, Changes, Table};
 use crate::store::apply::recording::Recording;
 use crate::store::batches::vendor_batch_rows;
 use crate::store::calls::tombstones::Of;
-use crate::store::calls::{quarantine, spans};
+use crate::store::calls::{call_rows, event_rows, quarantine, spans};
 use crate::store::config::{account_row, endpoint_counters, endpoint_rows};
 use crate::store::deliveries::states::{CANCELLED, DEAD, DELIVERED, OWNED, state_of};
 use crate::store::deliveries::{body_rows, deferral_rows, replayed_rows, replays, settled_rows};
@@ -24,7 +24,7 @@ use crate::store::jobs::due::ByTime;
 use crate::store::layout::codec::length;
 use crate::store::layout::keys::{keys_of, pack, reference, unpack};
 use crate::store::packed::unpack_text;
-use crate::store::sql::{Connection, OptionalExtension};
+use crate::store::sql::Connection;
 use crate::store::tx::slots::{self, end_slot, first_young, slot};
 use crate::store::tx::step_budget::{Budget, STEP};
 use crate::store::tx::watermarks::Edges;
@@ -382,21 +382,12 @@ impl Purge<'_, '_> {
             let id = pack(self.account, call);
             self.forget_call(id, unpack(event.id).1)?;
         }
-        db.prepare_cached("DELETE FROM events WHERE id = ? /*account of ?1*/")?.execute([event.id])?;
+        event_rows::delete(db, event.id)?;
         if let Some(call) = event.call {
             let id = pack(self.account, call);
-            let gone: Option<(i64, i64, Vec<u8>, Vec<u8>)> = db
-                .prepare_cached(
-                    "DELETE FROM calls WHERE id = ? /*account of ?1*/ AND event = ?
-                     RETURNING hash, source, vendor_id, marks",
-                )?
-                .query_row([id, unpack(event.id).1], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-                })
-                .optional()?;
-            if let Some((hash, source, vendor_id, marks)) = gone {
-                self.recording.calls.found.remove(db, hash, id)?;
-                self.bury_call(source, vendor_id, &marks)?;
+            if let Some(gone) = call_rows::delete_by_last_event(db, id, unpack(event.id).1)? {
+                self.recording.calls.found.remove(db, gone.hash, id)?;
+                self.bury_call(gone.source, gone.vendor_id, &gone.marks)?;
             }
         }
         Ok(())

@@ -11,14 +11,14 @@ use tracing::debug;
 use crate::model::{AccountKey, Call, EventBody, EventType, Time};
 use crate::store::StoreError;
 use crate::store::apply::recording::Recording;
-use crate::store::calls::spans;
+use crate::store::calls::{call_rows, event_rows, spans};
 use crate::store::config::account_row;
 use crate::store::deliveries::body_rows;
 use crate::store::jobs::due::ByTime;
 use crate::store::layout::codec;
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::packed::{damaged, pack_bytes, unpack_text};
-use crate::store::sql::{Connection, OptionalExtension, params};
+use crate::store::sql::{Connection, OptionalExtension};
 use crate::store::tx::slots;
 use crate::store::tx::step_budget::Budget;
 
@@ -102,8 +102,7 @@ fn silence(recording: &Recording<'_>, account: AccountKey, first: i64, end: i64)
                 return Ok(reached);
             }
             body_rows::remove_later(db, account, unpack(id).1)?;
-            db.prepare_cached("UPDATE events SET body = ? WHERE id = ? /*account of ?2*/")?
-                .execute(params![pack_bytes(silent.to_json().as_bytes())?, id])?;
+            event_rows::set_body(db, id, &pack_bytes(silent.to_json().as_bytes())?)?;
         }
         if let Some(call) = row.get::<Option<i64>>(2)? {
             silence_record(db, pack(account, call), unpack(id).1)?;
@@ -129,7 +128,5 @@ fn silence_record(db: &Connection, call: i64, event: i64) -> Result<(), StoreErr
         return Ok(());
     }
     let silent = serde_json::to_vec(&known.without_transcript()).map_err(damaged)?;
-    db.prepare_cached("UPDATE calls SET record = ? WHERE id = ? /*account of ?2*/")?
-        .execute(params![pack_bytes(&silent)?, call])?;
-    Ok(())
+    call_rows::set_record(db, call, &pack_bytes(&silent)?)
 }

@@ -11,6 +11,7 @@ use crate::model::id::Kind;
 use crate::model::{Call, EventBody, Outcome, Text, Time};
 use crate::store::StoreError;
 use crate::store::analytics::rollups;
+use crate::store::calls::call_rows::{self, ImportedCall};
 use crate::store::calls::index::call_hash;
 use crate::store::calls::spans;
 use crate::store::export::CallLine;
@@ -18,7 +19,7 @@ use crate::store::layout::codec::outcome_code;
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::packed::{pack_bytes, unpack_text};
 use crate::store::reads::pages;
-use crate::store::sql::{OptionalExtension, params};
+use crate::store::sql::OptionalExtension;
 use crate::store::tx::watermarks::Edges;
 
 pub fn give(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
@@ -107,24 +108,20 @@ pub fn take(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, 
     let link = batches::link(context, &line, counted)?;
     let record = line.record.map(|record| pack_bytes(record.get().as_bytes())).transpose()?;
     let hash = call_hash(source, &line.call_id);
-    db.prepare_cached(
-        "INSERT INTO calls (id, hash, source, vendor_id, outcome, event, marks, record, updated_at,
-         counted /*!, account */)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ? /*!, @1 */)",
-    )?
-    .execute(params![
-        key,
+    let call = ImportedCall {
+        id: key,
         hash,
         source,
-        line.call_id.as_bytes(),
+        vendor_id: line.call_id.as_bytes(),
         outcome,
         event,
-        line.marks.get().as_bytes(),
+        marks: line.marks.get().as_bytes(),
         record,
-        line.updated_at.as_micros(),
+        updated_at: line.updated_at,
         // When its end was heard is only asked where no vendor said when it was.
-        outcome.map_or(0, |_| line.updated_at.as_micros())
-    ])?;
+        counted: outcome.map_or(0, |_| line.updated_at.as_micros()),
+    };
+    call_rows::insert_imported(db, &call)?;
     link.write(context, key)?;
     context.effects.found.add(hash, key);
     context.effects.tallies.book(context.account, None, rollups::of_call(db, key)?);

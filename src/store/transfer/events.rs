@@ -9,10 +9,11 @@ use crate::model::id::Kind;
 use crate::model::{EventBody, EventType, Time};
 use crate::store::StoreError;
 use crate::store::batches::vendor_batch_rows;
+use crate::store::calls::event_rows::{self, ImportedEvent};
 use crate::store::export::EventLine;
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::packed::{damaged, pack_bytes, unpack_text};
-use crate::store::sql::{Connection, OptionalExtension, params};
+use crate::store::sql::{Connection, OptionalExtension};
 use crate::store::tx::watermarks::Edges;
 
 pub fn give(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
@@ -126,22 +127,17 @@ fn insert(
     links: &Links,
 ) -> Result<(), StoreError> {
     let &Links { source, call, previous, first_delivery } = links;
-    db.prepare_cached(
-        "INSERT INTO events (id, kind, at, source, call, previous, test, first_delivery, deliveries,
-         body /*!, account */)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ? /*!, @1 */)",
-    )?
-    .execute(params![
-        key,
-        kind.code(),
-        line.timestamp.as_micros(),
+    let event = ImportedEvent {
+        id: key,
+        kind,
+        at: line.timestamp,
         source,
         call,
         previous,
-        line.test,
+        test: line.test,
         first_delivery,
-        line.deliveries,
-        pack_bytes(line.data.get().as_bytes())?
-    ])?;
-    Ok(())
+        deliveries: line.deliveries,
+        body: pack_bytes(line.data.get().as_bytes())?,
+    };
+    event_rows::insert_imported(db, &event)
 }
