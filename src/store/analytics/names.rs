@@ -185,6 +185,44 @@ pub fn put(
     Ok(false)
 }
 
+/// A campaign or agent as it was where it comes from.
+pub struct ImportedName<'a> {
+    /// The vendor's id.
+    pub id: &'a Text,
+    /// Its name.
+    pub name: Option<&'a Text>,
+    /// Whether that was set through the API.
+    pub named: bool,
+    /// How many calls it will have, where somebody said.
+    pub expected_calls: Option<u32>,
+    /// When it was first heard of.
+    pub created_at: Time,
+}
+
+/// Writes one that an import brings, in place of one of the same id.
+pub fn put_imported(
+    db: &Connection,
+    account: AccountKey,
+    what: Dimension,
+    imported: &ImportedName<'_>,
+) -> Result<(), StoreError> {
+    db.prepare_cached(
+        "INSERT INTO mentioned (account, about, id, name, named, expected_calls, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (account, about, id) DO UPDATE SET
+             name = ?4, named = ?5, expected_calls = ?6, created_at = ?7",
+    )?
+    .execute(params![
+        account.0,
+        about(what),
+        imported.id.as_bytes(),
+        imported.name.map(Text::as_bytes),
+        imported.named,
+        imported.expected_calls,
+        imported.created_at.as_micros()
+    ])?;
+    Ok(())
+}
+
 const COLUMNS: &str = "id, name, expected_calls, created_at";
 
 fn mentioned_of(

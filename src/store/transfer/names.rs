@@ -6,10 +6,10 @@ use super::import_line::{ImportContext, LineOutcome, Refused, read, wrong};
 use crate::ledger::tally::Dimension;
 use crate::model::{Text, Time};
 use crate::store::StoreError;
-use crate::store::analytics::names::fits;
+use crate::store::analytics::names::{self, ImportedName, fits};
 use crate::store::analytics::rollups::about;
 use crate::store::moving::NameLine;
-use crate::store::sql::{OptionalExtension, params};
+use crate::store::sql::OptionalExtension;
 
 /// Gives a page of campaigns.
 pub fn give_campaigns(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
@@ -71,20 +71,14 @@ fn take(context: &mut ImportContext<'_>, what: Dimension, line: &str) -> Result<
         return Ok(LineOutcome::Unchanged);
     }
     context.must_be_open()?;
-    db.prepare_cached(
-        "INSERT INTO mentioned (account, about, id, name, named, expected_calls, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (account, about, id) DO UPDATE SET
-             name = ?4, named = ?5, expected_calls = ?6, created_at = ?7",
-    )?
-    .execute(params![
-        account.0,
-        about(what),
-        line.id.as_bytes(),
-        line.name.as_ref().map(Text::as_bytes),
-        line.named,
-        line.expected_calls,
-        line.created_at.as_micros()
-    ])?;
+    let imported = ImportedName {
+        id: &line.id,
+        name: line.name.as_ref(),
+        named: line.named,
+        expected_calls: line.expected_calls,
+        created_at: line.created_at,
+    };
+    names::put_imported(db, account, what, &imported)?;
     context.remembered.forget(account, what, &line.id);
     Ok(LineOutcome::Added)
 }
