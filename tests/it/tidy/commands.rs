@@ -11,6 +11,7 @@ const PAGES: [&str; 9] = [
     "SECURITY.md",
     "CHANGELOG.md",
     "docs",
+    "examples",
     "vectors",
     "deploy",
 ];

@@ -1,4 +1,5 @@
-//! Which part of the store writes which table. Does not depend on what is in one.
+//! Which part of the store writes which table, by the statements in its code. What goes through all tables alike is not in it: a
+//! copy of a whole store, and the partitions that are dropped. Does not depend on what is in a table.
 
 use std::collections::{BTreeMap, BTreeSet};
 
