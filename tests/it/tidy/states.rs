@@ -63,7 +63,6 @@ fn numbers_of_states_are_found_however_they_are_written() {
         "UPDATE a SET state = ?1, due = 2",
         "SELECT state FROM a WHERE estate = 1 AND state_of = 2",
         "CREATE INDEX a_due ON a (due) WHERE state = 0",
-        "SELECT x FROM given_batches WHERE state < 3",
     ] {
         assert_eq!(numbered(&format!("f(r\"{statement}\")")), [0; 0], "{statement}");
     }
