@@ -19,12 +19,12 @@ use crate::measures;
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
-    pub what: What,
+    pub what: Parsed,
 }
 
 /// What the program can be.
 #[derive(Debug, Subcommand)]
-pub enum What {
+pub enum Parsed {
     /// Measure, print a table, write target/bench/report.json and report.svg
     Run(Run),
     /// Try the attacks of strangers and of other tenants, each beside honest users; fail where these suffer
@@ -94,7 +94,7 @@ mod tests {
     fn run(more: &[&str]) -> Result<Run, clap::Error> {
         let typed = ["bench", "run", "target/release/postcall"].iter().chain(more);
         match Arguments::try_parse_from(typed)?.what {
-            What::Run(run) => Ok(run),
+            Parsed::Run(run) => Ok(run),
             other => panic!("{other:?}"),
         }
     }

@@ -17,8 +17,8 @@ use postcall::model::{AccountKey, Attempt, DialectName, Endpoint, Secret, Source
 use postcall::store::postgres::{self, PostgresStore};
 use postcall::store::sqlite::{self, SqliteStore};
 use postcall::store::{
-    AccountMemory, Committed, DeliveryMemory, EndpointRef, Group, Incoming, Maintenance, Owned, Place,
-    Progress, Queues, Settlement, Store, What,
+    AccountMemory, Committed, DeliveryMemory, EndpointRef, Group, Incoming, Maintenance, Owned, Parsed,
+    Place, Progress, Queues, Settlement, Store,
 };
 use tokio::task::JoinHandle;
 
@@ -152,7 +152,7 @@ impl Embedded {
                 received_at: now(),
                 raw,
                 content_type: Some("application/json".to_owned()),
-                what: What::heard(heard),
+                what: Parsed::events(heard),
             })
         };
         (0..count).map(one).collect()

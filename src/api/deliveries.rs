@@ -15,7 +15,7 @@ use super::query::Query;
 use super::state::ApiState;
 use crate::model::id::Kind;
 use crate::model::{Attempt, DeliveryState, Text, Time};
-use crate::store::{Deliveries, DeliveryFilter, DeliveryView, Page, Turned};
+use crate::store::{Deliveries, DeliveryFilter, DeliveryView, ManualOutcome, Page};
 
 /// Calls of one vendor's id whose deliveries are listed together: one for each source, as a rule.
 const MOST_CALLS: usize = 20;
@@ -210,11 +210,11 @@ pub async fn cancel(
     Ok(Answer(DeliveryRecord::of(&caller, view)))
 }
 
-fn turned_to(turned: Turned, rule: &str) -> Result<(), Problem> {
+fn turned_to(turned: ManualOutcome, rule: &str) -> Result<(), Problem> {
     match turned {
-        Turned::Done => Ok(()),
-        Turned::Missing => Err(missing()),
-        Turned::WrongState(state) => {
+        ManualOutcome::Done => Ok(()),
+        ManualOutcome::Missing => Err(missing()),
+        ManualOutcome::WrongState(state) => {
             Err(Problem::conflict("wrong_state", format!("This one is {}. {rule}", state.as_str())))
         }
     }

@@ -26,7 +26,7 @@ use crate::metrics::{Arrival, Metrics};
 use crate::model::event::{Heard, LONGEST_IDENTIFIER};
 use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, DialectName, Right, Source, Text, Time};
-use crate::store::{Booked, Incoming, Recorded, StoreError, What};
+use crate::store::{Booked, Incoming, Parsed, Recorded, StoreError};
 
 /// The whole body of a 401.
 const REFUSED: &str = r#"{"error":"Invalid signature"}"#;
@@ -221,30 +221,30 @@ async fn take_in(
     now: Time,
 ) -> (Arrival, Response) {
     let dialect = dialect::get(source.dialect);
-    let (what, call_id) = match read(dialect, source, &body) {
+    let (parsed, call_id) = match read(dialect, source, &body) {
         Reading::Ignored(kind) => {
             debug!(source = %source.id, %kind, "nothing to keep");
             return (Arrival::Ignored, receipt(state, dialect, ReceiptKind::Ignored, None, Vec::new()));
         }
         Reading::Events(heard) => {
             let call_id = heard.iter().find_map(call_id);
-            (What::heard(heard), call_id)
+            (Parsed::events(heard), call_id)
         }
         Reading::Test(heard) => {
             let call_id = Some(heard.call.call_id.clone());
-            (What::Test(heard), call_id)
+            (Parsed::Test(heard), call_id)
         }
         Reading::Unreadable(why) => {
             // The reason may quote the body; it is kept beside it and stays out of the log.
             warn!(source = %source.id, "a body goes to quarantine");
-            (What::Unreadable(why), None)
+            (Parsed::Unreadable(why), None)
         }
     };
-    let is_test = matches!(what, What::Test(_));
+    let is_test = matches!(parsed, Parsed::Test(_));
     let content_type = headers.get(header::CONTENT_TYPE);
     let content_type = content_type.map(|kind| String::from_utf8_lossy(kind.as_bytes()).into_owned());
     let (account, source) = (source.account, source.number);
-    let incoming = Incoming { account, source, received_at: now, raw: body, content_type, what };
+    let incoming = Incoming { account, source, received_at: now, raw: body, content_type, parsed };
     match state.writer.record(incoming).await {
         Ok(Recorded::Done { kind, planned, booked }) => {
             state.metrics.planned(planned);

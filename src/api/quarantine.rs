@@ -18,7 +18,7 @@ use super::state::ApiState;
 use crate::dialect::{self, Reading, ReceiptKind};
 use crate::model::id::Kind;
 use crate::model::{Right, Time};
-use crate::store::{Incoming, Quarantine, Quarantined, Recorded, What};
+use crate::store::{Incoming, Parsed, Quarantine, Quarantined, Recorded};
 
 /// A body in quarantine.
 #[derive(Debug, Serialize, ToSchema)]
@@ -138,9 +138,9 @@ pub async fn reprocess(
     let source = caller.config.source(found.source).ok_or_else(|| {
         Problem::conflict("source_deleted", "Its source is deleted, and with it the dialect. Discard it.")
     })?;
-    let what = match dialect::get(source.dialect).read(&found.body) {
-        Reading::Events(heard) => What::heard(heard),
-        Reading::Test(heard) => What::Test(heard),
+    let parsed = match dialect::get(source.dialect).read(&found.body) {
+        Reading::Events(heard) => Parsed::events(heard),
+        Reading::Test(heard) => Parsed::Test(heard),
         Reading::Ignored(_) => {
             // There is nothing in it to record: to take it out is to discard it.
             caller.require(Right::Erase)?;
@@ -151,7 +151,7 @@ pub async fn reprocess(
     };
     let Quarantined { number, received_at, content_type, body: raw, .. } = found;
     let (account, source) = (caller.account, source.number);
-    let incoming = Incoming { account, source, received_at, raw, content_type, what };
+    let incoming = Incoming { account, source, received_at, raw, content_type, parsed };
     let (kind, planned) = match state.writer.record(incoming).await? {
         Recorded::Done { kind, planned, .. } => (kind, planned),
         Recorded::QuotaExceeded => return Err(unreadable("the store cannot take it")),

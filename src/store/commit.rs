@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::ingest::told::Told;
+use super::ingest::prepared::PreparedEvent;
 use super::{EndpointRef, Owned};
 use crate::dialect::ReceiptKind;
 use crate::model::event::Heard;
@@ -24,24 +24,24 @@ pub struct Incoming {
     /// Its `Content-Type`, for quarantine.
     pub content_type: Option<String>,
     /// What the dialect made of it.
-    pub what: What,
+    pub parsed: Parsed,
 }
 
 /// What the dialect made of a body.
 #[derive(Clone, Debug)]
-pub enum What {
-    /// Events.
-    Heard(Vec<Told>),
+pub enum Parsed {
+    /// Events, prepared for the transaction.
+    Events(Vec<PreparedEvent>),
     /// A test: recorded and shown, nothing else.
     Test(Box<crate::model::event::HeardCall>),
     /// Nothing that could be read, and why.
     Unreadable(String),
 }
 
-impl What {
-    /// What was heard, made ready for the transaction.
-    pub fn heard(all: impl IntoIterator<Item = Heard>) -> Self {
-        Self::Heard(all.into_iter().map(Told::from).collect())
+impl Parsed {
+    /// Prepares events for the transaction.
+    pub fn events(all: impl IntoIterator<Item = Heard>) -> Self {
+        Self::Events(all.into_iter().map(PreparedEvent::from).collect())
     }
 }
 

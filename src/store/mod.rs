@@ -52,7 +52,7 @@ mod views;
 
 pub use self::account_config::AccountConfig;
 pub use self::api_keys::{KeyUse, NewKey, Revoked};
-pub use self::commit::{Booked, Committed, Group, Incoming, Recorded, Settlement, What};
+pub use self::commit::{Booked, Committed, Group, Incoming, Parsed, Recorded, Settlement};
 pub use self::error::{Answer, StoreError};
 pub use self::notification::Notification;
 pub use self::place::{AccountMemory, DeliveryMemory, Place, SharedBody};
@@ -60,6 +60,6 @@ pub use self::progress::{JobStep, Progress};
 pub use self::queues::{Body, Claimed, EndpointRef, Owned, Queues};
 pub use self::roles::{
     AccountConfigs, Analytics, ApiKeys, Batches, Calls, Claims, ConfigChanges, Deliveries, Erasures, Feed,
-    Idempotency, Idempotent, Ingest, Maintenance, Quarantine, Replays, Store, Transfer, Turned,
+    Idempotency, Idempotent, Ingest, Maintenance, ManualOutcome, Quarantine, Replays, Store, Transfer,
 };
 pub use self::views::{CallFilter, CallView, DeliveryFilter, DeliveryView, Page, Quarantined, Sum};

@@ -19,8 +19,8 @@ use postcall::store::feed::FeedPage;
 use postcall::store::{
     AccountConfig, AccountConfigs, Analytics, Answer, ApiKeys, Batches, CallFilter, CallView, Calls, Claimed,
     Claims, Committed, ConfigChanges, Deliveries, DeliveryFilter, DeliveryView, EndpointRef, Erasures, Feed,
-    Group, Idempotency, Idempotent, Ingest, KeyUse, Maintenance, NewKey, Page, Place, Progress, Quarantine,
-    Quarantined, Queues, Replays, Revoked, Store, StoreError, Sum, Transfer, Turned,
+    Group, Idempotency, Idempotent, Ingest, KeyUse, Maintenance, ManualOutcome, NewKey, Page, Place,
+    Progress, Quarantine, Quarantined, Queues, Replays, Revoked, Store, StoreError, Sum, Transfer,
 };
 use tokio::sync::watch;
 
@@ -142,8 +142,8 @@ impl Deliveries for ApiStore {
         fn deliveries(account: AccountKey, filter: DeliveryFilter, page: Page) -> Answer<'_, Vec<DeliveryView>>;
         fn delivery(account: AccountKey, number: i64) -> Answer<'_, Option<DeliveryView>>;
         fn sums(account: AccountKey, recount: bool) -> Answer<'_, Vec<Sum>>;
-        fn retry(account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned>;
-        fn cancel(account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned>;
+        fn retry(account: AccountKey, delivery: i64, now: Time) -> Answer<'_, ManualOutcome>;
+        fn cancel(account: AccountKey, delivery: i64, now: Time) -> Answer<'_, ManualOutcome>;
     }
 }
 

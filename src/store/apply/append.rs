@@ -12,8 +12,8 @@ use crate::model::{AccountKey, Event, EventBody, EventType, Time};
 use crate::store::calls::event_rows::INSERT_EVENT;
 use crate::store::deliveries::open_rows::{self, PlannedDelivery};
 use crate::store::deliveries::shared_bodies::Bodies;
-use crate::store::deliveries::states::{CLAIMABLE, HELD, OWNED, WAITING};
-use crate::store::ingest::told::Snapshot;
+use crate::store::deliveries::states::{BLOCKED, CLAIMABLE, CLAIMED, DEFERRED};
+use crate::store::ingest::prepared::Snapshot;
 use crate::store::layout::keys::pack;
 use crate::store::sql::params;
 use crate::store::tx::slots;
@@ -21,7 +21,7 @@ use crate::store::{EndpointRef, Owned, StoreError};
 
 /// What an event stands beside.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct About {
+pub struct EventContext {
     /// The source that told.
     pub source: Option<i64>,
     /// The call.
@@ -40,7 +40,7 @@ impl Recording<'_> {
         account: AccountKey,
         kind: EventType,
         at: Time,
-        about: About,
+        about: EventContext,
         body: EventBody,
         ready: Option<&Snapshot>,
     ) -> Result<(i64, usize), StoreError> {
@@ -102,7 +102,7 @@ impl Recording<'_> {
         )?;
         for (held, number, wait) in completed {
             if matches!(&event.body, EventBody::Call { call, .. } if !ledger::hold::misses(wait, call)) {
-                self.let_go(held, EndpointRef { account, number }, position)?;
+                self.release_deferred(held, EndpointRef { account, number }, position)?;
             }
         }
         Ok((position, usize::try_from(planned).unwrap_or(0)))
@@ -126,7 +126,7 @@ impl Recording<'_> {
         event: &Arc<Event>,
         bytes: usize,
         delivery: i64,
-        about: &About,
+        about: &EventContext,
         bodies: &mut Bodies,
     ) -> Result<(), StoreError> {
         let account = endpoint.account;
@@ -147,9 +147,9 @@ impl Recording<'_> {
             bodies.place(|bytes| self.tx.queues.reserve(target, bytes), bytes)
         };
         let (state, due) = match (&place, waits, hold) {
-            (_, _, Some((_, wait))) => (HELD, self.tx.now.after(wait.up_to)),
-            (_, true, None) => (WAITING, self.tx.now),
-            (Some(_), false, None) => (OWNED, self.tx.now),
+            (_, _, Some((_, wait))) => (DEFERRED, self.tx.now.after(wait.up_to)),
+            (_, true, None) => (BLOCKED, self.tx.now),
+            (Some(_), false, None) => (CLAIMED, self.tx.now),
             (None, false, None) => (CLAIMABLE, self.tx.now),
         };
         let id = pack(account, delivery);

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::append::About;
+use super::append::EventContext;
 use super::recording::Recording;
 use crate::ledger::{ContactBook, Counted};
 use crate::model::id::{self, Kind};
@@ -15,7 +15,7 @@ use crate::store::batches::rows::{
     BatchBook, LoadedContact, Named, Placed, bare, id_hash, named_batch, phone_hash,
 };
 use crate::store::batches::{BatchState, Contact, Ended, Failure, batch_call_rows};
-use crate::store::ingest::told::ToldCall;
+use crate::store::ingest::prepared::PreparedCall;
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::{Incoming, StoreError};
 
@@ -96,9 +96,9 @@ impl Recording<'_> {
     pub fn fill(
         &mut self,
         placed: &Placed,
-        told: &Arc<ToldCall>,
+        prepared: &Arc<PreparedCall>,
         known: Option<&Call>,
-    ) -> Result<Arc<ToldCall>, StoreError> {
+    ) -> Result<Arc<PreparedCall>, StoreError> {
         let (account, number) = unpack(placed.batch);
         let config = self.config(account)?;
         let (tag, origin) = (config.account.tag, config.account.origin);
@@ -108,7 +108,7 @@ impl Recording<'_> {
             Some(key) => self.contact(key)?.map(|loaded| Arc::clone(&loaded.contact)),
             None => None,
         };
-        let mut heard = told.heard();
+        let mut heard = prepared.heard();
         let (said, mut has_added) = (&mut heard.call, false);
         let is_of_old = |said: &Text| {
             let id = std::str::from_utf8(said.as_bytes()).ok().and_then(|id| id::parse(Kind::Batch, id));
@@ -138,7 +138,7 @@ impl Recording<'_> {
             said.metric_schema.clone_from(&given.metric_schema);
             has_added = true;
         }
-        Ok(if has_added { Arc::new(ToldCall::of(heard)) } else { Arc::clone(told) })
+        Ok(if has_added { Arc::new(PreparedCall::of(heard)) } else { Arc::clone(prepared) })
     }
 
     /// How long a call of this batch may go without its end.
@@ -239,7 +239,7 @@ impl Recording<'_> {
             code,
             ..Batch::default()
         };
-        self.append(account, kind, now, About::default(), EventBody::Batch(Box::new(batch)), None)?;
+        self.append(account, kind, now, EventContext::default(), EventBody::Batch(Box::new(batch)), None)?;
         Ok(())
     }
 

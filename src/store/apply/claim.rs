@@ -13,9 +13,9 @@ use super::recording::Recording;
 use crate::model::id::Tag;
 use crate::model::{Event, EventBody};
 use crate::store::config::sealed::dialect_of;
+use crate::store::deliveries::claiming::{NewClaim, TYPICAL};
 use crate::store::deliveries::open_rows;
-use crate::store::deliveries::states::{BEHIND, CLAIMABLE};
-use crate::store::deliveries::taking::{TYPICAL, Taken};
+use crate::store::deliveries::states::{CLAIMABLE, REPLAYED};
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::packed::{damaged, unpack_bytes};
 use crate::store::reads::pages;
@@ -103,7 +103,7 @@ impl Recording<'_> {
     /// others: it stays pending, and is looked at again later. Gives the size of its snapshot in bytes, where that is known.
     pub fn take(&mut self, endpoint: EndpointRef, id: i64, place: Place) -> Result<usize, StoreError> {
         if self.tx.db.postgres().is_some() {
-            self.deliveries.taken.push(Taken { endpoint, id, place });
+            self.deliveries.claims.push(NewClaim { endpoint, id, place });
             return Ok(TYPICAL);
         }
         let tag = self.config(endpoint.account)?.account.tag;
@@ -133,13 +133,13 @@ impl Recording<'_> {
         }
     }
 
-    /// Loads what was taken, in two round trips: the deliveries, then what they say.
-    pub fn load_taken(&mut self) -> Result<(), StoreError> {
-        let taken = std::mem::take(&mut self.deliveries.taken);
-        if taken.is_empty() {
+    /// Loads the new claims, in two round trips: the deliveries, then what they say.
+    pub fn load_claims(&mut self) -> Result<(), StoreError> {
+        let claims = std::mem::take(&mut self.deliveries.claims);
+        if claims.is_empty() {
             return Ok(());
         }
-        let ids: Vec<i64> = taken.iter().map(|taken| taken.id).collect();
+        let ids: Vec<i64> = claims.iter().map(|claim| claim.id).collect();
         let sql = format!("{OWING} WHERE o.id = ANY(?) AND o.account = ANY(@1)");
         let Some(mut answers) = self.tx.db.fetch(&[(&sql, &[&ids])])? else { return Ok(()) };
         let mut owing: HashMap<i64, Owing> = HashMap::new();
@@ -152,7 +152,7 @@ impl Recording<'_> {
         });
         let said: Vec<i64> = said.collect::<BTreeSet<_>>().into_iter().collect();
         let events = pages::Events::fetch(self.tx.db, &said)?;
-        for Taken { endpoint, id, place } in taken {
+        for NewClaim { endpoint, id, place } in claims {
             let tag = self.config(endpoint.account)?.account.tag;
             let owed = match owing.remove(&id) {
                 Some(owing) => {
@@ -190,7 +190,7 @@ impl Recording<'_> {
         if ids.len() < asked {
             // Replays take what everything else leaves.
             let mut behind = self.tx.db.prepare_cached(formatcp!(
-                "SELECT id FROM open WHERE endpoint = ? /*account of ?1*/ AND state = {BEHIND}
+                "SELECT id FROM open WHERE endpoint = ? /*account of ?1*/ AND state = {REPLAYED}
                      ORDER BY id LIMIT ?"
             ))?;
             let left = i64::try_from(asked - ids.len()).unwrap_or(i64::MAX);

@@ -4,8 +4,8 @@
 //! Endpoints that wait for nothing pay nothing. Refuses to know what is worth waiting for: the ledger decides.
 
 use super::recording::Recording;
-use crate::store::deliveries::states::{CLAIMABLE, WAITING};
-use crate::store::deliveries::taking::TYPICAL;
+use crate::store::deliveries::claiming::TYPICAL;
+use crate::store::deliveries::states::{BLOCKED, CLAIMABLE};
 use crate::store::deliveries::{deferral_rows, open_rows};
 use crate::store::jobs::due::{ByTime, Due};
 use crate::store::layout::keys::{keys_of, pack, unpack};
@@ -32,7 +32,12 @@ impl Recording<'_> {
     }
 
     /// Lets a held delivery go, with what was known of the call at this position of the feed.
-    pub fn let_go(&mut self, id: i64, endpoint: EndpointRef, snapshot: i64) -> Result<(), StoreError> {
+    pub fn release_deferred(
+        &mut self,
+        id: i64,
+        endpoint: EndpointRef,
+        snapshot: i64,
+    ) -> Result<(), StoreError> {
         self.enter(endpoint.account)?;
         if !deferral_rows::end_hold(self.tx.db, id)? {
             return Ok(());
@@ -57,11 +62,11 @@ impl Recording<'_> {
         };
         if let Some(call) = call {
             // The one before may be settled in this very group, and lets the next in line go by what is known of it.
-            let state = if is_behind { WAITING } else { CLAIMABLE };
+            let state = if is_behind { BLOCKED } else { CLAIMABLE };
             self.deliveries.line_up(call, pack(endpoint.account, endpoint.number), id, state);
         }
         if is_behind {
-            return open_rows::set_state(self.tx.db, id, WAITING, self.tx.now);
+            return open_rows::set_state(self.tx.db, id, BLOCKED, self.tx.now);
         }
         if let Some(place) = self.tx.queues.reserve(endpoint, TYPICAL) {
             return self.take(endpoint, id, place).map(drop);
@@ -91,7 +96,7 @@ pub const OVERDUE: ByTime =
     ByTime::Keys("SELECT endpoint, until FROM held WHERE until > ? AND until <= ? ORDER BY until LIMIT ?");
 
 /// Lets some of an account's go whose time is up. True when there may be more.
-pub fn let_overdue_go(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreError> {
+pub fn release_overdue(recording: &mut Recording<'_>, due: Due) -> Result<bool, StoreError> {
     let (account, [from, until], [first, end]) = (due.account, due.span, keys_of(due.account));
     let overdue: Vec<(i64, i64, i64)> = recording
         .tx
@@ -109,7 +114,7 @@ pub fn let_overdue_go(recording: &mut Recording<'_>, due: Due) -> Result<bool, S
         }
         let number = unpack(endpoint).1;
         let snapshot = newest(recording.tx.db, call)?.unwrap_or(0);
-        recording.let_go(id, EndpointRef { account, number }, snapshot)?;
+        recording.release_deferred(id, EndpointRef { account, number }, snapshot)?;
     }
     Ok(!overdue.is_empty())
 }

@@ -10,11 +10,11 @@ use crate::store::batches::rows::{
 use crate::store::calls::index::call_hash;
 use crate::store::calls::loaded::Loaded;
 use crate::store::calls::tombstones::{self, Digest, Of};
-use crate::store::ingest::told::Told;
+use crate::store::ingest::prepared::PreparedEvent;
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::sql::Rows;
 use crate::store::tx::head::{COLUMNS, Head};
-use crate::store::{Group, StoreError, What};
+use crate::store::{Group, Parsed, StoreError};
 
 const CALLS: &str =
     "SELECT c.id, c.source, c.vendor_id, c.event, c.marks, COALESCE(c.record, e.body), c.counted,
@@ -57,11 +57,11 @@ impl Wanted {
         accounts.dedup();
         let (mut hashes, mut settling, mut calls) = (Vec::new(), Vec::new(), Vec::new());
         for incoming in &group.incoming {
-            let What::Heard(all) = &incoming.what else { continue };
+            let Parsed::Events(all) = &incoming.parsed else { continue };
             let source = pack(incoming.account, incoming.source);
-            hashes.extend(all.iter().filter_map(|told| match told {
-                Told::Call(told) => Some(call_hash(source, told.call_id())),
-                Told::Batch(_) => None,
+            hashes.extend(all.iter().filter_map(|prepared| match prepared {
+                PreparedEvent::Call(prepared) => Some(call_hash(source, prepared.call_id())),
+                PreparedEvent::Batch(_) => None,
             }));
         }
         for settlement in &group.settlements {
@@ -151,12 +151,12 @@ impl Recording<'_> {
     fn digests_of(&self, group: &Group, is_asked: impl Fn(AccountKey) -> bool) -> Vec<i64> {
         let mut hashes = Vec::new();
         for incoming in group.incoming.iter().filter(|incoming| is_asked(incoming.account)) {
-            let What::Heard(all) = &incoming.what else { continue };
+            let Parsed::Events(all) = &incoming.parsed else { continue };
             let source = pack(incoming.account, incoming.source);
-            hashes.extend(all.iter().map(|told| {
-                let of = match told {
-                    Told::Call(told) => Of::Call(told.call_id()),
-                    Told::Batch(heard) => Of::Batch(&heard.batch.batch_id),
+            hashes.extend(all.iter().map(|prepared| {
+                let of = match prepared {
+                    PreparedEvent::Call(prepared) => Of::Call(prepared.call_id()),
+                    PreparedEvent::Batch(heard) => Of::Batch(&heard.batch.batch_id),
                 };
                 Digest::of(self.tx.vault, source, of).hash
             }));
@@ -169,19 +169,19 @@ impl Recording<'_> {
         let (mut batches, mut contacts) = (BTreeSet::new(), BTreeSet::new());
         let (mut keys, mut calls) = (BTreeSet::new(), BTreeSet::new());
         for incoming in &group.incoming {
-            let What::Heard(all) = &incoming.what else { continue };
+            let Parsed::Events(all) = &incoming.parsed else { continue };
             let (account, source) = (incoming.account, pack(incoming.account, incoming.source));
             let Some(config) = self.tx.directory.get(account) else { continue };
-            for told in all {
-                let Told::Call(told) = told else { continue };
-                let said = &told.book.call;
+            for prepared in all {
+                let PreparedEvent::Call(prepared) = prepared else { continue };
+                let said = &prepared.book.call;
                 let Some(named) = named(said, &config.account) else { continue };
                 let batch = pack(account, named.batch);
                 batches.insert(batch);
                 contacts.extend(named.contact.map(|contact| pack(account, contact)));
                 keys.extend(said.contact.id.as_ref().map(|id| id_hash(batch, id)));
                 keys.extend(said.contact.phone.as_ref().map(|phone| phone_hash(batch, phone)));
-                calls.insert(call_hash(source, told.call_id()));
+                calls.insert(call_hash(source, prepared.call_id()));
             }
         }
         if batches.is_empty() {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::append::About;
+use super::append::EventContext;
 use super::recording::Recording;
 use crate::dialect::ReceiptKind;
 use crate::ledger::{self, Contribution};
@@ -13,9 +13,9 @@ use crate::store::calls::loaded::Loaded;
 use crate::store::calls::quarantine;
 use crate::store::calls::tombstones::Of;
 use crate::store::config::source_rows;
-use crate::store::ingest::told::{Told, ToldCall};
+use crate::store::ingest::prepared::{PreparedCall, PreparedEvent};
 use crate::store::layout::keys::pack;
-use crate::store::{Booked, Incoming, Recorded, StoreError, What};
+use crate::store::{Booked, Incoming, Parsed, Recorded, StoreError};
 
 /// Who says a step of a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,13 +32,15 @@ impl Recording<'_> {
         let account = incoming.account;
         // Before anything else: without an account nothing of this can be kept, and its neighbours shall not suffer.
         self.config(account)?;
-        match &incoming.what {
-            What::Heard(all) => {
+        match &incoming.parsed {
+            Parsed::Events(all) => {
                 let (mut kind, mut planned, mut booked) = (ReceiptKind::Duplicate, 0, Booked::default());
                 for heard in all {
                     let events = match heard {
-                        Told::Call(told) => self.hear_call(incoming, told, Said::ByTheSource, &mut booked)?,
-                        Told::Batch(heard) => self.hear_batch(incoming, heard)?,
+                        PreparedEvent::Call(prepared) => {
+                            self.hear_call(incoming, prepared, Said::ByTheSource, &mut booked)?
+                        }
+                        PreparedEvent::Batch(heard) => self.hear_batch(incoming, heard)?,
                     };
                     if let Some(deliveries) = events {
                         kind = ReceiptKind::Recorded;
@@ -47,7 +49,7 @@ impl Recording<'_> {
                 }
                 Ok(Recorded::Done { kind, planned, booked })
             }
-            What::Test(heard) => {
+            Parsed::Test(heard) => {
                 let at = heard.at.unwrap_or(incoming.received_at);
                 let call = Call {
                     stage: heard.step.stage(),
@@ -58,36 +60,37 @@ impl Recording<'_> {
                     ..heard.call.clone()
                 };
                 let body = EventBody::Call { call: Arc::new(call), changed: Vec::new() };
-                let about = About { source: Some(incoming.source), test: true, ..About::default() };
+                let about =
+                    EventContext { source: Some(incoming.source), test: true, ..EventContext::default() };
                 self.append(account, heard.step.event_type(), at, about, body, None)?;
                 Ok(Recorded::Done { kind: ReceiptKind::Recorded, planned: 0, booked: Booked::default() })
             }
-            What::Unreadable(reason) => self.quarantine(incoming, reason),
+            Parsed::Unreadable(reason) => self.quarantine(incoming, reason),
         }
     }
 
     /// Records a step that no body says: what a source left out for too long.
-    pub fn give_up(&mut self, incoming: &Incoming, told: &Arc<ToldCall>) -> Result<(), StoreError> {
+    pub fn give_up(&mut self, incoming: &Incoming, prepared: &Arc<PreparedCall>) -> Result<(), StoreError> {
         self.config(incoming.account)?;
-        self.hear_call(incoming, told, Said::ByUs, &mut Booked::default()).map(drop)
+        self.hear_call(incoming, prepared, Said::ByUs, &mut Booked::default()).map(drop)
     }
 
     /// Records a step of a call. Gives the deliveries planned, or `None` for a duplicate.
     fn hear_call(
         &mut self,
         incoming: &Incoming,
-        told: &Arc<ToldCall>,
+        prepared: &Arc<PreparedCall>,
         said: Said,
         booked: &mut Booked,
     ) -> Result<Option<usize>, StoreError> {
-        let mut told = Arc::clone(told);
-        let key = (pack(incoming.account, incoming.source), told.call_id().clone());
+        let mut prepared = Arc::clone(prepared);
+        let key = (pack(incoming.account, incoming.source), prepared.call_id().clone());
         let found = self.calls.take(&self.tx, &key)?;
-        let is_news = found.as_ref().is_none_or(|loaded| !loaded.received().has_step(told.step));
+        let is_news = found.as_ref().is_none_or(|loaded| !loaded.received().has_step(prepared.step));
         // A call that was removed may be there once more, by a step that was not received before: the others stay repeats.
         if is_news
             && said == Said::ByTheSource
-            && self.received_before(key.0, Of::Call(&key.1))?.has_step(told.step)
+            && self.received_before(key.0, Of::Call(&key.1))?.has_step(prepared.step)
         {
             if let Some(loaded) = found {
                 self.calls.keep(key, loaded);
@@ -98,15 +101,15 @@ impl Recording<'_> {
             Some(loaded) => loaded,
             None => self.new_call(incoming.account)?,
         };
-        let placed = self.attribute(incoming, &mut told, &loaded)?;
+        let placed = self.attribute(incoming, &mut prepared, &loaded)?;
         let config = self.config(incoming.account)?;
         let used_before = loaded.book.as_ref().map_or(0, |book| ledger::credit::used(&book.call));
-        let told = &told;
+        let prepared = &prepared;
         let before = loaded.contribution();
-        let (event, is_opened) = loaded.hear(told);
-        let ready = if is_opened { Some(told.snapshot.as_ref().map_err(Clone::clone)?) } else { None };
+        let (event, is_opened) = loaded.hear(prepared);
+        let ready = if is_opened { Some(prepared.snapshot.as_ref().map_err(Clone::clone)?) } else { None };
         let call = loaded.book.as_ref().map(|book| Arc::clone(&book.call)).unwrap_or_default();
-        let at = told.at.unwrap_or(incoming.received_at);
+        let at = prepared.at.unwrap_or(incoming.received_at);
         if config.account.is_metered {
             self.minutes.use_up(incoming.account, ledger::credit::used(&call) - used_before);
         }
@@ -124,7 +127,7 @@ impl Recording<'_> {
             }
             return Ok(None);
         };
-        let about = About {
+        let about = EventContext {
             source: Some(incoming.source),
             call: Some(loaded.number),
             previous: (!loaded.is_first()).then_some(loaded.last_event),
@@ -147,24 +150,24 @@ impl Recording<'_> {
     fn attribute(
         &mut self,
         incoming: &Incoming,
-        told: &mut Arc<ToldCall>,
+        prepared: &mut Arc<PreparedCall>,
         loaded: &Loaded,
     ) -> Result<Option<Placed>, StoreError> {
         let config = self.config(incoming.account)?;
         let known = loaded.book.as_ref().map(|book| &*book.call);
-        let mut names = named(&told.book.call, &config.account);
+        let mut names = named(&prepared.book.call, &config.account);
         if let Some(all) = names
-            && let Some(claiming) = self.with_claims(incoming, told, all)?
+            && let Some(claiming) = self.with_claims(incoming, prepared, all)?
         {
-            *told = claiming;
-            names = named(&told.book.call, &config.account);
+            *prepared = claiming;
+            names = named(&prepared.book.call, &config.account);
         }
         let names = names.or_else(|| known.and_then(|call| named(call, &config.account)));
         let Some(names) = names else { return Ok(None) };
         let is_first = loaded.is_first();
-        let placed = self.place(incoming, loaded.number, &told.book.call, known, names, is_first)?;
+        let placed = self.place(incoming, loaded.number, &prepared.book.call, known, names, is_first)?;
         if let Some(placed) = &placed {
-            *told = self.fill(placed, told, known)?;
+            *prepared = self.fill(placed, prepared, known)?;
         }
         Ok(placed)
     }
@@ -210,7 +213,7 @@ impl Recording<'_> {
         Ok(Loaded {
             number,
             book: None,
-            told: None,
+            prepared: None,
             last_event: 0,
             is_new: true,
             counted: Some(0),

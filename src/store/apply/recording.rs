@@ -102,7 +102,7 @@ impl<'a> Recording<'a> {
 
     /// Writes what was gathered. The caller commits, and then the index takes in its changes.
     pub fn finish(mut self) -> Result<(Committed, index::Changes), StoreError> {
-        self.load_taken()?;
+        self.load_claims()?;
         self.committed.wake = self.deliveries.woken();
         self.batches.write(&self.tx)?;
         self.write_tombstones()?;

@@ -7,7 +7,7 @@ use super::recording::Recording;
 use crate::model::AccountKey;
 use crate::model::id::{self, Kind};
 use crate::store::batches::rows::{Named, named_batch};
-use crate::store::ingest::told::ToldCall;
+use crate::store::ingest::prepared::PreparedCall;
 use crate::store::layout::keys::pack;
 use crate::store::{Incoming, StoreError};
 
@@ -41,26 +41,26 @@ impl Recording<'_> {
     pub fn with_claims(
         &mut self,
         incoming: &Incoming,
-        told: &ToldCall,
+        prepared: &PreparedCall,
         names: Named,
-    ) -> Result<Option<Arc<ToldCall>>, StoreError> {
+    ) -> Result<Option<Arc<PreparedCall>>, StoreError> {
         let (account, config) = (incoming.account, self.config(incoming.account)?);
         let mut is_claim = |batch: Option<i64>| match batch {
             Some(batch) => self.may_report(account, batch, incoming.source).map(|may| !may),
             None => Ok(false),
         };
-        let call = &told.book.call;
+        let call = &prepared.book.call;
         let of_batch = is_claim(named_batch(call.batch_id.as_ref(), &config.account))?;
         let of_campaign = is_claim(named_batch(call.campaign.id.as_ref(), &config.account))?;
         let of_contact = is_claim(names.contact.map(|_| names.batch))?;
         if !of_batch && !of_campaign && !of_contact {
             return Ok(None);
         }
-        let mut heard = told.heard();
+        let mut heard = prepared.heard();
         let batch = heard.call.batch_id.take_if(|_| of_batch);
         let campaign = heard.call.campaign.id.take_if(|_| of_campaign);
         let contacts = || id::format(Kind::Batch, config.account.tag, names.batch).into();
         heard.call.claimed_batch_id = batch.or(campaign).or_else(|| of_contact.then(contacts));
-        Ok(Some(Arc::new(ToldCall::of(heard))))
+        Ok(Some(Arc::new(PreparedCall::of(heard))))
     }
 }

@@ -2,23 +2,23 @@
 //! promoted in the same one, so nothing is sent before its turn is on disk. Also changes by hand.
 //! Refuses to decide: the ledger has decided before.
 
-use super::append::About;
+use super::append::EventContext;
 use super::recording::Recording;
 use crate::ledger::Next;
 use crate::model::event::EndpointDisabled;
 use crate::model::id::{self, Kind};
 use crate::model::{AccountKey, DeliveryState, Erased, EventBody, EventType, Time};
 use crate::store::config::endpoint_rows;
+use crate::store::deliveries::claiming::TYPICAL;
 use crate::store::deliveries::open_rows::{self, Closed, PlannedDelivery};
-use crate::store::deliveries::states::{CLAIMABLE, HELD, OWNED, WAITING, state_of};
-use crate::store::deliveries::taking::TYPICAL;
+use crate::store::deliveries::states::{BLOCKED, CLAIMABLE, CLAIMED, DEFERRED, state_of};
 use crate::store::deliveries::{body_rows, deferral_rows, settled_rows};
 use crate::store::layout::codec::{pack_attempt, unpack_attempts};
-use crate::store::layout::keys::{pack, reference, unpack};
+use crate::store::layout::keys::{endpoint_ref, pack, unpack};
 use crate::store::reads::erased;
 use crate::store::sql::OptionalExtension;
-use crate::store::tx::watermarks::Edges;
-use crate::store::{EndpointRef, Settlement, StoreError, Turned};
+use crate::store::tx::watermarks::Watermarks;
+use crate::store::{EndpointRef, ManualOutcome, Settlement, StoreError};
 
 impl Recording<'_> {
     /// Writes what one attempt came to.
@@ -128,7 +128,7 @@ impl Recording<'_> {
             .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         let Some((earlier, event)) = earlier else { return Ok(()) };
-        if !Edges::of(self.tx.db, unpack(id).0)?.has_delivery(id) {
+        if !Watermarks::of(self.tx.db, unpack(id).0)?.has_delivery(id) {
             return Ok(());
         }
         let mut attempts = earlier.unwrap_or_default();
@@ -148,7 +148,7 @@ impl Recording<'_> {
         let (account, number) = (endpoint.account, endpoint.number);
         let line = [pack(account, call), pack(account, number)];
         let next = self.deliveries.first_in_line(&self.tx, line[0], line[1])?;
-        let Some((id, WAITING)) = next else { return Ok(()) };
+        let Some((id, BLOCKED)) = next else { return Ok(()) };
         self.deliveries.line_up(line[0], line[1], id, CLAIMABLE);
         // The body is not loaded yet; it is weighed when it is.
         if let Some(place) = self.tx.queues.reserve(endpoint, TYPICAL) {
@@ -175,7 +175,7 @@ impl Recording<'_> {
             endpoint.account,
             EventType::EndpointDisabled,
             self.tx.now,
-            About::default(),
+            EventContext::default(),
             body,
             None,
         )?;
@@ -184,7 +184,7 @@ impl Recording<'_> {
 
     /// Puts a dead or pending delivery up for an attempt now. It keeps no order and blocks nobody. One that is under
     /// way is left alone: that is its attempt.
-    pub fn retry_by_hand(&mut self, account: AccountKey, delivery: i64) -> Result<Turned, StoreError> {
+    pub fn retry_by_hand(&mut self, account: AccountKey, delivery: i64) -> Result<ManualOutcome, StoreError> {
         self.enter(account)?;
         let id = pack(account, delivery);
         let open: Option<(i64, Option<i64>, i64)> = self
@@ -194,26 +194,26 @@ impl Recording<'_> {
             .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
         if let Some((endpoint, call, state)) = open {
-            if state != OWNED {
-                if state == HELD {
+            if state != CLAIMED {
+                if state == DEFERRED {
                     self.end_hold(id)?;
                 }
                 open_rows::put_out_of_order(self.tx.db, id, self.tx.now)?;
-                self.wake(reference(endpoint));
+                self.wake(endpoint_ref(endpoint));
                 if let Some(call) = call {
-                    self.promote(reference(endpoint), unpack(call).1)?;
+                    self.promote(endpoint_ref(endpoint), unpack(call).1)?;
                 }
             }
-            return Ok(Turned::Done);
+            return Ok(ManualOutcome::Done);
         }
         let Some((endpoint, event, revision, state, attempts)) = self.settled_row(id)? else {
-            return Ok(Turned::Missing);
+            return Ok(ManualOutcome::Missing);
         };
-        let target = reference(endpoint);
+        let target = endpoint_ref(endpoint);
         // What a deleted endpoint was owed has been called off; nobody would ever look at this one again.
         let is_there = self.config(account)?.endpoint(target.number).is_some();
         if state != DeliveryState::Dead || !is_there {
-            return Ok(Turned::WrongState(state));
+            return Ok(ManualOutcome::WrongState(state));
         }
         let tries = unpack_attempts(attempts.as_deref()).last().map_or(0, |last| last.number);
         settled_rows::remove(self.tx.db, id)?;
@@ -224,19 +224,19 @@ impl Recording<'_> {
         sum.dead -= 1;
         sum.pending += 1;
         self.wake(target);
-        Ok(Turned::Done)
+        Ok(ManualOutcome::Done)
     }
 
     /// Calls a pending delivery off.
-    pub fn cancel(&mut self, account: AccountKey, delivery: i64) -> Result<Turned, StoreError> {
+    pub fn cancel(&mut self, account: AccountKey, delivery: i64) -> Result<ManualOutcome, StoreError> {
         let id = pack(account, delivery);
         if !self.cancel_open(id)? {
             return Ok(match self.settled_row(id)? {
-                Some((_, _, _, state, _)) => Turned::WrongState(state),
-                None => Turned::Missing,
+                Some((_, _, _, state, _)) => ManualOutcome::WrongState(state),
+                None => ManualOutcome::Missing,
             });
         }
-        Ok(Turned::Done)
+        Ok(ManualOutcome::Done)
     }
 
     /// Moves an open delivery to the cancelled ones; false if it is not open.
@@ -263,21 +263,21 @@ impl Recording<'_> {
         self.line_up_calls(closed.iter().filter_map(|row| row.call))?;
         for row in &closed {
             let PlannedDelivery { id, endpoint, .. } = row.delivery;
-            if row.state == HELD {
+            if row.state == DEFERRED {
                 deferral_rows::forget_hold(db, id)?;
             }
             body_rows::remove(db, id)?;
             if let Some(call) = row.call {
                 self.deliveries.leave(call, endpoint, id);
             }
-            let sum = self.sum(reference(endpoint));
+            let sum = self.sum(endpoint_ref(endpoint));
             sum.pending -= 1;
             sum.cancelled += 1;
         }
         // Only now, when none of them is in line any more.
         for row in &closed {
             if let Some(call) = row.call {
-                self.promote(reference(row.delivery.endpoint), unpack(call).1)?;
+                self.promote(endpoint_ref(row.delivery.endpoint), unpack(call).1)?;
             }
         }
         Ok(closed)
@@ -288,7 +288,7 @@ impl Recording<'_> {
         &self,
         id: i64,
     ) -> Result<Option<(i64, i64, i64, DeliveryState, Option<Vec<u8>>)>, StoreError> {
-        if !Edges::of(self.tx.db, unpack(id).0)?.has_delivery(id) {
+        if !Watermarks::of(self.tx.db, unpack(id).0)?.has_delivery(id) {
             return Ok(None);
         }
         Ok(self

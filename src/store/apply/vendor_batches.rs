@@ -1,7 +1,7 @@
 //! The ends of batches that vendors report, each recorded once, in the caller's transaction. Does not depend on how an account
 //! gives batches of its own: that is `attribution`.
 
-use super::append::About;
+use super::append::EventContext;
 use super::recording::Recording;
 use crate::model::EventBody;
 use crate::model::event::HeardBatch;
@@ -28,7 +28,7 @@ impl Recording<'_> {
             return Ok(None);
         }
         vendor_batch_rows::put(self.tx.db, source, id, book)?;
-        let about = About { source: Some(incoming.source), ..About::default() };
+        let about = EventContext { source: Some(incoming.source), ..EventContext::default() };
         let body = EventBody::Batch(Box::new(heard.batch.clone()));
         let at = heard.at.unwrap_or(incoming.received_at);
         let (_, planned) = self.append(incoming.account, kind, at, about, body, None)?;

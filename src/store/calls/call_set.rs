@@ -77,7 +77,7 @@ impl<'a> CallSet<'a> {
             let id = pack(unpack(*source).0, loaded.number);
             let json = |error: serde_json::Error| StoreError::Data(error.to_string());
             let made;
-            let marks = match &loaded.told {
+            let marks = match &loaded.prepared {
                 Some(told) => &told.marks,
                 None => {
                     made = serde_json::to_vec(&book.marks).map_err(json)?;

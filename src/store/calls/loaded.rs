@@ -7,7 +7,7 @@ use crate::model::event::CORRECTED;
 use crate::model::{EventType, Text};
 use crate::store::StoreError;
 use crate::store::analytics::rollups;
-use crate::store::ingest::told::ToldCall;
+use crate::store::ingest::prepared::PreparedCall;
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::packed::{damaged, unpack_text};
 use crate::store::sql::Connection;
@@ -17,7 +17,7 @@ pub struct Loaded {
     pub number: i64,
     pub book: Option<CallBook>,
     /// What opened the book in this group, as long as nothing was added.
-    pub told: Option<Arc<ToldCall>>,
+    pub prepared: Option<Arc<PreparedCall>>,
     pub last_event: i64,
     pub is_new: bool,
     /// When its end was heard, 0 before that; `None` when the call is in no numbers.
@@ -67,7 +67,7 @@ impl Loaded {
         Ok(Self {
             number,
             book: Some(CallBook { call: Arc::new(call), marks }),
-            told: None,
+            prepared: None,
             last_event,
             is_new: false,
             counted,
@@ -78,18 +78,18 @@ impl Loaded {
 
     /// Folds in what a body says of the call. Gives the event that follows from it with the fields that changed, if one does,
     /// and whether nothing was known of the call before: then what the body says is all that there is.
-    pub fn hear(&mut self, told: &Arc<ToldCall>) -> (Option<(EventType, Vec<String>)>, bool) {
+    pub fn hear(&mut self, prepared: &Arc<PreparedCall>) -> (Option<(EventType, Vec<String>)>, bool) {
         let Some(book) = self.book.take() else {
-            self.book = Some(told.book.clone());
-            self.told = Some(Arc::clone(told));
+            self.book = Some(prepared.book.clone());
+            self.prepared = Some(Arc::clone(prepared));
             self.dirty = true;
-            return (Some((told.first_event(), Vec::new())), true);
+            return (Some((prepared.first_event(), Vec::new())), true);
         };
         let marks_before = book.marks.clone();
-        let (book, change) = ledger::hear(Some(book), told.heard());
+        let (book, change) = ledger::hear(Some(book), prepared.heard());
         self.dirty |= book.marks != marks_before;
         self.book = Some(book);
-        self.told = None;
+        self.prepared = None;
         let event = match change {
             Change::Step(kind) => Some((kind, Vec::new())),
             Change::Corrected(kind) => Some((kind, vec![CORRECTED.to_owned()])),

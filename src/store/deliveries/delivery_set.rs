@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::claiming::NewClaim;
 use super::open_rows;
 use super::states::CLAIMABLE;
-use super::taking::Taken;
 use crate::model::Time;
 use crate::store::config::endpoint_counters::ADD_TO_SUM;
 use crate::store::layout::keys::pack;
@@ -35,7 +35,7 @@ pub struct DeliverySet {
     /// Whether calls were prefetched at all.
     is_prefetched: bool,
     /// Deliveries that are claimed at the end.
-    pub taken: Vec<Taken>,
+    pub claims: Vec<NewClaim>,
     /// Changes to the counters of endpoints.
     sums: HashMap<EndpointRef, Sum>,
     /// Endpoints that have something due.

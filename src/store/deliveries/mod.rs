@@ -2,6 +2,7 @@
 //! Does not depend on when one is sent.
 
 pub mod body_rows;
+pub mod claiming;
 pub mod deferral_rows;
 pub mod delivery_set;
 pub mod open_rows;
@@ -10,4 +11,3 @@ pub mod replays;
 pub mod settled_rows;
 pub mod shared_bodies;
 pub mod states;
-pub mod taking;

@@ -5,7 +5,7 @@
 
 use const_format::formatcp;
 
-use super::states::{BEHIND, CLAIMABLE, OWNED};
+use super::states::{CLAIMABLE, CLAIMED, REPLAYED};
 use crate::model::{AccountKey, Time};
 use crate::store::StoreError;
 use crate::store::layout::keys::pack;
@@ -61,7 +61,7 @@ pub fn insert_replay(
         "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, replay,
          owner, snapshot /*!, account */)
          VALUES (?, ?, ?, NULL, ?, ?, ?, 0, ?, 0, ? /*!, @1 */)",
-        params![id, endpoint, event, revision, BEHIND, due.as_micros(), replay, snapshot],
+        params![id, endpoint, event, revision, REPLAYED, due.as_micros(), replay, snapshot],
     )?)
 }
 
@@ -128,9 +128,9 @@ pub fn put_out_of_order(db: &Connection, id: i64, due: Time) -> Result<(), Store
 }
 
 static CLAIM: Bulk = Bulk {
-    one: formatcp!("UPDATE open SET state = {OWNED}, owner = ?2 WHERE id = ?1"),
+    one: formatcp!("UPDATE open SET state = {CLAIMED}, owner = ?2 WHERE id = ?1"),
     many: formatcp!(
-        "UPDATE open SET state = {OWNED}, owner = t.owner
+        "UPDATE open SET state = {CLAIMED}, owner = t.owner
            FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[])) AS t (id, owner)
            WHERE open.id = t.id AND open.account = ANY(@1)"
     ),
@@ -151,7 +151,7 @@ pub fn release(
     for &delivery in deliveries {
         db.later(
             "UPDATE open SET state = ? WHERE id = ? /*account of ?2*/ AND state = ? AND owner = ?",
-            [CLAIMABLE, pack(account, delivery), OWNED, epoch],
+            [CLAIMABLE, pack(account, delivery), CLAIMED, epoch],
         )?;
     }
     Ok(())
@@ -159,7 +159,7 @@ pub fn release(
 
 /// Makes everything claimable again that was claimed under a lease epoch, of all accounts.
 pub fn release_all(db: &Connection, epoch: i64) -> Result<(), StoreError> {
-    let sql = formatcp!("UPDATE open SET state = {CLAIMABLE} WHERE state = {OWNED} AND owner = ?");
+    let sql = formatcp!("UPDATE open SET state = {CLAIMABLE} WHERE state = {CLAIMED} AND owner = ?");
     db.execute(sql, [epoch])?;
     Ok(())
 }

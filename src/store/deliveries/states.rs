@@ -7,13 +7,13 @@ use crate::model::DeliveryState;
 /// `open.state`: may be claimed when due.
 pub const CLAIMABLE: i64 = 0;
 /// `open.state`: an earlier delivery of the same call to the same endpoint goes first.
-pub const WAITING: i64 = 1;
+pub const BLOCKED: i64 = 1;
 /// `open.state`: in this process's memory.
-pub const OWNED: i64 = 2;
+pub const CLAIMED: i64 = 2;
 /// `open.state`: a replay; claimed when nothing else is due.
-pub const BEHIND: i64 = 3;
+pub const REPLAYED: i64 = 3;
 /// `open.state`: waits for what its endpoint wants with it.
-pub const HELD: i64 = 4;
+pub const DEFERRED: i64 = 4;
 
 /// In none of the columns: what the rows of `open` have where they are read together with those of `settled`.
 pub const PENDING: i64 = 0;

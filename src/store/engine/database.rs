@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::writer_thread::Lane;
+use super::writer_thread::Priority;
 use crate::model::{AccountKey, Time};
 use crate::store::analytics::names::Remembered;
 use crate::store::apply::recording::{Memory, Recording};
@@ -26,7 +26,7 @@ use crate::store::vault::Vault;
 use crate::store::{AccountConfig, Answer, Committed, EndpointRef, Owned, Place, Queues, StoreError};
 
 /// A database with all records in it.
-pub struct RoomStore<D> {
+pub struct SqlStore<D> {
     pub(in crate::store) database: D,
     pub(in crate::store) directory: Arc<Directory>,
     pub(in crate::store) vault: Arc<Vault>,
@@ -44,7 +44,7 @@ pub trait Database: Send + Sync + 'static {
     /// Runs work of an account that writes, and gives its result. It is queued at once, whether or not the answer is awaited.
     fn write<T: Send + 'static>(
         &self,
-        lane: Lane,
+        lane: Priority,
         account: AccountKey,
         work: impl FnOnce(&mut Self::Writer) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'static, T>;

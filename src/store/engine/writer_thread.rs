@@ -14,7 +14,7 @@ use crate::store::{Answer, StoreError};
 
 /// Which work goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
+pub enum Priority {
     /// Doors and settlements.
     Hot,
     /// Claims: many endpoints may ask at once, and no door should stand behind them all.
@@ -105,7 +105,7 @@ impl<W: Send + 'static> WriterThread<W> {
     /// awaited.
     pub fn run<T: Send + 'static>(
         &self,
-        lane: Lane,
+        lane: Priority,
         account: AccountKey,
         work: impl FnOnce(&mut W) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'static, T> {
@@ -195,15 +195,15 @@ mod tests {
     #[tokio::test]
     async fn a_job_that_breaks_off_takes_no_other_with_it() {
         let writer = WriterThread::start(0).unwrap();
-        let broken = writer.run(Lane::Hot, ACCOUNT, |_| -> Result<(), StoreError> { panic!("a bug") });
-        let fine = writer.run(Lane::Hot, ACCOUNT, |count: &mut i32| {
+        let broken = writer.run(Priority::Hot, ACCOUNT, |_| -> Result<(), StoreError> { panic!("a bug") });
+        let fine = writer.run(Priority::Hot, ACCOUNT, |count: &mut i32| {
             *count += 1;
             Ok(*count)
         });
         assert!(matches!(broken.await, Err(StoreError::Unknown(_))));
         assert_eq!(fine.await, Ok(1));
         writer.close();
-        let late = writer.run(Lane::Hot, ACCOUNT, |_| Ok(()));
+        let late = writer.run(Priority::Hot, ACCOUNT, |_| Ok(()));
         assert!(matches!(late.await, Err(StoreError::Unavailable(_))), "nobody waits for a closed store");
     }
 
@@ -212,7 +212,7 @@ mod tests {
         let writer = WriterThread::start(0).unwrap();
         let answers: Vec<_> = (0..100)
             .map(|_| {
-                writer.run(Lane::Chore, ACCOUNT, |count: &mut i32| {
+                writer.run(Priority::Chore, ACCOUNT, |count: &mut i32| {
                     *count += 1;
                     Ok(*count)
                 })
@@ -228,28 +228,28 @@ mod tests {
 
     #[test]
     fn doors_go_first_and_nobody_waits_for_ever() {
-        let mut waiting: Waiting<Vec<Lane>> = Waiting::default();
-        let mut add = |lane: Lane| {
-            let job = Box::new(move |done: &mut Vec<Lane>| done.push(lane));
+        let mut waiting: Waiting<Vec<Priority>> = Waiting::default();
+        let mut add = |lane: Priority| {
+            let job = Box::new(move |done: &mut Vec<Priority>| done.push(lane));
             waiting.lanes[lane as usize].push(ACCOUNT, TURN, job);
         };
-        add(Lane::Chore);
-        add(Lane::Api);
-        (0..100).for_each(|_| add(Lane::Hot));
+        add(Priority::Chore);
+        add(Priority::Api);
+        (0..100).for_each(|_| add(Priority::Hot));
         let mut done = Vec::new();
         while let Some(job) = waiting.next() {
             job(&mut done);
         }
         assert_eq!(done.len(), 102);
-        assert!(done[..16].iter().all(|&lane| lane == Lane::Hot));
-        assert_eq!(done[16..18], [Lane::Api, Lane::Chore]);
+        assert!(done[..16].iter().all(|&lane| lane == Priority::Hot));
+        assert_eq!(done[16..18], [Priority::Api, Priority::Chore]);
     }
     #[test]
     fn an_account_waits_for_one_job_of_each_other() {
         let mut waiting: Waiting<Vec<&str>> = Waiting::default();
         let mut add = |account: i64, name| {
             let job = Box::new(move |done: &mut Vec<&str>| done.push(name));
-            waiting.lanes[Lane::Claim as usize].push(AccountKey(account), TURN, job);
+            waiting.lanes[Priority::Claim as usize].push(AccountKey(account), TURN, job);
         };
         (0..1000).for_each(|_| add(1, "busy"));
         (0..3).for_each(|_| add(2, "quiet"));
@@ -270,11 +270,11 @@ mod tests {
                 Ok(())
             })
         };
-        let all = [(Lane::Chore, 1, "one"), (Lane::Chore, 1, "two"), (Lane::Api, 2, "three")];
+        let all = [(Priority::Chore, 1, "one"), (Priority::Chore, 1, "two"), (Priority::Api, 2, "three")];
         let queued: Vec<_> = all.into_iter().map(|(lane, account, name)| add(lane, account, name)).collect();
         let done = writer.finish(|done| Ok(done.len())).await;
         assert_eq!(done, Ok(queued.len()));
-        let late = add(Lane::Hot, 1, "late").await;
+        let late = add(Priority::Hot, 1, "late").await;
         assert!(matches!(late, Err(StoreError::Unavailable(_))));
     }
 }

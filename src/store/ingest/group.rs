@@ -24,8 +24,8 @@ use crate::store::fairness::gate::{Gate, Pass};
 use crate::store::fairness::shares::Amount;
 use crate::store::outage::Outage;
 use crate::store::{
-    Answer, Committed, EndpointRef, Group, Incoming, Ingest, Place, Queues, Recorded, Settlement, StoreError,
-    What,
+    Answer, Committed, EndpointRef, Group, Incoming, Ingest, Parsed, Place, Queues, Recorded, Settlement,
+    StoreError,
 };
 
 /// The most bodies and settlements that go into one transaction.
@@ -221,7 +221,7 @@ impl Waiting {
     fn strip(&mut self, why: &str) {
         self.is_last_resort = true;
         for incoming in &mut self.incoming {
-            incoming.what = What::Unreadable(format!("cannot be stored: {why}"));
+            incoming.parsed = Parsed::Unreadable(format!("cannot be stored: {why}"));
         }
         for settlement in &mut self.settlements {
             settlement.attempt.response_body = None;

@@ -4,5 +4,5 @@
 pub mod group;
 mod group_size;
 mod inbox;
-pub mod told;
+pub mod prepared;
 mod weight;

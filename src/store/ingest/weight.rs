@@ -2,10 +2,10 @@
 //! many times larger where the body has many small fields. An estimate that errs on the high side. Does not depend on what
 //! a bound on it is.
 
-use super::told::Told;
+use super::prepared::PreparedEvent;
 use crate::model::call::Turn;
 use crate::model::{Call, Fields, Raw, Text};
-use crate::store::{Incoming, What};
+use crate::store::{Incoming, Parsed};
 
 /// What an allocator takes for a small value, beside the value's own size.
 const ALLOCATION: usize = 32;
@@ -19,22 +19,22 @@ const RECORD: usize = 2 * size_of::<Call>();
 /// Bytes that an event takes in memory.
 pub fn of(incoming: &Incoming) -> usize {
     let raw = incoming.raw.len();
-    let parsed = match &incoming.what {
-        What::Heard(all) => all.iter().map(|told| told_size(told, raw)).sum(),
-        What::Test(heard) => record_size(&heard.call, 2 * raw),
-        What::Unreadable(why) => why.len(),
+    let parsed = match &incoming.parsed {
+        Parsed::Events(all) => all.iter().map(|prepared| prepared_size(prepared, raw)).sum(),
+        Parsed::Test(heard) => record_size(&heard.call, 2 * raw),
+        Parsed::Unreadable(why) => why.len(),
     };
     size_of::<Incoming>() + raw + parsed
 }
 
-fn told_size(told: &Told, raw: usize) -> usize {
-    match told {
-        Told::Call(call) => {
+fn prepared_size(prepared: &PreparedEvent, raw: usize) -> usize {
+    match prepared {
+        PreparedEvent::Call(call) => {
             let (packed, text) =
                 call.snapshot.as_ref().map_or((0, raw), |snapshot| (snapshot.packed.len(), snapshot.size));
             call.marks.len() + packed + record_size(&call.book.call, text)
         }
-        Told::Batch(heard) => RECORD + raw + fields_size(&heard.batch.metadata),
+        PreparedEvent::Batch(heard) => RECORD + raw + fields_size(&heard.batch.metadata),
     }
 }
 
@@ -68,7 +68,7 @@ mod tests {
             received_at: Time::MIN,
             raw: Bytes::from(raw),
             content_type: None,
-            what: What::heard(heard),
+            parsed: Parsed::events(heard),
         })
     }
 

@@ -40,7 +40,7 @@ pub fn keys_of(account: AccountKey) -> [i64; 2] {
 }
 
 /// The endpoint of a key.
-pub fn reference(endpoint: i64) -> EndpointRef {
+pub fn endpoint_ref(endpoint: i64) -> EndpointRef {
     let (account, number) = unpack(endpoint);
     EndpointRef { account, number }
 }

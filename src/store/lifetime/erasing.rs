@@ -12,9 +12,9 @@ use crate::store::calls::index::call_hash;
 use crate::store::calls::tombstones::Of;
 use crate::store::calls::{call_rows, event_rows, quarantine, spans};
 use crate::store::config::idempotency_rows;
-use crate::store::deliveries::states::OWNED;
+use crate::store::deliveries::states::CLAIMED;
 use crate::store::deliveries::{body_rows, replayed_rows, settled_rows};
-use crate::store::layout::keys::{keys_of, pack, reference, unpack};
+use crate::store::layout::keys::{endpoint_ref, keys_of, pack, unpack};
 use crate::store::packed::{damaged, pack_bytes, unpack_bytes, unpack_text};
 use crate::store::reads::erased::{ANSWERED, without_answers};
 use crate::store::sql::{Connection, OptionalExtension};
@@ -334,8 +334,8 @@ fn erase_deliveries(erasing: &mut Erasing<'_, '_>, range: [i64; 2]) -> Result<bo
         .collect::<Result<_, _>>()?;
     let calling_off: Vec<&(i64, i64, i64)> = open.iter().take_while(|_| erasing.may_take(0)).collect();
     let are_all = calling_off.len() == open.len();
-    for &&(id, endpoint, _) in calling_off.iter().filter(|(_, _, state)| *state == OWNED) {
-        let endpoint: EndpointRef = reference(endpoint);
+    for &&(id, endpoint, _) in calling_off.iter().filter(|(_, _, state)| *state == CLAIMED) {
+        let endpoint: EndpointRef = endpoint_ref(endpoint);
         erasing.recording.committed.called_off.push((endpoint, unpack(id).1));
         erasing.count("deliveries_in_memory", 1);
     }

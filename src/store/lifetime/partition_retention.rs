@@ -16,14 +16,14 @@ use crate::store::StoreError;
 use crate::store::analytics::rollups;
 use crate::store::calls::{call_rows, spans};
 use crate::store::config::account_row;
-use crate::store::deliveries::states::{OWNED, state_of};
+use crate::store::deliveries::states::{CLAIMED, state_of};
 use crate::store::deliveries::{body_rows, deferral_rows, settled_rows};
 use crate::store::layout::codec::length;
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::sql::OptionalExtension;
 use crate::store::tx::slots::first_after;
 use crate::store::tx::step_budget::{Budget, STEP};
-use crate::store::tx::watermarks::Edges;
+use crate::store::tx::watermarks::Watermarks;
 
 /// How long what is under way is waited for, past the retention: an attempt takes minutes at the most.
 const PATIENCE: Duration = Duration::from_secs(3600);
@@ -32,7 +32,7 @@ impl Purge<'_, '_> {
     /// Moves the edges over some of the oldest events of the feed, up to the first young one. True when there may be more.
     pub fn retire(&mut self, young: i64) -> Result<bool, StoreError> {
         let young = self.until_late(self.until_silent(young)?)?;
-        let edges = Edges::of(self.recording.tx.db, self.account)?;
+        let edges = Watermarks::of(self.recording.tx.db, self.account)?;
         let Some(events) = self.first_idle(young, &edges)? else {
             self.waits = true;
             return Ok(false);
@@ -83,7 +83,7 @@ impl Purge<'_, '_> {
 
     /// As many of the oldest events as a step allows, up to the first one of which something is under way. Nothing when
     /// that, or one that is still to be silenced, is the oldest.
-    fn first_idle(&self, young: i64, edges: &Edges) -> Result<Option<Vec<Row>>, StoreError> {
+    fn first_idle(&self, young: i64, edges: &Watermarks) -> Result<Option<Vec<Row>>, StoreError> {
         let first = self.purged + 1;
         if young <= first {
             return Ok(None);
@@ -97,13 +97,13 @@ impl Purge<'_, '_> {
             .prepare_cached(
                 "SELECT MIN(event) FROM open WHERE id > ? AND id < ? /*account of ?1*/ AND state = ?",
             )?
-            .query_row([edges.before_deliveries(), end, OWNED], |row| row.get(0))?;
+            .query_row([edges.before_deliveries(), end, CLAIMED], |row| row.get(0))?;
         let again: Option<i64> = db
             .prepare_cached(
                 "SELECT r.event FROM replayed r JOIN open o ON o.id = r.delivery /*! AND o.account = r.account AND r.account = @1 */
                  WHERE r.event > ? AND r.event <= ? AND o.state = ? ORDER BY r.event LIMIT 1",
             )?
-            .query_row([pack(self.account, self.purged), newest.id, OWNED], |row| row.get(0))
+            .query_row([pack(self.account, self.purged), newest.id, CLAIMED], |row| row.get(0))
             .optional()?;
         if let Some(held) = own.into_iter().chain(again.map(|id| unpack(id).1)).min() {
             events.retain(|event| unpack(event.id).1 < held);

@@ -18,16 +18,16 @@ use crate::store::batches::vendor_batch_rows;
 use crate::store::calls::tombstones::Of;
 use crate::store::calls::{call_rows, event_rows, quarantine, spans};
 use crate::store::config::{account_row, endpoint_counters, endpoint_rows};
-use crate::store::deliveries::states::{CANCELLED, DEAD, DELIVERED, OWNED, state_of};
+use crate::store::deliveries::states::{CANCELLED, CLAIMED, DEAD, DELIVERED, state_of};
 use crate::store::deliveries::{body_rows, deferral_rows, replayed_rows, replays, settled_rows};
 use crate::store::jobs::due::ByTime;
 use crate::store::layout::codec::length;
-use crate::store::layout::keys::{keys_of, pack, reference, unpack};
+use crate::store::layout::keys::{endpoint_ref, keys_of, pack, unpack};
 use crate::store::packed::unpack_text;
 use crate::store::sql::Connection;
 use crate::store::tx::slots::{self, end_slot, first_young, slot};
 use crate::store::tx::step_budget::{Budget, STEP};
-use crate::store::tx::watermarks::Edges;
+use crate::store::tx::watermarks::Watermarks;
 use crate::store::{StoreError, Sum};
 
 /// An import that broke off is sent again from its beginning, and its lines refer to each other: for so long they are kept.
@@ -296,7 +296,7 @@ impl Purge<'_, '_> {
             .collect::<Result<_, _>>()?;
         let (mut under_way, mut calling_off, mut are_all) = (BTreeMap::new(), Vec::new(), true);
         for (id, event, state) in open {
-            if state == OWNED && !self.is_late {
+            if state == CLAIMED && !self.is_late {
                 under_way.insert(id, event);
                 continue;
             }
@@ -307,8 +307,8 @@ impl Purge<'_, '_> {
             calling_off.push(id);
         }
         for closed in self.recording.close_open(&calling_off)? {
-            if closed.state == OWNED {
-                let endpoint = reference(closed.delivery.endpoint);
+            if closed.state == CLAIMED {
+                let endpoint = endpoint_ref(closed.delivery.endpoint);
                 self.recording.committed.called_off.push((endpoint, unpack(closed.delivery.id).1));
             }
             self.removals.count(closed.delivery.endpoint, DeliveryState::Cancelled);
@@ -455,7 +455,7 @@ impl Removals {
     /// Books it.
     fn write(self, db: &Connection, account: AccountKey) -> Result<(), StoreError> {
         self.calls.write(db, Table::Gone)?;
-        let edges = Edges::of(db, account)?;
+        let edges = Watermarks::of(db, account)?;
         for (&endpoint, gone) in &self.deliveries {
             endpoint_counters::count_purged(db, endpoint, [gone.delivered, gone.dead, gone.cancelled])?;
         }
@@ -476,7 +476,7 @@ impl Removals {
 fn forget_shapes(
     db: &Connection,
     endpoints: impl Iterator<Item = i64>,
-    edges: &Edges,
+    edges: &Watermarks,
 ) -> Result<(), StoreError> {
     let all: Vec<[i64; 1]> = endpoints.map(|endpoint| [endpoint]).collect();
     let second = "SELECT 1 FROM shapes WHERE endpoint = ? /*account of ?1*/ LIMIT 1 OFFSET 1";

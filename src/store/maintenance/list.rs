@@ -27,7 +27,7 @@ pub const JOBS: [Job; 14] = [
     }),
     job("batch_endpoints", Purpose::Add, Find::ByTime(batch_intake::RELEASES), batch_intake::release),
     job("scheduled_batches", Purpose::Add, Find::ByTime(scheduled_batches::WAITING), scheduled_batches::step),
-    job("overdue_holds", Purpose::Add, Find::ByTime(deferral::OVERDUE), deferral::let_overdue_go),
+    job("overdue_holds", Purpose::Add, Find::ByTime(deferral::OVERDUE), deferral::release_overdue),
     job("replays", Purpose::Add, Find::ByTime(replay_steps::WAITING), replay_steps::step),
     job("deleted_endpoints", Purpose::Free, Find::After(upkeep::first_to_sweep), |recording, due| {
         upkeep::sweep(recording, due.account)

@@ -21,7 +21,7 @@ use crate::store::layout::keys::{keys_of, pack, unpack};
 use crate::store::packed::damaged;
 use crate::store::reads::pages::{self, Events, OwnDeliveries};
 use crate::store::sql::{OptionalExtension, Row, params};
-use crate::store::tx::watermarks::Edges;
+use crate::store::tx::watermarks::Watermarks;
 use crate::store::{EndpointRef, StoreError};
 
 /// Deliveries that a step plans at most, and events and deliveries that it looks at.
@@ -128,7 +128,7 @@ struct Ahead {
 struct Walk<'a, 'b> {
     recording: &'a mut Recording<'b>,
     account: AccountKey,
-    edges: Edges,
+    edges: Watermarks,
     job: Job,
     /// The call that was read last: events of one call often follow each other.
     call: Option<(i64, Option<Call>)>,
@@ -140,7 +140,7 @@ struct Walk<'a, 'b> {
 impl<'a, 'b> Walk<'a, 'b> {
     fn of(recording: &'a mut Recording<'b>, job: Job) -> Result<Self, StoreError> {
         let account = unpack(job.id).0;
-        let edges = Edges::of(recording.tx.db, account)?;
+        let edges = Watermarks::of(recording.tx.db, account)?;
         Ok(Self { recording, account, edges, job, call: None, looks: LOOKS, reads: READS, planned: 0 })
     }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::model::event::{EventBody, EventType};
-use crate::store::apply::append::About;
+use crate::store::apply::append::EventContext;
 use crate::store::apply::recording::Recording;
 use crate::store::batches::{Contact, schedule};
 use crate::store::jobs::due::{ByTime, Due};
@@ -63,6 +63,6 @@ pub fn request(
     let (account, now) = (unpack(batch).0, recording.tx.now);
     let call = Arc::new(recording.request_of(batch, contact, about)?);
     let body = EventBody::Call { call, changed: Vec::new() };
-    recording.append(account, EventType::CallRequested, now, About::default(), body, None)?;
+    recording.append(account, EventType::CallRequested, now, EventContext::default(), body, None)?;
     Ok(())
 }

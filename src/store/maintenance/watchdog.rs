@@ -9,15 +9,15 @@ use bytes::Bytes;
 
 use crate::model::event::{EventBody, EventType, HeardCall, Outcome, Stage, Step};
 use crate::model::{AccountKey, Call, Text};
-use crate::store::apply::append::About;
+use crate::store::apply::append::EventContext;
 use crate::store::apply::recording::Recording;
 use crate::store::batches::deadlines;
 use crate::store::batches::rows::Placed;
-use crate::store::ingest::told::ToldCall;
+use crate::store::ingest::prepared::PreparedCall;
 use crate::store::jobs::due::{ByTime, Due};
 use crate::store::layout::keys::{keys_of, pack, unpack};
 use crate::store::sql::OptionalExtension;
-use crate::store::{Incoming, StoreError, What};
+use crate::store::{Incoming, Parsed, StoreError};
 
 /// Calls and requests that one step gives up: each is an event.
 const STEP: i64 = 50;
@@ -105,9 +105,9 @@ fn give_up_call(recording: &mut Recording<'_>, key: i64) -> Result<(), StoreErro
         received_at: recording.tx.now,
         raw: Bytes::new(),
         content_type: None,
-        what: What::Heard(Vec::new()),
+        parsed: Parsed::Events(Vec::new()),
     };
-    recording.give_up(&incoming, &Arc::new(ToldCall::of(heard)))
+    recording.give_up(&incoming, &Arc::new(PreparedCall::of(heard)))
 }
 
 /// A contact was asked for and nobody called, or nobody called again: an attempt is lost.
@@ -123,6 +123,6 @@ fn give_up_request(recording: &mut Recording<'_>, key: i64) -> Result<(), StoreE
     let mut call = recording.request_of(batch, key, &contact)?;
     (call.stage, call.outcome) = (Stage::Ended, Some(Outcome::Lost));
     let body = EventBody::Call { call: Arc::new(call), changed: Vec::new() };
-    recording.append(account, EventType::CallFailed, now, About::default(), body, None)?;
+    recording.append(account, EventType::CallFailed, now, EventContext::default(), body, None)?;
     recording.change_contact(batch, key, now, |book, most| book.give_up(most))
 }

@@ -12,7 +12,7 @@ use tokio_postgres::AsyncMessage;
 use tracing::{debug, warn};
 
 use super::configuration::read_changed;
-use super::news::{CHANNEL, Message};
+use super::notifications::{CHANNEL, Message};
 use super::server::Server;
 use super::tenure::Tenure;
 use crate::store::config::accounts::Directory;

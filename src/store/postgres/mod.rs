@@ -3,12 +3,12 @@
 
 mod configuration;
 mod keeper;
-mod news;
+mod notifications;
 mod partitions;
 mod predecessor;
 mod schema;
 mod server;
-pub mod spread;
+pub mod sharding_check;
 pub mod tables;
 mod tenure;
 pub mod transfer;
@@ -39,10 +39,10 @@ use crate::store::calls::tombstones::Tombstones;
 use crate::store::config::account_row;
 use crate::store::config::accounts;
 use crate::store::config::accounts::Directory;
-use crate::store::engine::database::{Database, Desk, RoomStore};
+use crate::store::engine::database::{Database, Desk, SqlStore};
 use crate::store::engine::readers::Readers;
 use crate::store::engine::store::new_tag;
-use crate::store::engine::writer_thread::{Lane, WriterThread};
+use crate::store::engine::writer_thread::{Priority, WriterThread};
 use crate::store::maintenance::list;
 
 /// How the store is opened.
@@ -59,7 +59,7 @@ pub struct Options {
 }
 
 /// The store of many nodes.
-pub type PostgresStore = RoomStore<Postgres>;
+pub type PostgresStore = SqlStore<Postgres>;
 
 /// For how long a node is not ready after damage was met.
 const DAMAGE: Duration = Duration::from_secs(60);
@@ -84,14 +84,14 @@ impl Database for Postgres {
 
     fn write<T: Send + 'static>(
         &self,
-        lane: Lane,
+        lane: Priority,
         account: AccountKey,
         work: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'static, T> {
         match lane {
-            Lane::Hot | Lane::Claim => self.hot.run(lane, account, work),
-            Lane::Api => self.api.run(lane, account, work),
-            Lane::Chore => self.chores.run(lane, account, work),
+            Priority::Hot | Priority::Claim => self.hot.run(lane, account, work),
+            Priority::Api => self.api.run(lane, account, work),
+            Priority::Chore => self.chores.run(lane, account, work),
         }
     }
 

@@ -11,7 +11,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::spread;
+use super::sharding_check;
 use crate::store::StoreError;
 use crate::store::sql::{self, Connection, OptionalExtension, Wire, params};
 use crate::store::vault::Vault;
@@ -62,7 +62,7 @@ impl Server {
 
     /// A new connection.
     pub fn open(&self) -> sql::Result<Connection> {
-        Ok(Connection::Postgres(Box::new(Wire::connect(&self.config, &self.tls, spread::check)?)))
+        Ok(Connection::Postgres(Box::new(Wire::connect(&self.config, &self.tls, sharding_check::check)?)))
     }
 
     /// The settings, for a connection that listens.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::warn;
 
-use super::news;
+use super::notifications;
 use super::predecessor::Notes;
 use crate::model::Time;
 use crate::store::maintenance::upkeep;
@@ -193,7 +193,7 @@ impl Tenure {
 fn end(db: &Connection, number: i64) -> Result<(), StoreError> {
     transact(db, || {
         take_over(db, number)?;
-        news::tell_of_a_gone_node(db)
+        notifications::tell_of_a_gone_node(db)
     })
 }
 

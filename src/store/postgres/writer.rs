@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::partitions::{self, Look, Sweep};
 use super::server::Server;
 use super::tenure::{self, Tenure};
-use super::{news, schema};
+use super::{notifications, schema};
 use crate::model::Time;
 use crate::store::StoreError;
 use crate::store::apply::recording::Recording;
@@ -171,7 +171,7 @@ impl Writing for Writer {
 
     fn commit(&mut self, _: bool, changed: &[Changed]) -> Result<(), StoreError> {
         let Some(wire) = self.desk.db.postgres() else { return Ok(()) };
-        news::tell_of_changes(&self.desk.db, changed)?;
+        notifications::tell_of_changes(&self.desk.db, changed)?;
         let start = Instant::now();
         let ended = wire.commit();
         self.waited = start.elapsed();
@@ -208,7 +208,7 @@ impl Writing for Writer {
         let end_lapsed = |recording: &mut Recording<'_>| {
             let has_ended = tenure::end_lapsed(recording.tx.db)?;
             if has_ended {
-                news::tell_of_a_gone_node(recording.tx.db)?;
+                notifications::tell_of_a_gone_node(recording.tx.db)?;
             }
             Ok(has_ended)
         };
@@ -224,7 +224,7 @@ impl Writing for Writer {
     fn end_job(&mut self, ran: &Ran) -> Result<(), StoreError> {
         match ran.called_off.as_slice() {
             [] => Ok(()),
-            called_off => self.write(|db, _| news::tell_of_called_off(db, called_off)),
+            called_off => self.write(|db, _| notifications::tell_of_called_off(db, called_off)),
         }
     }
 

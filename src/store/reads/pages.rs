@@ -8,14 +8,16 @@ use const_format::formatcp;
 use crate::model::id::{self, Kind, Tag};
 use crate::model::{AccountKey, Call, DeliveryState, Event, EventBody, EventType, Outcome, Text, Time};
 use crate::store::calls::{index, spans};
-use crate::store::deliveries::states::{BEHIND, CLAIMABLE, DELIVERED, HELD, PENDING, state_code, state_of};
+use crate::store::deliveries::states::{
+    CLAIMABLE, DEFERRED, DELIVERED, PENDING, REPLAYED, state_code, state_of,
+};
 use crate::store::deliveries::{replayed_rows, replays};
 use crate::store::feed::{FeedPage, PAGE_BYTES};
 use crate::store::layout::codec::{outcome_code, unpack_attempts};
 use crate::store::layout::keys::{pack, range_before, unpack};
 use crate::store::packed::{damaged, unpack_bytes, unpack_text};
 use crate::store::sql::{Connection, OptionalExtension, Row, Rows, params};
-use crate::store::tx::watermarks::Edges;
+use crate::store::tx::watermarks::Watermarks;
 use crate::store::{CallView, DeliveryFilter, DeliveryView, Page, Quarantined, StoreError, Sum};
 
 fn limit(page: Page) -> i64 {
@@ -238,7 +240,7 @@ fn open_row(row: &Row<'_>) -> crate::store::sql::Result<DeliveryRow> {
         endpoint: row.get(1)?,
         event: row.get(2)?,
         state: DeliveryState::Pending,
-        next_attempt_at: matches!(row.get(3)?, CLAIMABLE | BEHIND | HELD).then_some(due),
+        next_attempt_at: matches!(row.get(3)?, CLAIMABLE | REPLAYED | DEFERRED).then_some(due),
         attempts: row.get(5)?,
     })
 }
@@ -277,11 +279,11 @@ pub fn delivery(
     account: AccountKey,
     number: i64,
 ) -> Result<Option<DeliveryView>, StoreError> {
-    let edges = Edges::of(db, account)?;
+    let edges = Watermarks::of(db, account)?;
     find_delivery(db, &edges, pack(account, number))?.map(|row| view(db, tag, row)).transpose()
 }
 
-fn find_delivery(db: &Connection, edges: &Edges, id: i64) -> Result<Option<DeliveryRow>, StoreError> {
+fn find_delivery(db: &Connection, edges: &Watermarks, id: i64) -> Result<Option<DeliveryRow>, StoreError> {
     let open = db
         .prepare_cached(&format!("SELECT {OPEN_COLUMNS} FROM open WHERE id = ? /*account of ?1*/"))?
         .query_row([id], open_row)
@@ -298,7 +300,7 @@ fn find_delivery(db: &Connection, edges: &Edges, id: i64) -> Result<Option<Deliv
 /// The endpoints' numbers and the states of deliveries, as far as they are there.
 pub fn endpoints_and_states(
     db: &Connection,
-    edges: &Edges,
+    edges: &Watermarks,
     ids: &[i64],
 ) -> Result<HashMap<i64, (i64, DeliveryState)>, StoreError> {
     let mut found = HashMap::new();
@@ -352,7 +354,7 @@ fn of_events(
         (None, None) => None,
     };
     let (mut found, has_replays) = (Vec::new(), replays::has_any(db, account)?);
-    let edges = Edges::of(db, account)?;
+    let edges = Watermarks::of(db, account)?;
     let mut statement = db.prepare_cached(
         "SELECT first_delivery, deliveries, previous, call FROM events WHERE id = ? /*account of ?1*/",
     )?;
@@ -401,7 +403,7 @@ type StateOf = (i64, i64, DeliveryState);
 /// whatever the row says.
 pub fn own_deliveries(
     db: &Connection,
-    edges: &Edges,
+    edges: &Watermarks,
     events: &[OwnDeliveries],
 ) -> Result<Vec<Vec<StateOf>>, StoreError> {
     let mut found = vec![Vec::new(); events.len()];
@@ -437,7 +439,7 @@ fn scan(
 ) -> Result<Vec<DeliveryRow>, StoreError> {
     use DeliveryState::{Cancelled, Dead, Delivered, Pending};
     let [first, before] = range_before(account, page.after);
-    let edges = Edges::of(db, account)?;
+    let edges = Watermarks::of(db, account)?;
     let mut newest = Newest { db, edges, ids: Vec::new(), first, before, limit: page.limit };
     match (filter.endpoint.map(|number| pack(account, number)), filter.state) {
         (None, None) => {
@@ -466,7 +468,7 @@ fn scan(
 /// The newest deliveries out of several sets of rows.
 struct Newest<'a> {
     db: &'a Connection,
-    edges: Edges,
+    edges: Watermarks,
     ids: Vec<i64>,
     first: i64,
     before: i64,

@@ -10,7 +10,7 @@ use crate::model::AccountKey;
 use crate::store::deliveries::states::{CANCELLED, DEAD, DELIVERED, PENDING, state_of};
 use crate::store::layout::keys::{keys_of, unpack};
 use crate::store::sql::Connection;
-use crate::store::tx::watermarks::Edges;
+use crate::store::tx::watermarks::Watermarks;
 use crate::store::{StoreError, Sum};
 
 /// Rows of an index that a statement goes over; in builds for tests so few that every test of the sums turns pages.
@@ -49,7 +49,7 @@ pub fn sums(db: &Connection, account: AccountKey) -> Result<Vec<Sum>, StoreError
         sum.owed = sum.owed.saturating_add(count);
     };
     let [first, end] = keys_of(account);
-    let edge = Edges::of(db, account)?.before_deliveries();
+    let edge = Watermarks::of(db, account)?.before_deliveries();
     for sql in WALKS {
         let mut statement = db.prepare_cached(sql)?;
         let (mut after, mut seen) = ([first, i64::MAX, i64::MAX], PAGE);

@@ -11,7 +11,7 @@ use crate::store::export::{AccountLine, After, Cursor, Exported, Heads, Keys, Se
 use crate::store::packed::damaged;
 use crate::store::sql::Connection;
 use crate::store::transfer::export_page::{ExportPage, PageLines};
-use crate::store::tx::watermarks::Edges;
+use crate::store::tx::watermarks::Watermarks;
 use crate::store::vault::Vault;
 
 /// The next page of an account's lines. Without a cursor it begins with the account itself.
@@ -43,7 +43,7 @@ pub fn export(
             .position(|carry| carry.keys == after.keys())
             .ok_or_else(|| StoreError::Unavailable("a cursor of no room".to_owned()))?,
     };
-    let (mut after, edges) = (cursor.after, Edges::of(db, account)?);
+    let (mut after, edges) = (cursor.after, Watermarks::of(db, account)?);
     while let Some(carry) = carried.get(room) {
         let mut page = ExportPage {
             db,

@@ -5,7 +5,7 @@ use crate::store::{Answer, DeliveryFilter, DeliveryView, Page, Sum};
 
 /// What a manual change to a delivery came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turned {
+pub enum ManualOutcome {
     /// Done.
     Done,
     /// No such delivery.
@@ -29,7 +29,7 @@ pub trait Deliveries: Send + Sync {
     fn sums(&self, account: AccountKey, recount: bool) -> Answer<'_, Vec<Sum>>;
     /// Puts a dead or pending delivery up for an attempt now, out of its call's order; one under way is left alone. A
     /// dead one of a deleted endpoint is not in a state for that. The caller wakes the endpoint.
-    fn retry(&self, account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned>;
+    fn retry(&self, account: AccountKey, delivery: i64, now: Time) -> Answer<'_, ManualOutcome>;
     /// Calls a pending delivery off. The caller wakes the endpoint: the next one of the call may go.
-    fn cancel(&self, account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned>;
+    fn cancel(&self, account: AccountKey, delivery: i64, now: Time) -> Answer<'_, ManualOutcome>;
 }

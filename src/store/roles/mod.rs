@@ -29,7 +29,7 @@ pub use self::batches::Batches;
 pub use self::calls::Calls;
 pub use self::claims::Claims;
 pub use self::config_changes::ConfigChanges;
-pub use self::deliveries::{Deliveries, Turned};
+pub use self::deliveries::{Deliveries, ManualOutcome};
 pub use self::erasures::Erasures;
 pub use self::feed::Feed;
 pub use self::idempotency::{Idempotency, Idempotent};

@@ -2,7 +2,7 @@
 //!
 //! A key is a whole number whose upper bits are its account. SQLite needs nothing else. On PostgreSQL every table that can be
 //! divided over machines also has a column `account`, and every statement has to name it, so that one machine can be asked
-//! instead of all (`postgres/spread.rs` refuses, in tests, what does not). What PostgreSQL alone reads is a comment to
+//! instead of all (`postgres/sharding_check.rs` refuses, in tests, what does not). What PostgreSQL alone reads is a comment to
 //! SQLite, so SQLite takes each statement as it stands, at no cost:
 //!
 //! | written | SQLite reads | PostgreSQL reads |

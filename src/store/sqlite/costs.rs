@@ -11,13 +11,13 @@ use super::*;
 use crate::model::event::{Heard, HeardCall};
 use crate::model::{Call, Outcome, Step, Text};
 use crate::store::engine::database::NoQueues;
-use crate::store::{ConfigChanges, Incoming, Maintenance, What};
+use crate::store::{ConfigChanges, Incoming, Maintenance, Parsed};
 
 /// Notes every statement that the writer runs from now on.
 async fn note(store: &SqliteStore) -> Arc<Mutex<Vec<String>>> {
     let runs: Arc<Mutex<Vec<String>>> = Arc::default();
     let noted = Arc::clone(&runs);
-    let traced = store.database.write(Lane::Api, ACCOUNT, move |writer| {
+    let traced = store.database.write(Priority::Api, ACCOUNT, move |writer| {
         let note = move |event: TraceEvent<'_>| {
             if let TraceEvent::Profile(statement, _) = event {
                 noted.lock().unwrap().push(statement.sql().into_owned());
@@ -44,7 +44,7 @@ async fn numbers_cost_a_group_few_statements() {
                 call.agent.id = Some(Text::from("ann"));
             }
             let heard = HeardCall { step, at: None, call };
-            Incoming { what: What::heard([Heard::Call(Box::new(heard))]), ..says(0, Step::Ringing) }
+            Incoming { parsed: Parsed::events([Heard::Call(Box::new(heard))]), ..says(0, Step::Ringing) }
         };
         (from..from + 64).map(body).collect()
     };

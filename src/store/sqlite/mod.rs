@@ -35,10 +35,10 @@ use crate::store::calls::tombstones::Tombstones;
 use crate::store::config::account_row;
 use crate::store::config::accounts;
 use crate::store::config::accounts::Directory;
-use crate::store::engine::database::{Database, Desk, RoomStore, Writing};
+use crate::store::engine::database::{Database, Desk, SqlStore, Writing};
 use crate::store::engine::readers::Readers;
 use crate::store::engine::store::new_tag;
-use crate::store::engine::writer_thread::{Lane, WriterThread};
+use crate::store::engine::writer_thread::{Priority, WriterThread};
 use crate::store::maintenance::list;
 use crate::store::maintenance::upkeep;
 use crate::store::tx::purpose::Purpose;
@@ -114,7 +114,7 @@ impl Moving {
 }
 
 /// The embedded store.
-pub type SqliteStore = RoomStore<Sqlite>;
+pub type SqliteStore = SqlStore<Sqlite>;
 
 /// The threads and connections of a file.
 pub struct Sqlite {
@@ -128,7 +128,7 @@ impl Database for Sqlite {
 
     fn write<T: Send + 'static>(
         &self,
-        lane: Lane,
+        lane: Priority,
         account: AccountKey,
         work: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'static, T> {
@@ -336,7 +336,7 @@ mod tests {
     #[tokio::test]
     async fn work_that_breaks_off_leaves_nothing_behind() {
         let (_dir, store) = open();
-        let broken: Answer<'_, ()> = store.database.write(Lane::Api, AccountKey::NONE, |writer| {
+        let broken: Answer<'_, ()> = store.database.write(Priority::Api, AccountKey::NONE, |writer| {
             writer.write(|db, _| {
                 note(db, "half")?;
                 panic!("a bug")
@@ -345,7 +345,7 @@ mod tests {
         assert!(matches!(broken.await, Err(StoreError::Unknown(_))));
         store
             .database
-            .write(Lane::Api, AccountKey::NONE, |writer| writer.write(|db, _| note(db, "whole")))
+            .write(Priority::Api, AccountKey::NONE, |writer| writer.write(|db, _| note(db, "whole")))
             .await
             .unwrap();
         let names = store.database.read(AccountKey::NONE, |db| {
@@ -359,7 +359,7 @@ mod tests {
     async fn only_a_commit_that_reached_the_disk_proves_the_store() {
         let (_dir, store) = open();
         let look = |store: &SqliteStore| {
-            store.database.write(Lane::Chore, AccountKey::NONE, |writer| {
+            store.database.write(Priority::Chore, AccountKey::NONE, |writer| {
                 let synchronous: i64 =
                     writer.db().pragma_query_value(None, "synchronous", |row| row.get(0))?;
                 Ok((writer.proven.is_some(), synchronous))
@@ -375,7 +375,7 @@ mod tests {
         assert_eq!(look(&store).await, Ok((true, full)), "everything else does");
         store
             .database
-            .write(Lane::Api, AccountKey::NONE, |writer| writer.write(|db, _| note(db, "ready")))
+            .write(Priority::Api, AccountKey::NONE, |writer| writer.write(|db, _| note(db, "ready")))
             .await
             .unwrap_err();
         assert_eq!(

@@ -88,13 +88,13 @@ async fn endpoint(store: &SqliteStore, events: Vec<EventType>) -> i64 {
 }
 
 fn unreadable(received_at: Time) -> Incoming {
-    Incoming { received_at, what: What::Unreadable(String::new()), ..says(0, Step::Ringing) }
+    Incoming { received_at, parsed: Parsed::Unreadable(String::new()), ..says(0, Step::Ringing) }
 }
 
 fn batch(number: usize) -> Incoming {
     let batch = Batch { batch_id: Text::from(format!("b-{number}")), ..Batch::default() };
     let heard = HeardBatch { kind: EventType::BatchCompleted, at: None, batch };
-    Incoming { what: What::heard([Heard::Batch(Box::new(heard))]), ..says(0, Step::Ringing) }
+    Incoming { parsed: Parsed::events([Heard::Batch(Box::new(heard))]), ..says(0, Step::Ringing) }
 }
 
 pub(super) fn says(call: usize, step: Step) -> Incoming {
@@ -109,7 +109,7 @@ pub(super) fn says(call: usize, step: Step) -> Incoming {
         received_at: now(),
         raw: Bytes::new(),
         content_type: None,
-        what: What::heard([Heard::Call(Box::new(HeardCall { step, at: None, call }))]),
+        parsed: Parsed::events([Heard::Call(Box::new(HeardCall { step, at: None, call }))]),
     }
 }
 
@@ -223,7 +223,7 @@ async fn no_statement_walks_over_what_it_does_not_show() {
 
     // What lists do, on the connection that is traced.
     let tag = store.config(ACCOUNT).unwrap().account.tag;
-    let lists = store.database.write(Lane::Api, ACCOUNT, move |writer| {
+    let lists = store.database.write(Priority::Api, ACCOUNT, move |writer| {
         let db = &writer.desk.db;
         for after in [None, Some(100)] {
             let page = Page { after, limit: PAGE };
@@ -317,7 +317,7 @@ async fn no_removal_walks_over_what_it_leaves() {
         changed.shape.include_recording = !changed.shape.include_recording;
         store.put_endpoint(changed.clone(), None).await.unwrap();
     }
-    let crowd = store.database.write(Lane::Api, ACCOUNT, move |writer| {
+    let crowd = store.database.write(Priority::Api, ACCOUNT, move |writer| {
         writer.write(|db, _| {
             // Slots, shapes and counts of thousands of others, beside what the store has made itself.
             let numbers = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000)";
@@ -344,7 +344,7 @@ async fn no_removal_walks_over_what_it_leaves() {
     // A few tombstones of that go, in front of thousands of others.
     let remembered = Duration::from_secs(7200);
     store.set_repeat_memory(ACCOUNT, remembered, later).await.unwrap();
-    let crowd = store.database.write(Lane::Api, ACCOUNT, move |writer| {
+    let crowd = store.database.write(Priority::Api, ACCOUNT, move |writer| {
         writer.write(|db, _| {
             let numbers = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000)";
             let (own, other) = (pack(ACCOUNT, 1_000_000), pack(AccountKey(7), 0));
@@ -400,8 +400,8 @@ async fn no_step_walks_over_what_it_does_not_look_at() {
     }
     let call = Call { call_id: Text::from("+15551234567"), ..Call::default() };
     let heard = HeardCall { step: Step::Ended(Outcome::Completed), at: None, call };
-    let what = What::heard([Heard::Call(Box::new(heard))]);
-    commit(&store, vec![Incoming { what, ..says(0, Step::Ringing) }], Vec::new(), false).await;
+    let parsed = Parsed::events([Heard::Call(Box::new(heard))]);
+    commit(&store, vec![Incoming { parsed, ..says(0, Step::Ringing) }], Vec::new(), false).await;
     let quarantined = (0..OTHERS).map(|_| unreadable(now())).collect();
     commit(&store, quarantined, Vec::new(), false).await;
     for key in 0..OTHERS {
@@ -430,7 +430,7 @@ async fn no_step_walks_over_what_it_does_not_look_at() {
     let mut cursor = None;
     loop {
         let vault = Arc::clone(&store.vault);
-        let page = store.database.write(Lane::Api, ACCOUNT, move |writer| {
+        let page = store.database.write(Priority::Api, ACCOUNT, move |writer| {
             export::export(&writer.desk.db, &vault, ACCOUNT, Secrets::Clear, cursor)
         });
         let page = page.await.unwrap();
@@ -505,7 +505,7 @@ fn calls_of(store: &SqliteStore, batch: i64, contact: usize, step: Step) -> Inco
         Some(Text::from(id::format(Kind::Batch, store.config(ACCOUNT).unwrap().account.tag, batch)));
     call.contact.phone = Some(Text::from(format!("+1555{contact}")));
     Incoming {
-        what: What::heard([Heard::Call(Box::new(HeardCall { step, at: None, call }))]),
+        parsed: Parsed::events([Heard::Call(Box::new(HeardCall { step, at: None, call }))]),
         ..says(0, step)
     }
 }
@@ -524,7 +524,7 @@ async fn no_batch_walks_over_another() {
     commit(&store, all, Vec::new(), true).await;
     let half = (0..OTHERS / 2).map(|at| calls_of(&store, big, at, ended(Outcome::Failed))).collect();
     commit(&store, half, Vec::new(), true).await;
-    let crowd = store.database.write(Lane::Api, ACCOUNT, move |writer| {
+    let crowd = store.database.write(Priority::Api, ACCOUNT, move |writer| {
         writer.write(|db, _| {
             let numbers = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000)";
             let columns = "id, account, state, intake, total, taken_in, succeeded, failed, max_attempts, created_at, \
@@ -562,7 +562,7 @@ async fn no_batch_walks_over_another() {
     while store.maintain(late).await.unwrap().more {}
     store.set_retention(ACCOUNT, Some(kept), late).await.unwrap();
     while store.maintain(late.after(kept * 3)).await.unwrap().more {}
-    let lists = store.database.write(Lane::Api, ACCOUNT, move |writer| {
+    let lists = store.database.write(Priority::Api, ACCOUNT, move |writer| {
         let db = &writer.desk.db;
         let range = [pack(ACCOUNT, 0), pack(AccountKey(ACCOUNT.0 + 1), 0)];
         batches::views(db, "id > ?1 AND id < ?2", range, PAGE)?;
@@ -598,7 +598,7 @@ async fn no_replay_and_no_hold_walks_over_what_it_does_not_touch() {
     waiting.delivering.wait = Some(wait);
     store.put_endpoint(waiting, None).await.unwrap();
     calls(&store, 20_000, OTHERS, Outcome::Completed, None).await;
-    let crowd = store.database.write(Lane::Api, ACCOUNT, move |writer| {
+    let crowd = store.database.write(Priority::Api, ACCOUNT, move |writer| {
         writer.write(|db, _| {
             let numbers = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000)";
             let (first, event) = (pack(AccountKey(7), 0), pack(ACCOUNT, 5));
@@ -629,13 +629,13 @@ async fn no_replay_and_no_hold_walks_over_what_it_does_not_touch() {
     let mut complete = heard_again(20_001);
     complete.call.recording.url = Some(Text::from("https://r"));
     let complete =
-        Incoming { what: What::heard([Heard::Call(Box::new(complete))]), ..says(0, Step::Ringing) };
+        Incoming { parsed: Parsed::events([Heard::Call(Box::new(complete))]), ..says(0, Step::Ringing) };
     assert_eq!(commit(&store, vec![complete], Vec::new(), true).await.len(), 1, "it is let go");
     let held = i64::try_from(20 + OTHERS + 5).unwrap();
     store.retry(ACCOUNT, held, now()).await.unwrap();
     store.cancel(ACCOUNT, held + 1, now()).await.unwrap();
     let tag = store.config(ACCOUNT).unwrap().account.tag;
-    let lists = store.database.write(Lane::Api, ACCOUNT, move |writer| {
+    let lists = store.database.write(Priority::Api, ACCOUNT, move |writer| {
         let page = Page { after: None, limit: PAGE };
         replays::replays(&writer.desk.db, ACCOUNT, page)?;
         replays::replay(&writer.desk.db, ACCOUNT, 1)?;
@@ -663,7 +663,7 @@ type Counted = Arc<Mutex<BTreeMap<String, i32>>>;
 async fn trace(store: &SqliteStore) -> Counted {
     let counted: Counted = Arc::default();
     let count = Arc::clone(&counted);
-    let traced = store.database.write(Lane::Api, ACCOUNT, move |writer| {
+    let traced = store.database.write(Priority::Api, ACCOUNT, move |writer| {
         // Counted anew for each run, so nothing prepared may be kept.
         writer.db().set_prepared_statement_cache_capacity(0);
         let note = move |event: TraceEvent<'_>| {

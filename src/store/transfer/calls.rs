@@ -20,7 +20,7 @@ use crate::store::layout::keys::{pack, unpack};
 use crate::store::packed::{pack_bytes, unpack_text};
 use crate::store::reads::pages;
 use crate::store::sql::OptionalExtension;
-use crate::store::tx::watermarks::Edges;
+use crate::store::tx::watermarks::Watermarks;
 
 pub fn give(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
     let db = page.db;
@@ -81,7 +81,7 @@ pub fn take(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, 
     }
     context.must_be_open()?;
     let event = context.number(Kind::Event, &line.event)?;
-    let is_there = Edges::of(db, context.account)?.has_event(event);
+    let is_there = Watermarks::of(db, context.account)?.has_event(event);
     if !is_there || is_of_call(context, event, Some(number))? != Some(true) {
         return wrong("no_such_event", "Its last event did not come before it.");
     }

@@ -11,14 +11,14 @@ use crate::model::{DeliveryState, Time};
 use crate::store::StoreError;
 use crate::store::config::endpoint_counters;
 use crate::store::deliveries::open_rows::{self, ImportedRow, PlannedDelivery};
-use crate::store::deliveries::states::{BEHIND, CLAIMABLE, HELD, WAITING, state_of};
+use crate::store::deliveries::states::{BLOCKED, CLAIMABLE, DEFERRED, REPLAYED, state_of};
 use crate::store::deliveries::{body_rows, deferral_rows, replayed_rows, replays, settled_rows};
 use crate::store::export::DeliveryLine;
 use crate::store::layout::codec::{pack_attempt, unpack_attempts};
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::packed::unpack_bytes;
 use crate::store::sql::{Connection, OptionalExtension, params};
-use crate::store::tx::watermarks::Edges;
+use crate::store::tx::watermarks::Watermarks;
 
 /// A delivery's row in either table.
 struct Row {
@@ -121,8 +121,8 @@ fn line_of(page: &ExportPage<'_>, id: i64, has_replayed: bool) -> Result<Deliver
         due: row.open.map(|(_, _, due)| Time::from_micros(due)),
         order: order.map(|call| page.id(Kind::Call, call)),
         // One that is under way is as one whose turn it is: nobody owns it anywhere else.
-        waits: row.open.is_some_and(|(_, state, _)| state == WAITING),
-        held: row.open.is_some_and(|(_, state, _)| state == HELD),
+        waits: row.open.is_some_and(|(_, state, _)| state == BLOCKED),
+        held: row.open.is_some_and(|(_, state, _)| state == DEFERRED),
         says: says.map(|position| page.id(Kind::Event, position)),
         replay_id: replay.map(|replay| page.id(Kind::Replay, replay)),
         attempts: unpack_attempts(row.attempts.as_deref()),
@@ -136,7 +136,7 @@ pub fn take(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, 
     let (db, key) = (context.db, context.key(Kind::Delivery, &line.id)?);
     let event = context.number(Kind::Event, &line.event_id)?;
     let endpoint = context.key(Kind::Endpoint, &line.endpoint_id)?;
-    let edges = Edges::of(db, context.account)?;
+    let edges = Watermarks::of(db, context.account)?;
     if let Some(known) = recorded(db, &edges, key)? {
         return is_known(known == (endpoint, event));
     }
@@ -170,7 +170,7 @@ pub fn take(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, 
 }
 
 /// The endpoint and the event of the delivery that is there under this key.
-fn recorded(db: &Connection, edges: &Edges, key: i64) -> Result<Option<(i64, i64)>, StoreError> {
+fn recorded(db: &Connection, edges: &Watermarks, key: i64) -> Result<Option<(i64, i64)>, StoreError> {
     for table in ["open", "settled"] {
         let known: Option<(i64, i64)> = db
             .prepare_cached(&format!("SELECT endpoint, event FROM {table} WHERE id = ? /*account of ?1*/"))?
@@ -201,7 +201,7 @@ struct Links {
 /// Finds what a line names, and checks that it came before it and belongs together.
 fn check_links(
     context: &ImportContext<'_>,
-    edges: &Edges,
+    edges: &Watermarks,
     line: &DeliveryLine,
     [delivery, event, endpoint]: [i64; 3],
 ) -> Result<Links, Refused> {
@@ -258,10 +258,10 @@ fn take_open(context: &ImportContext<'_>, line: &DeliveryLine, links: &Links) ->
     let due = line.due.unwrap_or(context.import.now).as_micros();
     let tries = line.attempts.last().map_or(0, |last| last.number);
     let state = match (line.held, waits) {
-        (true, _) => HELD,
-        (false, true) => WAITING,
+        (true, _) => DEFERRED,
+        (false, true) => BLOCKED,
         // What was planned once more goes behind all else until it is first tried.
-        (false, false) if replay.is_some() && tries == 0 => BEHIND,
+        (false, false) if replay.is_some() && tries == 0 => REPLAYED,
         (false, false) => CLAIMABLE,
     };
     let attempts: Vec<u8> = line.attempts.iter().flat_map(pack_attempt).collect();

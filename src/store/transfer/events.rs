@@ -14,7 +14,7 @@ use crate::store::export::EventLine;
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::packed::{damaged, pack_bytes, unpack_text};
 use crate::store::sql::{Connection, OptionalExtension};
-use crate::store::tx::watermarks::Edges;
+use crate::store::tx::watermarks::Watermarks;
 
 pub fn give(page: &mut ExportPage<'_>) -> Result<(), StoreError> {
     let mut statement = page.db.prepare_cached(
@@ -60,7 +60,7 @@ pub fn take(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, 
         .prepare_cached("SELECT kind, at FROM events WHERE id = ? /*account of ?1*/")?
         .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let edges = Edges::of(db, context.account)?;
+    let edges = Watermarks::of(db, context.account)?;
     match known {
         Some(known) if edges.has_event(number) => {
             return is_known(known == (kind.code(), line.timestamp.as_micros()));

@@ -10,7 +10,7 @@ use crate::store::export::{After, Heads, Secrets, line};
 use crate::store::layout::keys::pack;
 use crate::store::packed::damaged;
 use crate::store::sql::Connection;
-use crate::store::tx::watermarks::Edges;
+use crate::store::tx::watermarks::Watermarks;
 use crate::store::vault::Vault;
 
 /// Records of one page, and the bytes after which it ends: each is a read of a few milliseconds.
@@ -32,7 +32,7 @@ pub struct ExportPage<'a> {
     /// How far.
     pub heads: Heads,
     /// What is gone.
-    pub edges: Edges,
+    pub edges: Watermarks,
     /// Where the page begins.
     pub after: Option<After>,
     /// What was given.

@@ -18,7 +18,7 @@ ALTER TABLE accounts ADD COLUMN retention_set_at INTEGER NOT NULL DEFAULT 0;
 
 /// The edges of an account. Where rows are removed one by one they hide nothing.
 #[derive(Clone, Copy, Debug)]
-pub struct Edges {
+pub struct Watermarks {
     account: AccountKey,
     /// The last event of the feed that is gone.
     pub events: i64,
@@ -26,7 +26,7 @@ pub struct Edges {
     pub deliveries: i64,
 }
 
-impl Edges {
+impl Watermarks {
     /// As they are in the transaction, or on the snapshot.
     pub fn of(db: &Connection, account: AccountKey) -> Result<Self, StoreError> {
         let found = match db.drops_by_age() {

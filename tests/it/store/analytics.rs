@@ -10,7 +10,7 @@ use postcall::model::event::{Heard, HeardCall};
 use postcall::model::time::Millis;
 use postcall::model::{AccountKey, Call, Outcome, Raw, Step, Text, Time};
 use postcall::store::analytics::{Grain, Mentioned, Setting, Span, Subject, TextPage};
-use postcall::store::{Booked, CallFilter, Group, Page, Queues, Recorded, What};
+use postcall::store::{Booked, CallFilter, Group, Page, Parsed, Queues, Recorded};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -18,10 +18,10 @@ use super::scene::{Fixture, Scene, heard, says};
 
 const ENDED: Step = Step::Ended(Outcome::Completed);
 
-fn with(call_id: &str, step: Step, fill: impl FnOnce(&mut Call)) -> What {
+fn with(call_id: &str, step: Step, fill: impl FnOnce(&mut Call)) -> Parsed {
     let mut heard = heard(call_id, step);
     fill(&mut heard.call);
-    What::heard(vec![Heard::Call(Box::new(heard))])
+    Parsed::events(vec![Heard::Call(Box::new(heard))])
 }
 
 fn time(text: &str) -> Time {
@@ -45,7 +45,7 @@ async fn total<F: Fixture>(scene: &Scene<F>, subject: Subject, span: Span) -> Ta
 }
 
 /// What a group booked beside calls and deliveries.
-async fn booked<F: Fixture>(scene: &Scene<F>, what: What) -> Booked {
+async fn booked<F: Fixture>(scene: &Scene<F>, what: Parsed) -> Booked {
     let group =
         Arc::new(Group { now: scene.now, incoming: vec![scene.incoming(what)], settlements: Vec::new() });
     let committed = scene.store.commit(group, Arc::clone(&scene.room) as Arc<dyn Queues>).await.unwrap();
@@ -88,7 +88,7 @@ pub async fn a_call_counts_once_and_as_it_stands<F: Fixture>(mut scene: Scene<F>
     let mut later = heard("a", ENDED);
     corrected(&mut later.call);
     later.at = Some(time("2026-02-28T01:00:00Z"));
-    scene.hear([What::heard(vec![Heard::Call(Box::new(later))])]).await;
+    scene.hear([Parsed::events(vec![Heard::Call(Box::new(later))])]).await;
     assert!(total(&scene, Subject::Account, day).await.is_zero());
     let tally = total(&scene, Subject::Account, days("2026-02-28", "2026-03-01")).await;
     assert_eq!((tally.ended(), tally.costs()), (1, (1, 500_000)));
@@ -110,9 +110,9 @@ pub async fn what_is_booked_is_said_and_only_that<F: Fixture>(scene: Scene<F>) {
     let summary = |call: &mut Call| call.analysis.summary = Some(Text::from("short"));
     assert_eq!(booked(&scene, with("a", ENDED, summary)).await, Booked::default(), "news, but in no number");
     assert_eq!(booked(&scene, says("b", ENDED)).await, numbers);
-    let test = What::Test(Box::new(heard("c", ENDED)));
+    let test = Parsed::Test(Box::new(heard("c", ENDED)));
     assert_eq!(booked(&scene, test).await, Booked::default());
-    assert_eq!(booked(&scene, What::Unreadable("no".to_owned())).await, Booked::default());
+    assert_eq!(booked(&scene, Parsed::Unreadable("no".to_owned())).await, Booked::default());
     scene.finish().await;
 }
 
@@ -341,7 +341,7 @@ pub fn numbers_agree_with_a_recount_in_any_order<F: Fixture>() {
             let mut bodies = bodies.into_iter();
             for size in sizes {
                 let group = bodies.by_ref().take(size);
-                scene.hear(group.map(|heard| What::heard([Heard::Call(Box::new(heard))]))).await;
+                scene.hear(group.map(|heard| Parsed::events([Heard::Call(Box::new(heard))]))).await;
                 scene.wait(1800);
                 let kept = scene.store.rows(scene.account, false).await.unwrap();
                 prop_assert_eq!(kept, scene.store.rows(scene.account, true).await.unwrap());

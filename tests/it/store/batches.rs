@@ -11,7 +11,7 @@ use postcall::model::id::{self, Kind};
 use postcall::model::{Call, EventBody, EventType, Outcome, Secret, Step, Text, Time};
 use postcall::store::batches::{BatchState, BatchView, Contact, Failure, Given, NewBatch, Opened, Reporters};
 use postcall::store::export::Secrets;
-use postcall::store::{CallFilter, CallView, Incoming, Page, What};
+use postcall::store::{CallFilter, CallView, Incoming, Page, Parsed};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -102,7 +102,7 @@ impl<F: Fixture> Run<F> {
         call.batch_id = Some(Text::from(id::format(Kind::Batch, tag, self.batch)));
         call.contact.phone = Some(phone(name % (CONTACTS + 1)));
         let at = at.and_then(Time::from_seconds);
-        let what = What::heard([Heard::Call(Box::new(HeardCall { step, at, call }))]);
+        let what = Parsed::events([Heard::Call(Box::new(HeardCall { step, at, call }))]);
         Incoming { source: self.sources[usize::from(second)], ..self.scene.incoming(what) }
     }
 

@@ -2,7 +2,7 @@
 
 use postcall::ledger::Next;
 use postcall::model::{DeliveryState, Outcome, Step};
-use postcall::store::Turned;
+use postcall::store::ManualOutcome;
 
 use super::scene::{Fixture, Scene, numbers, says};
 
@@ -12,7 +12,7 @@ pub async fn a_retry_does_not_wait_for_its_time<F: Fixture>(scene: Scene<F>) {
     let endpoint = scene.endpoint(|_| {}).await;
     let owned = scene.step("c-1", ENDED).await;
     scene.settle(&owned[0], Next::RetryAt(scene.later(3600))).await;
-    assert_eq!(scene.retry(1).await, Turned::Done);
+    assert_eq!(scene.retry(1).await, ManualOutcome::Done);
     assert_eq!(scene.delivery(1).await.next_attempt_at, Some(scene.now));
     let claimed = scene.claim(endpoint, 9).await;
     assert_eq!((claimed[0].attempt, claimed[0].body.get().as_deref()), (2, Some(&b"body of attempt 1"[..])));
@@ -26,7 +26,7 @@ pub async fn a_retry_out_of_line_lets_the_next_one_go<F: Fixture>(scene: Scene<F
     let first = scene.step("c-1", Step::Answered).await;
     scene.step("c-1", ENDED).await;
     scene.settle(&first[0], Next::RetryAt(scene.later(3600))).await;
-    assert_eq!(scene.retry(1).await, Turned::Done);
+    assert_eq!(scene.retry(1).await, ManualOutcome::Done);
     let claimed = scene.claim(endpoint, 9).await;
     assert_eq!(numbers(&claimed), [1, 2]);
     assert_eq!(claimed[0].ordered_call, None);
@@ -41,7 +41,7 @@ pub async fn a_waiting_one_can_be_sent_before_its_turn<F: Fixture>(scene: Scene<
     let endpoint = scene.endpoint(|_| {}).await;
     let first = scene.step("c-1", Step::Initiated).await;
     scene.hear([says("c-1", Step::Answered), says("c-1", ENDED)]).await;
-    assert_eq!(scene.retry(2).await, Turned::Done);
+    assert_eq!(scene.retry(2).await, ManualOutcome::Done);
     let second = scene.claim(endpoint, 9).await;
     assert_eq!(numbers(&second), [2]);
     assert!(
@@ -57,7 +57,7 @@ pub async fn one_that_is_under_way_is_left_alone<F: Fixture>(mut scene: Scene<F>
     let endpoint = scene.endpoint(|_| {}).await;
     let owned = scene.step("c-1", Step::Answered).await;
     scene.step("c-1", ENDED).await;
-    assert_eq!(scene.retry(1).await, Turned::Done, "it is being attempted");
+    assert_eq!(scene.retry(1).await, ManualOutcome::Done, "it is being attempted");
     assert!(scene.claim(endpoint, 9).await.is_empty());
     scene.settle(&owned[0], Next::RetryAt(scene.later(10))).await;
     assert!(scene.claim(endpoint, 9).await.is_empty(), "nothing passes it");
@@ -76,7 +76,7 @@ pub async fn a_dead_one_rises_again<F: Fixture>(mut scene: Scene<F>) {
     let second = scene.claim(endpoint, 9).await;
     scene.settle(&second[0], Next::Dead).await;
     for number in [1, 2] {
-        assert_eq!(scene.retry(number).await, Turned::Done);
+        assert_eq!(scene.retry(number).await, ManualOutcome::Done);
     }
     let sum = scene.sum(endpoint).await;
     assert_eq!((sum.owed, sum.dead, sum.pending), (2, 0, 2));
@@ -95,7 +95,7 @@ pub async fn a_dead_one_rises_again<F: Fixture>(mut scene: Scene<F>) {
     let view = scene.delivery(2).await;
     assert_eq!(view.state, DeliveryState::Delivered);
     assert_eq!(view.attempts.iter().map(|attempt| attempt.number).collect::<Vec<_>>(), [1, 2, 3]);
-    assert_eq!(scene.retry(1).await, Turned::Done, "as often as somebody likes");
+    assert_eq!(scene.retry(1).await, ManualOutcome::Done, "as often as somebody likes");
     let sum = scene.sum(endpoint).await;
     assert_eq!((sum.owed, sum.dead, sum.delivered, sum.pending), (3, 0, 1, 2));
     scene.finish().await;
@@ -106,11 +106,11 @@ pub async fn what_is_over_cannot_be_retried<F: Fixture>(scene: Scene<F>) {
     let owned = scene.hear([says("a", ENDED), says("b", ENDED)]).await.owned;
     scene.settle(&owned[0], Next::Delivered).await;
     scene.cancel(2).await;
-    assert_eq!(scene.retry(1).await, Turned::WrongState(DeliveryState::Delivered));
-    assert_eq!(scene.retry(2).await, Turned::WrongState(DeliveryState::Cancelled));
+    assert_eq!(scene.retry(1).await, ManualOutcome::WrongState(DeliveryState::Delivered));
+    assert_eq!(scene.retry(2).await, ManualOutcome::WrongState(DeliveryState::Cancelled));
     for number in [0, -1, 3, i64::MAX] {
-        assert_eq!(scene.retry(number).await, Turned::Missing);
-        assert_eq!(scene.cancel(number).await, Turned::Missing);
+        assert_eq!(scene.retry(number).await, ManualOutcome::Missing);
+        assert_eq!(scene.cancel(number).await, ManualOutcome::Missing);
     }
     scene.finish().await;
 }
@@ -121,9 +121,9 @@ pub async fn a_dead_one_of_a_deleted_endpoint_stays_dead<F: Fixture>(scene: Scen
     let owned = scene.step("a", ENDED).await;
     scene.settle(&owned[0], Next::Dead).await;
     assert!(scene.store.delete_endpoint(scene.account, endpoint, scene.now).await.unwrap());
-    assert_eq!(scene.retry(1).await, Turned::WrongState(DeliveryState::Dead));
+    assert_eq!(scene.retry(1).await, ManualOutcome::WrongState(DeliveryState::Dead));
     scene.tidy_up().await;
-    assert_eq!(scene.retry(1).await, Turned::WrongState(DeliveryState::Dead));
+    assert_eq!(scene.retry(1).await, ManualOutcome::WrongState(DeliveryState::Dead));
     assert_eq!(scene.sum(endpoint).await.dead, 1);
     scene.finish().await;
 }
@@ -141,12 +141,12 @@ pub async fn any_pending_one_can_be_called_off<F: Fixture>(mut scene: Scene<F>) 
     scene.room.set(0);
     scene.step("free", ENDED).await;
     for number in [1, 2, 6, 7] {
-        assert_eq!(scene.cancel(number).await, Turned::Done, "{number}");
+        assert_eq!(scene.cancel(number).await, ManualOutcome::Done, "{number}");
         assert_eq!(scene.state(number).await, DeliveryState::Cancelled);
-        assert_eq!(scene.cancel(number).await, Turned::WrongState(DeliveryState::Cancelled));
+        assert_eq!(scene.cancel(number).await, ManualOutcome::WrongState(DeliveryState::Cancelled));
     }
-    assert_eq!(scene.cancel(4).await, Turned::WrongState(DeliveryState::Dead));
-    assert_eq!(scene.cancel(5).await, Turned::WrongState(DeliveryState::Delivered));
+    assert_eq!(scene.cancel(4).await, ManualOutcome::WrongState(DeliveryState::Dead));
+    assert_eq!(scene.cancel(5).await, ManualOutcome::WrongState(DeliveryState::Delivered));
     assert_eq!(scene.delivery(2).await.attempts.len(), 1, "what was tried stays on record");
     scene.wait(10);
     assert!(scene.claim(endpoint, 9).await.is_empty());

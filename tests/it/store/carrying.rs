@@ -9,7 +9,7 @@ use postcall::ledger::Next;
 use postcall::model::endpoint::EndpointState;
 use postcall::model::{AccountKey, DeliveryState, Outcome, Step};
 use postcall::store::export::{Import, Imported, Secrets, WireRules};
-use postcall::store::{DeliveryFilter, Store, What};
+use postcall::store::{DeliveryFilter, Parsed, Store};
 
 use super::erasing::{PHONE, SECRET, finish, person, with};
 use super::scene::{Fixture, Scene, attempted, says, source};
@@ -78,7 +78,7 @@ async fn furnish<F: Fixture>(scene: &mut Scene<F>) {
     scene.hear([with("e", ENDED, PHONE, SECRET)]).await;
     scene.store.erase(scene.account, person(PHONE), scene.now).await.unwrap();
     finish(scene).await;
-    scene.hear([What::Test(Box::new(super::scene::heard("t", ENDED)))]).await;
+    scene.hear([Parsed::Test(Box::new(super::scene::heard("t", ENDED)))]).await;
     scene.store.delete_endpoint(scene.account, gone, scene.now).await.unwrap();
     finish(scene).await;
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use postcall::store::postgres::spread::{LOCAL, divided};
+use postcall::store::postgres::sharding_check::{LOCAL, divided};
 use postcall::store::postgres::tables::TABLES;
 
 use super::postgres::Postgres;

@@ -12,7 +12,7 @@ use postcall::model::{
 };
 use postcall::store::batches::{BatchState, Contact, Given, NewBatch, Opened};
 use postcall::store::erasure::Erasure;
-use postcall::store::{DeliveryFilter, EndpointRef, Idempotent, Incoming, Page, Settlement, Sum, What};
+use postcall::store::{DeliveryFilter, EndpointRef, Idempotent, Incoming, Page, Parsed, Settlement, Sum};
 
 use super::scene::{Fixture, Scene, attempted, done, heard, numbers, says};
 
@@ -27,7 +27,7 @@ pub fn person(phone: &str) -> Mention {
 }
 
 /// A step of a call with this person, who says things.
-pub fn with(call_id: &str, step: Step, phone: &str, said: &str) -> What {
+pub fn with(call_id: &str, step: Step, phone: &str, said: &str) -> Parsed {
     let mut heard = heard(call_id, step);
     heard.call.contact.phone = Some(Text::from(phone));
     heard.call.contact.name = Some(Text::from(said));
@@ -37,7 +37,7 @@ pub fn with(call_id: &str, step: Step, phone: &str, said: &str) -> What {
     heard.call.variables.set(Text::from("note"), Raw::from_value(&said));
     heard.call.metadata.set(Text::from("crm"), Raw::from_value(&said));
     heard.call.line.number = Some(Text::from("+15550000000"));
-    What::heard(vec![Heard::Call(Box::new(heard))])
+    Parsed::events(vec![Heard::Call(Box::new(heard))])
 }
 
 /// An attempt whose answer quotes what it was told.
@@ -94,20 +94,20 @@ pub async fn a_person_is_erased_everywhere<F: Fixture>(mut scene: Scene<F>) {
     let mut other = heard("d", ENDED);
     other.call.contact.name = Some(Text::from("Zoe"));
     other.call.line.number = Some(Text::from(PHONE));
-    let others = scene.hear([What::heard(vec![Heard::Call(Box::new(other))])]).await.owned;
+    let others = scene.hear([Parsed::events(vec![Heard::Call(Box::new(other))])]).await.owned;
     // An update of the first call that says nothing of who it is, waiting for nobody.
     let update = scene.hear([with("a", ENDED, PHONE, SECRET)]).await.owned;
     let mut batch = Batch { batch_id: Text::from("b-1"), ..Batch::default() };
     batch.metadata.set(Text::from("last"), Raw::from_value(&format!("{SECRET} 001 555 123 4567")));
     let told = HeardBatch { kind: EventType::BatchCompleted, at: None, batch };
-    let batch = scene.hear([What::heard(vec![Heard::Batch(Box::new(told))])]).await.owned;
+    let batch = scene.hear([Parsed::events(vec![Heard::Batch(Box::new(told))])]).await.owned;
     let mut test = heard("t", ENDED);
     test.call.contact.phone = Some(Text::from(PHONE));
     test.call.contact.name = Some(Text::from(SECRET));
-    scene.hear([What::Test(Box::new(test))]).await;
-    let mut unreadable = scene.incoming(What::Unreadable("no".to_owned()));
+    scene.hear([Parsed::Test(Box::new(test))]).await;
+    let mut unreadable = scene.incoming(Parsed::Unreadable("no".to_owned()));
     unreadable.raw = format!("{SECRET}, 555.123.4567 or +1 555.123.4567").into();
-    let mut foreign = scene.incoming(What::Unreadable("no".to_owned()));
+    let mut foreign = scene.incoming(Parsed::Unreadable("no".to_owned()));
     foreign.raw = "somebody else, +1 555 123 45678".into();
     scene.commit(vec![unreadable, foreign], Vec::new()).await;
     for (key, answer) in
@@ -387,7 +387,7 @@ pub async fn a_contact_goes_and_its_batch_can_end<F: Fixture>(scene: Scene<F>) {
     let mut call = heard("c", ENDED);
     call.call.batch_id = Some(Text::from(id::format(Kind::Batch, store.accounts()[0].account.tag, batch)));
     call.call.contact.phone = Some(Text::from("+15550002222"));
-    scene.hear([What::heard(vec![Heard::Call(Box::new(call))])]).await;
+    scene.hear([Parsed::events(vec![Heard::Call(Box::new(call))])]).await;
     let view = store.batch(account, batch).await.unwrap().unwrap();
     assert_eq!(view.state, BatchState::Completed);
     assert_eq!((view.tally.succeeded, view.tally.failed), (1, 1));
@@ -447,7 +447,7 @@ pub async fn nothing_of_an_erased_person_is_left<F: Fixture>(scene: Scene<F>) {
     scene
         .hear((0..40).map(|call| with(&format!("0-{call}"), ENDED, PHONE, &format!("{SECRET} again"))))
         .await;
-    let mut body = scene.incoming(What::Unreadable("no".to_owned()));
+    let mut body = scene.incoming(Parsed::Unreadable("no".to_owned()));
     body.raw = format!("{PHONE} {}", SECRET.repeat(3000)).into();
     scene.commit(vec![body], Vec::new()).await;
     let page = postcall::store::Page { after: None, limit: 200 };

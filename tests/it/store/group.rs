@@ -11,7 +11,7 @@ use postcall::ledger::Next;
 use postcall::metrics::Metrics;
 use postcall::model::{DeliveryState, DialectName, EventType, Outcome, Step};
 use postcall::store::ingest::group::GroupWriter;
-use postcall::store::{EndpointRef, Group, Incoming, Page, Place, Settlement, StoreError, What};
+use postcall::store::{EndpointRef, Group, Incoming, Page, Parsed, Place, Settlement, StoreError};
 use tokio::task::JoinHandle;
 
 use super::scene::{Fixture, Room, Scene, attempted, done, endpoint as made, numbers, says, source};
@@ -247,7 +247,7 @@ pub async fn only_so_much_may_wait<F: Fixture>(scene: Scene<F>) {
     let huge = Incoming { raw: Bytes::from(vec![b' '; 65 << 20]), ..body(10) };
     assert_eq!(rig.writer.record(huge).await, Ok(done(Recorded, 0)), "one alone may be larger than all");
     assert_eq!(
-        rig.writer.record(scene.incoming(What::Unreadable("x".to_owned()))).await,
+        rig.writer.record(scene.incoming(Parsed::Unreadable("x".to_owned()))).await,
         Ok(done(Quarantined, 0))
     );
     let page = Page { after: None, limit: 10 };
@@ -260,7 +260,7 @@ async fn quiet<F: Fixture>(scene: &Scene<F>) -> impl Fn(usize) -> Incoming + use
     let account = scene.other_account("quiet").await;
     let source = scene.store.put_source(source(account), None).await.unwrap().unwrap().number;
     let one = scene.incoming(says("", ENDED));
-    move |call| Incoming { account, source, what: says(&format!("q-{call}"), ENDED), ..one.clone() }
+    move |call| Incoming { account, source, parsed: says(&format!("q-{call}"), ENDED), ..one.clone() }
 }
 
 /// One account has many groups' worth waiting: another's body goes with the next group all the same.
@@ -342,7 +342,7 @@ pub async fn a_body_of_tiny_fields_counts_as_what_it_takes_parsed<F: Fixture>(sc
         let raw = Bytes::from(format!("{{\"callId\":\"c-{call}\"{fields}}}"));
         assert!(raw.len() < 1 << 20);
         let Reading::Events(heard) = dialect::get(DialectName::Cllr).read(&raw) else { panic!("readable") };
-        Incoming { raw, ..scene.incoming(What::heard(heard)) }
+        Incoming { raw, ..scene.incoming(Parsed::events(heard)) }
     };
     let recorded = rig.together((0..16).map(body).collect()).await;
     let taken = recorded.iter().filter(|recorded| recorded.is_ok()).count();

@@ -6,7 +6,7 @@ use postcall::ledger::Next;
 use postcall::model::endpoint::{Part, Wait};
 use postcall::model::event::Heard;
 use postcall::model::{Call, DeliveryState, EventBody, EventType, Outcome, Step, Text};
-use postcall::store::{DeliveryFilter, Owned, What};
+use postcall::store::{DeliveryFilter, Owned, Parsed};
 
 use super::scene::{Fixture, Scene, attempted, heard, numbers, says};
 
@@ -23,10 +23,10 @@ async fn waiting<F: Fixture>(scene: &Scene<F>, parts: &[Part], ordered: bool) ->
 }
 
 /// The end of a call once more, with what the vendor sends later.
-fn later(call: &str, fill: impl FnOnce(&mut Call)) -> What {
+fn later(call: &str, fill: impl FnOnce(&mut Call)) -> Parsed {
     let mut body = heard(call, ENDED);
     fill(&mut body.call);
-    What::heard([Heard::Call(Box::new(body))])
+    Parsed::events([Heard::Call(Box::new(body))])
 }
 
 fn recording(call: &mut Call) {
@@ -160,7 +160,7 @@ pub async fn a_late_step_may_bring_what_is_waited_for<F: Fixture>(scene: Scene<F
         assert!(scene.step(call, ENDED).await.is_empty());
         let mut late = heard(call, Step::Answered);
         recording(&mut late.call);
-        let owned = scene.hear([What::heard([Heard::Call(Box::new(late))])]).await.owned;
+        let owned = scene.hear([Parsed::events([Heard::Call(Box::new(late))])]).await.owned;
         let end = owned.iter().find(|it| it.event.kind == EventType::CallEnded).expect("the end goes");
         assert_eq!(says_all(end), (EventType::CallEnded, end.event.position, true, false, true));
         let after = scene.settle(end, Next::Delivered).await.owned;

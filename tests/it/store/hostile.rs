@@ -15,7 +15,7 @@ use postcall::model::{AccountKey, Batch, EventType, Outcome, Raw, Secret, Step, 
 use postcall::store::analytics::{Setting, TextPage};
 use postcall::store::batches::{BatchState, Contact, Failure, Given, NewBatch, Opened};
 use postcall::store::export::Secrets;
-use postcall::store::{DeliveryFilter, Page, StoreError, What};
+use postcall::store::{DeliveryFilter, Page, Parsed, StoreError};
 use serde_json::{Value, json};
 
 use super::carrying::{export, import};
@@ -86,11 +86,11 @@ async fn give<F: Fixture>(
     batch
 }
 
-fn of_batch(batch: &Text, call: &str, contact: usize, step: Step) -> What {
+fn of_batch(batch: &Text, call: &str, contact: usize, step: Step) -> Parsed {
     let mut body = heard(call, step);
     body.call.batch_id = Some(batch.clone());
     body.call.contact.phone = Some(Text::from(format!("+1555{contact:06}")));
-    What::heard([Heard::Call(Box::new(body))])
+    Parsed::events([Heard::Call(Box::new(body))])
 }
 
 /// An account with something of every kind that moves, in few lines.
@@ -133,7 +133,7 @@ async fn furnish<F: Fixture>(scene: &mut Scene<F>) {
     let mut recorded = heard("c-0", ENDED);
     recorded.call.recording.url = Some(Text::from("https://r/1"));
     recorded.call.duration_seconds = postcall::model::time::Millis::from_seconds(61.5);
-    scene.hear([What::heard([Heard::Call(Box::new(recorded))])]).await;
+    scene.hear([Parsed::events([Heard::Call(Box::new(recorded))])]).await;
     scene.hear([super::erasing::with("e", ENDED, PHONE, super::erasing::SECRET)]).await;
     store.erase(account, person(PHONE), scene.now).await.unwrap();
     finish(scene).await;
@@ -170,8 +170,8 @@ async fn furnish<F: Fixture>(scene: &mut Scene<F>) {
     store.cancel_replay(account, 2, scene.now).await.unwrap();
     let batch = Batch { batch_id: Text::from("v-1"), ..Batch::default() };
     let vendors = HeardBatch { kind: EventType::BatchCompleted, at: None, batch };
-    scene.hear([What::heard([Heard::Batch(Box::new(vendors))])]).await;
-    scene.hear([What::Test(Box::new(heard("t", ENDED)))]).await;
+    scene.hear([Parsed::events([Heard::Batch(Box::new(vendors))])]).await;
+    scene.hear([Parsed::Test(Box::new(heard("t", ENDED)))]).await;
     give(scene, 5, Some(7200), None).await;
     store.maintain(scene.now).await.unwrap();
 }
@@ -784,7 +784,7 @@ pub async fn a_chain_that_leads_in_a_circle_ends<F: Fixture>(mut scene: Scene<F>
     scene.place.sql(&format!("UPDATE events SET previous = 1 WHERE id = {}", key(5)));
     let mut named = heard("b", ENDED);
     named.call.contact.phone = Some(Text::from(PHONE));
-    scene.hear([What::heard([Heard::Call(Box::new(named))])]).await;
+    scene.hear([Parsed::events([Heard::Call(Box::new(named))])]).await;
     scene.place.sql(&format!("UPDATE events SET previous = 1 WHERE id = {}", key(7)));
     scene.store.erase(scene.account, person(PHONE), scene.now).await.unwrap();
     in_time("an erasure", finish(&scene)).await;

@@ -6,7 +6,7 @@ use postcall::dialect::ReceiptKind::Recorded;
 use postcall::ledger::Next;
 use postcall::model::{AccountKey, DeliveryState, Outcome, Step, Text};
 use postcall::store::{
-    CallFilter, CallView, DeliveryFilter, DeliveryView, EndpointRef, Incoming, Page, Turned, What,
+    CallFilter, CallView, DeliveryFilter, DeliveryView, EndpointRef, Incoming, ManualOutcome, Page, Parsed,
 };
 
 use super::scene::{Fixture, Scene, done, endpoint, says, source};
@@ -141,7 +141,7 @@ pub async fn calls_by_every_filter<F: Fixture>(mut scene: Scene<F>) {
 /// Numbers come from ids and cursors that anybody can make up.
 pub async fn made_up_numbers_find_nothing<F: Fixture>(mut scene: Scene<F>) {
     busy(&mut scene).await;
-    scene.hear([What::Unreadable("x".to_owned())]).await;
+    scene.hear([Parsed::Unreadable("x".to_owned())]).await;
     let mut accounts = vec![scene.account];
     for name in ["b", "c", "d"] {
         accounts.push(scene.other_account(name).await);
@@ -156,8 +156,8 @@ pub async fn made_up_numbers_find_nothing<F: Fixture>(mut scene: Scene<F>) {
             assert!(store.call(account, number).await.unwrap().is_none(), "{account:?} {number}");
             assert!(store.delivery(account, number).await.unwrap().is_none());
             assert!(store.quarantined(account, number).await.unwrap().is_none());
-            assert_eq!(store.retry(account, number, scene.now).await, Ok(Turned::Missing));
-            assert_eq!(store.cancel(account, number, scene.now).await, Ok(Turned::Missing));
+            assert_eq!(store.retry(account, number, scene.now).await, Ok(ManualOutcome::Missing));
+            assert_eq!(store.cancel(account, number, scene.now).await, Ok(ManualOutcome::Missing));
             assert_eq!(store.discard(account, number).await, Ok(false));
             let target = EndpointRef { account, number };
             assert!(store.claim(target, scene.now, scene.room.places(9)).await.unwrap().owned.is_empty());
@@ -208,7 +208,7 @@ pub async fn accounts_see_only_their_own<F: Fixture>(mut scene: Scene<F>) {
             both.recorded.iter().all(|recorded| *recorded == done(Recorded, 1)),
             "the same call id is not shared"
         );
-        scene.commit(vec![from(What::Unreadable(call.to_owned()))], Vec::new()).await;
+        scene.commit(vec![from(Parsed::Unreadable(call.to_owned()))], Vec::new()).await;
     }
     scene.crash().await;
     let (store, page) = (scene.store.clone(), Page { after: None, limit: 100 });
@@ -250,9 +250,9 @@ pub async fn accounts_see_only_their_own<F: Fixture>(mut scene: Scene<F>) {
         assert!(store.quarantine(account, page).await.unwrap().is_empty());
         assert!(store.sums(account, true).await.unwrap().is_empty());
         assert!(store.keys(account).await.unwrap().is_empty());
-        assert_eq!(store.cancel(account, 1, scene.now).await, Ok(Turned::Missing));
+        assert_eq!(store.cancel(account, 1, scene.now).await, Ok(ManualOutcome::Missing));
     }
-    assert_eq!(store.cancel(other, 1, scene.now).await, Ok(Turned::Done));
+    assert_eq!(store.cancel(other, 1, scene.now).await, Ok(ManualOutcome::Done));
     assert_eq!(scene.state(1).await, DeliveryState::Pending, "mine is untouched");
     assert_eq!(store.discard(other, 1).await, Ok(true));
     assert_eq!(store.quarantine_size(mine).await, Ok(1));

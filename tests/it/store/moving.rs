@@ -16,7 +16,7 @@ use postcall::store::batches::{
     BatchState, BatchView, Contact, Failure, Given, NewBatch, Opened, contact_number,
 };
 use postcall::store::export::Secrets;
-use postcall::store::{DeliveryFilter, DeliveryView, Page, What};
+use postcall::store::{DeliveryFilter, DeliveryView, Page, Parsed};
 
 use super::carrying::{export, import};
 use super::erasing::{PHONE, finish, person};
@@ -81,11 +81,11 @@ fn people(count: usize) -> Vec<Contact> {
 }
 
 /// A step of a call for a contact of a batch.
-fn of_batch(batch: &Text, call: &str, contact: usize, step: Step) -> What {
+fn of_batch(batch: &Text, call: &str, contact: usize, step: Step) -> Parsed {
     let mut body = heard(call, step);
     body.call.batch_id = Some(batch.clone());
     body.call.contact.phone = Some(phone(contact));
-    What::heard([Heard::Call(Box::new(body))])
+    Parsed::events([Heard::Call(Box::new(body))])
 }
 
 async fn view<F: Fixture>(scene: &Scene<F>, batch: i64) -> BatchView {
@@ -168,7 +168,7 @@ pub async fn what_stands_beside_the_calls_moves_too<F: Fixture>(mut scene: Scene
     }
     let vendors = Batch { batch_id: Text::from("v-1"), ..Batch::default() };
     let vendors = HeardBatch { kind: EventType::BatchCompleted, at: None, batch: vendors };
-    scene.hear([What::heard([Heard::Batch(Box::new(vendors.clone()))])]).await;
+    scene.hear([Parsed::events([Heard::Batch(Box::new(vendors.clone()))])]).await;
 
     let (mut new, lines) = moved(&scene).await;
     let of =
@@ -199,11 +199,11 @@ pub async fn what_stands_beside_the_calls_moves_too<F: Fixture>(mut scene: Scene
     assert!(there.iter().any(|view| view.replay == Some(replay)));
 
     // What was told is not told again, and what was set by hand stays.
-    let repeat = new.hear([What::heard([Heard::Batch(Box::new(vendors))])]).await;
+    let repeat = new.hear([Parsed::events([Heard::Batch(Box::new(vendors))])]).await;
     assert_eq!(repeat.recorded, [done(ReceiptKind::Duplicate, 0)]);
     let mut named = heard("x", ENDED);
     (named.call.agent.id, named.call.agent.name) = (Some(Text::from("ann")), Some(Text::from("Anna")));
-    new.hear([What::heard([Heard::Call(Box::new(named))])]).await;
+    new.hear([Parsed::events([Heard::Call(Box::new(named))])]).await;
     let ann = new.store.mentioned(account, Dimension::Agent, Text::from("ann")).await.unwrap().unwrap();
     assert_eq!(ann.name, Some(Text::from("Ann")));
 
@@ -240,7 +240,7 @@ pub async fn a_batch_goes_on_in_the_new_house<F: Fixture>(scene: Scene<F>) {
     let mut third = heard("c-3", FAILED);
     let tag = new.store.config(new.account).unwrap().account.tag;
     third.call.contact.id = Some(Text::from(id::format(Kind::Contact, tag, contact_number(batch, 4))));
-    new.hear([of_batch(&id, "c-2", 2, ENDED), What::heard([Heard::Call(Box::new(third))])]).await;
+    new.hear([of_batch(&id, "c-2", 2, ENDED), Parsed::events([Heard::Call(Box::new(third))])]).await;
     new.hear([of_batch(&id, "c-1b", 1, FAILED)]).await;
     assert_eq!(count(&new, EventType::BatchCompleted).await, 0, "somebody is open");
     // Nobody calls the last one again.
@@ -404,7 +404,7 @@ pub async fn what_is_held_goes_on_waiting<F: Fixture>(scene: Scene<F>) {
     let complete = |call: &str| {
         let mut body = heard(call, ENDED);
         body.call.recording.url = Some(Text::from("https://r/1"));
-        What::heard([Heard::Call(Box::new(body))])
+        Parsed::events([Heard::Call(Box::new(body))])
     };
     scene.room.set(0);
     scene.hear(["sent", "held"].map(|call| says(call, ENDED))).await;

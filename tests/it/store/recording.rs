@@ -7,7 +7,7 @@ use postcall::model::event::{Heard, HeardBatch, HeardCall};
 use postcall::model::{
     AccountKey, Batch, Call, DialectName, EventBody, EventType, Outcome, Raw, Stage, Step, Text, Time,
 };
-use postcall::store::{Incoming, Page, Recorded as Result, StoreError, What};
+use postcall::store::{Incoming, Page, Parsed, Recorded as Result, StoreError};
 
 use super::scene::{Fixture, Scene, done, heard, says, source};
 
@@ -20,10 +20,10 @@ fn call_of(body: &EventBody) -> &Call {
     }
 }
 
-fn with(call_id: &str, step: Step, fill: impl FnOnce(&mut Call)) -> What {
+fn with(call_id: &str, step: Step, fill: impl FnOnce(&mut Call)) -> Parsed {
     let mut heard = heard(call_id, step);
     fill(&mut heard.call);
-    What::heard(vec![Heard::Call(Box::new(heard))])
+    Parsed::events(vec![Heard::Call(Box::new(heard))])
 }
 
 pub async fn a_call_becomes_event_record_and_deliveries<F: Fixture>(scene: Scene<F>) {
@@ -115,7 +115,7 @@ pub async fn a_batch_ends_once<F: Fixture>(mut scene: Scene<F>) {
     scene.endpoint(|endpoint| endpoint.dialect = DialectName::Dialgen).await;
     let ends = |kind| {
         let batch = Batch { batch_id: Text::from("b-1"), ..Batch::default() };
-        What::heard(vec![Heard::Batch(Box::new(HeardBatch { kind, at: None, batch }))])
+        Parsed::events(vec![Heard::Batch(Box::new(HeardBatch { kind, at: None, batch }))])
     };
     let committed = scene.hear([ends(EventType::BatchCompleted), ends(EventType::BatchCompleted)]).await;
     assert_eq!(committed.recorded, [done(Recorded, 1), done(Duplicate, 0)]);
@@ -131,7 +131,7 @@ pub async fn a_batch_ends_once<F: Fixture>(mut scene: Scene<F>) {
 
 pub async fn a_test_is_shown_and_nothing_else<F: Fixture>(scene: Scene<F>) {
     scene.endpoint(|_| {}).await;
-    let test = || What::Test(Box::new(heard("c-1", ENDED)));
+    let test = || Parsed::Test(Box::new(heard("c-1", ENDED)));
     let committed = scene.hear([test(), test()]).await;
     assert_eq!(committed.recorded, [done(Recorded, 0), done(Recorded, 0)], "never deduped");
     assert!(committed.owned.is_empty());
@@ -151,7 +151,7 @@ pub async fn what_cannot_be_read_is_kept_up_to_a_quota<F: Fixture>(mut scene: Sc
         source,
         raw: Bytes::from_static(raw),
         content_type: (!raw.is_empty()).then(|| "text/plain".to_owned()),
-        ..scene.incoming(What::Unreadable("no JSON".to_owned()))
+        ..scene.incoming(Parsed::Unreadable("no JSON".to_owned()))
     };
     let mine = scene.source;
     let bodies =
@@ -180,7 +180,7 @@ pub async fn what_cannot_be_read_is_kept_up_to_a_quota<F: Fixture>(mut scene: Sc
     assert_eq!(store.quarantined(account, 1).await.unwrap().unwrap().body, &b"\0\xff"[..]);
     assert!(store.delete_source(account, other, scene.now).await.unwrap());
     assert_eq!(store.quarantine_size(account).await, Ok(3), "a deleted source's bodies stay");
-    let more = Incoming { source: mine, ..scene.incoming(What::Unreadable("still".to_owned())) };
+    let more = Incoming { source: mine, ..scene.incoming(Parsed::Unreadable("still".to_owned())) };
     let committed = scene.commit(vec![more.clone(), more], Vec::new()).await;
     assert_eq!(
         committed.recorded,
@@ -199,13 +199,13 @@ pub async fn one_body_may_tell_of_several_calls<F: Fixture>(scene: Scene<F>) {
     let endpoint = scene.endpoint(|_| {}).await;
     let call = |id, step| Heard::Call(Box::new(heard(id, step)));
     let body =
-        What::heard(vec![call("a", Step::Answered), call("b", ENDED), call("a", ENDED), call("b", ENDED)]);
+        Parsed::events(vec![call("a", Step::Answered), call("b", ENDED), call("a", ENDED), call("b", ENDED)]);
     let committed = scene.hear([body]).await;
     assert_eq!(committed.recorded, [done(Recorded, 3)]);
     assert_eq!(committed.owned.len(), 2, "the second of call a waits");
-    let known = What::heard(vec![call("a", ENDED), call("c", Step::Ringing)]);
+    let known = Parsed::events(vec![call("a", ENDED), call("c", Step::Ringing)]);
     assert_eq!(scene.hear([known]).await.recorded, [done(Recorded, 1)], "something in it was new");
-    let known = What::heard(vec![call("a", ENDED), call("c", Step::Ringing)]);
+    let known = Parsed::events(vec![call("a", ENDED), call("c", Step::Ringing)]);
     assert_eq!(scene.hear([known]).await.recorded, [done(Duplicate, 0)]);
     assert_eq!(scene.sum(endpoint).await.owed, 4);
     scene.finish().await;
@@ -225,7 +225,7 @@ pub async fn values_survive_as_they_came<F: Fixture>(mut scene: Scene<F>) {
             .into_iter()
             .map(|(key, value)| (Text::from(key), Raw::parse(value).unwrap()))
             .collect();
-    let committed = scene.hear([What::heard(vec![Heard::Call(Box::new(heard.clone()))])]).await;
+    let committed = scene.hear([Parsed::events(vec![Heard::Call(Box::new(heard.clone()))])]).await;
     let said = committed.owned[0].event.clone();
     assert_eq!(said.at, heard.at.unwrap());
     assert_eq!(call_of(&said.body).variables, heard.call.variables);
@@ -276,7 +276,7 @@ pub async fn positions_have_no_gap<F: Fixture>(mut scene: Scene<F>) {
     for round in 0..4 {
         let bodies = (0..5).flat_map(|call| steps.map(|step| says(&format!("c-{round}-{call}"), step)));
         scene.hear(bodies).await;
-        scene.hear([says(&format!("c-{round}-0"), ENDED), What::Unreadable("x".to_owned())]).await;
+        scene.hear([says(&format!("c-{round}-0"), ENDED), Parsed::Unreadable("x".to_owned())]).await;
         scene.crash().await;
     }
     let positions: Vec<i64> = scene.feed().await.iter().map(|event| event.position).collect();

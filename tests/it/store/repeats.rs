@@ -12,7 +12,7 @@ use postcall::model::id::{self, Kind};
 use postcall::model::time::Millis;
 use postcall::model::{AccountKey, Batch, EventType, Outcome, Secret, Step, Text, Time};
 use postcall::store::batches::{BatchView, Contact, Given, NewBatch, Opened};
-use postcall::store::{CallFilter, Group, Page, Recorded as Receipt, What};
+use postcall::store::{CallFilter, Group, Page, Parsed, Recorded as Receipt};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -29,9 +29,9 @@ const A_LITTLE: u64 = 3;
 /// How long an account remembers unless it says otherwise, in seconds.
 const THIRTY_DAYS: u64 = 30 * 24 * 3600;
 
-fn batch_ends(id: &str, kind: EventType) -> What {
+fn batch_ends(id: &str, kind: EventType) -> Parsed {
     let batch = Batch { batch_id: id.into(), ..Batch::default() };
-    What::heard([Heard::Batch(Box::new(HeardBatch { kind, at: None, batch }))])
+    Parsed::events([Heard::Batch(Box::new(HeardBatch { kind, at: None, batch }))])
 }
 
 fn duplicates(count: usize) -> Vec<Receipt> {
@@ -176,7 +176,7 @@ pub async fn each_source_and_account_remembers_its_own<F: Fixture>(mut scene: Sc
 
 pub async fn a_test_is_recorded_each_time<F: Fixture>(mut scene: Scene<F>) {
     scene.keep(KEPT).await;
-    let test = || [What::Test(Box::new(heard("t", ENDED)))];
+    let test = || [Parsed::Test(Box::new(heard("t", ENDED)))];
     for _ in 0..2 {
         let recorded = scene.hear(test()).await.recorded;
         assert!(matches!(recorded[..], [Receipt::Done { kind: Recorded, .. }]), "{recorded:?}");
@@ -207,12 +207,12 @@ async fn give<F: Fixture>(scene: &Scene<F>) -> (i64, Text) {
     (batch, Text::from(id::format(Kind::Batch, tag, batch)))
 }
 
-fn of_batch(batch: &Text, call: &str, contact: u8, outcome: Outcome) -> What {
+fn of_batch(batch: &Text, call: &str, contact: u8, outcome: Outcome) -> Parsed {
     let mut body = heard(call, Step::Ended(outcome));
     body.call.batch_id = Some(batch.clone());
     body.call.contact.phone = Some(Text::from(format!("+1555000000{contact}")));
     body.call.duration_seconds = Millis::from_seconds(60.0);
-    What::heard([Heard::Call(Box::new(body))])
+    Parsed::events([Heard::Call(Box::new(body))])
 }
 
 pub async fn a_repeat_counts_for_no_batch_and_uses_no_minutes<F: Fixture>(mut scene: Scene<F>) {

@@ -6,7 +6,7 @@ use postcall::ledger::Next;
 use postcall::model::event::Heard;
 use postcall::model::replay::{Replay, ReplayOrder, ReplayState, Selection};
 use postcall::model::{DeliveryState, EventType, Outcome, Step, Text};
-use postcall::store::{DeliveryFilter, Page, What};
+use postcall::store::{DeliveryFilter, Page, Parsed};
 
 use super::scene::{Fixture, Scene, heard, numbers, says};
 
@@ -96,7 +96,7 @@ pub async fn every_filter_selects_what_a_look_at_all_finds<F: Fixture>(mut scene
             body.call.campaign.id = Some(Text::from(["k-0", "k-1", "k-2"][call % 3]));
             body.call.agent.id = Some(Text::from(["a-0", "a-1", "a-2", "a-3"][call % 4]));
             body.at = Some(scene.now);
-            let owned = scene.hear([What::heard([Heard::Call(Box::new(body))])]).await.owned;
+            let owned = scene.hear([Parsed::events([Heard::Call(Box::new(body))])]).await.owned;
             for (at, owned) in owned.into_iter().enumerate() {
                 match (call + at) % 5 {
                     0 => drop(scene.settle(&owned, Next::Dead).await),

@@ -8,7 +8,7 @@ use postcall::model::event::Heard;
 use postcall::model::replay::{ReplayOrder, ReplayState, Selection};
 use postcall::model::{DeliveryState, EventType, Outcome, Step, Time};
 use postcall::store::export::Secrets;
-use postcall::store::{DeliveryFilter, Page, Progress, Sum, Turned, What};
+use postcall::store::{DeliveryFilter, ManualOutcome, Page, Parsed, Progress, Sum};
 
 use super::carrying::{export, import};
 use super::scene::{Fixture, Scene, done, endpoint, heard, numbers, says, source};
@@ -30,7 +30,7 @@ async fn feed_after<F: Fixture>(scene: &Scene<F>, after: Option<i64>) -> Option<
 pub async fn everything_is_kept_unless_said_otherwise<F: Fixture>(mut scene: Scene<F>) {
     let number = scene.endpoint(|_| {}).await;
     scene.step("a", ENDED).await;
-    scene.hear([What::Unreadable("no".to_owned())]).await;
+    scene.hear([Parsed::Unreadable("no".to_owned())]).await;
     scene.wait(20 * 365 * 24 * 3600);
     scene.tidy_up().await;
     assert_eq!(scene.store.config(scene.account).unwrap().account.retention, None);
@@ -71,7 +71,10 @@ pub async fn what_is_past_its_age_goes_and_what_is_not_stays<F: Fixture>(mut sce
     assert!(scene.store.delivery(scene.account, 1).await.unwrap().is_none());
     assert!(scene.store.call(scene.account, call).await.unwrap().is_none());
     assert_eq!(scene.deliveries(DeliveryFilter::default()).await.len(), 1);
-    assert_eq!((scene.retry(2).await, scene.cancel(1).await), (Turned::Missing, Turned::Missing));
+    assert_eq!(
+        (scene.retry(2).await, scene.cancel(1).await),
+        (ManualOutcome::Missing, ManualOutcome::Missing)
+    );
     let all = Sum { endpoint: number, owed: 3, delivered: 2, dead: 1, ..Sum::default() };
     assert_eq!(scene.sum(number).await, all, "what is gone still counts");
     assert_eq!(scene.store.sums(scene.account, true).await.unwrap(), [all]);
@@ -91,7 +94,7 @@ pub async fn age_counts_from_the_recording<F: Fixture>(mut scene: Scene<F>) {
     scene.room.set(0);
     let mut ancient = heard("ancient", ENDED);
     ancient.at = Time::parse("2001-01-01T00:00:00Z");
-    scene.hear([What::heard(vec![Heard::Call(Box::new(ancient))])]).await;
+    scene.hear([Parsed::events(vec![Heard::Call(Box::new(ancient))])]).await;
     scene.wait(1000);
     scene.step("b", ENDED).await;
     // What was recorded when everything was kept for ever has an age, too.
@@ -261,7 +264,7 @@ pub async fn what_is_under_way_outlives_a_crash<F: Fixture>(mut scene: Scene<F>)
 
 pub async fn old_quarantine_makes_room<F: Fixture>(mut scene: Scene<F>) {
     scene.keep(100).await;
-    let body = || What::Unreadable("no JSON".to_owned());
+    let body = || Parsed::Unreadable("no JSON".to_owned());
     scene.hear([body(), body()]).await;
     scene.wait(60);
     scene.hear([body()]).await;
@@ -307,7 +310,7 @@ pub async fn accounts_keep_as_long_as_each_says<F: Fixture>(mut scene: Scene<F>)
     }
     for (account, source) in all {
         (scene.account, scene.source) = (account, source);
-        scene.hear([says("a", ENDED), What::Unreadable("no".to_owned())]).await;
+        scene.hear([says("a", ENDED), Parsed::Unreadable("no".to_owned())]).await;
     }
     let kept = Some(Duration::from_secs(10));
     scene.store.set_retention(other, kept, scene.now).await.unwrap().unwrap();
@@ -488,7 +491,10 @@ pub async fn what_is_gone_is_gone_for_everybody_who_asks<F: Fixture>(mut scene: 
     }
     for gone in 1..=5 {
         assert!(scene.store.delivery(scene.account, gone).await.unwrap().is_none());
-        assert_eq!((scene.retry(gone).await, scene.cancel(gone).await), (Turned::Missing, Turned::Missing));
+        assert_eq!(
+            (scene.retry(gone).await, scene.cancel(gone).await),
+            (ManualOutcome::Missing, ManualOutcome::Missing)
+        );
     }
     assert!(scene.store.call(scene.account, call).await.unwrap().is_none());
     // A late end of an attempt of what was called off.

@@ -19,8 +19,8 @@ use postcall::model::{
 };
 use postcall::store::{
     AccountMemory, Booked, CallFilter, CallView, Committed, DeliveryFilter, DeliveryMemory, DeliveryView,
-    EndpointRef, Group, Incoming, NewKey, Owned, Page, Place, Queues, Recorded, Settlement, Store,
-    StoreError, Sum, Turned, What,
+    EndpointRef, Group, Incoming, ManualOutcome, NewKey, Owned, Page, Parsed, Place, Queues, Recorded,
+    Settlement, Store, StoreError, Sum,
 };
 
 /// A place where a store lives.
@@ -116,8 +116,8 @@ pub fn heard(call_id: &str, step: Step) -> HeardCall {
 }
 
 /// The same, as what a body says.
-pub fn says(call_id: &str, step: Step) -> What {
-    What::heard(vec![Heard::Call(Box::new(heard(call_id, step)))])
+pub fn says(call_id: &str, step: Step) -> Parsed {
+    Parsed::events(vec![Heard::Call(Box::new(heard(call_id, step)))])
 }
 
 /// What a call that is new changes in the books beside it. Tests of those books look themselves.
@@ -268,14 +268,14 @@ impl<F: Fixture> Scene<F> {
     }
 
     /// Something that comes through the source.
-    pub fn incoming(&self, what: What) -> Incoming {
+    pub fn incoming(&self, what: Parsed) -> Incoming {
         Incoming {
             account: self.account,
             source: self.source,
             received_at: self.now,
             raw: Bytes::from_static(b"{\"raw\":true}"),
             content_type: Some("application/json".to_owned()),
-            what,
+            parsed: what,
         }
     }
 
@@ -301,7 +301,7 @@ impl<F: Fixture> Scene<F> {
     }
 
     /// Hears these bodies in one group.
-    pub async fn hear(&self, bodies: impl IntoIterator<Item = What>) -> Committed {
+    pub async fn hear(&self, bodies: impl IntoIterator<Item = Parsed>) -> Committed {
         self.commit(bodies.into_iter().map(|what| self.incoming(what)).collect(), Vec::new()).await
     }
 
@@ -321,12 +321,12 @@ impl<F: Fixture> Scene<F> {
     }
 
     /// Retries a delivery by hand.
-    pub async fn retry(&self, delivery: i64) -> Turned {
+    pub async fn retry(&self, delivery: i64) -> ManualOutcome {
         self.store.retry(self.account, delivery, self.now).await.unwrap()
     }
 
     /// Cancels a delivery.
-    pub async fn cancel(&self, delivery: i64) -> Turned {
+    pub async fn cancel(&self, delivery: i64) -> ManualOutcome {
         self.store.cancel(self.account, delivery, self.now).await.unwrap()
     }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use postcall::ledger::{Decision, Next};
 use postcall::model::endpoint::{EndpointState, Shape};
 use postcall::model::{Attempt, DeliveryState, DialectName, EventBody, EventType, Outcome, Step};
-use postcall::store::{Settlement, Turned};
+use postcall::store::{ManualOutcome, Settlement};
 
 use super::scene::{Fixture, Scene, attempted, numbers, says};
 
@@ -121,7 +121,7 @@ pub async fn an_attempt_under_way_outlives_a_cancel<F: Fixture>(scene: Scene<F>)
     let endpoint = scene.endpoint(|_| {}).await;
     let owned = scene.hear(["a", "b", "c"].map(|call| says(call, ENDED))).await.owned;
     for number in 1..=3 {
-        assert_eq!(scene.cancel(number).await, Turned::Done);
+        assert_eq!(scene.cancel(number).await, ManualOutcome::Done);
     }
     let outcomes = [Next::Delivered, Next::RetryAt(scene.later(5)), Next::Dead];
     for (owned, next) in owned.iter().zip(outcomes) {

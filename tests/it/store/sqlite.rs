@@ -9,7 +9,7 @@ use postcall::ledger::Next;
 use postcall::model::secret::Credential;
 use postcall::model::{AccountKey, Outcome, Rights, Secret, Step, Text};
 use postcall::store::sqlite::{Options, SqliteStore};
-use postcall::store::{CallFilter, Incoming, Page, Store, StoreError, What};
+use postcall::store::{CallFilter, Incoming, Page, Parsed, Store, StoreError};
 use tempfile::TempDir;
 
 use super::scene::{Fixture, Scene, attempted, done, endpoint, heard, new_key, says, some_time, source};
@@ -208,7 +208,7 @@ async fn a_full_disk_is_survived() {
     let mut kept = 0;
     let refused = loop {
         let raw = Bytes::from(noise());
-        let body = Incoming { raw, ..scene.incoming(What::Unreadable("noise".to_owned())) };
+        let body = Incoming { raw, ..scene.incoming(Parsed::Unreadable("noise".to_owned())) };
         match scene.try_commit(vec![body], Vec::new()).await {
             Ok(_) => kept += 1,
             Err(refused) => break refused,
@@ -219,7 +219,7 @@ async fn a_full_disk_is_survived() {
     assert_eq!(scene.store.quarantine_size(scene.account).await, Ok(kept), "what was answered is there");
     let mut large = heard("large", ENDED);
     large.call.transcript.text = Some(Text::from(data_encoding::BASE64.encode(&noise()).as_str()));
-    let large = || What::heard(vec![postcall::model::event::Heard::Call(Box::new(large.clone()))]);
+    let large = || Parsed::events(vec![postcall::model::event::Heard::Call(Box::new(large.clone()))]);
     let refused = scene.try_commit(vec![scene.incoming(large())], Vec::new()).await;
     assert!(matches!(refused, Err(StoreError::Full(_))), "{refused:?}");
     assert_eq!(scene.feed().await.len(), 1);
@@ -314,7 +314,7 @@ async fn space_is_given_back() {
         let said = (0..100).map(|call| {
             let mut large = heard(&format!("{round}-{call}"), ENDED);
             large.call.transcript.text = Some(Text::from(noise().as_str()));
-            What::heard(vec![postcall::model::event::Heard::Call(Box::new(large))])
+            Parsed::events(vec![postcall::model::event::Heard::Call(Box::new(large))])
         });
         let owned = scene.hear(said.collect::<Vec<_>>()).await.owned;
         let settled = owned.iter().map(|owned| attempted(owned, scene.now, Next::Delivered));
@@ -347,7 +347,7 @@ async fn the_file_shrinks_in_silence() {
     scene.keep(100).await;
     for _ in 0..3 {
         let raw: Vec<u8> = (0..5_000_000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-        let body = Incoming { raw: raw.into(), ..scene.incoming(What::Unreadable("large".to_owned())) };
+        let body = Incoming { raw: raw.into(), ..scene.incoming(Parsed::Unreadable("large".to_owned())) };
         scene.commit(vec![body], Vec::new()).await;
     }
     scene.wait(103);

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use postcall::model::Time;
-use postcall::store::ingest::told::Told;
+use postcall::store::ingest::prepared::PreparedEvent;
 use postcall::store::{
-    Answer, Committed, EndpointRef, Group, Ingest, Owned, Place, Queues, StoreError, What,
+    Answer, Committed, EndpointRef, Group, Ingest, Owned, Parsed, Place, Queues, StoreError,
 };
 use tokio::sync::Semaphore;
 
@@ -60,11 +60,11 @@ impl Troubled {
 }
 
 fn tells_of(group: &Group, name: &str) -> bool {
-    group.incoming.iter().any(|incoming| match &incoming.what {
-        What::Heard(all) => {
-            all.iter().any(|told| matches!(told, Told::Call(told) if *told.call_id() == *name))
+    group.incoming.iter().any(|incoming| match &incoming.parsed {
+        Parsed::Events(all) => {
+            all.iter().any(|told| matches!(told, PreparedEvent::Call(told) if *told.call_id() == *name))
         }
-        What::Test(_) | What::Unreadable(_) => false,
+        Parsed::Test(_) | Parsed::Unreadable(_) => false,
     })
 }
 

@@ -3,7 +3,7 @@
 
 use postcall::ledger::Next;
 use postcall::model::{DeliveryState, Outcome, Step};
-use postcall::store::{DeliveryFilter, Idempotent, Progress, What};
+use postcall::store::{DeliveryFilter, Idempotent, Parsed, Progress};
 
 use super::scene::{Fixture, Scene, says};
 
@@ -85,7 +85,7 @@ pub async fn nothing_that_was_answered_is_lost<F: Fixture>(mut scene: Scene<F>) 
         let owned = scene.hear([says(&call, Step::Answered), says(&call, ENDED)]).await.owned;
         let next = [Next::Delivered, Next::RetryAt(scene.later(60)), Next::Dead][round];
         scene.settle(&owned[0], next).await;
-        scene.hear([What::Unreadable(call.clone())]).await;
+        scene.hear([Parsed::Unreadable(call.clone())]).await;
         if round == 2 {
             scene.retry(5).await;
             scene.cancel(6).await;

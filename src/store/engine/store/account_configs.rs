@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::model::AccountKey;
 use crate::model::id::Tag;
-use crate::store::engine::database::{Database, RoomStore};
+use crate::store::engine::database::{Database, SqlStore};
 use crate::store::{AccountConfig, AccountConfigs, Answer};
 
-impl<D: Database> AccountConfigs for RoomStore<D> {
+impl<D: Database> AccountConfigs for SqlStore<D> {
     fn config(&self, account: AccountKey) -> Option<Arc<AccountConfig>> {
         self.directory.get(account)
     }

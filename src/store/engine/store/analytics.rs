@@ -8,11 +8,11 @@ use crate::model::{AccountKey, Text, Time};
 use crate::store::analytics::{
     Grain, Mentioned, Named, Row, Setting, Span, Subject, TextPage, names, rollups,
 };
-use crate::store::engine::database::{Database, RoomStore, Writing};
-use crate::store::engine::writer_thread::Lane;
+use crate::store::engine::database::{Database, SqlStore, Writing};
+use crate::store::engine::writer_thread::Priority;
 use crate::store::{Analytics, Answer};
 
-impl<D: Database> Analytics for RoomStore<D> {
+impl<D: Database> Analytics for SqlStore<D> {
     fn tallies(
         &self,
         account: AccountKey,
@@ -60,7 +60,7 @@ impl<D: Database> Analytics for RoomStore<D> {
         setting: Setting,
         now: Time,
     ) -> Answer<'_, bool> {
-        self.database.write(Lane::Api, account, move |writer| {
+        self.database.write(Priority::Api, account, move |writer| {
             writer.write(|db, writer| {
                 writer.remembered.forget(account, what, &setting.id);
                 names::make(db, account, what, &setting, now)
@@ -75,7 +75,7 @@ impl<D: Database> Analytics for RoomStore<D> {
         setting: Setting,
         now: Time,
     ) -> Answer<'_, bool> {
-        self.database.write(Lane::Api, account, move |writer| {
+        self.database.write(Priority::Api, account, move |writer| {
             writer.write(|db, writer| {
                 writer.remembered.forget(account, what, &setting.id);
                 names::put(db, account, what, &setting, now)

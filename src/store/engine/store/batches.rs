@@ -7,16 +7,16 @@ use crate::store::batches::{
 };
 use crate::store::config::account_row;
 use crate::store::config::accounts::Changed;
-use crate::store::engine::database::{Database, NoQueues, RoomStore, Writing};
-use crate::store::engine::writer_thread::Lane;
+use crate::store::engine::database::{Database, NoQueues, SqlStore, Writing};
+use crate::store::engine::writer_thread::Priority;
 use crate::store::layout::keys::pack;
 use crate::store::maintenance::batch_intake;
 use crate::store::reads::batches;
 use crate::store::{Answer, Batches, CallView, EndpointRef, Page};
 
-impl<D: Database> Batches for RoomStore<D> {
+impl<D: Database> Batches for SqlStore<D> {
     fn open_batch(&self, new: NewBatch) -> Answer<'_, Opened> {
-        self.database.write(Lane::Api, new.account, move |writer| {
+        self.database.write(Priority::Api, new.account, move |writer| {
             writer.write(|db, desk| batch_rows::open(db, &new, desk.tenure))
         })
     }
@@ -28,7 +28,7 @@ impl<D: Database> Batches for RoomStore<D> {
         first: usize,
         parts: Vec<Vec<Contact>>,
     ) -> Answer<'_, ()> {
-        self.database.write(Lane::Api, account, move |writer| {
+        self.database.write(Priority::Api, account, move |writer| {
             writer.write(|db, _| intake_rows::add_parts(db, account, batch, first, &parts))
         })
     }
@@ -40,7 +40,7 @@ impl<D: Database> Batches for RoomStore<D> {
         endpoints: Vec<Endpoint>,
         fresh: Secret,
     ) -> Answer<'_, Option<Secret>> {
-        self.database.write(Lane::Api, account, move |writer| {
+        self.database.write(Priority::Api, account, move |writer| {
             writer.transact(|db, desk| {
                 batch_intake::begin_batch(db, &desk.vault, (account, batch), endpoints, fresh)
             })
@@ -48,7 +48,7 @@ impl<D: Database> Batches for RoomStore<D> {
     }
 
     fn renew_batch_secret(&self, account: AccountKey, secret: Secret) -> Answer<'_, ()> {
-        self.database.write(Lane::Api, account, move |writer| {
+        self.database.write(Priority::Api, account, move |writer| {
             writer.write(|db, desk| account_row::set_batch_secret(db, &desk.vault, account, &secret))
         })
     }
@@ -60,7 +60,7 @@ impl<D: Database> Batches for RoomStore<D> {
         failure: Failure,
         now: Time,
     ) -> Answer<'_, (Ended, Vec<EndpointRef>)> {
-        self.database.write(Lane::Api, account, move |writer| {
+        self.database.write(Priority::Api, account, move |writer| {
             let work = |recording: &mut Recording<'_>| recording.fail(pack(account, batch), failure);
             let (ended, committed) = writer.recording(&NoQueues, now, work)?;
             Ok((ended, committed.wake))
@@ -101,7 +101,7 @@ impl<D: Database> Batches for RoomStore<D> {
     }
 
     fn set_credit(&self, account: AccountKey, millis: Option<i64>) -> Answer<'_, ()> {
-        self.database.write(Lane::Api, account, move |writer| {
+        self.database.write(Priority::Api, account, move |writer| {
             writer.transact(|db, _| {
                 credit::set(db, account, millis)?;
                 Ok(((), vec![Changed::Account(account)]))

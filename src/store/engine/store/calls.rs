@@ -2,12 +2,12 @@
 
 use crate::model::AccountKey;
 use crate::store::calls::index::call_hash;
-use crate::store::engine::database::{Database, RoomStore};
+use crate::store::engine::database::{Database, SqlStore};
 use crate::store::layout::keys::pack;
 use crate::store::reads::pages;
 use crate::store::{Answer, CallFilter, CallView, Calls, Page};
 
-impl<D: Database> Calls for RoomStore<D> {
+impl<D: Database> Calls for SqlStore<D> {
     fn call(&self, account: AccountKey, number: i64) -> Answer<'_, Option<CallView>> {
         self.database.read(account, move |db| pages::call(db, account, number))
     }

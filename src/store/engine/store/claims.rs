@@ -6,15 +6,15 @@ use tokio::sync::mpsc;
 
 use crate::model::{AccountKey, Time};
 use crate::store::deliveries::open_rows;
-use crate::store::engine::database::{Database, NoQueues, RoomStore, Writing};
-use crate::store::engine::writer_thread::Lane;
+use crate::store::engine::database::{Database, NoQueues, SqlStore, Writing};
+use crate::store::engine::writer_thread::Priority;
 use crate::store::reads::pages;
 use crate::store::tx::purpose::Purpose;
 use crate::store::{Answer, Claimed, Claims, EndpointRef, Notification, Place};
 
-impl<D: Database> Claims for RoomStore<D> {
+impl<D: Database> Claims for SqlStore<D> {
     fn claim(&self, endpoint: EndpointRef, now: Time, places: Vec<Place>) -> Answer<'_, Claimed> {
-        self.database.write(Lane::Claim, endpoint.account, move |writer| {
+        self.database.write(Priority::Claim, endpoint.account, move |writer| {
             writer.for_purpose(Purpose::Settle, |writer| {
                 writer.transact_ownership(|_, desk| {
                     let mut recording = desk.record(&NoQueues, now);
@@ -26,7 +26,7 @@ impl<D: Database> Claims for RoomStore<D> {
     }
 
     fn release(&self, account: AccountKey, deliveries: Vec<i64>) -> Answer<'_, ()> {
-        self.database.write(Lane::Claim, account, move |writer| {
+        self.database.write(Priority::Claim, account, move |writer| {
             writer.for_purpose(Purpose::Settle, |writer| {
                 writer
                     .transact_ownership(|db, desk| open_rows::release(db, account, &deliveries, desk.tenure))

@@ -9,15 +9,15 @@ use crate::model::{AccountKey, Endpoint, Source, Time};
 use crate::store::apply::recording::Recording;
 use crate::store::config::accounts::{self, Changed};
 use crate::store::config::{account_row, endpoint_rows, source_rows};
-use crate::store::engine::database::{Database, NoQueues, RoomStore, Writing};
-use crate::store::engine::writer_thread::Lane;
+use crate::store::engine::database::{Database, NoQueues, SqlStore, Writing};
+use crate::store::engine::writer_thread::Priority;
 use crate::store::layout::keys::pack;
 use crate::store::lifetime::{retention, transcripts};
 use crate::store::sql::Connection;
 use crate::store::tx::purpose::Purpose;
 use crate::store::{AccountConfig, Answer, ConfigChanges, EndpointRef, StoreError};
 
-impl<D: Database> RoomStore<D> {
+impl<D: Database> SqlStore<D> {
     /// Changes a setting of an account. What that is for decides whether it can be changed where the disk is full.
     fn set_account(
         &self,
@@ -25,7 +25,7 @@ impl<D: Database> RoomStore<D> {
         purpose: Purpose,
         set: impl FnOnce(&Connection) -> Result<(), StoreError> + Send + 'static,
     ) -> Answer<'_, Option<Account>> {
-        self.database.write(Lane::Api, account, move |writer| {
+        self.database.write(Priority::Api, account, move |writer| {
             if writer.desk().directory.get(account).is_none() {
                 return Ok(None);
             }
@@ -40,9 +40,9 @@ impl<D: Database> RoomStore<D> {
     }
 }
 
-impl<D: Database> ConfigChanges for RoomStore<D> {
+impl<D: Database> ConfigChanges for SqlStore<D> {
     fn create_account(&self, name: String, now: Time) -> Answer<'_, Option<Account>> {
-        self.database.write(Lane::Api, AccountKey::NONE, move |writer| {
+        self.database.write(Priority::Api, AccountKey::NONE, move |writer| {
             let made = writer.transact(|db, _| {
                 let made = account_row::create(db, &name, new_tag(), now)?;
                 Ok((made, made.map(Changed::Account).into_iter().collect()))
@@ -94,7 +94,7 @@ impl<D: Database> ConfigChanges for RoomStore<D> {
     }
 
     fn put_source(&self, source: Source, made_from: Option<i64>) -> Answer<'_, Option<Arc<Source>>> {
-        self.database.write(Lane::Api, source.account, move |writer| {
+        self.database.write(Priority::Api, source.account, move |writer| {
             let account = source.account;
             let number = writer.transact(|db, desk| {
                 accounts::lock_at(db, account, made_from)?;
@@ -107,7 +107,7 @@ impl<D: Database> ConfigChanges for RoomStore<D> {
     }
 
     fn delete_source(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool> {
-        self.database.write(Lane::Api, account, move |writer| {
+        self.database.write(Priority::Api, account, move |writer| {
             writer.freeing(|writer| {
                 writer.transact(|db, _| {
                     accounts::lock(db, account)?;
@@ -119,7 +119,7 @@ impl<D: Database> ConfigChanges for RoomStore<D> {
     }
 
     fn put_endpoint(&self, endpoint: Endpoint, made_from: Option<i64>) -> Answer<'_, Option<Arc<Endpoint>>> {
-        self.database.write(Lane::Api, endpoint.account, move |writer| {
+        self.database.write(Priority::Api, endpoint.account, move |writer| {
             let account = endpoint.account;
             let number = writer.transact(|db, desk| {
                 accounts::lock_at(db, account, made_from)?;
@@ -138,7 +138,7 @@ impl<D: Database> ConfigChanges for RoomStore<D> {
         reason: String,
         now: Time,
     ) -> Answer<'_, Option<Vec<EndpointRef>>> {
-        self.database.write(Lane::Api, endpoint.account, move |writer| {
+        self.database.write(Priority::Api, endpoint.account, move |writer| {
             let is_there = |config: Arc<AccountConfig>| config.endpoint(endpoint.number).is_some();
             if !writer.desk().directory.get(endpoint.account).is_some_and(is_there) {
                 return Ok(None);
@@ -149,7 +149,7 @@ impl<D: Database> ConfigChanges for RoomStore<D> {
     }
 
     fn enable_endpoint(&self, endpoint: EndpointRef) -> Answer<'_, bool> {
-        self.database.write(Lane::Api, endpoint.account, move |writer| {
+        self.database.write(Priority::Api, endpoint.account, move |writer| {
             writer.transact(|db, _| {
                 accounts::lock(db, endpoint.account)?;
                 let is_there = endpoint_rows::enable(db, pack(endpoint.account, endpoint.number))?;
@@ -160,7 +160,7 @@ impl<D: Database> ConfigChanges for RoomStore<D> {
     }
 
     fn delete_endpoint(&self, account: AccountKey, number: i64, now: Time) -> Answer<'_, bool> {
-        self.database.write(Lane::Api, account, move |writer| {
+        self.database.write(Priority::Api, account, move |writer| {
             writer.freeing(|writer| {
                 writer.transact(|db, _| {
                     accounts::lock(db, account)?;

@@ -2,12 +2,12 @@
 
 use crate::model::{AccountKey, Time};
 use crate::store::apply::recording::Recording;
-use crate::store::engine::database::{Database, NoQueues, RoomStore, Writing};
-use crate::store::engine::writer_thread::Lane;
+use crate::store::engine::database::{Database, NoQueues, SqlStore, Writing};
+use crate::store::engine::writer_thread::Priority;
 use crate::store::reads::{pages, recount};
-use crate::store::{Answer, Deliveries, DeliveryFilter, DeliveryView, Page, Sum, Turned};
+use crate::store::{Answer, Deliveries, DeliveryFilter, DeliveryView, ManualOutcome, Page, Sum};
 
-impl<D: Database> Deliveries for RoomStore<D> {
+impl<D: Database> Deliveries for SqlStore<D> {
     fn deliveries(
         &self,
         account: AccountKey,
@@ -30,20 +30,20 @@ impl<D: Database> Deliveries for RoomStore<D> {
         }
     }
 
-    fn retry(&self, account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned> {
-        self.database.write(Lane::Api, account, move |writer| {
+    fn retry(&self, account: AccountKey, delivery: i64, now: Time) -> Answer<'_, ManualOutcome> {
+        self.database.write(Priority::Api, account, move |writer| {
             if writer.desk().directory.get(account).is_none() {
-                return Ok(Turned::Missing);
+                return Ok(ManualOutcome::Missing);
             }
             let work = |recording: &mut Recording<'_>| recording.retry_by_hand(account, delivery);
             Ok(writer.recording(&NoQueues, now, work)?.0)
         })
     }
 
-    fn cancel(&self, account: AccountKey, delivery: i64, now: Time) -> Answer<'_, Turned> {
-        self.database.write(Lane::Api, account, move |writer| {
+    fn cancel(&self, account: AccountKey, delivery: i64, now: Time) -> Answer<'_, ManualOutcome> {
+        self.database.write(Priority::Api, account, move |writer| {
             if writer.desk().directory.get(account).is_none() {
-                return Ok(Turned::Missing);
+                return Ok(ManualOutcome::Missing);
             }
             let work = |recording: &mut Recording<'_>| recording.cancel(account, delivery);
             writer.freeing(|writer| Ok(writer.recording(&NoQueues, now, work)?.0))

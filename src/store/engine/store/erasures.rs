@@ -1,16 +1,16 @@
 //! Erasures: begun and shown.
 
 use crate::model::{AccountKey, Mention, Time};
-use crate::store::engine::database::{Database, RoomStore, Writing};
-use crate::store::engine::writer_thread::Lane;
+use crate::store::engine::database::{Database, SqlStore, Writing};
+use crate::store::engine::writer_thread::Priority;
 use crate::store::erasure::{Erasure, digest};
 use crate::store::records::erase;
 use crate::store::{Answer, Erasures, Page};
 
-impl<D: Database> Erasures for RoomStore<D> {
+impl<D: Database> Erasures for SqlStore<D> {
     fn erase(&self, account: AccountKey, person: Mention, now: Time) -> Answer<'_, Erasure> {
         let digest = digest(self.vault.link_key(), self.tag(account), &person);
-        self.database.write(Lane::Api, account, move |writer| {
+        self.database.write(Priority::Api, account, move |writer| {
             writer.freeing(|writer| {
                 writer.write(|db, desk| erase::create(db, &desk.vault, account, &person, &digest, now))
             })

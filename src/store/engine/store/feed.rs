@@ -3,12 +3,12 @@
 use tokio::sync::watch;
 
 use crate::model::AccountKey;
-use crate::store::engine::database::{Database, RoomStore};
+use crate::store::engine::database::{Database, SqlStore};
 use crate::store::feed::FeedPage;
 use crate::store::reads::pages;
 use crate::store::{Answer, Feed, Page};
 
-impl<D: Database> Feed for RoomStore<D> {
+impl<D: Database> Feed for SqlStore<D> {
     fn events(&self, account: AccountKey, page: Page) -> Answer<'_, Option<FeedPage>> {
         let tag = self.tag(account);
         self.database.read(account, move |db| pages::events(db, tag, account, page))

@@ -2,11 +2,11 @@
 
 use crate::model::{AccountKey, Time};
 use crate::store::config::idempotency_rows;
-use crate::store::engine::database::{Database, RoomStore, Writing};
-use crate::store::engine::writer_thread::Lane;
+use crate::store::engine::database::{Database, SqlStore, Writing};
+use crate::store::engine::writer_thread::Priority;
 use crate::store::{Answer, Idempotency, Idempotent};
 
-impl<D: Database> Idempotency for RoomStore<D> {
+impl<D: Database> Idempotency for SqlStore<D> {
     fn begin_idempotent(
         &self,
         account: AccountKey,
@@ -14,7 +14,7 @@ impl<D: Database> Idempotency for RoomStore<D> {
         fingerprint: [u8; 32],
         now: Time,
     ) -> Answer<'_, Idempotent> {
-        self.database.write(Lane::Api, account, move |writer| {
+        self.database.write(Priority::Api, account, move |writer| {
             writer.freeing(|writer| {
                 writer.write(|db, desk| {
                     idempotency_rows::begin(db, &desk.vault, account, (&key, &fingerprint), desk.tenure, now)
@@ -29,7 +29,7 @@ impl<D: Database> Idempotency for RoomStore<D> {
         key: Vec<u8>,
         answer: Option<(u16, Vec<u8>)>,
     ) -> Answer<'_, ()> {
-        self.database.write(Lane::Api, account, move |writer| {
+        self.database.write(Priority::Api, account, move |writer| {
             writer.freeing(|writer| {
                 writer.write(|db, desk| idempotency_rows::finish(db, &desk.vault, account, &key, answer))
             })

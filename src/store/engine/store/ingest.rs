@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use crate::model::AccountKey;
 use crate::store::apply::recording::Recording;
-use crate::store::engine::database::{Database, RoomStore, Writing};
-use crate::store::engine::writer_thread::Lane;
+use crate::store::engine::database::{Database, SqlStore, Writing};
+use crate::store::engine::writer_thread::Priority;
 use crate::store::tx::purpose::Purpose;
 use crate::store::{Answer, Committed, Group, Ingest, Queues};
 
-impl<D: Database> Ingest for RoomStore<D> {
+impl<D: Database> Ingest for SqlStore<D> {
     fn commit<'a>(&'a self, group: Arc<Group>, queues: Arc<dyn Queues>) -> Answer<'a, Committed> {
-        self.database.write(Lane::Hot, AccountKey::NONE, move |writer| {
+        self.database.write(Priority::Hot, AccountKey::NONE, move |writer| {
             let work = |recording: &mut Recording<'_>| {
                 recording.prepare(&group)?;
                 let recorded = group.incoming.iter().map(|incoming| recording.record(incoming));

@@ -6,24 +6,24 @@ use tracing::{debug, error, info};
 
 use crate::model::{AccountKey, Time};
 use crate::store::condition::Trouble;
-use crate::store::engine::database::{Database, RoomStore, Writing};
-use crate::store::engine::writer_thread::Lane;
+use crate::store::engine::database::{Database, SqlStore, Writing};
+use crate::store::engine::writer_thread::Priority;
 use crate::store::maintenance::list::JOBS;
 use crate::store::{Answer, JobStep, Maintenance, Progress, StoreError};
 
-impl<D: Database> RoomStore<D> {
+impl<D: Database> SqlStore<D> {
     /// A round of maintenance: a step of each job, and one for the database itself. Each is a work of its own for the writer, so
     /// that nobody else waits for more than one of them. What is committed is in `progress`, whatever comes after it.
     async fn round(&self, now: Time, progress: &mut Progress) -> Result<(), StoreError> {
         let turns = || self.job_turns.lock().unwrap_or_else(PoisonError::into_inner);
         let none = AccountKey::NONE;
-        if !self.database.write(Lane::Chore, none, move |writer| writer.begin_round(now)).await? {
+        if !self.database.write(Priority::Chore, none, move |writer| writer.begin_round(now)).await? {
             return Ok(());
         }
         for (at, job) in JOBS.iter().enumerate() {
             let Some(turn) = turns().next(at, now) else { continue };
             let run = move |writer: &mut D::Writer| writer.run_job(job, &turn, now);
-            let ran = self.database.write(Lane::Chore, none, run).await?;
+            let ran = self.database.write(Priority::Chore, none, run).await?;
             turns().looked(at, ran.looked_up_to);
             let account = ran.account.unwrap_or(none);
             let (job, of) = (job.name, account.0);
@@ -49,13 +49,13 @@ impl<D: Database> RoomStore<D> {
             progress.called_off.extend(ran.called_off);
         }
         let tend = move |writer: &mut D::Writer| writer.tend(now);
-        let tended = self.database.write(Lane::Chore, none, tend).await;
+        let tended = self.database.write(Priority::Chore, none, tend).await;
         progress.more |= tended.inspect_err(|error| self.condition.met(error))?;
         Ok(())
     }
 }
 
-impl<D: Database> Maintenance for RoomStore<D> {
+impl<D: Database> Maintenance for SqlStore<D> {
     fn maintain(&self, now: Time) -> Answer<'_, Progress> {
         Box::pin(async move {
             let mut progress = Progress::default();
@@ -72,7 +72,7 @@ impl<D: Database> Maintenance for RoomStore<D> {
 
     fn ready(&self) -> Answer<'_, ()> {
         Box::pin(async move {
-            self.database.write(Lane::Hot, AccountKey::NONE, Writing::prove).await?;
+            self.database.write(Priority::Hot, AccountKey::NONE, Writing::prove).await?;
             self.condition.check_whole()
         })
     }

@@ -21,14 +21,14 @@ mod transfer;
 use crate::clock::random_bytes;
 use crate::model::AccountKey;
 use crate::model::id::Tag;
-use crate::store::engine::database::{Database, RoomStore};
+use crate::store::engine::database::{Database, SqlStore};
 
 /// The tag of a new account.
 pub fn new_tag() -> Tag {
     Tag::from_random(u64::from_be_bytes(random_bytes()))
 }
 
-impl<D: Database> RoomStore<D> {
+impl<D: Database> SqlStore<D> {
     /// The tag of an account, for ids.
     fn tag(&self, account: AccountKey) -> Tag {
         self.directory.get(account).map_or(Tag(0), |config| config.account.tag)

@@ -2,12 +2,12 @@
 
 use crate::model::AccountKey;
 use crate::store::calls::quarantine;
-use crate::store::engine::database::{Database, RoomStore, Writing};
-use crate::store::engine::writer_thread::Lane;
+use crate::store::engine::database::{Database, SqlStore, Writing};
+use crate::store::engine::writer_thread::Priority;
 use crate::store::reads::pages;
 use crate::store::{Answer, Page, Quarantine, Quarantined};
 
-impl<D: Database> Quarantine for RoomStore<D> {
+impl<D: Database> Quarantine for SqlStore<D> {
     fn quarantine(&self, account: AccountKey, page: Page) -> Answer<'_, Vec<Quarantined>> {
         self.database.read(account, move |db| pages::quarantine(db, account, page))
     }
@@ -21,7 +21,7 @@ impl<D: Database> Quarantine for RoomStore<D> {
     }
 
     fn discard(&self, account: AccountKey, number: i64) -> Answer<'_, bool> {
-        self.database.write(Lane::Api, account, move |writer| {
+        self.database.write(Priority::Api, account, move |writer| {
             writer.freeing(|writer| writer.write(|db, _| quarantine::discard(db, account, number)))
         })
     }

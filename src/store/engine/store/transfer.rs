@@ -3,20 +3,20 @@
 use std::sync::Arc;
 
 use crate::model::AccountKey;
-use crate::store::engine::database::{Database, RoomStore, Writing};
-use crate::store::engine::writer_thread::Lane;
+use crate::store::engine::database::{Database, SqlStore, Writing};
+use crate::store::engine::writer_thread::Priority;
 use crate::store::export::{Cursor, Exported, Import, Imported, Secrets};
 use crate::store::records::{export, import};
 use crate::store::{Answer, Transfer};
 
-impl<D: Database> Transfer for RoomStore<D> {
+impl<D: Database> Transfer for SqlStore<D> {
     fn export(&self, account: AccountKey, secrets: Secrets, cursor: Option<Cursor>) -> Answer<'_, Exported> {
         let vault = Arc::clone(&self.vault);
         self.database.read(account, move |db| export::export(db, &vault, account, secrets, cursor))
     }
 
     fn import(&self, account: AccountKey, import: Import) -> Answer<'_, Imported> {
-        self.database.write(Lane::Chore, account, move |writer| {
+        self.database.write(Priority::Chore, account, move |writer| {
             let (imported, found) = writer.transact(|db, desk| {
                 let known = import::Known { vault: &desk.vault, remembered: &desk.remembered };
                 let (done, mut effects) = import::import(db, known, account, &import)?;

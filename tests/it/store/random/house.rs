@@ -15,7 +15,8 @@ use postcall::model::{AccountKey, DeliveryState, Endpoint, Mention, Secret, Text
 use postcall::store::batches::{CANCELLED, Contact, Ended, Failure, Given, NewBatch, Opened};
 use postcall::store::export::{Import, Secrets};
 use postcall::store::{
-    CallFilter, Committed, EndpointRef, Incoming, Owned, Page, Progress, Settlement, Store, Turned, What,
+    CallFilter, Committed, EndpointRef, Incoming, ManualOutcome, Owned, Page, Parsed, Progress, Settlement,
+    Store,
 };
 
 use super::actions::{Action, Body, Both, Came, PHONES, Says, Settles, Which, Wish};
@@ -153,7 +154,7 @@ impl<F: Fixture> House<F> {
             says.recording.then(|| Text::from(format!("https://r.example/{}?signed={number}", says.call)));
         let tag = self.scene.store.config(books.key).unwrap().account.tag;
         call.batch_id = batch.map(|batch| Text::from(id::format(Kind::Batch, tag, batch)));
-        let what = What::heard([Heard::Call(Box::new(body))]);
+        let what = Parsed::events([Heard::Call(Box::new(body))]);
         let incoming = Incoming { account: books.key, source: books.source, ..self.scene.incoming(what) };
         Some((at, Text::from(name(&says, number)), incoming))
     }
@@ -344,19 +345,19 @@ impl<F: Fixture> House<F> {
         let key = self.accounts[at].key;
         let turned = store.retry(key, number, now).await.unwrap();
         let books = &mut self.accounts[at];
-        if turned == Turned::Missing {
+        if turned == ManualOutcome::Missing {
             books.goes(number);
         }
         let known = books.deliveries[&number].clone();
         let is_there = books.endpoints[&known.endpoint].1;
         let expected = match known.state {
-            _ if known.is_gone => Turned::Missing,
-            DeliveryState::Pending => Turned::Done,
-            DeliveryState::Dead if is_there => Turned::Done,
-            state => Turned::WrongState(state),
+            _ if known.is_gone => ManualOutcome::Missing,
+            DeliveryState::Pending => ManualOutcome::Done,
+            DeliveryState::Dead if is_there => ManualOutcome::Done,
+            state => ManualOutcome::WrongState(state),
         };
         assert_eq!(turned, expected, "{number}");
-        if turned == Turned::Done {
+        if turned == ManualOutcome::Done {
             books.hurry(number);
             books.wake(known.endpoint);
         }
@@ -367,17 +368,17 @@ impl<F: Fixture> House<F> {
         let key = self.accounts[at].key;
         let turned = store.cancel(key, number, now).await.unwrap();
         let books = &mut self.accounts[at];
-        if turned == Turned::Missing {
+        if turned == ManualOutcome::Missing {
             books.goes(number);
         }
         let known = books.deliveries[&number].clone();
         let expected = match known.state {
-            _ if known.is_gone => Turned::Missing,
-            DeliveryState::Pending => Turned::Done,
-            state => Turned::WrongState(state),
+            _ if known.is_gone => ManualOutcome::Missing,
+            DeliveryState::Pending => ManualOutcome::Done,
+            state => ManualOutcome::WrongState(state),
         };
         assert_eq!(turned, expected, "{number}");
-        if turned == Turned::Done {
+        if turned == ManualOutcome::Done {
             books.deliveries.get_mut(&number).expect("it is there").state = DeliveryState::Cancelled;
             books.wake(known.endpoint);
         }

@@ -1,7 +1,6 @@
-//! What was heard, with all that can be worked out of it before the transaction: most bodies are the first that is heard
-//! of their call, and for those the record, its marks and the packed snapshot do not depend on anything stored. The
-//! caller's thread does that work; the one writer then only writes.
-//! Refuses to know what the books hold: a call that is known is folded in the transaction, by the ledger.
+//! Events, with all that can be worked out of them before the transaction: most bodies are the first of their call, and for those
+//! the record, its marks and the packed snapshot do not depend on anything stored. The caller's thread does that work; the one
+//! writer then only writes. Does not depend on what is stored: a call that is known is folded in the transaction, by the ledger.
 
 use std::sync::Arc;
 
@@ -11,19 +10,19 @@ use crate::model::{Call, EventBody, Step, Text, Time};
 use crate::store::StoreError;
 use crate::store::packed::pack_bytes;
 
-/// One thing that a body told.
+/// One thing that a body says.
 #[derive(Clone, Debug)]
-pub enum Told {
+pub enum PreparedEvent {
     /// Of a call.
-    Call(Arc<ToldCall>),
+    Call(Arc<PreparedCall>),
     /// Of a batch.
     Batch(Box<HeardBatch>),
 }
 
-impl From<Heard> for Told {
+impl From<Heard> for PreparedEvent {
     fn from(heard: Heard) -> Self {
         match heard {
-            Heard::Call(heard) => Self::Call(Arc::new(ToldCall::of(*heard))),
+            Heard::Call(heard) => Self::Call(Arc::new(PreparedCall::of(*heard))),
             Heard::Batch(heard) => Self::Batch(heard),
         }
     }
@@ -31,7 +30,7 @@ impl From<Heard> for Told {
 
 /// A step of a call, and what it comes to when nothing was heard of the call before.
 #[derive(Debug)]
-pub struct ToldCall {
+pub struct PreparedCall {
     /// Which step.
     pub step: Step,
     /// The vendor's time of it.
@@ -64,7 +63,7 @@ impl Snapshot {
     }
 }
 
-impl ToldCall {
+impl PreparedCall {
     /// Works out what can be.
     pub fn of(heard: HeardCall) -> Self {
         let (step, at) = (heard.step, heard.at);

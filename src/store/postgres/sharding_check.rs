@@ -78,7 +78,7 @@ pub fn check(sql: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::deliveries::states::{CLAIMABLE, DELIVERED, OWNED, PENDING};
+    use crate::store::deliveries::states::{CLAIMABLE, CLAIMED, DELIVERED, PENDING};
 
     #[test]
     fn statements_say_whose_rows_they_are_about() {
@@ -116,13 +116,13 @@ mod tests {
                 let path = entry.unwrap().path();
                 match path.is_dir() {
                     true => folders.push(path),
-                    false if path.ends_with("spread.rs") => {}
+                    false if path.ends_with("sharding_check.rs") => {}
                     false => text += &std::fs::read_to_string(path).unwrap(),
                 }
             }
         }
         let states =
-            [("CLAIMABLE", CLAIMABLE), ("OWNED", OWNED), ("PENDING", PENDING), ("DELIVERED", DELIVERED)];
+            [("CLAIMABLE", CLAIMABLE), ("CLAIMED", CLAIMED), ("PENDING", PENDING), ("DELIVERED", DELIVERED)];
         for (name, state) in states {
             text = text.replace(&format!("{{{name}}}"), &state.to_string());
         }
