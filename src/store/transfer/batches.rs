@@ -5,7 +5,7 @@
 use const_format::formatcp;
 
 use super::export_page::{ExportPage, PAGE, time};
-use super::import_line::{ImportContext, LineOutcome, Refused, is_known, read, wrong};
+use super::import_line::{ImportContext, LineOutcome, Refused, is_known, is_same_age, read, wrong};
 use crate::ledger::{ContactBook, Counted, Standing};
 use crate::model::bounds::{ATTEMPTS, LONGEST_DEADLINE, is_span};
 use crate::model::id::{self, Kind};
@@ -213,12 +213,8 @@ pub fn take_batch(context: &mut ImportContext<'_>, line: &str) -> Result<LineOut
     let line: BatchLine = read(line)?;
     let (db, number) = (context.db, context.number(Kind::Batch, &line.id)?);
     let key = pack(context.account, number);
-    let known: Option<i64> = db
-        .prepare_cached("SELECT created_at FROM given_batches WHERE id = ? /*account of ?1*/")?
-        .query_row([key], |row| row.get(0))
-        .optional()?;
-    if let Some(created_at) = known {
-        return is_known(created_at == line.created_at.as_micros());
+    if let Some(is_same) = is_same_age(db, "given_batches", key, line.created_at)? {
+        return is_known(is_same);
     }
     context.must_be_open()?;
     let Some(&(state, _)) = STATES.iter().find(|(_, word)| *word == line.state) else {

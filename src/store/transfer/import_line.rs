@@ -4,8 +4,8 @@
 use serde::de::DeserializeOwned;
 
 use super::plausible::HandedOut;
-use crate::model::AccountKey;
 use crate::model::id::{self, Kind, Tag};
+use crate::model::{AccountKey, Time};
 use crate::store::StoreError;
 use crate::store::analytics::names::{Mentions, Remembered};
 use crate::store::analytics::rollups;
@@ -156,6 +156,20 @@ pub fn is_of_call(
         .query_row([pack(context.account, event)], |row| row.get(0))
         .optional()?;
     Ok(found.map(|found| call.is_some() && found == call))
+}
+
+/// Whether a row of this key was made at the same time as the line says; `None` where there is no such row.
+pub fn is_same_age(
+    db: &Connection,
+    table: &str,
+    key: i64,
+    created_at: Time,
+) -> Result<Option<bool>, StoreError> {
+    let known: Option<i64> = db
+        .prepare_cached(&format!("SELECT created_at FROM {table} WHERE id = ? /*account of ?1*/"))?
+        .query_row([key], |row| row.get(0))
+        .optional()?;
+    Ok(known.map(|known| known == created_at.as_micros()))
 }
 
 pub fn is_known(is_same: bool) -> Result<LineOutcome, Refused> {

@@ -3,7 +3,7 @@
 //! replay does.
 
 use super::export_page::{ExportPage, raw, time};
-use super::import_line::{ImportContext, LineOutcome, Refused, is_known, read, wrong};
+use super::import_line::{ImportContext, LineOutcome, Refused, is_known, is_same_age, read, wrong};
 use crate::model::Time;
 use crate::model::id::Kind;
 use crate::model::replay::RATES;
@@ -13,7 +13,6 @@ use crate::store::deliveries::replays::{self, ImportedReplay, StoredSelection, i
 use crate::store::deliveries::states::{REPLAY_CANCELLED, REPLAY_DONE, REPLAY_RUNNING};
 use crate::store::layout::keys::{MOST_BROUGHT, pack, unpack};
 use crate::store::moving::ReplayLine;
-use crate::store::sql::OptionalExtension;
 
 const STATES: [(i64, &str); 3] =
     [(REPLAY_RUNNING, "running"), (REPLAY_DONE, "done"), (REPLAY_CANCELLED, "cancelled")];
@@ -57,12 +56,8 @@ pub fn take(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, 
     let line: ReplayLine = read(line)?;
     let (db, number) = (context.db, context.number(Kind::Replay, &line.id)?);
     let key = pack(context.account, number);
-    let known: Option<i64> = db
-        .prepare_cached("SELECT created_at FROM replays WHERE id = ? /*account of ?1*/")?
-        .query_row([key], |row| row.get(0))
-        .optional()?;
-    if let Some(created_at) = known {
-        return is_known(created_at == line.created_at.as_micros());
+    if let Some(is_same) = is_same_age(db, "replays", key, line.created_at)? {
+        return is_known(is_same);
     }
     context.must_be_open()?;
     let Some(&(state, _)) = STATES.iter().find(|(_, word)| *word == line.state) else {

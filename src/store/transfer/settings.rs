@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::batches;
 use super::export_page::{ExportPage, raw, time};
-use super::import_line::{ImportContext, LineOutcome, Refused, is_known, read, wrong};
+use super::import_line::{ImportContext, LineOutcome, Refused, is_known, is_same_age, read, wrong};
 use super::plausible::MOST_REVISIONS;
 use crate::clock::random_bytes;
 use crate::dialect::check::CHECKED_SECRETS;
@@ -37,14 +37,6 @@ const HELD: &str = "imported: set its secret if it was left out, then enable it 
 /// What is said of values that another vault sealed.
 pub const SEALED_ELSEWHERE: &str =
     "It was sealed under another master.key. Export with secrets=clear, or bring that key along.";
-
-fn is_same_age(db: &Connection, table: &str, key: i64, created_at: Time) -> Result<Option<bool>, StoreError> {
-    let known: Option<i64> = db
-        .prepare_cached(&format!("SELECT created_at FROM {table} WHERE id = ? /*account of ?1*/"))?
-        .query_row([key], |row| row.get(0))
-        .optional()?;
-    Ok(known.map(|known| known == created_at.as_micros()))
-}
 
 fn unseal<T: DeserializeOwned>(vault: &Vault, sealed: &str) -> Result<T, Refused> {
     let opened = BASE64.decode(sealed.as_bytes()).ok().and_then(|bytes| vault.open(&bytes).ok());
