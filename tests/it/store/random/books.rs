@@ -17,6 +17,8 @@ use super::actions::PHONES;
 
 /// Ages are known to the second, and looked at once in a second.
 pub const A_LITTLE: Duration = Duration::from_secs(2);
+/// Where nothing has an age, nobody needs to know better when it was recorded.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// Something personal that was said: of a call's transcript, of the name of a person in a body, or in a batch. Each is unique,
 /// and tells by its number in which account it was said.
@@ -152,6 +154,8 @@ pub struct Books {
     gone: BTreeMap<String, Option<i64>>,
     pub batches: Vec<i64>,
     latest: Time,
+    /// The end of an hour in which nobody knows better when something was recorded.
+    uncertain: Option<Time>,
 }
 
 impl Books {
@@ -178,6 +182,7 @@ impl Books {
             gone: BTreeMap::new(),
             batches: Vec::new(),
             latest: now,
+            uncertain: None,
         }
     }
 
@@ -286,8 +291,11 @@ impl Books {
         self.begin_slot(now);
     }
 
+    /// What was recorded before there were ages is taken for recorded now. Behind a clock that was set back the hour that it was
+    /// recorded in has to end, also for what comes meanwhile.
     fn begin_slot(&mut self, now: Time) {
-        let at = self.latest.max(now);
+        self.uncertain = (now < self.latest).then(|| self.latest.after(HOUR));
+        let at = self.uncertain.unwrap_or(now);
         for told in &mut self.events {
             told.seems.get_or_insert(at);
         }
@@ -514,7 +522,8 @@ impl Books {
                 ends,
                 recorded_at: seen.recorded_at,
                 recorded_after: seen.elapsed,
-                seems: has_slots.then_some(self.latest),
+                seems: has_slots
+                    .then_some(self.uncertain.filter(|&end| self.latest <= end).unwrap_or(self.latest)),
                 said: words.clone(),
                 says: words,
                 named: phones.clone(),
