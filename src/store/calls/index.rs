@@ -81,9 +81,9 @@ impl Recent {
 
 /// The calls of a hash that are filed, of the account that has this source.
 pub fn filed(db: &Connection, hash: i64, source: i64) -> Result<Vec<i64>, StoreError> {
-    let (sql, hash) = match db {
-        Connection::Sqlite(_) => ("SELECT call FROM call_hashes WHERE hash = ?1", short(hash)),
-        Connection::Postgres(_) => ("SELECT id FROM calls WHERE hash = ?1 AND account = @2", hash),
+    let (sql, hash) = match db.files_hashes() {
+        true => ("SELECT call FROM call_hashes WHERE hash = ?1", short(hash)),
+        false => ("SELECT id FROM calls WHERE hash = ?1 AND account = @2", hash),
     };
     let mut statement = db.prepare_cached(sql)?;
     let calls = statement.query_map([hash, source], |row| row.get(0))?;
@@ -122,7 +122,7 @@ impl Changes {
 
     /// A call is gone.
     pub fn remove(&mut self, db: &Connection, hash: i64, call: i64) -> Result<(), StoreError> {
-        if let Connection::Postgres(_) = db {
+        if !db.files_hashes() {
             return Ok(());
         }
         let entry = (short(hash), call);
@@ -210,7 +210,7 @@ impl CallIndex {
     /// Files what comes next, before a commit: twice as many as are added while there are too many, so that it never
     /// becomes more, and no commit is much longer than it was.
     pub fn settle(&self, db: &Connection, changes: &mut Changes) -> Result<(), StoreError> {
-        if let Connection::Postgres(_) = db {
+        if !db.files_hashes() {
             // The table's own index knows each call as soon as it is there; memory has to remember none.
             changes.added.clear();
             return Ok(());

@@ -314,7 +314,7 @@ pub trait Writing: Send + 'static {
             Ok(((done, committed, found), changed))
         })?;
         let desk = self.desk_mut();
-        if let Connection::Sqlite(_) = desk.db {
+        if desk.db.files_hashes() {
             desk.call_index.apply(found);
         }
         committed.feeds.iter().for_each(|&(account, position)| desk.feeds.moved(account, position));

@@ -133,7 +133,7 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
     // A clock that was set back does not erase before it was asked to: what is remembered of a call counts from here.
     recording.tx.now = recording.tx.now.max(Time::from_micros(requested_at));
     // From here on what is deleted is overwritten in the same pages, and so are pages that become free.
-    if let Connection::Sqlite(file) = db {
+    if let Some(file) = db.file() {
         file.pragma_update(None, "secure_delete", "ON")?;
     }
     let now = recording.tx.now.as_micros();
@@ -186,10 +186,7 @@ pub fn step(recording: &mut Recording<'_>, account: AccountKey) -> Result<bool, 
 
 /// What is left to do when every room is done. PostgreSQL tidies its pages up by itself, told to in place of a log.
 fn left_behind(db: &Connection) -> &'static str {
-    match db {
-        Connection::Sqlite(_) => FREE_SPACE,
-        Connection::Postgres(_) => LOG,
-    }
+    if db.file().is_some() { FREE_SPACE } else { LOG }
 }
 
 /// Fills free pages with zeros, then frees them again. Gives the place of the next step, or nothing at the end.

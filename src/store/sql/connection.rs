@@ -60,6 +60,20 @@ impl Connection {
         matches!(self, Self::Postgres(_))
     }
 
+    /// Whether calls are found by an index beside their table, into which their hashes are filed in order: where the commit
+    /// itself waits for every page that it touched, an index of its own would cost each new call one of them.
+    pub fn files_hashes(&self) -> bool {
+        self.file().is_some()
+    }
+
+    /// The connection to a file, if it is one: what is removed there stays readable until it is overwritten.
+    pub fn file(&self) -> Option<&rusqlite::Connection> {
+        match self {
+            Self::Sqlite(connection) => Some(connection),
+            Self::Postgres(_) => None,
+        }
+    }
+
     /// Whether it can be used no more.
     pub fn is_broken(&self) -> bool {
         match self {

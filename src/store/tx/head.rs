@@ -1,6 +1,8 @@
 //! The head of an account: it hands out the feed's positions and all other numbers, and whoever holds it has the account's
 //! line. Refuses to know what the numbers are for.
 
+use const_format::formatcp;
+
 use crate::model::AccountKey;
 use crate::store::StoreError;
 use crate::store::config::account_row;
@@ -25,11 +27,8 @@ impl Head {
     /// Takes the account's line, which other nodes wait for from here on, and says which revision of its configuration
     /// there is.
     pub fn take(db: &Connection, account: AccountKey) -> Result<(Self, i64), StoreError> {
-        let sql = match db {
-            Connection::Sqlite(_) => format!("SELECT {COLUMNS} FROM accounts WHERE account = ?"),
-            Connection::Postgres(_) => format!("SELECT {COLUMNS} FROM accounts WHERE account = ? FOR UPDATE"),
-        };
-        let found = db.prepare_cached(&sql)?.query_row([account.0], Self::of);
+        let sql = formatcp!("SELECT {COLUMNS} FROM accounts WHERE account = ? /*! FOR UPDATE */");
+        let found = db.prepare_cached(sql)?.query_row([account.0], Self::of);
         found.optional()?.ok_or_else(|| StoreError::Data(format!("account {} does not exist", account.0)))
     }
 

@@ -84,6 +84,17 @@ const DOORS: &[(&str, &[&str], &str)] = &[
     ("ct_eq", &["src/model/mac.rs"], "ask Mac::fits, Secret::fits or model::mac::is_same"),
     ("rusqlite", &["src/store/sqlite/", "src/store/sql/"], "speak the SQL of src/store/sql/"),
     ("tokio_postgres", &["src/store/postgres/", "src/store/sql/"], "speak the SQL of src/store/sql/"),
+    // Which database it is, is asked in its own parts; everybody else asks a connection for what matters to them.
+    (
+        "Connection::Sqlite",
+        &["src/store/sqlite/", "src/store/sql/"],
+        "give src/store/sql/connection.rs a method that says what you need to know of the database",
+    ),
+    (
+        "Connection::Postgres",
+        &["src/store/postgres/", "src/store/sql/"],
+        "give src/store/sql/connection.rs a method that says what you need to know of the database",
+    ),
     ("SqliteStore", &["src/store/sqlite/", "src/app.rs"], "use `dyn Store`; app.rs chooses which one"),
 ];
 
