@@ -19,12 +19,12 @@ use crate::measures;
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
-    pub what: Parsed,
+    pub what: What,
 }
 
 /// What the program can be.
 #[derive(Debug, Subcommand)]
-pub enum Parsed {
+pub enum What {
     /// Measure, print a table, write target/bench/report.json and report.svg
     Run(Run),
     /// Try the attacks of strangers and of other tenants, each beside honest users; fail where these suffer
@@ -94,7 +94,7 @@ mod tests {
     fn run(more: &[&str]) -> Result<Run, clap::Error> {
         let typed = ["bench", "run", "target/release/postcall"].iter().chain(more);
         match Arguments::try_parse_from(typed)?.what {
-            Parsed::Run(run) => Ok(run),
+            What::Run(run) => Ok(run),
             other => panic!("{other:?}"),
         }
     }

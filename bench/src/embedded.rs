@@ -152,7 +152,7 @@ impl Embedded {
                 received_at: now(),
                 raw,
                 content_type: Some("application/json".to_owned()),
-                what: Parsed::events(heard),
+                parsed: Parsed::events(heard),
             })
         };
         (0..count).map(one).collect()

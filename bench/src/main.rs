@@ -41,7 +41,7 @@ use clap::Parser;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
-use arguments::{Arguments, Parsed, Run};
+use arguments::{Arguments, Run, What};
 use database::{Server, Store};
 use machine::Machine;
 use report::Report;
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     let what = Arguments::parse().what;
     // Only the bare relay gets the threads that a server has; every other part is one thread.
     let mut runtime = match what {
-        Parsed::Relay { .. } => Builder::new_multi_thread(),
+        What::Relay { .. } => Builder::new_multi_thread(),
         _ => Builder::new_current_thread(),
     };
     let done = match runtime.enable_all().build() {
@@ -71,16 +71,16 @@ fn main() -> ExitCode {
     })
 }
 
-async fn perform(what: Parsed) -> Result<ExitCode, String> {
+async fn perform(what: What) -> Result<ExitCode, String> {
     match what {
-        Parsed::Sink => sink::run().await?,
-        Parsed::Relay { url } => relay::run(&url).await?,
-        Parsed::Thinnest { url } => thinnest::run(&url).await?,
-        Parsed::Hang => hang::run().await?,
-        Parsed::Busy => busy::run().await?,
-        Parsed::Attacker(attacker) => attacks::attacker(attacker).await?,
-        Parsed::Attack(attempt) => return until_interrupted(attacks::run(attempt, &root())).await,
-        Parsed::Run(run) => return until_interrupted(measure(run)).await,
+        What::Sink => sink::run().await?,
+        What::Relay { url } => relay::run(&url).await?,
+        What::Thinnest { url } => thinnest::run(&url).await?,
+        What::Hang => hang::run().await?,
+        What::Busy => busy::run().await?,
+        What::Attacker(attacker) => attacks::attacker(attacker).await?,
+        What::Attack(attempt) => return until_interrupted(attacks::run(attempt, &root())).await,
+        What::Run(run) => return until_interrupted(measure(run)).await,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! What goes into a group commit and what comes out of it. Does not depend on how groups are formed (`ingest`).
+//! What goes into a group commit and what comes out of it. Does not depend on how groups are formed (`ingest::group`).
 
 use std::time::Duration;
 

@@ -11,7 +11,7 @@ use crate::ledger::{ContactBook, Counted};
 use crate::model::id::{self, Kind};
 use crate::model::json::Raw;
 use crate::model::{AccountKey, Batch, Call, EventBody, EventType, Text, Time};
-use crate::store::batches::rows::{
+use crate::store::batches::loaded::{
     BatchBook, LoadedContact, Named, Placed, bare, id_hash, named_batch, phone_hash,
 };
 use crate::store::batches::{BatchState, Contact, Ended, Failure, batch_call_rows};

@@ -19,7 +19,7 @@ impl Recording<'_> {
     /// Holds a delivery that was planned in this transaction.
     pub fn hold(&self, id: i64, endpoint: EndpointRef, call: i64, until: i64) -> Result<(), StoreError> {
         let (account, number) = (endpoint.account, endpoint.number);
-        deferral_rows::hold(self.tx.db, id, pack(account, call), pack(account, number), until)
+        deferral_rows::defer(self.tx.db, id, pack(account, call), pack(account, number), until)
     }
 
     /// The delivery of a call's end to an endpoint, if it is held.
@@ -39,7 +39,7 @@ impl Recording<'_> {
         snapshot: i64,
     ) -> Result<(), StoreError> {
         self.enter(endpoint.account)?;
-        if !deferral_rows::end_hold(self.tx.db, id)? {
+        if !deferral_rows::end_deferral(self.tx.db, id)? {
             return Ok(());
         }
         deferral_rows::render(self.tx.db, id, snapshot)?;
@@ -87,7 +87,7 @@ impl Recording<'_> {
         if let Some(snapshot) = call.map_or(Ok(None), |call| newest(self.tx.db, call))? {
             deferral_rows::render(self.tx.db, id, snapshot)?;
         }
-        deferral_rows::end_hold(self.tx.db, id).map(drop)
+        deferral_rows::end_deferral(self.tx.db, id).map(drop)
     }
 }
 

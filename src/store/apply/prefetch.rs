@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::recording::Recording;
 use crate::model::{AccountKey, Text};
-use crate::store::batches::rows::{
+use crate::store::batches::loaded::{
     BATCH_COLUMNS, BatchBook, CONTACT_COLUMNS, LoadedContact, Placed, id_hash, named, phone_hash,
 };
 use crate::store::calls::index::call_hash;

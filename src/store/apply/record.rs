@@ -8,7 +8,7 @@ use super::recording::Recording;
 use crate::dialect::ReceiptKind;
 use crate::ledger::{self, Contribution};
 use crate::model::{AccountKey, Call, EventBody};
-use crate::store::batches::rows::{Placed, named};
+use crate::store::batches::loaded::{Placed, named};
 use crate::store::calls::loaded::Loaded;
 use crate::store::calls::quarantine;
 use crate::store::calls::tombstones::Of;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::recording::Recording;
 use crate::model::AccountKey;
 use crate::model::id::{self, Kind};
-use crate::store::batches::rows::{Named, named_batch};
+use crate::store::batches::loaded::{Named, named_batch};
 use crate::store::ingest::prepared::PreparedCall;
 use crate::store::layout::keys::pack;
 use crate::store::{Incoming, StoreError};

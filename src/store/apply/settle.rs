@@ -264,7 +264,7 @@ impl Recording<'_> {
         for row in &closed {
             let PlannedDelivery { id, endpoint, .. } = row.delivery;
             if row.state == DEFERRED {
-                deferral_rows::forget_hold(db, id)?;
+                deferral_rows::forget_deferral(db, id)?;
             }
             body_rows::remove(db, id)?;
             if let Some(call) = row.call {

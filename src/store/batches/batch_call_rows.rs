@@ -1,6 +1,6 @@
 //! What each call counts for, as rows of `batch_calls`. Does not depend on how that is found out.
 
-use super::rows::Placed;
+use super::loaded::Placed;
 use crate::ledger::Counted;
 use crate::store::StoreError;
 use crate::store::sql::{Connection, params};

@@ -3,7 +3,7 @@
 
 use const_format::formatcp;
 
-use super::rows::{BATCH_COLUMNS, BatchBook};
+use super::loaded::{BATCH_COLUMNS, BatchBook};
 use super::states::{ARRIVING, COMPLETED, INGESTING};
 use super::{BatchState, Given, LAST_BATCH, NewBatch, Opened, credit, intake_rows, schedule, write};
 use crate::ledger::Standing;
@@ -63,12 +63,10 @@ pub fn open(db: &Connection, new: &NewBatch, tenure: i64) -> Result<Opened, Stor
         return Ok(Opened::Full);
     }
     let lost_after = new.lost_after.map(|span| i64::try_from(span.as_micros()).unwrap_or(i64::MAX));
-    db.prepare_cached(
-        formatcp!(
+    db.prepare_cached(formatcp!(
         "INSERT INTO given_batches (id, account, state, intake, total, taken_in, succeeded, failed, max_attempts,
-             lost_after, created_at, given, owner) VALUES (?, ?, {ARRIVING}, 0, ?, 0, 0, 0, ?, ?, ?, ?, ?)",
-    ),
-    )?
+             lost_after, created_at, given, owner) VALUES (?, ?, {ARRIVING}, 0, ?, 0, 0, 0, ?, ?, ?, ?, ?)"
+    ))?
     .execute(params![
         pack(new.account, number),
         new.account.0,

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::Contact;
-use super::rows::{BATCH_COLUMNS, BatchBook, CONTACT_COLUMNS, LoadedContact, Placed};
+use super::loaded::{BATCH_COLUMNS, BatchBook, CONTACT_COLUMNS, LoadedContact, Placed};
 use crate::model::{AccountKey, Time};
 use crate::store::StoreError;
 use crate::store::sql::{OptionalExtension, params};

@@ -1,7 +1,7 @@
 //! Contacts of batches as rows of `contacts`, and the hashes by which they are found, as rows of `contact_keys`. Does not depend
 //! on how contacts wait before they are taken in, nor on what a call does to them: what it changes is written by `batch_set`.
 
-use super::rows::keys_of;
+use super::loaded::keys_of;
 use super::{Contact, write};
 use crate::ledger::ContactBook;
 use crate::store::StoreError;

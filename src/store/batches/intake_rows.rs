@@ -1,7 +1,7 @@
 //! Contacts that wait to be taken in, as rows of `intake`: some in each, under the key of the first. Does not depend on what
 //! becomes of a contact that is taken in.
 
-use super::rows::contacts_of;
+use super::loaded::contacts_of;
 use super::{CONTACTS_IN_STEP, Contact, contact_number, write};
 use crate::model::AccountKey;
 use crate::store::StoreError;

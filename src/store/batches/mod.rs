@@ -8,7 +8,7 @@ pub(in crate::store) mod contact_rows;
 pub(in crate::store) mod credit;
 pub(in crate::store) mod deadlines;
 pub(in crate::store) mod intake_rows;
-pub(in crate::store) mod rows;
+pub(in crate::store) mod loaded;
 pub(in crate::store) mod schedule;
 pub(in crate::store) mod states;
 pub(in crate::store) mod vendor_batch_rows;

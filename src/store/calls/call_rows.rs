@@ -107,8 +107,8 @@ pub struct CountedCall {
     pub vendor_id: Vec<u8>,
 }
 
-/// Deletes those of many calls whose last event is the one at the same place in `last`, both by their keys. On PostgreSQL,
-/// in one statement.
+/// Deletes those of many calls whose last event is the one at the same place in `last`, both by their keys,
+/// in one statement. On PostgreSQL alone: the embedded database removes calls one by one, and gets an empty list here.
 pub fn delete_by_last_events(
     db: &Connection,
     calls: &[i64],

@@ -78,7 +78,7 @@ impl<'a> CallSet<'a> {
             let json = |error: serde_json::Error| StoreError::Data(error.to_string());
             let made;
             let marks = match &loaded.prepared {
-                Some(told) => &told.marks,
+                Some(prepared) => &prepared.marks,
                 None => {
                     made = serde_json::to_vec(&book.marks).map_err(json)?;
                     &made

@@ -134,8 +134,8 @@ pub struct ImportedEndpoint {
     pub of_batch: bool,
 }
 
-/// Writes an endpoint that an import brings, in place of one of the same number. Its payload options are those that
-/// [`add_imported_shape`] adds after it.
+/// Writes an endpoint that an import brings, in place of one of the same number, whose payload options go: its own are
+/// those that [`add_imported_shape`] adds after it.
 pub fn put_imported(db: &Connection, endpoint: &ImportedEndpoint) -> Result<(), StoreError> {
     db.prepare_cached(
         "INSERT INTO endpoints (id, revision, sealed, disabled, created_at, deleted_at, of_batch /*!, account */)

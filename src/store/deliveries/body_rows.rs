@@ -30,12 +30,12 @@ static DELETE: Bulk = Bulk {
     many: "DELETE FROM bodies WHERE delivery = ANY(CAST(? AS BIGINT[])) AND account = ANY(@1)",
 };
 
-/// Removes the kept body of a delivery together with those of others in the same transaction.
+/// Removes the kept body of a delivery, at the end of the transaction in one statement with others that go.
 pub fn remove(db: &Connection, id: i64) -> Result<(), StoreError> {
     Ok(db.bulk(&DELETE, [id])?)
 }
 
-/// Removes the kept body of a delivery that was delivered, by a statement of its own in its turn.
+/// Removes the kept body of a delivery that was delivered by a later attempt, which is rare in a group: by a statement of its own.
 pub fn remove_delivered(db: &Connection, id: i64) -> Result<(), StoreError> {
     Ok(db.later("DELETE FROM bodies WHERE delivery = ? /*account of ?1*/", [id])?)
 }

@@ -1,5 +1,6 @@
 //! The rows of deferred deliveries: the statements that write `held`, which has those that wait, and `rendered`, which has the
-//! later events of which a delivery says more than of its own. Does not depend on what a delivery waits for.
+//! later events of which a delivery says more than of its own; `open.snapshot` has that for a pending one. Does not depend on what
+//! a delivery waits for.
 
 use std::collections::HashMap;
 
@@ -21,7 +22,7 @@ ALTER TABLE open ADD COLUMN snapshot INTEGER;
 pub const BY_SNAPSHOT: &str = "CREATE INDEX rendered_by_snapshot ON rendered (snapshot);";
 
 /// Defers a delivery until a time at the latest; call and endpoint are keys.
-pub fn hold(db: &Connection, id: i64, call: i64, endpoint: i64, until: i64) -> Result<(), StoreError> {
+pub fn defer(db: &Connection, id: i64, call: i64, endpoint: i64, until: i64) -> Result<(), StoreError> {
     Ok(db.later(
         "INSERT INTO held (delivery, call, endpoint, until /*!, account */)
          VALUES (?, ?, ?, ? /*!, @1 */)",
@@ -29,16 +30,16 @@ pub fn hold(db: &Connection, id: i64, call: i64, endpoint: i64, until: i64) -> R
     )?)
 }
 
-/// The statement that both [`end_hold`] and [`forget_hold`] run.
+/// The statement that both [`end_deferral`] and [`forget_deferral`] run.
 const DELETE_HELD: &str = "DELETE FROM held WHERE delivery = ? /*account of ?1*/";
 
 /// Ends the deferral of a delivery; false if it was not deferred.
-pub fn end_hold(db: &Connection, id: i64) -> Result<bool, StoreError> {
+pub fn end_deferral(db: &Connection, id: i64) -> Result<bool, StoreError> {
     Ok(db.prepare_cached(DELETE_HELD)?.execute([id])? == 1)
 }
 
-/// Removes the deferral of a delivery that is not pending any more.
-pub fn forget_hold(db: &Connection, id: i64) -> Result<(), StoreError> {
+/// Removes the deferral of a delivery that is not pending any more, if it had one: nobody waits for the answer.
+pub fn forget_deferral(db: &Connection, id: i64) -> Result<(), StoreError> {
     Ok(db.later(DELETE_HELD, [id])?)
 }
 

@@ -1,5 +1,6 @@
-//! The rows of pending deliveries: the statements that insert into `open`, update it and delete from it. A [`DeliverySet`] has
-//! those that write what it was asked before. Does not depend on why a delivery changes.
+//! The rows of pending deliveries: the statements that insert into `open`, update it and delete from it. Two others stand with
+//! what they belong to: a [`DeliverySet`] postpones and takes out what it may have prefetched, and `deferral_rows` sets of which
+//! later event a delivery speaks. Does not depend on why a delivery changes.
 //!
 //! [`DeliverySet`]: super::delivery_set::DeliverySet
 
@@ -12,7 +13,7 @@ use crate::store::layout::keys::pack;
 use crate::store::sql::bulk::Bulk;
 use crate::store::sql::{self, Connection, OptionalExtension, Row, params};
 
-/// What a delivery is from the day on which it is planned: the columns that `open` and `settled` both have.
+/// What a delivery is from the day on which it is planned, in `open` and in `settled`.
 #[derive(Clone, Copy)]
 pub struct PlannedDelivery {
     /// Its key.
@@ -84,7 +85,7 @@ pub fn insert_retry(
 }
 
 /// A pending delivery of an import.
-pub struct ImportedRow {
+pub struct ImportedDelivery {
     pub delivery: PlannedDelivery,
     /// The key of the call whose order it keeps.
     pub call: Option<i64>,
@@ -99,8 +100,8 @@ pub struct ImportedRow {
 }
 
 /// Inserts a pending delivery of an import. No node has claimed it.
-pub fn insert_imported(db: &Connection, row: ImportedRow) -> Result<(), StoreError> {
-    let ImportedRow { delivery, call, state, due, tries, attempts, replay, snapshot } = row;
+pub fn insert_imported(db: &Connection, row: ImportedDelivery) -> Result<(), StoreError> {
+    let ImportedDelivery { delivery, call, state, due, tries, attempts, replay, snapshot } = row;
     let PlannedDelivery { id, endpoint, event, revision } = delivery;
     db.prepare_cached(
         "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, attempts, replay,
@@ -204,7 +205,7 @@ impl Closed {
     }
 }
 
-/// Removes these deliveries of one account as far as they are pending, and gives what they were, in the order of their keys.
+/// Removes these deliveries of one account as far as they are pending, and gives what they were.
 /// Where the database is far away, many take as many round trips as one.
 pub fn close(db: &Connection, ids: &[i64]) -> Result<Vec<Closed>, StoreError> {
     let mut closed = Vec::with_capacity(ids.len());

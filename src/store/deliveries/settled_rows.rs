@@ -60,7 +60,7 @@ pub fn remove_range(db: &Connection, range: [i64; 2]) -> Result<(), StoreError> 
 }
 
 /// Removes those of a range of deliveries that lie in a later week's partition than the oldest of their events, of which the
-/// first and the last key are given. They would be there when the event is not.
+/// first and the last key are given. They would be there when the event is not. On PostgreSQL alone: it has a column for the week.
 pub fn remove_later_weeks(
     db: &Connection,
     [first, end]: [i64; 2],

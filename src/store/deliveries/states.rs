@@ -1,6 +1,6 @@
 //! The states of deliveries and of replays, as the column `state` of `open`, `settled` and `replays` has them. A statement
-//! names one by `formatcp!`: a partial index is used only where the statement's text has the number that the index has, so no
-//! parameter can stand there. Does not depend on what brings one from one state to another.
+//! names one by `formatcp!` where a partial index is meant, which is used only if the statement's text has the index's number, and
+//! by a parameter elsewhere. Does not depend on what brings one from one state to another.
 
 use crate::model::DeliveryState;
 

@@ -44,7 +44,7 @@ pub trait Database: Send + Sync + 'static {
     /// Runs work of an account that writes, and gives its result. It is queued at once, whether or not the answer is awaited.
     fn write<T: Send + 'static>(
         &self,
-        lane: Priority,
+        priority: Priority,
         account: AccountKey,
         work: impl FnOnce(&mut Self::Writer) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'static, T>;

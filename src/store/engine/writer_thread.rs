@@ -1,5 +1,5 @@
-//! The one writer: a thread that owns the writing connection. Work comes in lanes: doors and settlements first, then
-//! claims, the API, chores; within a lane accounts take turns. Refuses to know what the work is.
+//! The one writer: a thread that owns the writing connection. Work has a priority: ingest and settlements first,
+//! then claims, the API, maintenance; within a priority accounts take turns. Does not depend on what the work is.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,9 +15,9 @@ use crate::store::{Answer, StoreError};
 /// Which work goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Priority {
-    /// Doors and settlements.
+    /// Ingest and settlements.
     Hot,
-    /// Claims: many endpoints may ask at once, and no door should stand behind them all.
+    /// Claims: many endpoints may ask at once, and no ingest should stand behind them all.
     Claim,
     /// What people ask through the API.
     Api,
@@ -25,28 +25,28 @@ pub enum Priority {
     Chore,
 }
 
-const LANES: usize = 4;
-/// How often a lane is passed over before its turn comes all the same: under full load of the others everybody gets
+const PRIORITIES: usize = 4;
+/// How often a priority is passed over before its turn comes all the same: under full load of the others everybody gets
 /// something done.
 const PATIENCE: u32 = 16;
 
 type Job<W> = Box<dyn FnOnce(&mut W) + Send>;
 
-struct Lanes<W> {
+struct JobQueues<W> {
     waiting: Mutex<Waiting<W>>,
     arrived: Condvar,
 }
 
 struct Waiting<W> {
-    lanes: [AccountTurns<Job<W>>; LANES],
-    /// How often each lane was passed over while it had work.
-    passed_over: [u32; LANES],
+    jobs: [AccountTurns<Job<W>>; PRIORITIES],
+    /// How often each priority was passed over while it had work.
+    passed_over: [u32; PRIORITIES],
     closed: bool,
     /// What is done when it is closed and nothing waits any more.
     last: Option<Job<W>>,
 }
 
-impl<W> Lanes<W> {
+impl<W> JobQueues<W> {
     fn lock(&self) -> MutexGuard<'_, Waiting<W>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -54,30 +54,31 @@ impl<W> Lanes<W> {
 
 impl<W> Default for Waiting<W> {
     fn default() -> Self {
-        Self { lanes: Default::default(), passed_over: [0; LANES], closed: false, last: None }
+        Self { jobs: Default::default(), passed_over: [0; PRIORITIES], closed: false, last: None }
     }
 }
 
 impl<W> Waiting<W> {
-    /// The first job of the first lane that has one, unless a later lane has waited too long.
+    /// The first job of the first priority that has one, unless a later one has waited too long.
     fn next(&mut self) -> Option<Job<W>> {
-        let has_work = |lane: &usize| !self.lanes[*lane].is_empty();
-        let first = (0..LANES).find(has_work)?;
-        let impatient = (first..LANES).filter(has_work).find(|&lane| self.passed_over[lane] >= PATIENCE);
+        let has_work = |priority: &usize| !self.jobs[*priority].is_empty();
+        let first = (0..PRIORITIES).find(has_work)?;
+        let impatient =
+            (first..PRIORITIES).filter(has_work).find(|&priority| self.passed_over[priority] >= PATIENCE);
         let chosen = impatient.unwrap_or(first);
-        for lane in (0..LANES).filter(|&lane| lane != chosen) {
-            if !self.lanes[lane].is_empty() {
-                self.passed_over[lane] += 1;
+        for priority in (0..PRIORITIES).filter(|&priority| priority != chosen) {
+            if !self.jobs[priority].is_empty() {
+                self.passed_over[priority] += 1;
             }
         }
         self.passed_over[chosen] = 0;
-        self.lanes[chosen].take(usize::MAX)
+        self.jobs[chosen].take(usize::MAX)
     }
 }
 
 /// The writer thread. `W` is the connection with what belongs to it; it is dropped when the thread ends.
 pub struct WriterThread<W> {
-    lanes: Arc<Lanes<W>>,
+    queues: Arc<JobQueues<W>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -87,8 +88,8 @@ impl<W: Send + 'static> WriterThread<W> {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(mut writer: W) -> std::io::Result<Self> {
-        let lanes = Arc::new(Lanes { waiting: Mutex::default(), arrived: Condvar::new() });
-        let theirs = Arc::clone(&lanes);
+        let queues = Arc::new(JobQueues { waiting: Mutex::default(), arrived: Condvar::new() });
+        let theirs = Arc::clone(&queues);
         let thread = std::thread::Builder::new().name("postcall-writer".to_owned()).spawn(move || {
             while let Some(job) = next(&theirs) {
                 // A bug in one job must not leave all later ones without an answer. What it had begun is rolled back
@@ -98,28 +99,28 @@ impl<W: Send + 'static> WriterThread<W> {
                 }
             }
         })?;
-        Ok(Self { lanes, thread: Mutex::new(Some(thread)) })
+        Ok(Self { queues, thread: Mutex::new(Some(thread)) })
     }
 
     /// Runs work for an account on the writer and gives its result. The work is queued at once, whether or not the answer is
     /// awaited.
     pub fn run<T: Send + 'static>(
         &self,
-        lane: Priority,
+        priority: Priority,
         account: AccountKey,
         work: impl FnOnce(&mut W) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'static, T> {
         let (answer, answered) = oneshot::channel();
         let job: Job<W> = Box::new(move |writer| drop(answer.send(work(writer))));
         {
-            let mut waiting = self.lanes.lock();
+            let mut waiting = self.queues.lock();
             if waiting.closed {
                 return closed();
             }
             // Each is a turn's work: nobody knows how much it is before it is done.
-            waiting.lanes[lane as usize].push(account, TURN, job);
+            waiting.jobs[priority as usize].push(account, TURN, job);
         }
-        self.lanes.arrived.notify_one();
+        self.queues.arrived.notify_one();
         result(answered)
     }
 
@@ -130,13 +131,13 @@ impl<W: Send + 'static> WriterThread<W> {
     ) -> Answer<'static, T> {
         let (answer, answered) = oneshot::channel();
         {
-            let mut waiting = self.lanes.lock();
+            let mut waiting = self.queues.lock();
             if std::mem::replace(&mut waiting.closed, true) {
                 return closed();
             }
             waiting.last = Some(Box::new(move |writer| drop(answer.send(last(writer)))));
         }
-        self.lanes.arrived.notify_all();
+        self.queues.arrived.notify_all();
         result(answered)
     }
 }
@@ -155,8 +156,8 @@ fn result<T: Send + 'static>(answered: oneshot::Receiver<Result<T, StoreError>>)
 impl<W> WriterThread<W> {
     /// Takes no more work, finishes what waits, ends the thread.
     pub fn close(&self) {
-        self.lanes.lock().closed = true;
-        self.lanes.arrived.notify_all();
+        self.queues.lock().closed = true;
+        self.queues.arrived.notify_all();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread
             // The last work may hold the last reference to the store; then this is the writer itself.
@@ -173,8 +174,8 @@ impl<W> Drop for WriterThread<W> {
     }
 }
 
-fn next<W>(lanes: &Lanes<W>) -> Option<Job<W>> {
-    let mut waiting = lanes.lock();
+fn next<W>(queues: &JobQueues<W>) -> Option<Job<W>> {
+    let mut waiting = queues.lock();
     loop {
         if let Some(job) = waiting.next() {
             return Some(job);
@@ -182,7 +183,7 @@ fn next<W>(lanes: &Lanes<W>) -> Option<Job<W>> {
         if waiting.closed {
             return waiting.last.take();
         }
-        waiting = lanes.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        waiting = queues.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
     }
 }
 
@@ -229,9 +230,9 @@ mod tests {
     #[test]
     fn doors_go_first_and_nobody_waits_for_ever() {
         let mut waiting: Waiting<Vec<Priority>> = Waiting::default();
-        let mut add = |lane: Priority| {
-            let job = Box::new(move |done: &mut Vec<Priority>| done.push(lane));
-            waiting.lanes[lane as usize].push(ACCOUNT, TURN, job);
+        let mut add = |priority: Priority| {
+            let job = Box::new(move |done: &mut Vec<Priority>| done.push(priority));
+            waiting.jobs[priority as usize].push(ACCOUNT, TURN, job);
         };
         add(Priority::Chore);
         add(Priority::Api);
@@ -241,7 +242,7 @@ mod tests {
             job(&mut done);
         }
         assert_eq!(done.len(), 102);
-        assert!(done[..16].iter().all(|&lane| lane == Priority::Hot));
+        assert!(done[..16].iter().all(|&priority| priority == Priority::Hot));
         assert_eq!(done[16..18], [Priority::Api, Priority::Chore]);
     }
     #[test]
@@ -249,7 +250,7 @@ mod tests {
         let mut waiting: Waiting<Vec<&str>> = Waiting::default();
         let mut add = |account: i64, name| {
             let job = Box::new(move |done: &mut Vec<&str>| done.push(name));
-            waiting.lanes[Priority::Claim as usize].push(AccountKey(account), TURN, job);
+            waiting.jobs[Priority::Claim as usize].push(AccountKey(account), TURN, job);
         };
         (0..1000).for_each(|_| add(1, "busy"));
         (0..3).for_each(|_| add(2, "quiet"));
@@ -264,14 +265,15 @@ mod tests {
     #[tokio::test]
     async fn the_last_job_comes_after_all_others() {
         let writer = WriterThread::start(Vec::new()).unwrap();
-        let add = |lane, account, name| {
-            writer.run(lane, AccountKey(account), move |done: &mut Vec<&str>| {
+        let add = |priority, account, name| {
+            writer.run(priority, AccountKey(account), move |done: &mut Vec<&str>| {
                 done.push(name);
                 Ok(())
             })
         };
         let all = [(Priority::Chore, 1, "one"), (Priority::Chore, 1, "two"), (Priority::Api, 2, "three")];
-        let queued: Vec<_> = all.into_iter().map(|(lane, account, name)| add(lane, account, name)).collect();
+        let queued: Vec<_> =
+            all.into_iter().map(|(priority, account, name)| add(priority, account, name)).collect();
         let done = writer.finish(|done| Ok(done.len())).await;
         assert_eq!(done, Ok(queued.len()));
         let late = add(Priority::Hot, 1, "late").await;

@@ -4,7 +4,7 @@
 
 use super::erasing::{Erasing, rest};
 use crate::store::StoreError;
-use crate::store::batches::rows::contact_of;
+use crate::store::batches::loaded::contact_of;
 use crate::store::batches::{batch_of, contact_rows};
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::sql::params;

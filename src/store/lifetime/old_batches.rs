@@ -2,7 +2,7 @@
 
 use crate::model::AccountKey;
 use crate::store::apply::recording::Recording;
-use crate::store::batches::rows::{CONTACT_COLUMNS, contact_of, contacts_of};
+use crate::store::batches::loaded::{CONTACT_COLUMNS, contact_of, contacts_of};
 use crate::store::batches::{batch_call_rows, batch_rows, contact_rows, schedule};
 use crate::store::config::endpoint_rows;
 use crate::store::layout::keys::{pack, unpack};

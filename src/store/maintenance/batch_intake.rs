@@ -6,7 +6,7 @@ use crate::ledger::Counted;
 use crate::model::secret::Credential;
 use crate::model::{AccountKey, Endpoint, Secret, Time};
 use crate::store::apply::recording::Recording;
-use crate::store::batches::rows::contacts_of;
+use crate::store::batches::loaded::contacts_of;
 use crate::store::batches::{
     BatchState, Contact, Failure, batch_call_rows, batch_rows, contact_rows, intake_rows, schedule,
 };

@@ -12,7 +12,7 @@ use crate::model::{AccountKey, Call, Text};
 use crate::store::apply::append::EventContext;
 use crate::store::apply::recording::Recording;
 use crate::store::batches::deadlines;
-use crate::store::batches::rows::Placed;
+use crate::store::batches::loaded::Placed;
 use crate::store::ingest::prepared::PreparedCall;
 use crate::store::jobs::due::{ByTime, Due};
 use crate::store::layout::keys::{keys_of, pack, unpack};

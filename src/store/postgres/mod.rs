@@ -84,14 +84,14 @@ impl Database for Postgres {
 
     fn write<T: Send + 'static>(
         &self,
-        lane: Priority,
+        priority: Priority,
         account: AccountKey,
         work: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'static, T> {
-        match lane {
-            Priority::Hot | Priority::Claim => self.hot.run(lane, account, work),
-            Priority::Api => self.api.run(lane, account, work),
-            Priority::Chore => self.chores.run(lane, account, work),
+        match priority {
+            Priority::Hot | Priority::Claim => self.hot.run(priority, account, work),
+            Priority::Api => self.api.run(priority, account, work),
+            Priority::Chore => self.chores.run(priority, account, work),
         }
     }
 

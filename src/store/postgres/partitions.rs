@@ -32,7 +32,7 @@ pub struct Sweep {
 
 /// How far an account's rows are gone, and how long it keeps them. Read on its own: a database that divides the other tables
 /// by account cannot join them with `accounts`, which it does not divide.
-struct Watermarks {
+struct AccountEdges {
     account: i64,
     purged: i64,
     purged_deliveries: i64,
@@ -42,7 +42,7 @@ struct Watermarks {
     are_moving: bool,
 }
 
-impl Watermarks {
+impl AccountEdges {
     /// Those of the next accounts after this one. A week has lain long enough when it ended longer ago than the account's
     /// retention and a week, or the account has set another retention since, whose age they would lie there for.
     fn after(db: &Connection, account: i64, now: Time) -> Result<Vec<Self>, StoreError> {
@@ -108,7 +108,7 @@ pub fn spent(db: &Connection, now: Time) -> Result<Vec<String>, StoreError> {
     }
     let (mut in_use, mut after) = (HashSet::new(), -1);
     loop {
-        let edges = Watermarks::after(db, after, now)?;
+        let edges = AccountEdges::after(db, after, now)?;
         let Some(last) = edges.last() else { break };
         after = last.account;
         for &(week, ref tables) in &past {
@@ -135,10 +135,10 @@ fn has_rows_beyond(
     db: &Connection,
     table: &str,
     week: i64,
-    edges: &[Watermarks],
+    edges: &[AccountEdges],
 ) -> Result<bool, StoreError> {
     let column =
-        |value: fn(&Watermarks, &str) -> i64| edges.iter().map(|edges| value(edges, table)).collect();
+        |value: fn(&AccountEdges, &str) -> i64| edges.iter().map(|edges| value(edges, table)).collect();
     let (accounts, purged, ends): (Vec<i64>, Vec<i64>, Vec<i64>) = (
         column(|edges, _| edges.account),
         column(|edges, table| edges.keys(table)[1]),
@@ -184,14 +184,14 @@ impl Look {
     pub fn step(&mut self, db: &Connection, now: Time) -> Result<Option<Vec<Sweep>>, StoreError> {
         let Some(&(table, week)) = self.partitions.front() else { return Ok(None) };
         let partition = format!("{table}_{}", week.map_or("default".to_owned(), |week| week.to_string()));
-        let edges = Watermarks::after(db, self.after, now)?;
+        let edges = AccountEdges::after(db, self.after, now)?;
         let is_last = edges.len() < ACCOUNTS;
         self.after = edges.last().map_or(-1, |last| last.account);
         if is_last || !is_there(db, &partition)? {
             self.partitions.pop_front();
             self.after = -1;
         }
-        let may_have = |edges: &Watermarks| {
+        let may_have = |edges: &AccountEdges| {
             let [first, last] = edges.keys(table);
             !edges.are_moving && first < last && week.is_none_or(|week| week <= edges.last_week)
         };

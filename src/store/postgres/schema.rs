@@ -3,7 +3,7 @@
 //! every key begins with the account. Refuses to know what the rows mean.
 //!
 //! Every table of what accounts have says the account once more in a column, which is a part of each of its keys, so that
-//! the tables can be divided by it over many machines (`spread.rs`). It stands last in the keys: what comes before it begins
+//! the tables can be divided by it over many machines (`sharding_check.rs`). It stands last in the keys: what comes before it begins
 //! with the account already, and rows are found by that alone.
 //!
 //! Text that people and vendors choose is kept as bytes, since PostgreSQL's text holds no NUL and no half emoji. Events and

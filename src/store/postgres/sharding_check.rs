@@ -78,6 +78,7 @@ pub fn check(sql: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::batches::states::{ARRIVING, COMPLETED};
     use crate::store::deliveries::states::{CLAIMABLE, CLAIMED, DELIVERED, PENDING};
 
     #[test]
@@ -121,8 +122,14 @@ mod tests {
                 }
             }
         }
-        let states =
-            [("CLAIMABLE", CLAIMABLE), ("CLAIMED", CLAIMED), ("PENDING", PENDING), ("DELIVERED", DELIVERED)];
+        let states = [
+            ("CLAIMABLE", CLAIMABLE),
+            ("CLAIMED", CLAIMED),
+            ("PENDING", PENDING),
+            ("DELIVERED", DELIVERED),
+            ("ARRIVING", ARRIVING),
+            ("COMPLETED", COMPLETED),
+        ];
         for (name, state) in states {
             text = text.replace(&format!("{{{name}}}"), &state.to_string());
         }

@@ -2,7 +2,7 @@
 
 use super::pages;
 use crate::model::AccountKey;
-use crate::store::batches::rows::{
+use crate::store::batches::loaded::{
     BATCH_COLUMNS, BatchBook, CONTACT_COLUMNS, book_of, contact_of, contacts_of,
 };
 use crate::store::batches::{BatchState, BatchView, ContactView};

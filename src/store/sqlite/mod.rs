@@ -128,11 +128,11 @@ impl Database for Sqlite {
 
     fn write<T: Send + 'static>(
         &self,
-        lane: Priority,
+        priority: Priority,
         account: AccountKey,
         work: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'static, T> {
-        self.writer.run(lane, account, move |writer| {
+        self.writer.run(priority, account, move |writer| {
             // Work that broke off may have left another one.
             writer.set_purpose(Purpose::Add);
             work(writer)

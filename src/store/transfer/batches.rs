@@ -12,7 +12,7 @@ use crate::model::id::{self, Kind};
 use crate::model::{Text, Time};
 use crate::store::StoreError;
 use crate::store::batches::batch_rows::{self, ImportedBatch};
-use crate::store::batches::rows::{
+use crate::store::batches::loaded::{
     BATCH_COLUMNS, BatchBook, CONTACT_COLUMNS, book_of, contact_of, contacts_of,
 };
 use crate::store::batches::states::{ARRIVING, COMPLETED};

@@ -10,7 +10,7 @@ use crate::model::id::Kind;
 use crate::model::{DeliveryState, Time};
 use crate::store::StoreError;
 use crate::store::config::endpoint_counters;
-use crate::store::deliveries::open_rows::{self, ImportedRow, PlannedDelivery};
+use crate::store::deliveries::open_rows::{self, ImportedDelivery, PlannedDelivery};
 use crate::store::deliveries::states::{BLOCKED, CLAIMABLE, DEFERRED, REPLAYED, state_of};
 use crate::store::deliveries::{body_rows, deferral_rows, replayed_rows, replays, settled_rows};
 use crate::store::export::DeliveryLine;
@@ -265,7 +265,7 @@ fn take_open(context: &ImportContext<'_>, line: &DeliveryLine, links: &Links) ->
         (false, false) => CLAIMABLE,
     };
     let attempts: Vec<u8> = line.attempts.iter().flat_map(pack_attempt).collect();
-    let row = ImportedRow {
+    let row = ImportedDelivery {
         delivery: PlannedDelivery { id: delivery, endpoint, event, revision: line.revision },
         call: order,
         state,
@@ -277,7 +277,7 @@ fn take_open(context: &ImportContext<'_>, line: &DeliveryLine, links: &Links) ->
     };
     open_rows::insert_imported(db, row)?;
     if let (true, Some(call)) = (line.held, call) {
-        deferral_rows::hold(db, delivery, pack(context.account, call), endpoint, due)?;
+        deferral_rows::defer(db, delivery, pack(context.account, call), endpoint, due)?;
     }
     Ok(())
 }

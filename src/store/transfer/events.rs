@@ -10,6 +10,7 @@ use crate::model::{EventBody, EventType, Time};
 use crate::store::StoreError;
 use crate::store::batches::vendor_batch_rows;
 use crate::store::calls::event_rows::{self, ImportedEvent};
+use crate::store::config::account_row;
 use crate::store::export::EventLine;
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::packed::{damaged, pack_bytes, unpack_text};
@@ -70,7 +71,8 @@ pub fn take(context: &mut ImportContext<'_>, line: &str) -> Result<LineOutcome, 
         None => context.must_be_open()?,
     }
     if !edges.has_event(number) {
-        edges.reopen(db, number)?;
+        // It came in although what is about as old is gone: the feed begins with it again.
+        account_row::reopen_feed(db, context.account, number)?;
     }
     let links = check_links(context, &line, number)?;
     if let Some(name) = long_identifier(&body) {

@@ -4,7 +4,6 @@
 
 use crate::model::AccountKey;
 use crate::store::StoreError;
-use crate::store::config::account_row;
 use crate::store::layout::keys::{pack, unpack};
 use crate::store::sql::{Connection, OptionalExtension};
 
@@ -38,11 +37,6 @@ impl Watermarks {
         };
         let (events, deliveries) = found.unwrap_or((0, 0));
         Ok(Self { account, events, deliveries })
-    }
-
-    /// The feed begins with this event again, which came in although what is about as old is gone.
-    pub fn reopen(&self, db: &Connection, position: i64) -> Result<(), StoreError> {
-        account_row::reopen_feed(db, self.account, position)
     }
 
     /// Whether an event is not gone, if it lies there.

@@ -45,9 +45,9 @@ async fn total<F: Fixture>(scene: &Scene<F>, subject: Subject, span: Span) -> Ta
 }
 
 /// What a group booked beside calls and deliveries.
-async fn booked<F: Fixture>(scene: &Scene<F>, what: Parsed) -> Booked {
+async fn booked<F: Fixture>(scene: &Scene<F>, parsed: Parsed) -> Booked {
     let group =
-        Arc::new(Group { now: scene.now, incoming: vec![scene.incoming(what)], settlements: Vec::new() });
+        Arc::new(Group { now: scene.now, incoming: vec![scene.incoming(parsed)], settlements: Vec::new() });
     let committed = scene.store.commit(group, Arc::clone(&scene.room) as Arc<dyn Queues>).await.unwrap();
     match committed.recorded[0] {
         Recorded::Done { booked, .. } => booked,

@@ -268,14 +268,14 @@ impl<F: Fixture> Scene<F> {
     }
 
     /// Something that comes through the source.
-    pub fn incoming(&self, what: Parsed) -> Incoming {
+    pub fn incoming(&self, parsed: Parsed) -> Incoming {
         Incoming {
             account: self.account,
             source: self.source,
             received_at: self.now,
             raw: Bytes::from_static(b"{\"raw\":true}"),
             content_type: Some("application/json".to_owned()),
-            parsed: what,
+            parsed,
         }
     }
 

@@ -1,5 +1,5 @@
 //! The store over any database: an implementation of each role (`store::roles`) in a file of its own, which puts each
-//! method as one transaction on the database, in the lane that it belongs to. Refuses to know which database it is.
+//! method as one transaction on the database, with its priority. Does not depend on which database it is.
 
 mod account_configs;
 mod analytics;
