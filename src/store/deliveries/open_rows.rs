@@ -66,20 +66,22 @@ pub fn insert_replay(
     )?)
 }
 
-/// Inserts a dead delivery that is to be tried again, with the attempts that it had. It keeps no order any more.
+/// Inserts a dead delivery that is to be tried again, with the attempts that it had and the key of the replay that planned it. It
+/// keeps no order any more.
 pub fn insert_retry(
     db: &Connection,
     delivery: PlannedDelivery,
     (tries, attempts): (u32, Option<&[u8]>),
+    replay: Option<i64>,
     snapshot: Option<i64>,
     due: Time,
 ) -> Result<(), StoreError> {
     let PlannedDelivery { id, endpoint, event, revision } = delivery;
     db.execute(
-        "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, attempts, snapshot,
+        "INSERT INTO open (id, endpoint, event, call, revision, state, due, tries, attempts, replay, snapshot,
          owner /*!, account */)
-         VALUES (?, ?, ?, NULL, ?, ?, ?, ?, ?, ?, 0 /*!, @1 */)",
-        params![id, endpoint, event, revision, CLAIMABLE, due.as_micros(), tries, attempts, snapshot],
+         VALUES (?, ?, ?, NULL, ?, ?, ?, ?, ?, ?, ?, 0 /*!, @1 */)",
+        params![id, endpoint, event, revision, CLAIMABLE, due.as_micros(), tries, attempts, replay, snapshot],
     )?;
     Ok(())
 }

@@ -272,6 +272,7 @@ macro_rules! suite {
                     a_replay_goes_on_after_a_crash_and_plans_nothing_twice
                     only_so_many_are_open_at_a_time
                     a_cancelled_replay_plans_nothing_more
+                    a_dead_one_that_is_retried_is_its_replays_again
                     a_replay_keeps_to_its_rate
                     another_endpoint_takes_what_it_would_be_owed
                     what_replays_planned_goes_with_its_event

@@ -6,7 +6,7 @@ use postcall::ledger::Next;
 use postcall::model::event::Heard;
 use postcall::model::replay::{Replay, ReplayOrder, ReplayState, Selection};
 use postcall::model::{DeliveryState, EventType, Outcome, Step, Text};
-use postcall::store::{DeliveryFilter, Page, Parsed};
+use postcall::store::{DeliveryFilter, ManualOutcome, Page, Parsed};
 
 use super::scene::{Fixture, Scene, heard, numbers, says};
 
@@ -273,6 +273,24 @@ pub async fn a_cancelled_replay_plans_nothing_more<F: Fixture>(mut scene: Scene<
     for replay in running {
         assert_eq!(look(&scene, replay).await.state, ReplayState::Cancelled);
     }
+    scene.finish().await;
+}
+
+pub async fn a_dead_one_that_is_retried_is_its_replays_again<F: Fixture>(mut scene: Scene<F>) {
+    let number = scene.endpoint(|_| {}).await;
+    past(&mut scene, 1).await;
+    let only = Selection { event: Some(1), ..Selection::default() };
+    let replay = begin(&scene, order(only)).await;
+    run(&mut scene, replay).await;
+    let owned = scene.claim(number, 1).await;
+    scene.settle(&owned[0], Next::Dead).await;
+    assert_eq!(look(&scene, replay).await.open, 0);
+    assert_eq!(scene.retry(owned[0].delivery).await, ManualOutcome::Done);
+    assert_eq!(look(&scene, replay).await.open, 1);
+    assert_eq!(scene.store.cancel_replay(scene.account, replay, scene.now).await, Ok(true));
+    scene.tidy_up().await;
+    assert_eq!(scene.delivery(owned[0].delivery).await.state, DeliveryState::Cancelled);
+    assert_eq!(look(&scene, replay).await.open, 0);
     scene.finish().await;
 }
 
