@@ -135,6 +135,10 @@ fn files(folders: &[&str], ending: &str) -> Vec<(String, String)> {
     let mut open: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
     let mut found = Vec::new();
     while let Some(path) = open.pop() {
+        // What a package manager installs beside an example is not ours.
+        if path.ends_with("node_modules") {
+            continue;
+        }
         if path.is_dir() {
             open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
         } else if path.extension().is_some_and(|extension| extension == ending) {
