@@ -52,8 +52,8 @@ CREATE TABLE watched (call INTEGER PRIMARY KEY, due INTEGER NOT NULL);
 CREATE INDEX watched_due ON watched (due);
 ";
 
-/// Gives a batch a number and writes it as arriving, owned by a tenure until it has begun.
-pub fn open(db: &Connection, new: &NewBatch, tenure: i64) -> Result<Opened, StoreError> {
+/// Gives a batch a number and writes it as arriving, under a lease epoch until it has begun.
+pub fn open(db: &Connection, new: &NewBatch, epoch: i64) -> Result<Opened, StoreError> {
     if credit::left(db, new.account)?.is_some_and(|millis| millis <= 0) {
         return Ok(Opened::OutOfCredit);
     }
@@ -75,7 +75,7 @@ pub fn open(db: &Connection, new: &NewBatch, tenure: i64) -> Result<Opened, Stor
         lost_after,
         new.created_at.as_micros(),
         write(&new.given)?,
-        tenure
+        epoch
     ])?;
     Ok(Opened::As(number))
 }
@@ -100,13 +100,13 @@ pub fn begin(db: &Connection, id: i64, endpoints: Vec<i64>) -> Result<(), StoreE
     Ok(())
 }
 
-/// Removes the batches that were arriving when their tenure ended, with their contacts: their giver got no answer.
-pub fn delete_arriving(db: &Connection, tenure: i64) -> Result<(), StoreError> {
+/// Removes the batches that were arriving when their lease epoch ended, with their contacts: their request got no answer.
+pub fn delete_arriving(db: &Connection, epoch: i64) -> Result<(), StoreError> {
     let arriving: Vec<i64> = db
         .prepare_cached(formatcp!(
             "SELECT id FROM given_batches WHERE state < {COMPLETED} AND state = {ARRIVING} AND owner = ?"
         ))?
-        .query_map([tenure], |row| row.get(0))?
+        .query_map([epoch], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     for batch in arriving {
         intake_rows::delete_all(db, batch)?;

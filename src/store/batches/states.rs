@@ -5,7 +5,7 @@
 /// How far a batch has come. The order is that of a batch's life; the numbers are the codes in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BatchState {
-    /// Its contacts are on their way to the disk; nobody was told of it yet.
+    /// Its contacts are still being written; its request has no answer yet.
     Arriving = 0,
     /// All of it is on disk; contacts are taken in step by step.
     Ingesting = 1,
