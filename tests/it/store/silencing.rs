@@ -134,6 +134,18 @@ pub async fn no_kept_body_says_what_is_gone<F: Fixture>(mut scene: Scene<F>) {
     scene.finish().await;
 }
 
+/// An attempt that was begun before its event's transcript went fails, and the next one encodes what is left.
+async fn the_next_attempt_says_no_more<F: Fixture>(scene: &mut Scene<F>, endpoint: i64, owned: &Owned) {
+    let mut failed = attempted(owned, scene.now, Next::RetryAt(scene.later(1)));
+    failed.body = SECRET.into();
+    scene.commit(Vec::new(), vec![failed]).await;
+    scene.wait(1);
+    let again = scene.claim(endpoint, 9).await;
+    assert_eq!((again.len(), again[0].body.get()), (1, None), "encoded anew");
+    assert!(!again[0].event.data_json().contains("\"transcript\":"));
+    scene.settle(&again[0], Next::Delivered).await;
+}
+
 /// What is past its retention too, and is there for an attempt that is under way alone.
 pub async fn what_an_attempt_keeps_there_says_no_more<F: Fixture>(mut scene: Scene<F>) {
     let number = scene.endpoint(|_| {}).await;
@@ -143,14 +155,7 @@ pub async fn what_an_attempt_keeps_there_says_no_more<F: Fixture>(mut scene: Sce
         let owned = scene.hear([with(&format!("c-{transcripts}"), ENDED, PHONE, SECRET)]).await.owned;
         scene.wait(transcripts + A_LITTLE);
         scene.tidy_up().await;
-        let mut failed = attempted(&owned[0], scene.now, Next::RetryAt(scene.later(1)));
-        failed.body = SECRET.into();
-        scene.commit(Vec::new(), vec![failed]).await;
-        scene.wait(1);
-        let again = scene.claim(number, 9).await;
-        assert_eq!((again.len(), again[0].body.get()), (1, None), "encoded anew");
-        assert!(!again[0].event.data_json().contains("\"transcript\":"), "{transcripts}");
-        scene.settle(&again[0], Next::Delivered).await;
+        the_next_attempt_says_no_more(&mut scene, number, &owned[0]).await;
     }
     scene.finish().await;
 }
@@ -163,13 +168,6 @@ pub async fn what_is_gone_stays_gone_when_all_is_kept_again<F: Fixture>(mut scen
     scene.wait(100 + A_LITTLE);
     scene.tidy_up().await;
     keep(&scene, None).await;
-    let mut failed = attempted(&owned[0], scene.now, Next::RetryAt(scene.later(1)));
-    failed.body = SECRET.into();
-    scene.commit(Vec::new(), vec![failed]).await;
-    scene.wait(1);
-    let again = scene.claim(number, 9).await;
-    assert_eq!((again.len(), again[0].body.get()), (1, None), "encoded anew");
-    assert!(!again[0].event.data_json().contains("\"transcript\":"));
-    scene.settle(&again[0], Next::Delivered).await;
+    the_next_attempt_says_no_more(&mut scene, number, &owned[0]).await;
     scene.finish().await;
 }
